@@ -1,0 +1,47 @@
+"""See what attention does inside VGG19: learned attention beside Grad-CAM, measured."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vggviz.attention import ATTENTION as ATTENTION
+    from vggviz.cam import METHODS as METHODS
+    from vggviz.explain import Explainer as Explainer
+    from vggviz.explanation import Explanation as Explanation
+    from vggviz.images import ImageError as ImageError
+    from vggviz.types import AttentionRecord as AttentionRecord
+    from vggviz.types import Heatmap as Heatmap
+    from vggviz.types import Prediction as Prediction
+    from vggviz.vgg import VGG as VGG
+    from vggviz.vgg import VGGConfig as VGGConfig
+    from vggviz.zoo import WeightsError as WeightsError
+
+__version__ = "0.1.0"
+
+# Where each public name lives: loaded when first used, so that `import vggviz` costs nothing.
+_HOMES = {
+    "ATTENTION": "attention",
+    "METHODS": "cam",
+    "AttentionRecord": "types",
+    "Explainer": "explain",
+    "Explanation": "explanation",
+    "Heatmap": "types",
+    "ImageError": "images",
+    "Prediction": "types",
+    "VGG": "vgg",
+    "VGGConfig": "vgg",
+    "WeightsError": "zoo",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vggviz' has no attribute {name!r}")
+    return getattr(import_module(f"vggviz.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]
