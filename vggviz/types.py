@@ -1,0 +1,161 @@
+"""The nouns: what is passed around, and nothing that computes more than a view of itself.
+
+Axis letters: B batch, C channels, H W height and width, N = H·W positions, M key positions,
+K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["AttentionRecord", "Grid", "Heatmap", "Kind", "Prediction", "Ranked"]
+
+Kind = Literal["channel", "spatial", "volume", "token", "pool"]
+Grid = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttentionRecord:
+    """The attention weights that one picture got at one site: detached, CPU, float32.
+
+    `weights` is, by `kind`:
+    `channel` (C,), one weight a channel;
+    `spatial` (H, W), one a position;
+    `volume` (C, H, W), one a feature;
+    `token` (heads, N, M), for each query position a distribution over the keys;
+    `pool` (N,), one distribution over all positions.
+    `grid` (H, W) is where positions (for `token` the queries) lie, `keys` (h, w) where the keys
+    of a `token` map lie.
+    """
+
+    site: str
+    kind: Kind
+    weights: Tensor
+    grid: Grid
+    keys: Grid | None = None
+
+    @property
+    def low(self) -> float:
+        """The smallest raw weight."""
+        return float(self.weights.min())
+
+    @property
+    def high(self) -> float:
+        """The largest raw weight."""
+        return float(self.weights.max())
+
+    @property
+    def spatial(self) -> Tensor | None:
+        """The weights as a map over positions, (H, W); None where the kind has no such view.
+
+        `volume`: the mean over channels. `token`: the attention that each key position
+        receives (see `received`), on the grid of the keys. `pool`: the distribution on its grid.
+        """
+        if self.kind == "spatial":
+            return self.weights
+        if self.kind == "volume":
+            return self.weights.mean(0)
+        if self.kind == "token":
+            return self.received()
+        if self.kind == "pool":
+            return self.weights.reshape(self.grid)  # (N,) -> (H, W)
+        return None
+
+    @property
+    def channel(self) -> Tensor | None:
+        """The weights as a vector over channels, (C,); None where the kind has no such view.
+
+        `volume`: the mean over positions.
+        """
+        if self.kind == "channel":
+            return self.weights
+        if self.kind == "volume":
+            return self.weights.mean((1, 2))
+        return None
+
+    def received(self, head: int | None = None) -> Tensor:
+        """Attention that each key position receives, (h, w): the mean over queries, sum 1.
+
+        Averaged over heads, or of one `head`. Raises ValueError where the kind is not `token`.
+        """
+        return self._heads(head).mean(0).reshape(self._keys())  # (N, M) -> (h, w)
+
+    def query(self, row: int, column: int, head: int | None = None) -> Tensor:
+        """Where the query position (`row`, `column`) of `grid` looks, (h, w), sum 1.
+
+        Averaged over heads, or of one `head`. Raises ValueError where the kind is not `token`,
+        IndexError where the position or the head does not exist.
+        """
+        height, width = self.grid
+        if not (0 <= row < height and 0 <= column < width):
+            raise IndexError(f"position ({row}, {column}) is outside the {height}×{width} grid")
+        return self._heads(head)[row * width + column].reshape(self._keys())  # (M,) -> (h, w)
+
+    def _heads(self, head: int | None) -> Tensor:
+        """(N, M): the mean over heads, or one head."""
+        self._keys()
+        if head is None:
+            return self.weights.mean(0)
+        if not 0 <= head < len(self.weights):
+            raise IndexError(f"head {head} does not exist: there are {len(self.weights)}")
+        return self.weights[head]
+
+    def _keys(self) -> Grid:
+        if self.kind != "token" or self.keys is None:
+            raise ValueError(f"{self.kind!r} attention has no queries: only 'token' attention has")
+        return self.keys
+
+
+class Ranked(NamedTuple):
+    """One class of a prediction."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which no one calls here
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What the network says: `logits` (K,), and the classes from the likeliest down."""
+
+    logits: Tensor
+    ranked: tuple[Ranked, ...]
+
+    def top(self, count: int = 5) -> tuple[Ranked, ...]:
+        """The `count` likeliest classes as (index, label, probability)."""
+        return self.ranked[:count]
+
+    def __iter__(self) -> Iterator[Ranked]:
+        return iter(self.ranked)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heatmap:
+    """A map of one method at one site for one class: `values` (H, W) in [0, 1].
+
+    values = (raw − low) / (high − low), after the method's own ReLU, at the site's resolution.
+    Normalising can't be undone, so the raw range is kept. A flat map (low = high) is all zeros.
+    `target` is None for a method that knows no class (EigenCAM).
+    """
+
+    values: Tensor
+    method: str
+    site: str
+    target: int | None
+    low: float
+    high: float
+
+    @property
+    def flat(self) -> bool:
+        """Whether the raw map was the same everywhere, so that there is nothing to see."""
+        return self.low == self.high
+
+    @property
+    def raw(self) -> Tensor:
+        """The map before normalising, (H, W)."""
+        return self.values * (self.high - self.low) + self.low
