@@ -1,0 +1,32 @@
+"""Spatial attention: one weight a position."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vggviz.taps import Tap
+
+__all__ = ["SpatialAttention"]
+
+
+class SpatialAttention(nn.Module):
+    """Weigh each position by a 7×7 convolution over the mean and the maximum of its channels.
+
+    m = σ(conv₇ₓ₇([mean over channels; max over channels])); y = m ⊙ x.
+    (B, C, H, W) → (B, C, H, W); the tap `spatial` shows m (H, W), each in (0, 1).
+
+    Woo et al. 2018, 'CBAM', eq. 3, with a bias, and without the batch norm of the authors' released
+    code. `channels` is not used: the module is the same at any width.
+    """
+
+    def __init__(self, channels: int, kernel: int = 7) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2)
+        self.spatial = Tap("spatial")
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        pooled = torch.stack((x.mean(1), x.amax(1)), dim=1)  # (B, 2, H, W)
+        scale = self.conv(pooled)[:, 0].sigmoid()  # (B, H, W)
+        return x * self.spatial(scale, (height, width))[:, None]
