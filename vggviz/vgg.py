@@ -1,0 +1,218 @@
+"""VGG19 with attention at any of its five blocks, under torchvision's parameter names."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from vggviz.attention import ATTENTION
+
+__all__ = ["SITES", "VGG", "AttentionSite", "VGGConfig"]
+
+SITES = ("block1", "block2", "block3", "block4", "block5")
+# Configuration E: (channels, convolutions) of each block. Simonyan, Zisserman 2015, table 1.
+BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+
+
+@dataclass(frozen=True, slots=True)
+class VGGConfig:
+    """Which VGG19: the whole description of a network but its weights.
+
+    `attention` is 'none' or a key of `ATTENTION`, placed at `sites`, a subset of `SITES`: after
+    the last ReLU of the block, before its pooling (`placement='before_pool'`) or after it
+    (`'after_pool'`). `blend='residual'` computes x + γ·(f(x) − x) with a learned γ that starts
+    at 0, so that pretrained weights keep their logits to the bit; `'replace'` computes f(x).
+    `head` is 'fc' (4096–4096–K, as in torchvision) or 'gap' (global average pooling, then one
+    linear layer). `width` multiplies every convolution's channels, rounded to multiples of 8.
+
+    Raises ValueError, naming the choices, for a value that does not exist.
+    """
+
+    attention: str = "none"
+    sites: tuple[str, ...] = SITES
+    placement: Literal["before_pool", "after_pool"] = "before_pool"
+    blend: Literal["residual", "replace"] = "residual"
+    head: Literal["fc", "gap"] = "fc"
+    batch_norm: bool = False
+    width: float = 1.0
+    num_classes: int = 1000
+
+    def __post_init__(self) -> None:
+        _choose("attention", self.attention, ("none", *ATTENTION))
+        _choose("placement", self.placement, ("before_pool", "after_pool"))
+        _choose("blend", self.blend, ("residual", "replace"))
+        _choose("head", self.head, ("fc", "gap"))
+        if isinstance(self.sites, str):
+            raise ValueError(f"sites must be a tuple such as ('block5',), not {self.sites!r}")
+        for site in self.sites:
+            _choose("site", site, SITES)
+        ordered = tuple(site for site in SITES if site in self.sites)
+        object.__setattr__(self, "sites", ordered)
+        if not 0 < self.width <= 4:
+            raise ValueError(f"width must lie in (0, 4], not {self.width}")
+        if self.num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, not {self.num_classes}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration as JSON types; `from_json` gives it back."""
+        return {**asdict(self), "sites": list(self.sites)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> VGGConfig:
+        """The configuration that `to_json` wrote. Raises ValueError for unknown keys."""
+        unknown = set(data) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown keys in a VGG configuration: {', '.join(sorted(unknown))}")
+        return cls(**{**data, "sites": tuple(data.get("sites", SITES))})
+
+    def channels(self, site: str) -> int:
+        """How many channels the features have at `site`."""
+        return max(8, round(BLOCKS[SITES.index(site)][0] * self.width / 8) * 8)
+
+
+class AttentionSite(nn.Module):
+    """Attention f at one site: f(x), or x + γ·(f(x) − x) with a γ that starts at 0.
+
+    (B, C, H, W) → (B, C, H, W). `gamma` is None where the attention replaces the features.
+    """
+
+    gamma: nn.Parameter | None
+
+    def __init__(self, attention: nn.Module, blend: Literal["residual", "replace"]) -> None:
+        super().__init__()
+        self.module = attention
+        self.gamma = nn.Parameter(torch.zeros(())) if blend == "residual" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.module(x)
+        return y if self.gamma is None else x + self.gamma * (y - x)
+
+
+class VGG(nn.Module):
+    """VGG19 of a configuration: normalised pictures (B, 3, H, W) → logits (B, K).
+
+    Simonyan, Zisserman 2015, 'Very Deep Convolutional Networks for Large-Scale Image
+    Recognition', configuration E. Parameters carry torchvision's names (`features.34.weight`,
+    `classifier.6.bias`); attention stands beside them under `attention.<site>`. No ReLU works
+    in place: with in-place ones a captured convolution comes out rectified. H and W must be at
+    least 32.
+
+    Weights start as torchvision's do (Kaiming normal, fan out), drawn from `generator`, or from
+    PyTorch's global one. Built under `torch.device('meta')` the network stays empty, to be filled
+    from a file.
+    """
+
+    def __init__(self, config: VGGConfig, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.layers: dict[str, str] = {}  # 'conv5_4' -> 'features.34'
+        self._attend_after: dict[int, str] = {}
+        device = torch.empty(0).device  # `get_default_device` ignores `with` before torch 2.8
+        with torch.device("meta"):
+            self._build()
+        if device.type != "meta":
+            self.to_empty(device=device)
+            initialise(self, generator)
+
+    def _build(self) -> None:
+        config = self.config
+        features: list[nn.Module] = []
+
+        def add(name: str, layer: nn.Module) -> None:
+            self.layers[name] = f"features.{len(features)}"
+            features.append(layer)
+
+        channels = 3
+        attention: dict[str, nn.Module] = {}
+        for block, site in enumerate(SITES, 1):
+            for conv in range(1, BLOCKS[block - 1][1] + 1):
+                width = config.channels(site)
+                add(f"conv{block}_{conv}", nn.Conv2d(channels, width, 3, padding=1))
+                if config.batch_norm:
+                    add(f"bn{block}_{conv}", nn.BatchNorm2d(width))
+                add(f"relu{block}_{conv}", nn.ReLU())
+                channels = width
+            last_relu = len(features) - 1
+            add(f"pool{block}", nn.MaxPool2d(2))
+            if config.attention != "none" and site in config.sites:
+                attention[site] = AttentionSite(ATTENTION[config.attention](channels), config.blend)
+                after_pool = config.placement == "after_pool"
+                self._attend_after[last_relu + after_pool] = site
+                self.layers[site] = f"attention.{site}"
+            else:
+                self.layers[site] = f"features.{last_relu}"
+        self.features = nn.Sequential(*features)
+        self.attention = nn.ModuleDict(attention)
+        if config.head == "gap":
+            self.avgpool = nn.AdaptiveAvgPool2d(1)
+            self.classifier = nn.Sequential(nn.Linear(channels, config.num_classes))
+        else:
+            self.avgpool = nn.AdaptiveAvgPool2d(7)
+            self.classifier = nn.Sequential(
+                nn.Linear(channels * 49, 4096),
+                nn.ReLU(),
+                nn.Dropout(),
+                nn.Linear(4096, 4096),
+                nn.ReLU(),
+                nn.Dropout(),
+                nn.Linear(4096, config.num_classes),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for index, layer in enumerate(self.features):
+            x = layer(x)
+            if index in self._attend_after:
+                x = self.attention[self._attend_after[index]](x)
+        logits: Tensor = self.classifier(self.avgpool(x).flatten(1))
+        return logits
+
+    def path(self, layer: str) -> str:
+        """The module path of a site, of a layer by its paper's name, or of a path itself.
+
+        'block4' is the attention there, or the block's last ReLU where there is none; 'conv5_4'
+        is 'features.34' without batch norm. Raises ValueError for a name that does not exist.
+        """
+        if layer in self.layers:
+            return self.layers[layer]
+        if layer and layer in dict(self.named_modules()):
+            return layer
+        raise ValueError(
+            f"no layer {layer!r}: sites are {', '.join(SITES)}, layers conv1_1 to pool5"
+        )
+
+    def gammas(self) -> dict[str, float]:
+        """γ by site, where attention is blended in: at 0 the network ignores it."""
+        found: dict[str, float] = {}
+        for site, module in self.attention.items():
+            if isinstance(module, AttentionSite) and module.gamma is not None:
+                found[site] = module.gamma.item()
+        return found
+
+
+def initialise(model: nn.Module, generator: torch.Generator | None = None) -> None:
+    """Draw fresh weights: torchvision's scheme for the network, for attention PyTorch's own
+    Kaiming uniform with biases at 0."""
+    for path, module in model.named_modules():
+        if isinstance(module, AttentionSite) and module.gamma is not None:
+            nn.init.zeros_(module.gamma)
+        elif isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
+            module.reset_parameters()
+        elif isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
+            if path.startswith("attention."):
+                nn.init.kaiming_uniform_(module.weight, a=5**0.5, generator=generator)
+            elif isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, 0, 0.01, generator=generator)
+            else:
+                nn.init.kaiming_normal_(
+                    module.weight, mode="fan_out", nonlinearity="relu", generator=generator
+                )
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _choose(what: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:
+        raise ValueError(f"no {what} {given!r}: choose one of {', '.join(known)}")
