@@ -298,8 +298,8 @@ def test_the_generator_decides(attention: str) -> None:
 def test_fresh_weights_have_the_right_size() -> None:
     network = small(width=0.5, batch_norm=True, attention="self_attention", head="gap")
     state = network.state_dict()
-    conv = state["features.49.weight"]  # 256 → 256: fan out 256 · 9
-    assert float(conv.std()) == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.02)
+    conv = state[f"{network.path('conv3_1')}.weight"]  # 64 → 128: fan out 128 · 9
+    assert float(conv.std()) == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.02)
     assert float(state["classifier.0.weight"].std()) == pytest.approx(0.01, rel=0.05)
     query = state["attention.block5.module.query.weight"]  # uniform within ±1/√(fan in)
     assert 0.99 / 16 < float(query.abs().max()) <= 1 / 16
