@@ -1,0 +1,201 @@
+"""CAMs against outside judges: captum, torchcam and pytorch-grad-cam, before any resizing.
+
+Judges are asked for their raw maps, after the ReLU: captum with `relu_attributions=True`,
+torchcam with `normalized=False`, pytorch-grad-cam by `get_cam_image`, the last step before it
+rescales and resizes, followed by its own `np.maximum(…, 0)`. The maps of one layer, of all
+pictures and targets, are then divided by the judge's largest value, ours by the same, so that a
+tolerance is relative to maps that end at 1. (Not each by its own largest value: in single precision
+a map whose terms all but cancel out is rounding, with every judge as with us.)
+
+Compared is what is defined alike. Left out, with the reason:
+captum knows Grad-CAM only. torchcam's Grad-CAM++ has Σ_ab A_ab g_ab³ in the denominator, where
+eq. 19 has g_ij³ Σ_ab A_ab: the gradient has slipped into the sum. pytorch-grad-cam's Grad-CAM++
+adds 1e-6 to a denominator of the order of g²: it is heard where gradients are large; its EigenCAM
+centres the activation first, which the paper doesn't; its Score-CAM resizes with aligned corners.
+Both of their XGrad-CAMs add an ε to Σ A without regard to its sign: at a convolution's output,
+where that sum may be near 0 or below, they drift, so they are heard after a ReLU only.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_grad_cam as jacobgil
+import torch
+import torchcam.methods as torchcam
+import torchvision
+from captum.attr import LayerGradCam
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+
+from vggviz.cam import cams
+from vggviz.vgg import VGG
+
+Untouched = Callable[[nn.Module], AbstractContextManager[None]]
+Build = Callable[..., VGG]
+Draw = Callable[..., Tensor]
+Judge = Callable[[nn.Module, Tensor, str, Tensor], Tensor]
+
+LAYERS = ["conv1_1", "pool2", "conv3_4", "relu4_4", "conv5_4", "relu5_4", "pool5", "block5"]
+NETWORKS = {
+    "plain": {},
+    "batch norm": {"batch_norm": True},
+    "cbam": {"attention": "cbam"},
+    "cbam, batch norm": {"attention": "cbam", "batch_norm": True},
+    "cbam after pooling": {"attention": "cbam", "placement": "after_pool", "blend": "replace"},
+    "self-attention": {"attention": "self_attention", "sites": ("block5",)},
+}
+# For each of two pictures a class of its own: (T, B).
+TARGETS = torch.tensor([[0, 1], [4, 9]])
+
+
+def captum(model: nn.Module, x: Tensor, path: str, target: Tensor) -> Tensor:
+    judge = LayerGradCam(model, model.get_submodule(path))
+    return judge.attribute(x, target, relu_attributions=True)[:, 0].detach()
+
+
+def torchcam_judge(name: str, **options: Any) -> Judge:
+    def judge(model: nn.Module, x: Tensor, path: str, target: Tensor) -> Tensor:
+        with getattr(torchcam, name)(model, path, **options) as extractor:
+            scores = model(x)
+            return extractor(target.tolist(), scores, normalized=False)[0].detach()
+
+    return judge
+
+
+def jacobgil_judge(name: str) -> Judge:
+    def judge(model: nn.Module, x: Tensor, path: str, target: Tensor) -> Tensor:
+        model = copy.deepcopy(model)  # it leaves gradients in the parameters
+        layer = model.get_submodule(path)
+        wanted = [ClassifierOutputTarget(index) for index in target.tolist()]
+        with getattr(jacobgil, name)(model, [layer]) as extractor:
+            extractor(x, wanted)
+            seen = extractor.activations_and_grads
+            found = [np.asarray(tensor[0]) for tensor in (seen.activations, seen.gradients)]
+            return torch.from_numpy(
+                np.maximum(extractor.get_cam_image(x, layer, wanted, *found, False), 0)
+            )
+
+    return judge
+
+
+def distance(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference of a layer's maps (T, B, h, w), in parts of the judge's maximum."""
+    assert ours.shape == theirs.shape
+    top = theirs.amax()
+    assert top > 0
+    return float((ours - theirs).abs().max() / top)
+
+
+GRADCAM_JUDGES = {
+    "captum": (captum, 1e-5),
+    "torchcam": (torchcam_judge("GradCAM"), 1e-5),
+    "pytorch-grad-cam": (jacobgil_judge("GradCAM"), 1e-4),
+}
+
+
+def judged(judge: Judge, model: nn.Module, x: Tensor, path: str) -> Tensor:
+    """The judge's maps (T, B, h, w), target by target."""
+    return torch.stack([judge(model, x, path, target) for target in TARGETS])
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("precision", ["single", "double"])
+def test_gradcam(network: str, precision: str, small_vgg: Build, pictures: Draw) -> None:
+    dtype = torch.float32 if precision == "single" else torch.float64
+    model = small_vgg(dtype=dtype, **NETWORKS[network]).eval()
+    x = pictures(2, 32).to(dtype)
+    paths = list(dict.fromkeys(model.path(name) for name in LAYERS))
+    ours = cams(model, x, paths, ("gradcam",), TARGETS).maps
+    for path in paths:
+        for name, (judge, tolerance) in GRADCAM_JUDGES.items():
+            off = distance(ours[path, "gradcam"], judged(judge, model, x, path))
+            assert off <= (tolerance if precision == "single" else 1e-10), (name, path)
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "judge", "layers"),
+    [
+        ("layercam", "torchcam", torchcam_judge("LayerCAM"), LAYERS),
+        ("layercam", "pytorch-grad-cam", jacobgil_judge("LayerCAM"), LAYERS),
+        ("hirescam", "pytorch-grad-cam", jacobgil_judge("HiResCAM"), LAYERS),
+        ("xgradcam", "torchcam", torchcam_judge("XGradCAM"), ["relu4_4", "relu5_4", "pool5"]),
+        ("xgradcam", "pytorch-grad-cam", jacobgil_judge("XGradCAM"), ["relu4_4", "relu5_4"]),
+        # Like us, it scales the mask to [0, 1] first and then resizes it.
+        ("scorecam", "torchcam", torchcam_judge("ScoreCAM", batch_size=16), ["relu5_4", "block4"]),
+    ],
+)
+@pytest.mark.parametrize("attention", ["none", "cbam"])
+def test_other_methods(
+    attention: str,
+    method: str,
+    name: str,
+    judge: Judge,
+    layers: list[str],
+    small_vgg: Build,
+    pictures: Draw,
+) -> None:
+    model, x = small_vgg(attention=attention).eval(), pictures(2, 32)
+    paths = list(dict.fromkeys(model.path(layer) for layer in layers))
+    ours = cams(model, x, paths, (method,), TARGETS).maps
+    for path in paths:
+        assert distance(ours[path, method], judged(judge, model, x, path)) <= 1e-5, path
+
+
+def test_gradcam_plus_plus(small_vgg: Build, pictures: Draw) -> None:
+    model, x = small_vgg(attention="cbam", dtype=torch.float64).eval(), pictures(2, 32).double()
+    with torch.no_grad():
+        model.classifier[0].weight.mul_(1e9)  # gradients so large that the judge's ε is nothing
+    paths = list(dict.fromkeys(model.path(layer) for layer in LAYERS))
+    ours = cams(model, x, paths, ("gradcam++",), TARGETS).maps
+    judge = jacobgil_judge("GradCAMPlusPlus")
+    for path in paths:
+        assert distance(ours[path, "gradcam++"], judged(judge, model, x, path)) <= 1e-5, path
+
+
+@pytest.fixture(scope="module")
+def stock() -> nn.Module:
+    """torchvision's VGG19 as it is, ReLUs in place; only its 124 million classifier weights, which
+    prove nothing here, make room for one layer."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.device("meta"):
+        model = torchvision.models.vgg19(init_weights=False)
+    model.classifier = nn.Linear(512 * 49, 10)
+    model.features.to_empty(device="cpu")
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            spread = (2 / value[0].numel()) ** 0.5 if value.ndim > 1 else 0.1
+            value.normal_(0, spread, generator=generator)
+    assert all(layer.inplace for layer in model.features if isinstance(layer, nn.ReLU))
+    return model.eval()
+
+
+def test_relus_in_place(stock: nn.Module, pictures: Draw, untouched: Untouched) -> None:
+    """The last convolution (features.34), its ReLU (35) and pooling (36), in one pass.
+
+    At the convolution only captum and we are right. torchcam and pytorch-grad-cam keep the
+    tensor itself, which the ReLU then overwrites: they show the ReLU's activation there.
+    """
+    x, target = pictures(1, 64), torch.tensor([3])
+    paths = ["features.34", "features.35", "features.36", "features.25"]
+    with untouched(stock):
+        ours = cams(stock, x, paths, ("gradcam",), target).maps
+    patient = copy.deepcopy(stock)
+    for layer in patient.features:
+        if isinstance(layer, nn.ReLU):
+            layer.inplace = False
+    off: dict[tuple[str, str], float] = {}
+    for path in paths:
+        mine = ours[path, "gradcam"][0]
+        for name, (judge, tolerance) in GRADCAM_JUDGES.items():
+            off[path, name] = distance(mine, judge(stock, x, path, target))
+            assert distance(mine, judge(patient, x, path, target)) <= tolerance, (path, name)
+        assert off[path, "captum"] <= 1e-5
+    for name in ("torchcam", "pytorch-grad-cam"):
+        assert max(off["features.35", name], off["features.36", name]) <= GRADCAM_JUDGES[name][1]
+        assert min(off["features.34", name], off["features.25", name]) > 0.01

@@ -1,0 +1,161 @@
+"""One forward and one partial backward pass: every wanted layer, method and target at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from vggviz.cam.formulas import attention_gradient, hirescam, token_gradient
+from vggviz.cam.methods import METHODS, known
+from vggviz.cam.perturbation import scorecam
+from vggviz.capture import TapReading, Trace, capture, evaluating
+from vggviz.taps import Tap
+
+__all__ = ["CAMs", "cams"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CAMs:
+    """What one pass gave: `logits` (B, K), the `targets` (T, B) that were explained, the taps'
+    readings by path, and raw maps (T, B, H, W) by (layer path, method)."""
+
+    logits: Tensor
+    targets: Tensor
+    taps: dict[str, TapReading]
+    maps: dict[tuple[str, str], Tensor]
+
+
+def cams(
+    model: nn.Module,
+    images: Tensor,
+    layers: Sequence[str],
+    methods: Sequence[str] = ("gradcam",),
+    targets: Tensor | None = None,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> CAMs:
+    """The raw maps of `methods` at `layers` of any `model` for a batch of pictures.
+
+    `images` (B, 3, H, W) as the model takes them; `layers` module paths whose output is
+    (B, C, h, w); `targets` class indices (T,) for all pictures or (T, B), by default each
+    picture's likeliest class. All results are detached. 'attention*gradient' is given where a
+    layer holds a tap that weighs positions, and nowhere else. `progress` follows the methods
+    that need many forward passes (Score-CAM).
+
+    The model is left as it was: training flags, gradients, hooks. It runs in evaluation mode.
+    Raises ValueError for an unknown layer or method, a target that is no class, a layer whose
+    output is no (B, C, h, w) tensor, and where 'attention*gradient' finds nowhere to be;
+    TypeError for a layer whose output is not one tensor.
+    """
+    needs = {METHODS[name].needs for name in known(methods)}
+    tapped = _taps_of(model, layers) if "attention" in needs else {}
+    if "attention" in needs and not tapped:
+        raise ValueError("'attention*gradient' needs attention over positions at a wanted layer")
+    graph = [*(layers if "gradient" in needs else ()), *tapped.values()]
+    with evaluating(model), capture(model, layers, graph=graph) as trace, torch.no_grad():
+        logits: Tensor = model(images)
+        _check(trace, layers)
+        targets = _targets(targets, logits.detach())
+        gradients = _gradients(trace, graph, logits, targets)
+    maps: dict[tuple[str, str], Tensor] = {}
+    with torch.no_grad():
+        for layer in layers:
+            activation = trace.outputs[layer].detach()
+            for name in methods:
+                method = METHODS[name]
+                if method.needs == "gradient":
+                    maps[layer, name] = method.formula(activation, gradients[layer])
+                elif method.needs == "activation":
+                    maps[layer, name] = method.formula(activation).expand(len(targets), -1, -1, -1)
+                elif method.needs == "attention" and layer in tapped:
+                    tap = tapped[layer]
+                    maps[layer, name] = _attention_map(trace.taps[tap], gradients[tap])
+    # These run the model again, so the hooks must be gone.
+    for layer in layers:
+        for name in methods:
+            if METHODS[name].needs == "passes":
+                with evaluating(model):
+                    maps[layer, name] = torch.stack(
+                        [
+                            scorecam(model, image, activation, classes, progress=progress)
+                            for image, activation, classes in zip(
+                                images, trace.outputs[layer].detach(), targets.T, strict=True
+                            )
+                        ],
+                        dim=1,
+                    )  # B × (T, h, w) -> (T, B, h, w)
+    taps = {
+        path: replace(reading, weights=reading.weights.detach())
+        for path, reading in trace.taps.items()
+    }
+    return CAMs(logits.detach(), targets, taps, maps)
+
+
+def _gradients(
+    trace: Trace, graph: Sequence[str], logits: Tensor, targets: Tensor
+) -> dict[str, Tensor]:
+    """∂ logit of the target / ∂ each point of `graph`: (T, B, ...) by path."""
+    if not graph:
+        return {}
+    points = [
+        trace.taps[path].weights if path in trace.taps else trace.outputs[path] for path in graph
+    ]
+    chosen = torch.nn.functional.one_hot(targets, logits.shape[1]).to(logits)  # (T, B, K)
+    if len(chosen) == 1:  # pictures don't mix in evaluation mode: one backward serves the batch
+        single = torch.autograd.grad(logits, points, chosen[0])
+        return {path: gradient[None] for path, gradient in zip(graph, single, strict=True)}
+    found = torch.autograd.grad(logits, points, chosen, is_grads_batched=True)
+    return dict(zip(graph, found, strict=True))
+
+
+def _targets(given: Tensor | None, logits: Tensor) -> Tensor:
+    """(T, B) class indices."""
+    if logits.ndim != 2:
+        raise ValueError(f"the model must return logits (B, K), not {tuple(logits.shape)}")
+    batch, classes = logits.shape
+    if given is None:
+        return logits.argmax(1)[None]
+    if given.ndim == 1:
+        given = given[:, None].expand(-1, batch)
+    if given.shape[1:] != (batch,) or len(given) == 0:
+        raise ValueError(f"targets must be (T,) or (T, {batch}), not {tuple(given.shape)}")
+    if int(given.min()) < 0 or int(given.max()) >= classes:
+        raise ValueError(f"a target must be a class from 0 to {classes - 1}")
+    return given
+
+
+def _taps_of(model: nn.Module, layers: Sequence[str]) -> dict[str, str]:
+    """The tap inside each layer that weighs positions, by layer path."""
+    return {
+        layer: path
+        for layer in layers
+        for path, module in model.named_modules()
+        if isinstance(module, Tap)
+        and module.kind != "channel"
+        and (path == layer or path.startswith(f"{layer}."))
+    }
+
+
+def _attention_map(reading: TapReading, gradient: Tensor) -> Tensor:
+    """(T, B, H, W), on the grid of the positions that are weighed."""
+    weights = reading.weights.detach()
+    if reading.kind == "volume":
+        return hirescam(weights, gradient)  # relu(Σ_c a ⊙ ∂y/∂a)
+    if reading.kind == "token":
+        assert reading.keys is not None
+        received = token_gradient(weights, gradient)  # (T, B, M)
+        return received.reshape(*received.shape[:2], *reading.keys)
+    grid = attention_gradient(weights, gradient)
+    return grid.reshape(*grid.shape[:2], *reading.grid)  # (T, B, N) or (T, B, H, W)
+
+
+def _check(trace: Trace, layers: Sequence[str]) -> None:
+    for layer in layers:
+        if layer not in trace.outputs:
+            raise ValueError(f"layer {layer!r} took no part in the forward pass")
+        if trace.outputs[layer].ndim != 4:
+            shape = tuple(trace.outputs[layer].shape)
+            raise ValueError(f"layer {layer!r} has no map: its output is {shape}")

@@ -1,0 +1,107 @@
+"""CAM methods as pure functions of an activation and its gradient.
+
+`activation` (..., C, H, W) is a layer's output, `gradient` its gradient of the target's logit,
+of the same shape or one that broadcasts with it; each function returns the raw map (..., H, W),
+after the method's own ReLU, at the layer's resolution.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "attention_gradient",
+    "eigencam",
+    "gradcam",
+    "gradcam_plus_plus",
+    "hirescam",
+    "layercam",
+    "token_gradient",
+    "xgradcam",
+]
+
+
+def gradcam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """relu(Σ_c w_c A_c), w_c the mean of the gradient over positions.
+
+    Selvaraju et al. 2017, 'Grad-CAM', eq. 1 and 2.
+    """
+    weights = gradient.mean((-2, -1))  # (..., C)
+    return torch.einsum("...c,...chw->...hw", weights, activation).relu()
+
+
+def gradcam_plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
+    """relu(Σ_c w_c A_c), w_c = Σ α relu(g), α = g² / (2 g² + g³ Σ_ab A_ab).
+
+    Chattopadhay et al. 2018, 'Grad-CAM++', eq. 5 and 19 (the score is the exponential of the
+    logit, whose common factor cancels on normalising). Where the denominator is 0, α is 0.
+    """
+    square = gradient.square()
+    total = activation.sum((-2, -1), keepdim=True)  # (..., C, 1, 1)
+    denominator = 2 * square + total * square * gradient
+    safe = torch.where(denominator == 0, torch.ones_like(denominator), denominator)
+    weights = (square / safe * gradient.relu()).sum((-2, -1))  # (..., C)
+    return torch.einsum("...c,...chw->...hw", weights, activation).relu()
+
+
+def hirescam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """relu(Σ_c g_c ⊙ A_c).
+
+    Draelos, Carin 2020, 'Use HiResCAM instead of Grad-CAM', eq. 5. Departure: the ReLU, as for
+    every other method; the paper keeps what speaks against the class.
+    """
+    return (gradient * activation).sum(-3).relu()
+
+
+def layercam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """relu(Σ_c relu(g_c) ⊙ A_c).
+
+    Jiang et al. 2021, 'LayerCAM', eq. 6 to 8.
+    """
+    return (gradient.relu() * activation).sum(-3).relu()
+
+
+def xgradcam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """relu(Σ_c w_c A_c), w_c = Σ g_c ⊙ A_c / Σ A_c.
+
+    Fu et al. 2020, 'Axiom-based Grad-CAM', eq. 8. A channel that sums to 0 has weight 0.
+    """
+    total = activation.sum((-2, -1))  # (..., C)
+    safe = torch.where(total == 0, torch.ones_like(total), total)
+    share = torch.where(total == 0, torch.zeros_like(total), 1 / safe)
+    weights = (gradient * activation).sum((-2, -1)) * share
+    return torch.einsum("...c,...chw->...hw", weights, activation).relu()
+
+
+def eigencam(activation: Tensor) -> Tensor:
+    """relu(Σ_c v_c A_c), v the first right singular vector of the activation as (N, C).
+
+    Muhammad, Yeasin 2020, 'Eigen-CAM', eq. 3: no gradient, no class. Departures: a singular
+    vector's sign is free, and the paper leaves it open; here it is chosen so that the map's sum
+    is not negative, and the ReLU is added. v is found as the first eigenvector of the (C, C)
+    Gram matrix.
+    """
+    tokens = activation.flatten(-2).mT.double()  # (..., N, C)
+    vector = torch.linalg.eigh(tokens.mT @ tokens).eigenvectors[..., -1]  # (..., C)
+    flat = (tokens @ vector.unsqueeze(-1)).squeeze(-1)  # (..., N)
+    signed = torch.where(flat.sum(-1, keepdim=True) < 0, -flat, flat)
+    return signed.reshape(*activation.shape[:-3], *activation.shape[-2:]).to(activation).relu()
+
+
+def attention_gradient(weights: Tensor, gradient: Tensor) -> Tensor:
+    """relu(a ⊙ ∂y/∂a) for attention weights over positions, of any shape.
+
+    First-order effect of each weight on the logit (gradient × input of Shrikumar et al. 2016,
+    eq. 1, on the attention weights instead of the pixels).
+    """
+    return (weights * gradient).relu()
+
+
+def token_gradient(weights: Tensor, gradient: Tensor) -> Tensor:
+    """(..., heads, N, M) → (..., M): what each key receives of mean over heads of relu(A ⊙ ∂y/∂A).
+
+    Chefer, Gur, Wolf 2021, 'Generic Attention-model Explainability', eq. 5, then the mean over
+    the queries.
+    """
+    return attention_gradient(weights, gradient).mean((-3, -2))

@@ -1,0 +1,49 @@
+"""CAM methods that ask the network again, with parts of the picture hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["scorecam"]
+
+
+@torch.no_grad()
+def scorecam(
+    predict: Callable[[Tensor], Tensor],
+    image: Tensor,
+    activation: Tensor,
+    targets: Tensor,
+    *,
+    batch: int = 32,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Tensor:
+    """relu(Σ_c w_c A_c), w = softmax over channels of the logit under each channel's mask.
+
+    Channel c's mask is A_c scaled to [0, 1] and resized bilinearly to the picture; the score is
+    the target's logit of the masked picture (that of the baseline, subtracted in the paper, is
+    the same for every channel and leaves the softmax as it is). A flat channel hides everything.
+
+    `image` (3, S, S) normalised, `activation` (C, H, W), `targets` (T,) class indices,
+    `predict` (B, 3, S, S) → (B, K) logits. Returns the raw maps (T, H, W). One pass serves all
+    targets. `progress` is told (channels done, channels).
+
+    Wang et al. 2020, 'Score-CAM', algorithm 1. Departure: masks are scaled to [0, 1] before they
+    are resized (the paper: after), so that a mask doesn't depend on the picture's size.
+    """
+    low = activation.amin((1, 2), keepdim=True)
+    spread = activation.amax((1, 2), keepdim=True) - low
+    safe = torch.where(spread > 0, spread, torch.ones_like(spread))
+    masks = (activation - low) / safe  # (C, H, W)
+    scores: list[Tensor] = []
+    for part in masks.split(batch):
+        resized = F.interpolate(
+            part[:, None], image.shape[-2:], mode="bilinear", align_corners=False
+        )  # (b, 1, S, S)
+        scores.append(predict(image * resized)[:, targets])  # (b, T)
+        progress(sum(map(len, scores)), len(masks))
+    weights = torch.cat(scores).softmax(0)  # (C, T)
+    return torch.einsum("ct,chw->thw", weights, activation).relu()
