@@ -1,0 +1,669 @@
+"""Colours and overlays by hand, and what stands on the figure."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from PIL import Image
+
+from vggviz import render
+from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
+
+SITES = ("block1", "block2", "block3", "block4", "block5")
+LABELS = ("tabby cat", "goldfish", "koala", "teapot", "barn", "school bus", "$x_1$ & <b>pizza</b>")
+METHODS = ("gradcam", "gradcam++", "attention*gradient", "eigencam", "scorecam")
+
+
+def crop(size: int = 32) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+def prediction(labels: Sequence[str] = LABELS) -> Prediction:
+    logits = torch.arange(len(labels), 0, -1).float()
+    shares = logits.softmax(0).tolist()
+    ranked = (Ranked(i, n, p) for i, (n, p) in enumerate(zip(labels, shares, strict=True)))
+    return Prediction(logits, tuple(ranked))
+
+
+def record(kind: str, site: str, seed: int = 0, scale: float = 1.0) -> AttentionRecord:
+    shapes = {"channel": (24,), "spatial": (4, 6), "volume": (8, 4, 6), "token": (2, 24, 6)}
+    weights = torch.rand(shapes.get(kind, (24,)), generator=torch.Generator().manual_seed(seed))
+    keys = (2, 3) if kind == "token" else None
+    return AttentionRecord(site, kind, weights * scale, (4, 6), keys)  # type: ignore[arg-type]
+
+
+def heatmap(
+    method: str, site: str, low: float = 0.0, high: float = 1.0, target: int | None = 0
+) -> Heatmap:
+    values = torch.linspace(0, 1, 16).reshape(4, 4) if high > low else torch.zeros(4, 4)
+    return Heatmap(values, method, site, target, low, high)
+
+
+def full(sites: Sequence[str], methods: Sequence[str], kinds: Sequence[str], **more: Any) -> Figure:
+    attention = {
+        site: tuple(record(kind, site, seed) for seed, kind in enumerate(kinds)) for site in sites
+    }
+    maps = {
+        (site, method): heatmap(method, site, 0.0123 * n, 4.56 * 10**-n)
+        for n, site in enumerate(sites)
+        for method in methods
+    }
+    return render.figure(crop(), prediction(), attention, maps, **({"title": "A title"} | more))
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+def panel(figure: Figure, name: str) -> Axes:
+    (found,) = [axes for axes in figure.axes if axes.get_label() == name]
+    return found
+
+
+def around(figure: Figure, name: str) -> list[str]:
+    """The texts of a panel: in its column, from its heading to its notes, top down."""
+    box = panel(figure, name).get_position()
+    width, height = figure.get_size_inches()
+    found = [
+        (-y, x, text.get_text())
+        for text in figure.texts
+        for x, y in [text.get_position()]
+        if box.x0 - 0.27 / width <= x <= box.x1 + 0.01 / width
+        and box.y0 - 0.85 / height <= y <= box.y1 + 0.55 / height
+    ]
+    return [text for *_, text in sorted(found)]
+
+
+def boxes(figure: Figure) -> list[tuple[Text, Bbox]]:
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    return [(text, text.get_window_extent(renderer)) for text in figure.texts]
+
+
+# Colours
+
+
+@pytest.mark.parametrize("colormap", render.COLORMAPS)
+def test_colours_are_those_of_matplotlib(colormap: str) -> None:
+    values = np.linspace(-0.1, 1.1, 1200).reshape(3, 400)
+    expected = matplotlib.colormaps[colormap](values)[..., :3]
+    found = render.colours(values, colormap)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_nan_is_neutral_grey_and_its_neighbours_keep_their_colour() -> None:
+    found = render.colours(np.array([[0.0, np.nan, 1.0]]))
+    np.testing.assert_array_equal(found[0, 1], [0.5, 0.5, 0.5])
+    np.testing.assert_array_equal(found[0, ::2], render.colours(np.array([[0.0, 1.0]]))[0])
+
+
+def test_an_unknown_colormap_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"no colour map 'jet': choose one of inferno, viridis"):
+        render.colours(np.zeros((2, 2)), "jet")
+
+
+def test_who_changes_colours_changes_no_table() -> None:
+    render.colours(np.zeros((1, 1)))[:] = 7
+    assert render.colours(np.zeros((1, 1))).max() < 0.1
+
+
+# Resizing
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize(
+    ("small", "large"),
+    [
+        ((4, 4), (64, 64)),
+        ((7, 5), (224, 31)),
+        ((1, 1), (9, 8)),
+        ((1, 6), (5, 50)),
+        ((14, 14), (14, 14)),
+        ((56, 40), (13, 17)),
+    ],
+)
+def test_resize_is_that_of_torch(
+    small: tuple[int, int], large: tuple[int, int], dtype: type
+) -> None:
+    values = np.random.default_rng(1).random(small).astype(dtype)
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(values.astype(np.float32))[None, None],
+        large,
+        mode="bilinear",
+        align_corners=False,
+    )[0, 0].numpy()
+    found = render.resize(values, large)
+    assert found.shape == large
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_resize_by_hand() -> None:
+    found = render.resize(np.array([[0.0, 1.0]]), (1, 4))
+    np.testing.assert_allclose(found, [[0.0, 0.25, 0.75, 1.0]])
+
+
+def test_resize_of_a_transposed_and_reversed_view() -> None:
+    values = np.random.default_rng(2).random((6, 4))
+    view = values.T[::-1]
+    np.testing.assert_array_equal(render.resize(view, (9, 9)), render.resize(view.copy(), (9, 9)))
+
+
+def test_nan_keeps_to_its_cell_when_resized() -> None:
+    found = render.resize(np.array([[0.2, np.nan, 0.8]]), (1, 12))
+    # The outer cells have no known neighbour to mix with, so they stay as they are.
+    np.testing.assert_allclose(found, [[0.2] * 4 + [np.nan] * 4 + [0.8] * 4], rtol=1e-6)
+    assert np.isnan(render.resize(np.full((2, 2), np.nan), (5, 5))).all()
+
+
+# Overlays
+
+IMAGE = np.array([[[10, 20, 31], [255, 0, 128]]], dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("opacity", "expected"),
+    [
+        # inferno begins at (0.373, 0.119, 3.536) and ends at (252.032, 254.583, 164.456) of 255
+        (0.0, [[10, 20, 31], [255, 0, 128]]),
+        (0.25, [[8, 15, 24], [254, 64, 137]]),  # 7.59 15.03 24.13, 254.26 63.65 137.11
+        (0.5, [[5, 10, 17], [254, 127, 146]]),  # 5.19 10.06 17.27, 253.52 127.29 146.23
+        (1.0, [[0, 0, 4], [252, 255, 164]]),
+    ],
+)
+def test_overlay_pixel_by_pixel(opacity: float, expected: list[list[int]]) -> None:
+    found = render.overlay(IMAGE, np.array([[0.0, 1.0]]), opacity, "inferno")
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found[0], expected)
+
+
+def test_overlay_resizes_the_map_and_not_its_colours() -> None:
+    image = np.full((1, 4, 3), 100, dtype=np.uint8)
+    found = render.overlay(image, np.array([[0.0, 1.0]]), 0.4, "viridis")
+    inner = matplotlib.colormaps["viridis"]([0.0, 0.25, 0.75, 1.0])[:, :3]
+    np.testing.assert_array_equal(found[0], np.rint(60 + 0.4 * 255 * inner))
+
+
+def test_where_the_map_is_nan_the_picture_is_bare() -> None:
+    found = render.overlay(IMAGE, np.array([[np.nan, 1.0]]), 0.5, "inferno")
+    np.testing.assert_array_equal(found[0], [[10, 20, 31], [254, 127, 146]])
+    np.testing.assert_array_equal(render.overlay(IMAGE, np.array([[np.nan]])), IMAGE)
+
+
+@pytest.mark.parametrize("opacity", [-0.1, 1.1, float("nan")])
+def test_an_impossible_opacity_is_refused(opacity: float) -> None:
+    with pytest.raises(ValueError, match=rf"opacity must lie in \[0, 1\], not {opacity}"):
+        render.overlay(IMAGE, np.zeros((1, 2)), opacity)
+
+
+# Stretching
+
+
+def test_stretch_by_hand() -> None:
+    values, low, high = render.stretch(np.array([[2.0, 3.0], [4.0, 6.0]]))
+    assert (low, high) == (2.0, 6.0)
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, [[0, 0.25], [0.5, 1]])
+
+
+def test_a_flat_map_stretches_to_zeros() -> None:
+    values, low, high = render.stretch(np.full((3, 2), 0.7))
+    assert low == high == 0.7
+    np.testing.assert_array_equal(values, np.zeros((3, 2)))
+
+
+def test_stretch_looks_past_what_is_no_number() -> None:
+    values, low, high = render.stretch(np.array([np.nan, 1.0, np.inf, 3.0, -np.inf]))
+    assert (low, high) == (1.0, 3.0)
+    np.testing.assert_array_equal(values, [np.nan, 0, np.nan, 1, np.nan])
+    values, low, high = render.stretch(np.array([np.nan, np.inf]))
+    assert np.isnan([*values, low, high]).all()
+
+
+def test_a_tiny_range_is_stretched_in_full() -> None:
+    values, low, high = render.stretch(np.float32([0.5, 0.5 + 2**-20, 0.5 + 2**-19]))
+    np.testing.assert_array_equal(values, [0, 0.5, 1])
+    assert high - low == 2**-19
+
+
+# Nothing that comes in changes
+
+
+def test_inputs_are_never_modified() -> None:
+    image, values = crop(), np.array([[0.1, np.nan], [0.7, 2.0]], dtype=np.float32)
+    kept = image.copy(), values.copy()
+    for array in (image, values):
+        array.flags.writeable = False
+    render.colours(values)
+    render.resize(values, (9, 9))
+    render.overlay(image, values)
+    render.stretch(values)
+    given = record("spatial", "block1"), record("channel", "block1"), heatmap("gradcam", "block1")
+    before = [given[0].weights.clone(), given[1].weights.clone(), given[2].values.clone()]
+    maps = {("block1", "gradcam"): given[2]}
+    render.png(render.figure(image, prediction(), {"block1": given[:2]}, maps, title="T"), 40)
+    np.testing.assert_array_equal(image, kept[0])
+    np.testing.assert_array_equal(values, kept[1])
+    after = [given[0].weights, given[1].weights, given[2].values]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+# The figure
+
+
+def test_every_panel_tells_site_kind_resolution_and_raw_range() -> None:
+    attention = {
+        "block2": (record("channel", "block2", 1), record("spatial", "block2", 2)),
+        "block5": (record("channel", "block5", 3), record("spatial", "block5", 4, 1e-6)),
+    }
+    maps = {
+        ("block2", "gradcam"): heatmap("gradcam", "block2", -0.25, 12.5),
+        ("block5", "gradcam"): heatmap("gradcam", "block5", 0.0, 3.21e-7),
+    }
+    figure = render.figure(crop(), prediction(), attention, maps, title="T")
+    assert around(figure, "block2; gradcam") == ["block2", "4×4", "gradcam", "−0.250", "12.5"]
+    assert around(figure, "block5; gradcam") == ["block5", "4×4", "gradcam", "0", "3.21×10⁻⁷"]
+    for site in attention:
+        channel, spatial = attention[site]
+        found = around(figure, f"{site}; spatial attention")
+        assert found[:3] == [site, "6×4", "spatial attention"]
+        ends = [text.replace("×10⁻⁷", "e-7").replace("×10⁻⁸", "e-8") for text in found[3:5]]
+        assert [float(end) for end in ends] == pytest.approx([spatial.low, spatial.high], rel=5e-3)
+        found = around(figure, f"{site}; channel attention")
+        assert found[:3] == [site, "24 channels", "channel attention"]
+        assert {"weight", "channels, sorted", "0", "1"} <= set(found)
+        assert found[-1] == f"{channel.low:#.3g} … {channel.high:#.3g}"
+
+
+def test_an_overlay_panel_shows_the_overlay_and_its_bar_the_colours() -> None:
+    maps = {("block4", "layercam"): heatmap("layercam", "block4")}
+    given = {"opacity": 0.3, "colormap": "cividis"}
+    figure = render.figure(crop(), prediction(), {}, maps, title="T", **given)  # type: ignore[arg-type]
+    shown = panel(figure, "block4; layercam").images[0].get_array()
+    values = maps["block4", "layercam"].values.numpy()
+    np.testing.assert_array_equal(shown, render.overlay(crop(), values, **given))
+    bar = panel(figure, "block4; layercam; colour bar").images[0].get_array()
+    expected = render.colours(np.linspace(0, 1, 256)[None], "cividis")
+    np.testing.assert_allclose(bar, expected, atol=1e-6)
+    np.testing.assert_array_equal(panel(figure, "crop").images[0].get_array(), crop())
+
+
+def test_attention_is_shown_by_its_view() -> None:
+    kinds = ("volume", "token", "pool")
+    records = {"block3": tuple(record(kind, "block3") for kind in kinds)}
+    figure = render.figure(crop(), prediction(), records, {}, title="T", opacity=1)
+    for one in records["block3"]:
+        shown = panel(figure, f"block3; {one.kind} attention").images[0].get_array()
+        assert one.spatial is not None
+        values, low, high = render.stretch(one.spatial.numpy())
+        np.testing.assert_array_equal(shown, render.overlay(crop(), values, 1))
+        found = around(figure, f"block3; {one.kind} attention")
+        assert found[1] == ("3×2" if one.kind == "token" else "6×4")
+        assert found[3:5] == [f"{low:#.3g}", f"{high:#.3g}"]
+    assert "mean over channels" in around(figure, "block3; volume attention")
+    assert "received by each position" in around(figure, "block3; token attention")
+
+
+def test_channel_weights_are_sorted_on_one_scale_a_row() -> None:
+    first, second = record("channel", "block1", 1), record("channel", "block2", 2, 0.05)
+    records = {"block1": (first,), "block2": (second,)}
+    figure = render.figure(crop(), prediction(), records, {}, title="T")
+    for one in (first, second):
+        axes = panel(figure, f"{one.site}; channel attention")
+        assert axes.get_ylim() == (0, 1)
+        for steps in axes.patches:
+            shown = steps.get_data().values  # type: ignore[attr-defined]
+            np.testing.assert_allclose(shown, one.weights.sort().values, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["spatial", "channel", "pool", "gradcam"])
+def test_a_flat_map_says_so_instead_of_colours(kind: str) -> None:
+    one = record("spatial" if kind == "gradcam" else kind, "block1")
+    weights = torch.full_like(one.weights, 0.25)
+    weights[0] += 2**-25  # no more than rounding
+    flat = AttentionRecord("block1", one.kind, weights, one.grid)
+    attention = {} if kind == "gradcam" else {"block1": (flat,)}
+    maps = {("block1", "gradcam"): heatmap("gradcam", "block1", 0.25, 0.25)}
+    figure = render.figure(
+        crop(), prediction(), attention, maps if kind == "gradcam" else {}, title="T"
+    )
+    name = f"block1; {kind}" + ("" if kind == "gradcam" else " attention")
+    assert {"flat: nothing to see", "0.250 everywhere"} <= set(around(figure, name))
+    assert not any(axes.get_label().endswith("colour bar") for axes in figure.axes)
+    assert len(np.unique(panel(figure, name).images[0].get_array())) == 1
+
+
+def test_a_map_without_any_number_is_flat() -> None:
+    one = AttentionRecord("block1", "spatial", torch.full((2, 2), float("nan")), (2, 2))
+    figure = render.figure(crop(), prediction(), {"block1": (one,)}, {}, title="T")
+    assert {"flat: nothing to see", "nan everywhere"} <= set(texts(figure))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "note"),
+    [
+        (0.499, 0.501, "range only 0.0020 (0.4%)"),
+        (0.49, 0.5, None),  # exactly 2 %
+        (0.4901, 0.5, "range only 0.0099 (2%)"),
+        (0.0, 1e-9, None),
+    ],
+)
+def test_a_tiny_range_is_annotated(low: float, high: float, note: str | None) -> None:
+    maps = {("block1", "gradcam"): heatmap("gradcam", "block1", low, high)}
+    found = texts(render.figure(crop(), prediction(), {}, maps, title="T"))
+    assert [text for text in found if text.startswith("range")] == ([note] if note else [])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ends"),
+    [
+        (0.4997, 0.5003, ["0.4997", "0.5003"]),
+        (0.49999, 0.50001, ["0.49999", "0.50001"]),
+        (0.4999999, 0.5000009, ["0.500", "+1.0×10⁻⁶"]),
+    ],
+)
+def test_close_ends_get_the_digits_that_tell_them_apart(
+    low: float, high: float, ends: list[str]
+) -> None:
+    maps = {("block1", "gradcam"): heatmap("gradcam", "block1", low, high)}
+    figure = render.figure(crop(), prediction(), {}, maps, title="T")
+    assert around(figure, "block1; gradcam")[3:5] == ends
+
+
+def test_a_method_that_knows_no_class_says_so() -> None:
+    maps = {("block1", m): heatmap(m, "block1", target=t) for m, t in [("a", None), ("b", 3)]}
+    figure = render.figure(crop(), prediction(), {}, maps, title="T")
+    assert "knows no class" in around(figure, "block1; a")
+    assert "knows no class" not in around(figure, "block1; b")
+
+
+@pytest.mark.parametrize(
+    ("sites", "kinds", "methods"),
+    [
+        (1, (), 1),
+        (1, ("channel", "spatial"), 5),
+        (2, ("token",), 0),
+        (2, (), 5),
+        (3, ("volume",), 2),
+        (4, ("pool",), 1),
+        (5, (), 1),
+        (5, ("channel",), 1),
+        (5, ("channel", "spatial"), 3),
+    ],
+)
+def test_all_sites_and_rows_stand_in_order_and_nothing_collides(
+    sites: int, kinds: tuple[str, ...], methods: int
+) -> None:
+    target = LABELS[5] if sites == 2 else LABELS[1] if sites == 1 else ""
+    figure = full(
+        SITES[:sites][::-1], METHODS[:methods], kinds, target=target, note="untrained weights"
+    )
+    rows = [f"{kind} attention" for kind in kinds] + list(METHODS[:methods])
+    places = [
+        [panel(figure, f"{site}; {row}").get_position() for site in SITES[:sites]] for row in rows
+    ]
+    for row in places:
+        assert sorted(box.x0 for box in row) == [box.x0 for box in row]
+    assert sorted((row[0].y0 for row in places), reverse=True) == [row[0].y0 for row in places]
+    check_layout(figure)
+
+
+def check_layout(figure: Figure) -> None:
+    """Every letter lies on the page, on no other text and on no picture."""
+    found = boxes(figure)
+    page = figure.bbox
+    for text, box in found:
+        inside = page.x0 < box.x0 and box.x1 < page.x1 and page.y0 < box.y0 and box.y1 < page.y1
+        assert inside, text.get_text()
+    for (one, a), (two, b) in combinations(found, 2):
+        # Bold and regular lines stand close: one pixel of their empty margins may touch.
+        apart = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 + 1 or b.y1 <= a.y0 + 1
+        assert apart, (one.get_text(), two.get_text())
+    pictures = [axes for axes in figure.axes if axes.images]
+    for axes in pictures:
+        a = axes.get_window_extent()
+        for text, b in found:
+            apart = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 + 1 or b.y1 <= a.y0 + 1
+            assert apart or text.get_text().startswith("flat"), (axes, text.get_text())
+    for one, two in combinations(figure.axes, 2):
+        a, b = one.get_window_extent(), two.get_window_extent()
+        assert a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0, (one, two)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(1.23451e-10, 1.23459e-10), (0.49999, 0.5), (1e9, 2e9), (-2e-7, -1e-7), (0.5, 0.500001)],
+)
+def test_awkward_numbers_collide_with_nothing(low: float, high: float) -> None:
+    weights = low + torch.linspace(0, 1, 24).double() * (high - low)
+    records = {
+        site: (
+            AttentionRecord(site, "channel", weights, (4, 6)),
+            AttentionRecord(site, "spatial", weights.reshape(4, 6), (4, 6)),
+        )
+        for site in SITES[:2]
+    }
+    check_layout(render.figure(crop(), prediction(), records, {}, title="T"))
+
+
+def test_without_attention_and_methods_crop_and_prediction_remain() -> None:
+    figure = render.figure(crop(), prediction(), {"block1": ()}, {}, title="T")
+    assert [axes.get_label() for axes in figure.axes] == ["crop", "prediction"]
+    assert "32×32" in texts(figure)
+
+
+def test_sites_may_differ_in_what_they_have() -> None:
+    attention = {"block1": (), "block3": (record("token", "block3"),)}
+    maps = {(site, "gradcam"): heatmap("gradcam", site) for site in ("block1", "block3")}
+    maps["block3", "attention*gradient"] = heatmap("attention*gradient", "block3")
+    figure = render.figure(crop(), prediction(), attention, maps, title="T")
+    names = {axes.get_label() for axes in figure.axes if "colour" not in axes.get_label()}
+    assert names == {
+        "crop",
+        "prediction",
+        "block1; gradcam",
+        "block3; gradcam",
+        "block3; token attention",
+        "block3; attention*gradient",
+    }
+    columns = {name: panel(figure, name).get_position().x0 for name in names}
+    assert len({columns[name] for name in names if name.startswith("block3")}) == 1
+    check_layout(figure)
+
+
+def test_two_records_of_one_kind_get_a_row_each() -> None:
+    records = {"block1": (record("spatial", "block1", 1), record("spatial", "block1", 2))}
+    figure = render.figure(crop(), prediction(), records, {}, title="T")
+    heights = {a.get_position().y0 for a in figure.axes if a.get_label().endswith("attention")}
+    assert len(heights) == 2
+
+
+# The prediction
+
+
+def test_the_top_five_stand_with_percentages_and_bars() -> None:
+    figure = full(("block1",), (), (), target="goldfish")
+    ranked = prediction().top(5)
+    found = texts(figure)
+    assert [text for text in found if "%" in text] == [f"{r.probability:.1%}" for r in ranked]
+    for one in ranked:
+        assert (one.label in found) != (one.label == "goldfish")
+    bars = panel(figure, "prediction").patches
+    widths = [bar.get_width() for bar in bars]  # type: ignore[attr-defined]
+    assert widths == [w for r in ranked for w in (1, r.probability)]
+
+
+def test_the_target_is_marked_by_more_than_colour() -> None:
+    figure = full(("block1",), (), (), target="goldfish")
+    (marked,) = [text for text in figure.texts if text.get_text() == "▶ goldfish"]
+    assert "Bold" in str(marked.get_fontproperties().get_file())
+    assert "▶ the class explained" in texts(figure)
+    colours = [bar.get_facecolor() for bar in panel(figure, "prediction").patches[1::2]]
+    assert colours[1] not in (colours[0], *colours[2:])
+    assert len(set(colours)) == 2
+
+
+def test_a_target_beyond_the_top_five_is_added_with_its_rank() -> None:
+    figure = full(("block1",), (), (), target="school bus")
+    share = prediction().ranked[5].probability
+    assert {"▶ school bus", f"{share:.1%}", "▶ the class explained, no. 6"} <= set(texts(figure))
+    assert len(panel(figure, "prediction").patches) == 12
+
+
+def test_without_a_target_nothing_is_marked() -> None:
+    figure = full(("block1",), (), ())
+    assert not any("▶" in text for text in texts(figure))
+
+
+def test_fewer_classes_than_five() -> None:
+    figure = render.figure(crop(), prediction(("yes", "no")), {}, {}, title="T", target="no")
+    assert {"top 2", "2 classes", "yes", "▶ no"} <= set(texts(figure))
+    check_layout(figure)
+
+
+# Words
+
+
+def test_markup_is_never_interpreted() -> None:
+    wild = r"$\frac{1}{$ x_1^2 <b>&amp;</b> \n {"
+    labels = (wild, "<script>", "a_b", "100% $5", "&lt;")
+    maps = {("$s$", "$m_1$"): heatmap("$m_1$", "$s$")}
+    figure = render.figure(
+        crop(), prediction(labels), {}, maps, title=wild, note=wild, target="<script>"
+    )
+    assert not any(text.get_parse_math() or text.get_usetex() for text in figure.texts)
+    assert {"$s$", "$m_1$", "▶ <script>", "a_b", "100% $5", "&lt;"} <= set(texts(figure))
+    render.png(figure, 40)
+    tags = {
+        element.tag.split("}")[1] for element in ElementTree.fromstring(render.svg(figure)).iter()
+    }
+    assert not tags & {"b", "script"}
+
+
+def test_long_words_are_wrapped_or_shortened_within_the_page() -> None:
+    long = "a very long label, with many, many synonyms, and then some more of them"
+    for sites in (0, 1, 5):
+        figure = full(
+            SITES[:sites],
+            ("a_method_with_a_name_without_end", "gradcam"),
+            (),
+            title="/".join(["folder"] * 60),
+            note=f"untrained: {long}; {long}",
+            target="school bus",
+        )
+        check_layout(figure)
+        assert any(text.endswith("…") for text in texts(figure))
+    figure = render.figure(
+        crop(), prediction([f"{n} {long}" for n in range(9)]), {}, {}, title="T", target=f"7 {long}"
+    )
+    found = texts(figure)
+    assert sum(text.endswith("…") for text in found) == 6
+    assert any(text.startswith("▶ 7 a very") for text in found)
+    check_layout(figure)
+
+
+def test_a_note_that_fits_three_lines_is_told_in_full() -> None:
+    note = "untrained: all weights are random, nothing here was learned, and this is a long note"
+    found = texts(render.figure(crop(), prediction(), {}, {}, title="T", note=note))
+    assert " ".join(text for text in found if text in note and len(text) > 9) == note
+
+
+def test_letters_that_the_font_lacks_become_boxes_without_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = full(("block1",), (), (), title="猫 cat\t\n Łódź \udc80\x00", target="")
+        render.png(figure, 40)
+    assert "□ cat Łódź □□" in texts(figure)
+
+
+# Files
+
+
+def test_png_is_a_picture_of_the_asked_size() -> None:
+    figure = full(("block1",), ("gradcam",), ())
+    with Image.open(io.BytesIO(render.png(figure, 50))) as image:
+        assert image.format == "PNG"
+        np.testing.assert_allclose(image.size, figure.get_size_inches() * 50, atol=1)
+        assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_svg_is_whole_and_its_names_agree() -> None:
+    tree = ElementTree.fromstring(render.svg(full(SITES[:2], ("gradcam",), ("channel",))))
+    names = [element.get("id") for element in tree.iter() if element.get("id")]
+    assert len(names) == len(set(names))
+    used = {
+        value.split("#")[1].rstrip(")")
+        for element in tree.iter()
+        for key, value in element.attrib.items()
+        if "#" in value and (key.endswith("href") or "url(#" in value) and "data:" not in value
+    }
+    assert used
+    assert used <= set(names)
+
+
+def test_equal_figures_give_equal_bytes() -> None:
+    one, two = (full(SITES[:2], ("gradcam",), ("channel", "spatial")) for _ in range(2))
+    assert render.png(one, 60) == render.png(one, 60) == render.png(two, 60)
+    assert render.svg(one) == render.svg(one) == render.svg(two)
+
+
+def test_threads_draw_what_one_thread_draws() -> None:
+    def draw(seed: int) -> bytes:
+        given = {"block1": (record("channel", "block1", seed), record("spatial", "block1", seed))}
+        maps = {("block1", "gradcam"): heatmap("gradcam", "block1", high=seed + 1.5)}
+        title = f"no. {seed}"
+        return render.png(render.figure(crop(), prediction(), given, maps, title=title), 60)
+
+    alone = [draw(seed) for seed in range(4)]
+    assert len(set(alone)) == 4
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(draw, [0, 1, 2, 3] * 2)) == alone * 2
+
+
+def test_settings_of_matplotlib_neither_matter_nor_change() -> None:
+    usual = render.png(full(("block1",), ("gradcam",), ("channel",), target="koala"), 60)
+    style = {
+        "text.usetex": True,
+        "axes.grid": True,
+        "text.color": "red",
+        "font.size": 30,
+        "figure.constrained_layout.use": True,
+        "image.origin": "lower",
+        "axes.facecolor": "black",
+        "figure.facecolor": "black",
+        "text.parse_math": True,
+    }
+    with matplotlib.rc_context(style):
+        before = dict(matplotlib.rcParams)
+        figure = full(("block1",), ("gradcam",), ("channel",), target="koala")
+        assert render.png(figure, 60) == usual
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_matplotlib_comes_when_a_figure_is_drawn_and_pyplot_never() -> None:
+    code = """
+import sys
+import numpy as np, torch
+from vggviz import render
+from vggviz.types import Prediction, Ranked
+assert "matplotlib" not in sys.modules
+prediction = Prediction(torch.zeros(1), (Ranked(0, "cat", 1.0),))
+figure = render.figure(np.zeros((9, 9, 3), np.uint8), prediction, {}, {}, title="T")
+render.png(figure), render.svg(figure)
+assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
