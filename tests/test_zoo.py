@@ -1,0 +1,214 @@
+"""Weights in and out: what loads, what is refused, and how it is said."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import load_file, save_file
+
+from vggviz import zoo
+from vggviz.attention import ATTENTION
+from vggviz.images import Preprocess
+from vggviz.vgg import VGG, VGGConfig
+
+SMALL = VGGConfig(attention="cbam", head="gap", batch_norm=True, width=0.125, num_classes=3)
+CARD = zoo.Card("small", SMALL, Preprocess(64, 64), ("a", "b", "c"), ("n1", "n2", "n3"))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[VGG, Path]:
+    model = VGG(SMALL, seeded())
+    file = tmp_path / "small.safetensors"
+    zoo.save(model, CARD, file)
+    return model, file
+
+
+def test_a_saved_network_comes_back_to_half_precision(saved: tuple[VGG, Path]) -> None:
+    model, file = saved
+    loaded, card = zoo.load(file)
+    assert card.config == SMALL
+    assert card.labels == ("a", "b", "c")
+    assert card.wnids == ("n1", "n2", "n3")
+    assert card.preprocess == Preprocess(64, 64)
+    assert len(card.fingerprint) == 64
+    assert not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    state = loaded.state_dict()
+    assert set(state) == set(model.state_dict())
+    for key, value in model.state_dict().items():
+        expected = value.half().float() if value.is_floating_point() else value
+        assert torch.equal(state[key], expected), key
+        assert state[key].dtype == value.dtype, key
+
+
+def test_saving_leaves_no_other_file_and_replaces_whole(saved: tuple[VGG, Path]) -> None:
+    _, file = saved
+    zoo.save(VGG(SMALL, seeded(1)), CARD, file)
+    assert [path.name for path in file.parent.iterdir()] == ["small.safetensors"]
+
+
+def test_a_failed_save_leaves_the_old_file(
+    saved: tuple[VGG, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, file = saved
+    before = file.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zoo, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        zoo.save(model, CARD, file)
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir()] == ["small.safetensors"]
+
+
+def _rewrite(file: Path, *, drop: str = "", shape: str = "", card: object = None) -> None:
+    state = load_file(file)
+    if drop:
+        del state[drop]
+    if shape:
+        state[shape] = torch.zeros(7)
+    text = json.dumps(CARD.to_json() if card is None else card)
+    save_file(state, file, {"vggviz": text})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"drop": "features.0.weight"}, r"does not fit its own description: see features\.0\.wei"),
+        ({"shape": "features.0.weight"}, r"does not fit its own description: see features\.0\.wei"),
+        ({"card": {}}, "description in small.safetensors can't be read"),
+        ({"card": [1]}, "description in small.safetensors can't be read"),
+        ({"card": {**CARD.to_json(), "labels": ["a"]}}, "1 labels for 3 classes"),
+        (
+            {"card": {**CARD.to_json(), "config": {**SMALL.to_json(), "attention": "magic"}}},
+            "no attention 'magic': choose one of none, gate",
+        ),
+    ],
+)
+def test_a_file_that_lies_is_refused_in_one_sentence(
+    saved: tuple[VGG, Path], damage: dict[str, object], message: str
+) -> None:
+    _, file = saved
+    _rewrite(file, **damage)  # type: ignore[arg-type]
+    with pytest.raises(zoo.WeightsError, match=message):
+        zoo.load(file)
+
+
+def test_what_is_no_safetensors_file_is_refused(saved: tuple[VGG, Path]) -> None:
+    _, file = saved
+    whole = file.read_bytes()
+    for content in (b"", whole[:200], whole[: len(whole) // 2], pickle.dumps({"a": 1})):
+        file.write_bytes(content)
+        with pytest.raises(zoo.WeightsError, match=r"small\.safetensors is not a whole safetens"):
+            zoo.load(file)
+    save_file({"a": torch.zeros(1)}, file)
+    with pytest.raises(zoo.WeightsError, match="not written by vggviz"):
+        zoo.load(file)
+    with pytest.raises(zoo.WeightsError, match=r"no weights file absent\.safetensors"):
+        zoo.load(file.with_name("absent.safetensors"))
+    with pytest.raises(zoo.WeightsError, match="no weights 'model.pth': choose one of tiny50"):
+        zoo.load("model.pth")
+
+
+def test_unknown_attention_and_changes_to_trained_weights(saved: tuple[VGG, Path]) -> None:
+    with pytest.raises(ValueError, match="no attention 'magic': choose one of none, gate, se"):
+        zoo.load("random", "magic")
+    with pytest.raises(ValueError, match="sites can't be changed"):
+        zoo.load(saved[1], sites=("block5",))
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_torchvision_weights_fill_the_backbone_strictly(batch_norm: bool) -> None:
+    """Width cannot be changed in torchvision's VGG19, so that this takes the real size."""
+    build = torchvision.models.vgg19_bn if batch_norm else torchvision.models.vgg19
+    with torch.device("meta"):
+        keys = build().state_dict()
+    state = {
+        key: torch.zeros(value.shape, dtype=value.dtype)
+        if value.ndim < 2
+        else torch.zeros(1).expand(value.shape)
+        for key, value in keys.items()
+    }
+    model = VGG(VGGConfig(attention="se", batch_norm=batch_norm, sites=("block5",)), seeded())
+    attention = {k: v.clone() for k, v in model.state_dict().items() if k.startswith("attention.")}
+    zoo.load_backbone(model, state, "imagenet")
+    for key, value in model.state_dict().items():
+        if key in attention:
+            assert torch.equal(value, attention[key])
+        else:
+            assert not value.any(), key
+    first = next(iter(state))
+    for broken in (
+        {key: value for key, value in state.items() if key != first},
+        {**state, "extra": torch.zeros(1)},
+        {**state, first: torch.zeros(2)},
+    ):
+        with pytest.raises(zoo.WeightsError, match="imagenet does not fit the network"):
+            zoo.load_backbone(model, broken, "imagenet")
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path) -> Path:
+    before = torch.hub._hub_dir  # type: ignore[attr-defined]
+    torch.hub.set_dir(str(tmp_path))
+    yield tmp_path  # type: ignore[misc]
+    torch.hub.set_dir(before) if before else setattr(torch.hub, "_hub_dir", None)
+
+
+def test_imagenet_without_a_network_says_what_to_do(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "urlopen", offline)
+    with pytest.raises(zoo.WeightsError) as caught:
+        zoo.load("imagenet", "cbam")
+    message = str(caught.value)
+    assert "548 MB" in message
+    assert str(empty_cache / "checkpoints" / "vgg19-dcbb9e9d.pth") in message
+    assert "tiny50" in message
+    assert "\n" not in message
+
+
+def test_a_broken_copy_of_imagenet_is_named(empty_cache: Path) -> None:
+    file = empty_cache / "checkpoints" / "vgg19-dcbb9e9d.pth"
+    file.parent.mkdir(parents=True)
+    for content in (b"", b"PK\x03\x04 half", pickle.dumps({"a": zoo.Card}, protocol=2)):
+        file.write_bytes(content)
+        with pytest.raises(zoo.WeightsError, match="is not a whole copy of vgg19-dcbb9e9d.pth"):
+            zoo.load("imagenet")
+
+
+def test_the_catalogue_counts_what_torchvision_publishes() -> None:
+    lines = {(line.weights, line.attention): line for line in zoo.catalogue()}
+    assert lines["imagenet", "none"].parameters == 143_667_240
+    assert lines["imagenet_bn", "none"].parameters == 143_678_248
+    assert lines["random", "none"].local
+    for weights in ("imagenet", "imagenet_bn", "random"):
+        assert {attention for name, attention in lines if name == weights} == {"none", *ATTENTION}
+
+
+@pytest.mark.parametrize("attention", ["none", "cbam"])
+def test_bundled_weights_load_offline_and_are_small(attention: str) -> None:
+    file = zoo.assets() / "weights" / f"tiny50-{attention}.safetensors"
+    assert file.stat().st_size < 10 * 2**20
+    model, card = zoo.load("tiny50", attention)
+    assert card.weights == "tiny50"
+    assert card.config.attention == attention
+    assert card.trained == "all"
+    assert len(card.labels) == len(card.wnids) == 50
+    assert card.labels[card.wnids.index("n02165456")] == "ladybug"
+    assert sum(parameter.numel() for parameter in model.parameters()) > 5_000_000
