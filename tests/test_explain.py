@@ -1,0 +1,219 @@
+"""The facade: a picture in, an explanation out, and its files."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vggviz import Explainer, VGGConfig, zoo
+from vggviz.attention import ATTENTION
+from vggviz.cam import cams
+from vggviz.images import ImageError, Preprocess
+from vggviz.vgg import SITES, VGG
+
+EXAMPLES = zoo.assets() / "examples"
+LABELS = ("tabby", "golden retriever", "espresso")
+WNIDS = ("n02123045", "n02099601", "n07920052")
+
+
+def build(attention: str = "cbam", **changes: object) -> Explainer:
+    """A narrow network whose attention counts: it replaces the features."""
+    config = VGGConfig(
+        **{
+            **{"attention": attention, "blend": "replace", "head": "gap", "batch_norm": True},
+            **{"width": 0.125, "num_classes": 3},
+            **changes,
+        }  # type: ignore[arg-type]
+    )
+    model = VGG(config, torch.Generator().manual_seed(0))
+    return Explainer(model, zoo.Card("small", config, Preprocess(64, 64), LABELS, WNIDS))
+
+
+@pytest.fixture(scope="module")
+def explainer() -> Explainer:
+    return build()
+
+
+@pytest.fixture(scope="module")
+def photograph() -> Path:
+    return EXAMPLES / "tabby-cat.jpg"
+
+
+def test_everything_is_what_the_network_and_the_formulas_say(
+    explainer: Explainer, photograph: Path
+) -> None:
+    found = explainer.explain(photograph, methods=("gradcam", "layercam"), target="espresso")
+    x = explainer.preprocess(photograph)
+    assert x.shape == (1, 3, 64, 64)
+    logits = explainer.model(x)[0]
+    torch.testing.assert_close(found.prediction.logits, logits, atol=1e-6, rtol=0)
+    assert [r.index for r in found.prediction.ranked] == logits.argsort(descending=True).tolist()
+    for index, label, probability in found.prediction.top(5):
+        assert label == LABELS[index]
+        assert probability == pytest.approx(float(logits.softmax(0)[index]), abs=1e-6)
+    assert found.target == next(r for r in found.prediction if r.label == "espresso")
+
+    paths = [explainer.model.path(site) for site in SITES]
+    raw = cams(explainer.model, x, paths, ("gradcam", "layercam"), torch.tensor([2])).maps
+    assert set(found.heatmaps) == {(s, m) for s in SITES for m in ("gradcam", "layercam")}
+    for (site, method), heatmap in found.heatmaps.items():
+        expected = raw[explainer.model.path(site), method][0, 0]
+        assert heatmap.low == pytest.approx(float(expected.min()))
+        assert heatmap.high == pytest.approx(float(expected.max()))
+        assert heatmap.target == 2
+        assert float(heatmap.values.min()) == 0
+        assert float(heatmap.values.max()) == 1
+        torch.testing.assert_close(heatmap.raw, expected, atol=1e-6, rtol=1e-4)
+    for site, side in zip(SITES, (64, 32, 16, 8, 4), strict=True):
+        kinds = {record.kind: record for record in found.attention[site]}
+        assert set(kinds) == {"channel", "spatial"}
+        assert kinds["spatial"].weights.shape == (side, side)
+        assert len(kinds["channel"].weights) == explainer.card.config.channels(site)
+        assert not kinds["spatial"].weights.requires_grad
+
+
+def test_the_attention_shown_is_what_weighs_the_features(photograph: Path) -> None:
+    """Spatial attention at one site: output ÷ input of the site is the map itself."""
+    explainer = build("spatial", sites=("block3",))
+    seen: dict[str, torch.Tensor] = {}
+    site = explainer.model.get_submodule("attention.block3")
+    with torch.no_grad():
+        handle = site.register_forward_hook(
+            lambda _, args, out: seen.update(before=args[0][0], after=out[0])
+        )
+        explainer.model(explainer.preprocess(photograph))
+        handle.remove()
+    (record,) = explainer.explain(photograph, "block3").attention["block3"]
+    torch.testing.assert_close(seen["before"] * record.weights, seen["after"])
+
+
+@pytest.mark.parametrize("attention", ["none", *ATTENTION])
+def test_every_attention_type_explains(attention: str, photograph: Path) -> None:
+    explainer = build(attention)
+    methods = ["gradcam", "eigencam"]
+    if attention not in ("none", "se", "eca"):
+        methods.append("attention*gradient")
+    found = explainer.explain(photograph, methods=methods)
+    assert len(found.heatmaps) == 5 * len(methods)
+    assert found.heatmaps["block5", "eigencam"].target is None
+    assert set(found.attention) == (set() if attention == "none" else set(SITES))
+
+
+def test_several_classes_share_one_pass_and_equal_one_by_one(
+    explainer: Explainer, photograph: Path
+) -> None:
+    together = explainer.explain_each(photograph, ("tabby", None, "n07920052"))
+    alone = [explainer.explain(photograph, target=t) for t in ("tabby", None, "espresso")]
+    assert together[0].attention["block1"] is together[2].attention["block1"]
+    for one, other in zip(together, alone, strict=True):
+        assert one.target == other.target
+        for key, heatmap in one.heatmaps.items():
+            torch.testing.assert_close(heatmap.values, other.heatmaps[key].values)
+
+
+def test_layers_can_be_asked_for_by_name(explainer: Explainer, photograph: Path) -> None:
+    found = explainer.explain(photograph, sites=("conv5_4", "pool5", "features.0"))
+    assert {site for site, _ in found.heatmaps} == {"conv5_4", "pool5", "features.0"}
+    assert found.heatmaps["pool5", "gradcam"].values.shape == (2, 2)
+    assert found.attention == {}
+    only = explainer.explain(photograph, sites="block4,block5")
+    assert {site for site, _ in only.heatmaps} == {"block4", "block5"}
+
+
+def test_a_class_is_found_by_index_label_and_wordnet_id(explainer: Explainer) -> None:
+    assert explainer.index(1) == explainer.index("1") == 1
+    assert explainer.index("Golden Retriever") == explainer.index("n02099601") == 1
+    for wrong, message in (
+        (3, "no class 3: there are 0 to 2"),
+        (-1, "no class -1"),
+        ("tabbi", "no class 'tabbi': did you mean 'tabby'"),
+        ("", "no class ''"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            explainer.index(wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_wrong_is_said_and_the_next_picture_works(
+    explainer: Explainer, photograph: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="no layer 'block6': sites are block1"):
+        explainer.explain(photograph, "block6")
+    with pytest.raises(ValueError, match="no method 'cam': choose from gradcam"):
+        explainer.explain(photograph, methods=("cam",))
+    with pytest.raises(ImageError, match=r"absent\.png"):
+        explainer.explain(tmp_path / "absent.png")
+    with pytest.raises(ValueError, match="attention over positions"):
+        build("se").explain(photograph, methods=("attention*gradient",))
+    assert explainer.explain(photograph).prediction.top(1)
+    assert all(not module._forward_hooks for module in explainer.model.modules())
+
+
+def test_two_users_at_once_get_what_they_asked_for(explainer: Explainer) -> None:
+    pictures = sorted(EXAMPLES.glob("*.jpg"))[:6]
+    jobs = [(picture, target) for picture in pictures for target in range(3)] * 2
+    alone = [explainer.explain(picture, target=target).arrays() for picture, target in jobs]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(
+            pool.map(lambda job: explainer.explain(job[0], target=job[1]).arrays(), jobs)
+        )
+    for one, other in zip(alone, together, strict=True):
+        assert set(one) == set(other)
+        for key in one:
+            np.testing.assert_allclose(one[key], other[key], atol=1e-5, err_msg=key)
+
+
+def test_files(explainer: Explainer, photograph: Path, tmp_path: Path) -> None:
+    found = explainer.explain(photograph, methods=("gradcam", "hirescam"))
+    written = found.save(tmp_path / "new", "cat")
+    assert [file.name for file in written] == ["cat.json", "cat.npz", "cat.png"]
+    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == [
+        "cat.json",
+        "cat.npz",
+        "cat.png",
+    ]
+    told = json.loads(written[0].read_text(encoding="utf-8"))
+    assert {"weights", "attention", "target", "top", "provenance"} <= set(told)
+    assert told["weights"] == "small"
+    assert told["attention"] == "cbam"
+    assert told["target"] == told["top"][0]
+    assert set(told["top"][0]) == {"index", "label", "probability"}
+    with Image.open(photograph) as original:
+        assert told["provenance"]["crop"]["width"] == original.width
+    assert told["provenance"]["versions"]["torch"] == torch.__version__
+    with np.load(written[1], allow_pickle=False) as arrays:
+        assert arrays["crop"].dtype == np.uint8
+        np.testing.assert_array_equal(arrays["crop"], found.image)
+        np.testing.assert_array_equal(
+            arrays["block4/attention/spatial"], found.attention["block4"][1].weights
+        )
+        np.testing.assert_array_equal(
+            arrays["block2/hirescam"], found.heatmaps["block2", "hirescam"].values
+        )
+        assert len(arrays) == 1 + 5 * 2 + 5 * 2
+    with Image.open(written[2]) as picture:
+        assert picture.format == "PNG"
+
+
+def test_what_is_untrained_is_said_wherever_results_show(photograph: Path) -> None:
+    explainer = Explainer.load("random", "se", sites=("block5",))
+    assert explainer.preprocess.size == 224
+    found = explainer.explain(photograph, "block5")
+    assert "untrained" in found.note
+    assert "untrained" in found.to_json()["note"]
+    assert any("untrained" in text.get_text() for text in found.figure().texts)
+
+
+def test_a_file_brings_its_own_attention(tmp_path: Path) -> None:
+    explainer = build("eca")
+    file = tmp_path / "own.safetensors"
+    zoo.save(explainer.model, explainer.card, file)
+    assert Explainer.load(file).card.config.attention == "eca"
+    assert Explainer.load(str(file), "eca").card.weights == "own"
+    with pytest.raises(ValueError, match="holds 'eca', not 'cbam'"):
+        Explainer.load(file, "cbam")

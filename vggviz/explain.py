@@ -1,0 +1,211 @@
+"""A picture in, an explained prediction out: the one facade that everything above uses."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor
+
+import vggviz
+from vggviz import zoo
+from vggviz.cam import METHODS, CAMs, cams
+from vggviz.explanation import Explanation
+from vggviz.images import Crop, ImageSource, Preprocess, open_image
+from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
+from vggviz.vgg import SITES, VGG
+
+__all__ = ["Explainer"]
+
+Report = Callable[[int, int], None]
+
+
+class Explainer:
+    """A network with its weights, ready to explain pictures. It is safe to share between threads.
+
+    `model` is the network, in evaluation mode and frozen; `card` says which weights they are;
+    `preprocess` takes a picture to (1, 3, S, S), normalised; `labels` and `wnids` name the
+    classes (`wnids`, WordNet ids, may be empty).
+    """
+
+    def __init__(self, model: VGG, card: zoo.Card) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.card = card
+        self.preprocess: Preprocess = card.preprocess
+        self.labels = card.labels
+        self.wnids = card.wnids
+
+    @classmethod
+    def load(
+        cls, weights: str | Path = "tiny50", attention: str | None = None, **changes: Any
+    ) -> Explainer:
+        """An explainer for weights by name ('tiny50', 'imagenet', 'random') or file.
+
+        `attention` is 'none' or a key of `ATTENTION`; by default 'cbam' for weights by name, and
+        what the file holds for a file. `changes` (sites, blend, placement) are for weights whose
+        attention is untrained: see `zoo.load`.
+
+        Raises WeightsError where the weights cannot be had, ValueError for an unknown attention
+        or one that is not the file's.
+        """
+        named = str(weights) in zoo.WEIGHTS
+        chosen = attention or ("cbam" if named else "none")
+        model, card = zoo.load(weights, chosen, **changes)
+        if not named and attention is not None and attention != card.config.attention:
+            raise ValueError(f"{weights} holds {card.config.attention!r}, not {attention!r}")
+        return cls(model, card)
+
+    def explain(
+        self,
+        image: ImageSource,
+        sites: str | Sequence[str] = "all",
+        methods: Sequence[str] = ("gradcam",),
+        target: int | str | None = None,
+        *,
+        progress: Report = lambda done, total: None,
+    ) -> Explanation:
+        """Prediction, attention and CAMs of one picture: one forward, one partial backward pass.
+
+        `sites` is 'all' for block1 to block5, or names: sites, layers ('conv5_4', 'pool5') or
+        module paths. `methods` are keys of `METHODS`. `target` is a class index, a label or a
+        WordNet id, by default the likeliest class. `progress` follows Score-CAM.
+
+        Raises ImageError for a picture that cannot be used, ValueError for an unknown site,
+        method or class.
+        """
+        return self.explain_each(image, (target,), sites, methods, progress=progress)[0]
+
+    def explain_each(
+        self,
+        image: ImageSource,
+        targets: Sequence[int | str | None],
+        sites: str | Sequence[str] = "all",
+        methods: Sequence[str] = ("gradcam",),
+        *,
+        progress: Report = lambda done, total: None,
+    ) -> list[Explanation]:
+        """One explanation for each of several classes of one picture, in the same two passes.
+
+        They share the picture, the prediction and the attention, which know no class. Arguments
+        and errors as for `explain`.
+        """
+        if isinstance(sites, str):
+            sites = SITES if sites == "all" else sites.split(",")
+        paths = {name: self.model.path(name) for name in dict.fromkeys(sites)}
+        classes = [None if target is None else self.index(target) for target in targets]
+        crop, where = self.preprocess.crop(open_image(image))
+        pixels = self.preprocess.normalise(crop)[None]  # (1, 3, S, S)
+        indices = self._fill(classes, pixels)
+        result = cams(
+            self.model, pixels, list(paths.values()), methods, indices, progress=progress
+        )
+        prediction = self._prediction(result.logits[0])
+        attention = {name: _records(name, path, result) for name, path in paths.items()}
+        by_index = {ranked.index: ranked for ranked in prediction.ranked}
+        explained: list[Explanation] = []
+        for row, target in enumerate(result.targets[:, 0].tolist()):
+            heatmaps = {
+                (name, method): _heatmap(result.maps[path, method][row, 0], method, name, target)
+                for name, path in paths.items()
+                for method in methods
+                if (path, method) in result.maps
+            }
+            explained.append(
+                Explanation(
+                    image=np.asarray(crop),
+                    crop=where,
+                    prediction=prediction,
+                    target=by_index[target],
+                    attention={name: records for name, records in attention.items() if records},
+                    heatmaps=heatmaps,
+                    provenance=self._provenance(where),
+                )
+            )
+        return explained
+
+    def index(self, target: int | str) -> int:
+        """The class index of an index, a label or a WordNet id.
+
+        Raises ValueError, with what comes closest, where there is no such class.
+        """
+        if isinstance(target, str) and target.lstrip("-").isdigit():
+            target = int(target)
+        if isinstance(target, int):
+            if not 0 <= target < len(self.labels):
+                raise ValueError(f"no class {target}: there are 0 to {len(self.labels) - 1}")
+            return target
+        if target in self.wnids:
+            return self.wnids.index(target)
+        lowered = [label.lower() for label in self.labels]
+        if target.lower() in lowered:
+            return lowered.index(target.lower())
+        close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
+        hint = f": did you mean {' or '.join(map(repr, close))}?" if close else ""
+        raise ValueError(f"no class {target!r}{hint}")
+
+    def _fill(self, classes: Sequence[int | None], pixels: Tensor) -> Tensor | None:
+        """(T,) class indices, None standing for the likeliest class."""
+        if all(index is None for index in classes):
+            return None if len(classes) == 1 else self._likeliest(pixels).expand(len(classes))
+        if any(index is None for index in classes):
+            likeliest = int(self._likeliest(pixels))
+            classes = [likeliest if index is None else index for index in classes]
+        return torch.tensor(classes)
+
+    @torch.no_grad()
+    def _likeliest(self, pixels: Tensor) -> Tensor:
+        return self.model(pixels).argmax(1)
+
+    def _prediction(self, logits: Tensor) -> Prediction:
+        probabilities = logits.double().softmax(0)
+        order = probabilities.argsort(descending=True, stable=True).tolist()
+        ranked = tuple(
+            Ranked(index, self.labels[index], float(probabilities[index])) for index in order
+        )
+        return Prediction(logits.float().cpu(), ranked)
+
+    def _provenance(self, where: Crop) -> Mapping[str, Any]:
+        return {
+            "weights": self.card.weights,
+            "trained": self.card.trained,
+            "fingerprint": self.card.fingerprint,
+            "config": self.card.config.to_json(),
+            "gamma": self.model.gammas(),
+            "preprocess": self.preprocess.to_json(),
+            "crop": asdict(where),
+            "versions": {
+                "vggviz": vggviz.__version__,
+                "torch": str(torch.__version__),
+                "torchvision": str(torchvision.__version__),
+            },
+        }
+
+
+def _records(site: str, path: str, result: CAMs) -> tuple[AttentionRecord, ...]:
+    return tuple(
+        AttentionRecord(
+            site,
+            reading.kind,
+            reading.weights[0].detach().float().cpu(),
+            reading.grid,
+            reading.keys,
+        )
+        for tap, reading in result.taps.items()
+        if tap.startswith(f"{path}.")
+    )
+
+
+def _heatmap(raw: Tensor, method: str, site: str, target: int) -> Heatmap:
+    """values = (raw − low) / (high − low), zeros where the map is flat."""
+    raw = raw.float().cpu()
+    low, high = float(raw.min()), float(raw.max())
+    values = (raw - low) / (high - low) if high > low else torch.zeros_like(raw)
+    return Heatmap(
+        values, method, site, target if METHODS[method].knows_class else None, low, high
+    )

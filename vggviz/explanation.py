@@ -1,0 +1,137 @@
+"""What came out for one picture, and its files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vggviz import render
+from vggviz.images import Crop
+from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Explanation"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """One picture explained for one class.
+
+    `image` is the crop that the network saw, uint8 (S, S, 3), and `crop` where it lies in the
+    original; `attention` are the records by site, `heatmaps` the maps by (site, method), both at
+    the site's resolution; `provenance` tells which weights, which versions and how.
+    """
+
+    image: npt.NDArray[np.uint8]
+    crop: Crop
+    prediction: Prediction
+    target: Ranked
+    attention: Mapping[str, tuple[AttentionRecord, ...]]
+    heatmaps: Mapping[tuple[str, str], Heatmap]
+    provenance: Mapping[str, Any]
+
+    @property
+    def note(self) -> str:
+        """What has not been learned, in plain words; '' where everything was."""
+        trained = self.provenance["trained"]
+        if trained == "nothing":
+            return "untrained: all weights are random, nothing here was learned"
+        if trained == "backbone":
+            return "attention untrained: it is blended in with γ = 0, the network ignores it"
+        return ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the arrays, as JSON types."""
+        sites: dict[str, Any] = {}
+        for site, records in self.attention.items():
+            sites.setdefault(site, {})["attention"] = [
+                {
+                    "kind": record.kind,
+                    "shape": list(record.weights.shape),
+                    "grid": list(record.grid),
+                    "low": record.low,
+                    "high": record.high,
+                }
+                for record in records
+            ]
+        for (site, method), heatmap in self.heatmaps.items():
+            sites.setdefault(site, {}).setdefault("maps", {})[method] = {
+                "shape": list(heatmap.values.shape),
+                "low": heatmap.low,
+                "high": heatmap.high,
+                "flat": heatmap.flat,
+            }
+        return {
+            "weights": self.provenance["weights"],
+            "attention": self.provenance["config"]["attention"],
+            "target": self.target._asdict(),
+            "top": [ranked._asdict() for ranked in self.prediction.top(5)],
+            "note": self.note,
+            "sites": sites,
+            "provenance": dict(self.provenance),
+        }
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Raw attention by '{site}/attention/{kind}', maps by '{site}/{method}', and 'crop'."""
+        found: dict[str, npt.NDArray[Any]] = {"crop": self.image}
+        for site, records in self.attention.items():
+            for record in records:
+                found[f"{site}/attention/{record.kind}"] = record.weights.numpy()
+        for (site, method), heatmap in self.heatmaps.items():
+            found[f"{site}/{method}"] = heatmap.values.numpy()
+        return found
+
+    def figure(self, title: str = "") -> Figure:
+        """The picture for a lecture: crop, prediction, attention and CAMs side by side per site."""
+        named = f"{self.provenance['weights']} · {self.provenance['config']['attention']}"
+        return render.figure(
+            self.image,
+            self.prediction,
+            self.attention,
+            self.heatmaps,
+            title=title or f"VGG19, {named}",
+            note=self.note,
+            target=self.target.label,
+        )
+
+    def save(self, folder: str | os.PathLike[str], stem: str = "explanation") -> tuple[Path, ...]:
+        """Write `<stem>.json`, `<stem>.npz` and `<stem>.png` to `folder`; each whole or not.
+
+        Returns their paths. Raises OSError where the folder cannot be written.
+        """
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        packed = io.BytesIO()
+        arrays: dict[str, Any] = self.arrays()
+        np.savez(packed, **arrays)
+        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False)
+        return (
+            _write(place / f"{stem}.json", text.encode()),
+            _write(place / f"{stem}.npz", packed.getvalue()),
+            _write(place / f"{stem}.png", render.png(self.figure(stem))),
+        )
+
+
+def _write(file: Path, content: bytes) -> Path:
+    """Write under another name first, so that no one ever sees half a file."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".vggviz-")
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+        part.chmod(0o644)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+    return file
