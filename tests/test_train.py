@@ -1,0 +1,197 @@
+"""Training learns, resumes to the bit, and says what is wrong."""
+
+from __future__ import annotations
+
+import math
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+pytest.importorskip("accelerate", reason="needs the extra 'train'")
+
+from vggviz import zoo
+from vggviz.fit import fit
+from vggviz.images import Preprocess
+from vggviz.train import Examples, Progress, TrainConfig, TrainError, accuracy, objective, train
+from vggviz.vgg import VGG, VGGConfig
+
+PREPROCESS = Preprocess(32, 32)
+CONFIG = TrainConfig(epochs=3, size=32, batch=8, rate=0.02, seed=3)
+
+
+def coloured(count: int = 40, seed: int = 0) -> Examples:
+    """Two classes that differ in colour, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 120, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    targets = torch.arange(count) % 2
+    shift = torch.stack((targets, 1 - targets, targets * 0), 1)[:, :, None, None] * 100
+    return Examples(pixels + shift.to(torch.uint8), targets)
+
+
+def small(attention: str = "cbam", **changes: object) -> VGG:
+    config = VGGConfig(
+        attention=attention,
+        head="gap",
+        batch_norm=True,
+        width=0.125,
+        num_classes=2,
+        **changes,  # type: ignore[arg-type]
+    )
+    return VGG(config, torch.Generator().manual_seed(0))
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    model, examples = small(), coloured(64)
+    config = replace(CONFIG, epochs=6)
+    history = train(model, examples, coloured(32, 1), PREPROCESS, config, tmp_path / "c")
+    assert history[-1]["accuracy"] >= 0.9
+    assert accuracy(model, coloured(32, 1), PREPROCESS) == history[-1]["accuracy"]
+    assert [entry["epoch"] for entry in history] == list(range(6))
+    gammas = model.gammas().values()
+    assert all(gammas), "γ has to move away from 0"
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    """A real process, really killed, between and within epochs."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys; from pathlib import Path; import torch\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_train import CONFIG, PREPROCESS, coloured, small\n"
+        "from safetensors.torch import save_file\n"
+        "from vggviz.train import train\n"
+        "torch.set_num_threads(1)\n"
+        "model = small()\n"
+        "file = Path(sys.argv[1])\n"
+        "def report(progress):\n"
+        "    print(progress.step, flush=True)\n"
+        "train(model, coloured(), coloured(8, 1), PREPROCESS, CONFIG, file, resume=True,\n"
+        "      every=2, report=report)\n"
+        "save_file({k: v.contiguous() for k, v in model.state_dict().items()}, sys.argv[2])\n"
+    )
+
+    def run(checkpoint: Path, out: Path, kill_after: int | None) -> int:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", str(script), str(checkpoint), str(out)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        steps = 0
+        with process.stdout:
+            for line in process.stdout:
+                steps = int(line)
+                if steps == kill_after:
+                    process.send_signal(signal.SIGKILL)
+                    break
+        process.wait()
+        return steps
+
+    assert run(tmp_path / "whole", tmp_path / "whole.out", None) == 15
+    run(tmp_path / "killed", tmp_path / "killed.out", 3)
+    run(tmp_path / "killed", tmp_path / "killed.out", 9)
+    assert not (tmp_path / "killed.out").exists()
+    run(tmp_path / "killed", tmp_path / "killed.out", None)
+    assert (tmp_path / "whole.out").read_bytes() == (tmp_path / "killed.out").read_bytes()
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "c"
+    train(small(), coloured(), coloured(8), PREPROCESS, replace(CONFIG, epochs=1), file)
+    with pytest.raises(TrainError, match="a run with other settings"):
+        train(small(), coloured(), coloured(8), PREPROCESS, CONFIG, file, resume=True)
+
+
+def test_a_frozen_backbone_stays_as_it_is(tmp_path: Path) -> None:
+    model = small("se")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    config = replace(CONFIG, epochs=1, freeze_backbone=True)
+    train(model, coloured(), coloured(8), PREPROCESS, config, tmp_path / "c")
+    convolutions = {
+        f"features.{path}.{name}"
+        for path, module in model.features.named_modules()
+        if isinstance(module, nn.Conv2d)
+        for name in ("weight", "bias")
+    }
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]) == (key in convolutions), key
+
+
+def test_a_loss_that_is_no_number_stops_before_anything_is_written(tmp_path: Path) -> None:
+    model = small()
+    with torch.no_grad():
+        model.classifier[0].bias.fill_(math.nan)
+    with pytest.raises(TrainError, match="the loss is nan at step 0: lower the learning rate"):
+        train(model, coloured(), coloured(8), PREPROCESS, CONFIG, tmp_path / "c")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(TrainError, match="4 pictures do not fill one batch"):
+        train(small(), coloured(4), coloured(8), PREPROCESS, CONFIG, tmp_path / "c")
+
+
+def test_the_schedule_by_hand() -> None:
+    config = TrainConfig(epochs=9, size=64, rate=0.1, warmup=0.25)
+    assert [config.size_at(epoch) for epoch in range(9)] == [32] * 3 + [48] * 3 + [64] * 3
+    assert [replace(config, progressive=False).size_at(epoch) for epoch in (0, 8)] == [64, 64]
+    assert config.rate_at(0, 100) == pytest.approx(0.004)
+    assert config.rate_at(25, 100) == pytest.approx(0.1)
+    assert config.rate_at(100 - 75 // 2 - 1, 100) == pytest.approx(0.05, abs=0.002)
+    assert config.rate_at(100, 100) == pytest.approx(0)
+    assert max(range(100), key=lambda step: config.rate_at(step, 100)) == 25
+
+
+def test_the_objective_by_hand() -> None:
+    logits = torch.tensor([[1.0, 2.0], [0.5, -1.0]])
+    targets = torch.tensor([1, 1])
+    soft = torch.tensor([[0.0, 4.0], [2.0, 0.0]])
+    config = TrainConfig(label_smoothing=0.0, distil=0.7, temperature=2.0)
+    entropy = sum(-math.log(math.exp(row[1]) / sum(map(math.exp, row))) for row in logits.tolist())
+    divergence = 0.0
+    for teacher, student in zip(soft.tolist(), logits.tolist(), strict=True):
+        p = [math.exp(v / 2) / sum(math.exp(w / 2) for w in teacher) for v in teacher]
+        q = [math.exp(v / 2) / sum(math.exp(w / 2) for w in student) for v in student]
+        divergence += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    expected = 0.3 * entropy / 2 + 0.7 * 4 * divergence / 2
+    assert float(objective(logits, targets, soft, config)) == pytest.approx(expected, rel=1e-5)
+    plain = objective(logits, targets, None, config)
+    torch.testing.assert_close(plain, F.cross_entropy(logits, targets))
+
+
+def test_fit_writes_weights_that_load(tmp_path: Path) -> None:
+    from PIL import Image
+
+    generator = torch.Generator().manual_seed(0)
+    for label, colour in (("red", (200, 30, 30)), ("green", (30, 200, 30))):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(15):
+            shade = int(torch.randint(0, 40, (), generator=generator))
+            colour_now = tuple(min(255, c + shade) for c in colour)
+            Image.new("RGB", (40, 36), colour_now).save(tmp_path / "data" / label / f"{number}.png")
+    told: list[Progress] = []
+    out = tmp_path / "own.safetensors"
+    measured = fit(
+        tmp_path / "data",
+        out,
+        replace(CONFIG, epochs=16, rate=0.05),
+        network={"attention": "spatial", "width": 0.125, "sites": ("block4",)},
+        report=told.append,
+    )
+    assert measured == 1
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["own.safetensors"]
+    assert told[-1].step == told[-1].steps == 48
+    model, card = zoo.load(out)
+    assert card.labels == ("green", "red")
+    assert card.facts["validation_accuracy"] == 1
+    assert card.facts["recipe"]["epochs"] == 16
+    assert model.config.sites == ("block4",)
+    assert model.gammas()["block4"] != 0
+    with pytest.raises(ValueError, match="written as .safetensors"):
+        fit(tmp_path / "data", tmp_path / "x.pth", CONFIG, network={})
+
+
