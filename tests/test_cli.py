@@ -1,0 +1,117 @@
+"""The command line, as a person types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vggviz import VGGConfig, zoo
+from vggviz.images import Preprocess
+from vggviz.vgg import VGG
+
+EXAMPLES = zoo.assets() / "examples"
+
+
+def vggviz(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "vggviz.cli", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = VGGConfig(
+        attention="cbam", head="gap", batch_norm=True, width=0.125, num_classes=3, blend="replace"
+    )
+    model = VGG(config, torch.Generator().manual_seed(0))
+    file = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    zoo.save(model, zoo.Card("", config, Preprocess(64, 64), ("cat", "dog", "eel")), file)
+    return file
+
+
+def test_explain_many_with_one_bad_file(weights: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("koala.jpg", "espresso.jpg"):
+        (folder / name).write_bytes((EXAMPLES / name).read_bytes())
+    with Image.open(EXAMPLES / "koala.jpg") as picture:
+        picture.save(folder / "koala.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    out = tmp_path / "out"
+    done = vggviz(
+        "explain", folder, "--weights", weights, "--sites", "block4,block5", "--methods",
+        "gradcam,layercam", "--target", "dog", "--out", out, code=1,
+    )  # fmt: skip
+    assert "broken.png" in done.stderr
+    assert "1 of 4 pictures could not be explained" in done.stderr
+    stems = ("espresso", "koala_jpg", "koala_png")
+    assert sorted(file.name for file in out.iterdir()) == [
+        f"{stem}.{kind}" for stem in stems for kind in ("json", "npz", "png")
+    ]
+    told = json.loads((out / "espresso.json").read_text())
+    assert told["weights"] == "small"
+    assert told["attention"] == "cbam"
+    assert told["target"]["label"] == "dog"
+    assert len(told["top"]) == 3
+    with np.load(out / "espresso.npz") as arrays:
+        assert {"crop", "block4/attention/channel", "block5/layercam"} <= set(arrays)
+        assert not any(key.startswith("block1") for key in arrays)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--target", "yak"], "no class 'yak'"),
+        (["--sites", "block9"], "no layer 'block9'"),
+        (["--weights", "nothing"], "no weights 'nothing'"),
+        (["--attention", "magic"], "no attention 'magic'"),
+        (["--methods", "cam"], "no method 'cam'"),
+    ],
+)
+def test_wrong_words_are_answered_in_one_line(
+    weights: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    chosen = words if "--weights" in words else ["--weights", str(weights), *words]
+    done = vggviz("explain", EXAMPLES / "koala.jpg", *chosen, "--out", tmp_path / "out", code=2)
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_models(tmp_path: Path) -> None:
+    lines = json.loads(vggviz("models", "--json").stdout)
+    assert {"weights", "attention", "parameters", "classes", "local"} == set(lines[0])
+    assert {line["weights"] for line in lines} >= {"imagenet", "random"}
+    assert "143,667,240" in vggviz("models").stdout
+
+
+def test_train_in_one_command_then_explain(tmp_path: Path) -> None:
+    pytest.importorskip("accelerate", reason="needs the extra 'train'")
+    for label, colour in (("red", (200, 30, 30)), ("green", (30, 200, 30))):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(10):
+            shade = tuple(value + number for value in colour)
+            Image.new("RGB", (40, 36), shade).save(tmp_path / "data" / label / f"{number}.png")
+    (tmp_path / "data" / "red" / "x.png").write_bytes(b"broken")
+    out = tmp_path / "own.safetensors"
+    options = ["--attention", "se", "--epochs", 2, "--size", 32, "--batch", 4, "--width", 0.125]
+    done = vggviz("train", "--data", tmp_path / "data", "--out", out, *options)
+    assert "left out" in done.stderr
+    assert "red/x.png" in done.stderr
+    assert "validation" in done.stdout
+    stopped = vggviz("train", "--data", tmp_path / "data", "--out", out, "--strict", code=2)
+    assert "red/x.png" in stopped.stderr
+    vggviz("explain", EXAMPLES / "koala.jpg", "--weights", out, "--out", tmp_path / "o")
+    assert json.loads((tmp_path / "o" / "koala.json").read_text())["attention"] == "se"
