@@ -202,7 +202,7 @@ def test_scorecam_through_the_driver(
     small_vgg: Build, pictures: Draw, untouched: Untouched
 ) -> None:
     """Against a slow loop that asks the network for one masked picture at a time."""
-    model = small_vgg(attention="cbam", dtype=torch.float64).train()  # as it is left, too
+    model = small_vgg(attention="cbam", batch_norm=True, dtype=torch.float64).train()
     x, targets = pictures(2, 32).double(), torch.tensor([[0, 1], [5, 2]])
     path = model.path("block2")
     with untouched(model):

@@ -51,7 +51,7 @@ NETWORKS = {
     "self-attention": {"attention": "self_attention", "sites": ("block5",)},
 }
 # For each of two pictures a class of its own: (T, B).
-TARGETS = torch.tensor([[0, 1], [4, 9]])
+TARGETS = torch.tensor([[0, 1], [3, 4]])
 
 
 def captum(model: nn.Module, x: Tensor, path: str, target: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ def test_gradcam_plus_plus(small_vgg: Build, pictures: Draw) -> None:
         assert distance(ours[path, "gradcam++"], judged(judge, model, x, path)) <= 1e-5, path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def stock() -> nn.Module:
     """torchvision's VGG19 as it is, ReLUs in place; only its 124 million classifier weights, which
     prove nothing here, make room for one layer."""
@@ -182,20 +182,19 @@ def test_relus_in_place(stock: nn.Module, pictures: Draw, untouched: Untouched) 
     tensor itself, which the ReLU then overwrites: they show the ReLU's activation there.
     """
     x, target = pictures(1, 64), torch.tensor([3])
-    paths = ["features.34", "features.35", "features.36", "features.25"]
+    conv, relu, pool = paths = ["features.34", "features.35", "features.36"]
     with untouched(stock):
         ours = cams(stock, x, paths, ("gradcam",), target).maps
-    patient = copy.deepcopy(stock)
-    for layer in patient.features:
-        if isinstance(layer, nn.ReLU):
-            layer.inplace = False
-    off: dict[tuple[str, str], float] = {}
-    for path in paths:
-        mine = ours[path, "gradcam"][0]
-        for name, (judge, tolerance) in GRADCAM_JUDGES.items():
-            off[path, name] = distance(mine, judge(stock, x, path, target))
-            assert distance(mine, judge(patient, x, path, target)) <= tolerance, (path, name)
-        assert off[path, "captum"] <= 1e-5
-    for name in ("torchcam", "pytorch-grad-cam"):
-        assert max(off["features.35", name], off["features.36", name]) <= GRADCAM_JUDGES[name][1]
-        assert min(off["features.34", name], off["features.25", name]) > 0.01
+    off = {
+        (path, name): distance(ours[path, "gradcam"][0], judge(stock, x, path, target))
+        for path in paths
+        for name, (judge, _) in GRADCAM_JUDGES.items()
+    }
+    for name, (_, tolerance) in GRADCAM_JUDGES.items():
+        assert max(off[relu, name], off[pool, name]) <= tolerance
+        assert (off[conv, name] <= tolerance) == (name == "captum")
+        assert name == "captum" or off[conv, name] > 0.01
+    stock.features[35].inplace = False  # and with this one alone they all agree
+    for judge, tolerance in GRADCAM_JUDGES.values():
+        off_now = distance(ours[conv, "gradcam"][0], judge(stock, x, conv, target))
+        assert off_now <= tolerance

@@ -352,41 +352,44 @@ def test_other_colour_modes() -> None:
     assert "Lab" in refusal(encode(Image.new("LAB", (16, 16)), "TIFF"))
 
 
-def rotated_profile() -> bytes:
+def rotated_profile(name: str = "test") -> bytes:
     """An RGB profile whose primaries changed places: its red is blue, its green red."""
     srgb = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     (count,) = struct.unpack_from(">I", srgb, 128)
-    names = {b"rXYZ": b"bXYZ", b"gXYZ": b"rXYZ", b"bXYZ": b"gXYZ"}
-    where = {bytes(srgb[at : at + 4]): at for at in range(132, 132 + 12 * count, 12)}
-    entries = {name: bytes(srgb[at + 4 : at + 12]) for name, at in where.items()}
-    for name, other in names.items():
-        at = where[name]
-        srgb[at + 4 : at + 12] = entries[other]
-    return bytes(srgb).replace("sRGB".encode("utf-16-be"), "test".encode("utf-16-be"))
+    where = {bytes(srgb[at : at + 4]): at + 4 for at in range(132, 132 + 12 * count, 12)}
+    entries = {tag: bytes(srgb[at : at + 8]) for tag, at in where.items()}
+    for tag, other in ((b"rXYZ", b"bXYZ"), (b"gXYZ", b"rXYZ"), (b"bXYZ", b"gXYZ")):
+        srgb[where[tag] : where[tag] + 8] = entries[other]
+    return bytes(srgb).replace("sRGB".encode("utf-16-be"), name.encode("utf-16-be"))
+
+
+def icc_profile(space: bytes, kind: bytes, connection: bytes, tag: bytes, body: bytes) -> bytes:
+    """A minimal ICC profile (version 2): a name, a white point and one tag of one's own."""
+    d50 = struct.pack(">3i", 63190, 65536, 54061)
+    text = b"by hand\0"
+    name = b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + b"\0" * 80
+    bodies = {b"desc": name, b"wtpt": b"XYZ \0\0\0\0" + d50, tag: body + b"\0" * (-len(body) % 4)}
+    table, data, start = b"", b"", 128 + 4 + 12 * len(bodies)
+    for key, value in bodies.items():
+        table += key + struct.pack(">II", start + len(data), len(value))
+        data += value
+    head = struct.pack(">I4sI", start + len(data), b"", 0x02100000) + kind + space + connection
+    head += struct.pack(">6H", 2020, 1, 1, 0, 0, 0) + b"acsp" + b"\0" * 28 + d50 + b"\0" * 48
+    return head + struct.pack(">I", len(bodies)) + table + data
 
 
 def linear_grey_profile() -> bytes:
-    """A minimal grey ICC profile (version 2) with gamma 1."""
-    text = b"linear grey\0"
-    description = b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + b"\0" * 79
-    white = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)  # D50
-    curve = b"curv\0\0\0\0" + struct.pack(">I", 0) + b"\0" * 4
-    bodies = {
-        b"desc": description + b"\0" * (-len(description) % 4),
-        b"wtpt": white,
-        b"kTRC": curve,
-    }
-    table, data, offset = b"", b"", 128 + 4 + 12 * len(bodies)
-    for tag, body in bodies.items():
-        table += tag + struct.pack(">II", offset + len(data), len(body))
-        data += body
-    head = struct.pack(
-        ">I4sI4s4s4s", offset + len(data), b"\0" * 4, 0x02100000, b"mntr", b"GRAY", b"XYZ "
-    )
-    head += struct.pack(">6H4s", 2020, 1, 1, 0, 0, 0, b"acsp") + b"\0" * 28
-    head += struct.pack(">3i", 63190, 65536, 54061) + b"\0" * 48
-    assert len(head) == 128
-    return head + struct.pack(">I", len(bodies)) + table + data
+    curve = b"curv\0\0\0\0" + struct.pack(">I", 0)  # no entries: gamma 1
+    return icc_profile(b"GRAY", b"mntr", b"XYZ ", b"kTRC", curve)
+
+
+def black_only_profile() -> bytes:
+    """CMYK in which cyan, magenta and yellow leave no trace: L is 100 without black, 0 with it."""
+    ramp = bytes(range(256))
+    identity = struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
+    corners = b"".join(bytes([0 if black else 255, 128, 128]) for _ in range(8) for black in (0, 1))
+    table = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + identity + ramp * 4 + corners + ramp * 3
+    return icc_profile(b"CMYK", b"prtr", b"Lab ", b"A2B0", table)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
@@ -407,13 +410,23 @@ def test_a_grey_profile_is_converted_to_srgb() -> None:
     assert abs(result - expected).max() <= 1.5
 
 
+def test_a_cmyk_profile_is_converted_to_srgb() -> None:
+    inks = Image.new("CMYK", (16, 16), (255, 0, 200, 0))
+    inks.paste((0, 0, 0, 255), (0, 0, 16, 8))
+    result = pixels(encode(inks, "TIFF", icc_profile=black_only_profile()))
+    assert result[0, 0].max() < 20
+    assert result[15, 0].min() >= 254  # by Pillow's own formula it would be (0, 255, 55)
+
+
 def test_profiles_that_change_nothing() -> None:
     array = noise(32, 32)
     image = Image.fromarray(array)
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     broken = rotated_profile()[:300]
-    for profile in (srgb, b"not a profile", broken, linear_grey_profile()):
+    by_name = rotated_profile("sRGB")  # taken at its word, so that no table's rounding shows
+    for profile in (b"not a profile", broken, by_name, linear_grey_profile(), black_only_profile()):
         assert (pixels(encode(image, "PNG", icc_profile=profile)) == array).all()
+    grey = encode(Image.fromarray(array[:, :, 0]), "PNG", icc_profile=rotated_profile())
+    assert (pixels(grey) == array[:, :, :1]).all()
 
 
 # ---------------------------------------------------------------- EXIF orientation
@@ -992,6 +1005,8 @@ def test_paste_between_pixels_and_with_nan() -> None:
     result = Crop(1.4, 0.0, 3.5, 1.0, 4, 1).paste(np.full((3, 3), 2.0), fill=np.nan)
     assert np.isnan(result).tolist() == [[True, False, False, True]]
     assert result[0, 1:3].tolist() == [2, 2]
+    result = Crop(0.6, 0.0, 2.4, 1.0, 4, 1).paste(np.full((3, 3), 2.0), fill=np.nan)
+    assert np.isnan(result).tolist() == [[True, False, True, True]]  # 1.5 alone
 
 
 def test_paste_of_one_cell_and_of_a_map_finer_than_the_picture() -> None:

@@ -90,6 +90,14 @@ def around(figure: Figure, name: str) -> list[str]:
     return [text for *_, text in sorted(found)]
 
 
+def number(text: str) -> float:
+    """1.5e-7 of '1.5×10⁻⁷'."""
+    mantissa, _, power = text.partition("×10")
+    return float(mantissa) * 10.0 ** int(
+        power.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")) or 0
+    )
+
+
 def boxes(figure: Figure) -> list[tuple[Text, Bbox]]:
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     return [(text, text.get_window_extent(renderer)) for text in figure.texts]
@@ -281,8 +289,8 @@ def test_every_panel_tells_site_kind_resolution_and_raw_range() -> None:
         channel, spatial = attention[site]
         found = around(figure, f"{site}; spatial attention")
         assert found[:3] == [site, "6×4", "spatial attention"]
-        ends = [text.replace("×10⁻⁷", "e-7").replace("×10⁻⁸", "e-8") for text in found[3:5]]
-        assert [float(end) for end in ends] == pytest.approx([spatial.low, spatial.high], rel=5e-3)
+        ends = [number(text) for text in found[3:5]]
+        assert ends == pytest.approx([spatial.low, spatial.high], rel=5e-3)
         found = around(figure, f"{site}; channel attention")
         assert found[:3] == [site, "24 channels", "channel attention"]
         assert {"weight", "channels, sorted", "0", "1"} <= set(found)

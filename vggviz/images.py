@@ -183,12 +183,11 @@ def _over_white(image: Image.Image, name: str) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """RGB by the embedded profile; one that is broken, foreign or sRGB itself changes nothing."""
+    """RGB by the embedded profile; one that is broken, foreign or sRGB by name changes nothing."""
     if icc:
         with suppress(ImageCms.PyCMSError, *_BROKEN):
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            fits = profile.profile.xcolor_space.strip() == {"L": "GRAY"}.get(image.mode, image.mode)
-            if fits and "sRGB" not in ImageCms.getProfileDescription(profile):
+            if "sRGB" not in ImageCms.getProfileDescription(profile):
                 srgb = ImageCms.createProfile("sRGB")
                 converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
                 return cast(Image.Image, converted)

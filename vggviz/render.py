@@ -57,9 +57,7 @@ def _table(colormap: str) -> npt.NDArray[np.float32]:
     if colormap not in COLORMAPS:
         raise ValueError(f"no colour map {colormap!r}: choose one of {', '.join(COLORMAPS)}")
     colours = matplotlib.colormaps[colormap](np.arange(256))[:, :3]
-    table = np.vstack((colours, np.full((1, 3), 0.5))).astype(np.float32)
-    table.flags.writeable = False
-    return table
+    return np.vstack((colours, np.full((1, 3), 0.5))).astype(np.float32)
 
 
 def resize(values: Map, size: tuple[int, int]) -> npt.NDArray[np.float32]:
