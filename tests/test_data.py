@@ -15,7 +15,7 @@ from vggviz.data import DataError, open_dataset
 from vggviz.images import ImageError, Preprocess
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "tiny-imagenet-50.zip"
-shared = pytest.mark.skipif(not SHARED.is_file(), reason="needs ../shared/data/tiny-imagenet-50.zip")
+shared = pytest.mark.skipif(not SHARED.is_file(), reason="needs the shared training data")
 
 
 def picture(file: Path, grey: int) -> None:

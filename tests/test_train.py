@@ -191,7 +191,5 @@ def test_fit_writes_weights_that_load(tmp_path: Path) -> None:
     assert card.facts["recipe"]["epochs"] == 16
     assert model.config.sites == ("block4",)
     assert model.gammas()["block4"] != 0
-    with pytest.raises(ValueError, match="written as .safetensors"):
+    with pytest.raises(ValueError, match=r"written as \.safetensors"):
         fit(tmp_path / "data", tmp_path / "x.pth", CONFIG, network={})
-
-

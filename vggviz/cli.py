@@ -94,7 +94,9 @@ def models(
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Option(help="Folder of class folders, or Tiny ImageNet (zip too).")],
+    data: Annotated[
+        Path, typer.Option(help="Folder of class folders, or Tiny ImageNet; or a zip.")
+    ],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
     attention: Annotated[str, typer.Option(help="none or an attention type.")] = "cbam",
     sites: Annotated[str, typer.Option(help="Sites with commas.")] = (
@@ -179,14 +181,20 @@ def train(
 
 @app.command()
 def bench(
-    size: Annotated[int, typer.Option(min=32)] = 224,
-    repeats: Annotated[int, typer.Option(min=2)] = 15,
+    size: Annotated[int, typer.Option(min=32, help="Side of the picture in pixels.")] = 224,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds: each runs every case once.")] = 15,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Time one pass against a bare forward pass and against other tools, in one run."""
+    """Time one pass against a bare forward pass and other libraries, in one run."""
     from vggviz import bench as benchmark
 
-    report = benchmark.run(size=size, repeats=repeats)
+    with tqdm(unit="call", disable=not sys.stderr.isatty()) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        report = benchmark.run(size=size, repeats=repeats, progress=progress)
     print(json.dumps(report.to_json(), indent=2) if as_json else benchmark.table(report))
 
 

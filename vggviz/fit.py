@@ -54,9 +54,7 @@ def fit(
         examples = replace(examples, soft=soft[kept])
     judged, _ = _examples(validation, preprocess, unreadable)
 
-    chosen = VGGConfig(
-        head="gap", batch_norm=True, num_classes=len(training.labels), **network
-    )
+    chosen = VGGConfig(head="gap", batch_norm=True, num_classes=len(training.labels), **network)
     model = VGG(chosen, torch.Generator().manual_seed(config.seed))
     if start is not None:
         _take_over(model, start)

@@ -294,9 +294,10 @@ class _Page:
 
     def text(self, x: float, y: float, text: str, size: float, **look: Any) -> None:
         """One line on the base line `y`."""
-        look = {"color": INK, "va": "baseline", "parse_math": False, "usetex": False} | look
-        look["fontproperties"] = _font(size, look.pop("bold", False))
-        self.figure.text(x / self.width, 1 - y / self.height, text, **look)
+        plain: dict[str, Any] = {"color": INK, "va": "baseline", "parse_math": False}
+        font = _font(size, bool(look.pop("bold", False)))
+        styled = {**plain, "usetex": False, "fontproperties": font, **look}
+        self.figure.text(x / self.width, 1 - y / self.height, text, **styled)
 
     def axes(self, box: Sequence[float], name: str) -> Axes:
         """Empty axes at (left, top, width, height)."""
@@ -307,8 +308,9 @@ class _Page:
         return axes
 
     def image(self, box: Sequence[float], pixels: npt.NDArray[Any], name: str) -> None:
-        aspect = "auto" if len(pixels) == 1 else "equal"
-        self.axes(box, name).imshow(pixels, aspect=aspect, interpolation="bicubic", origin="upper")
+        axes = self.axes(box, name)
+        axes.imshow(pixels, interpolation="bicubic", origin="upper")
+        axes.set_aspect("auto" if len(pixels) == 1 else "equal")
 
     def heading(self, x: float, y: float, width: float, name: str, kind: str, size: str) -> None:
         self.text(x, y + 0.17, "".join(_fold(name, width - 1.05, 15, bold=True)), 15, bold=True)

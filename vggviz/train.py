@@ -316,4 +316,3 @@ def _still(model: VGG) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.eval()
-
