@@ -102,9 +102,7 @@ class Explainer:
         crop, where = self.preprocess.crop(open_image(image))
         pixels = self.preprocess.normalise(crop)[None]  # (1, 3, S, S)
         indices = self._fill(classes, pixels)
-        result = cams(
-            self.model, pixels, list(paths.values()), methods, indices, progress=progress
-        )
+        result = cams(self.model, pixels, list(paths.values()), methods, indices, progress=progress)
         prediction = self._prediction(result.logits[0])
         attention = {name: _records(name, path, result) for name, path in paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
@@ -206,6 +204,4 @@ def _heatmap(raw: Tensor, method: str, site: str, target: int) -> Heatmap:
     raw = raw.float().cpu()
     low, high = float(raw.min()), float(raw.max())
     values = (raw - low) / (high - low) if high > low else torch.zeros_like(raw)
-    return Heatmap(
-        values, method, site, target if METHODS[method].knows_class else None, low, high
-    )
+    return Heatmap(values, method, site, target if METHODS[method].knows_class else None, low, high)
