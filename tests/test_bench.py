@@ -1,0 +1,303 @@
+"""The benchmark: all cases do the same work, its arithmetic is right; never how long it took."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vggviz import bench
+from vggviz.bench import CASES, Bed, Interval, Machine, Report, Timing
+from vggviz.bench.rounds import _machine, _rounds
+from vggviz.vgg import VGG
+
+MACHINE = Machine("A CPU", cores=4, threads=2, torch="2.x", date="2026-01-01", load=0.5)
+LIBRARIES = {
+    "torchcam": "torchcam.methods",
+    "captum": "captum.attr",
+    "grad-cam": "pytorch_grad_cam",
+    "grad-cam-frozen": "pytorch_grad_cam",
+}
+
+
+@pytest.fixture(scope="module")
+def bed() -> Bed:
+    return Bed(64, 0.125)
+
+
+def report(
+    machine: Machine = MACHINE, missing: tuple[str, ...] = (), **seconds: tuple[float, ...]
+) -> Report:
+    """A report of hand-made seconds, by case name with _ for -."""
+    named = {name.replace("_", "-"): values for name, values in seconds.items()}
+    timings = {name: Timing(name, values) for name, values in named.items()}
+    return Report(machine, 224, 1.0, timings, missing)
+
+
+def unit(cam: Tensor) -> Tensor:
+    """Scaled to [0, 1], as the other libraries return their maps."""
+    return (cam - cam.min()) / (cam.max() - cam.min())
+
+
+def work(bed: Bed, name: str) -> list[Tensor]:
+    return CASES[name].prepare(bed, CASES[name].sites)()
+
+
+@pytest.fixture(scope="module")
+def ours(bed: Bed) -> dict[str, list[Tensor]]:
+    return {name: work(bed, name) for name in ("vggviz-1", "vggviz-5")}
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].ours])
+def test_other_libraries_do_the_same_work(
+    bed: Bed, ours: dict[str, list[Tensor]], name: str
+) -> None:
+    pytest.importorskip(LIBRARIES[name.rpartition("-")[0]])
+    expected = ours[CASES[name].ours]
+    assert CASES[name].sites == CASES[CASES[name].ours].sites
+    assert len(expected) == len(CASES[name].sites)
+    for found, own in zip(work(bed, name), expected, strict=True):
+        assert own.max() > own.min()  # a flat map would agree with anything
+        if "grad-cam" in name:  # resizes its maps to the picture
+            size = bed.image.shape[-2:]
+            own = F.interpolate(unit(own)[None, None], size, mode="bilinear")[0, 0]
+        assert torch.allclose(unit(found), unit(own), atol=1e-4)
+
+
+def test_the_bare_passes_are_of_the_same_network(bed: Bed) -> None:
+    (plain,), (last,), (cbam,) = (
+        work(bed, name) for name in ("bare", "bare-channels-last", "bare-cbam")
+    )
+    assert plain.shape == (1, 1000)
+    assert plain.std() > 0.001
+    assert torch.allclose(last, plain, atol=1e-5)
+    assert torch.equal(cbam, plain)  # γ is 0
+
+
+def test_networks_share_weights_but_not_gradients(bed: Bed) -> None:
+    mine, other = bed.network(), bed.network()
+    for name, parameter in mine.named_parameters():
+        assert parameter.data_ptr() == other.get_parameter(name).data_ptr()
+        assert parameter.requires_grad
+    mine.classifier[6].bias.grad = torch.ones(1000)
+    assert other.classifier[6].bias.grad is None
+    kept = bed.explained("cbam")
+    assert kept.config.attention == "cbam"
+    assert kept.get_parameter("attention.block1.module.channel.mlp.0.weight").std() > 0.01
+    assert not any(parameter.requires_grad for parameter in kept.parameters())
+    assert not any(module.training for model in (mine, kept) for module in model.modules())
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if not CASES[name].ours])
+def test_each_case_runs_the_network_it_names(bed: Bed, name: str) -> None:
+    ready = CASES[name].prepare(bed, CASES[name].sites)
+    assert isinstance(ready, partial)
+    model: VGG = ready.args[0]
+    assert model.config.attention == ("cbam" if "cbam" in name else "none")
+    if name.startswith("bare"):
+        layout = torch.channels_last if "channels-last" in name else torch.contiguous_format
+        for tensor in (model.get_parameter("features.34.weight"), ready.args[1]):
+            assert tensor.is_contiguous(memory_format=layout)
+
+
+def test_one_site_gives_the_map_that_five_give(bed: Bed) -> None:
+    one, five = work(bed, "vggviz-cbam-1"), work(bed, "vggviz-cbam-5")
+    assert [tuple(cam.shape) for cam in five] == [(s, s) for s in (64, 32, 16, 8, 4)]
+    assert len(one) == 1
+    assert torch.allclose(one[0], five[-1], atol=1e-6)
+
+
+def test_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    told: list[tuple[int, int]] = []
+    names = ("vggviz-5", "vggviz-cbam-1")
+    found = bench.run(
+        size=64, width=0.125, repeats=2, names=names, progress=lambda *now: told.append(now)
+    )
+    assert list(found.timings) == ["bare", *names]  # bare is what ratios are of
+    assert told == [(done, 9) for done in range(1, 10)]  # 3 cases, 1 + 2 rounds
+    for name, timing in found.timings.items():
+        assert timing.name == name
+        assert len(timing.seconds) == 2
+        assert min(timing.seconds) > 0
+    assert (found.size, found.width, found.missing) == (64, 0.125, ())
+    assert found.machine.threads == torch.get_num_threads()
+    assert capsys.readouterr().out == ""
+
+
+def test_threads_and_collector_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    seen: list[tuple[int, bool]] = []
+
+    def prepare(*_: object) -> Callable[[], list[Tensor]]:
+        seen.append((torch.get_num_threads(), gc.isenabled()))
+        raise RuntimeError("broken")
+
+    monkeypatch.setitem(CASES, "bare", replace(CASES["bare"], prepare=prepare))
+    with pytest.raises(RuntimeError, match="broken"):
+        bench.run(size=32, width=0.125, repeats=1, threads=before + 1, names=())
+    assert seen == [(before + 1, False)]
+    assert torch.get_num_threads() == before
+    assert gc.isenabled()
+
+
+def test_each_round_runs_every_case_once_in_an_order_of_its_own() -> None:
+    ran: list[str] = []
+    works = {name: lambda name=name: ran.append(name) or [] for name in "abcdef"}
+    seconds = _rounds(works, 4, lambda *_: None)
+    rounds = ["".join(ran[start : start + 6]) for start in range(0, len(ran), 6)]
+    assert len(rounds) == 5  # the first is the warm-up, which is not kept
+    assert all(sorted(order) == list("abcdef") for order in rounds)
+    assert len(set(rounds)) > 1
+    assert {name: len(values) for name, values in seconds.items()} == dict.fromkeys("abcdef", 4)
+
+
+def test_a_missing_library_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchcam.methods", None)  # importing it now fails
+    found = bench.run(size=32, width=0.125, repeats=1, names=("torchcam-1", "torchcam-5"))
+    assert found.missing == ("torchcam-1", "torchcam-5")
+    assert list(found.timings) == ["bare"]
+    assert found.to_json()["missing"] == ["torchcam-1", "torchcam-5"]
+    lines = [line for line in bench.table(found).splitlines() if line.startswith("torchcam")]
+    assert [line.split() for line in lines] == [["torchcam", n, "not", "installed"] for n in "15"]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, (1, 1, 1)),
+        (2, (1.5, 1, 2)),
+        (5, (3, 1, 5)),  # two-sided 2 · 2⁻⁵ = 6.25%: too few for 95%, so all of the range
+        (6, (3.5, 1, 6)),
+        (8, (4.5, 1, 8)),
+        (9, (5, 2, 8)),  # 2 · (1 + 9) · 2⁻⁹ = 3.9%
+        (15, (8, 4, 12)),
+        (20, (10.5, 6, 15)),
+        (100, (50.5, 40, 61)),
+    ],
+)
+def test_the_interval_of_a_median(count: int, expected: tuple[float, float, float]) -> None:
+    values = [(7 * i) % count + 1 if count % 7 else i + 1 for i in range(count)]  # out of order
+    assert sorted(values) == list(range(1, count + 1))
+    assert Interval.of(values) == expected
+    timing = Timing("bare", tuple(map(float, values)))
+    assert (timing.median, *timing.interval) == expected
+
+
+def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
+    found = report(bare=(1, 2, 4), vggviz_5=(3, 2, 8), torchcam_5=(6, 2, 4))
+    assert found.ratio("vggviz-5") == (2, 1, 3)  # of 3, 1, 2; the medians' ratio would be 3/2
+    assert found.ratio("torchcam-5", "vggviz-5") == (1, 0.5, 2)  # of 2, 1, 1/2
+    assert found.ratio("bare") == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("bare", "load", "spread", "noisy"),
+    [
+        ((1, 1, 1, 1, 1), 0.5, 0.0, False),
+        ((1, 1.05, 1.1, 1.15, 9), 0.5, 0.1 / 1.1, False),  # one outlier is no noise
+        ((1, 1.2, 1.3, 1.4, 1.5), 0.5, 0.2 / 1.3, True),
+        ((1, 1, 1, 1, 1), 1.0, 0.0, False),
+        ((1, 1, 1, 1, 1), 1.1, 0.0, True),  # more than a quarter of 4 cores
+        ((1, 1, 1, 1, 1), None, 0.0, False),
+        ((1,), 0.0, 0.0, False),
+    ],
+)
+def test_quiet_or_noisy(
+    bare: tuple[float, ...], load: float | None, spread: float, noisy: bool
+) -> None:
+    found = report(replace(MACHINE, load=load), bare=bare)
+    assert found.spread == pytest.approx(spread)
+    assert found.noisy is noisy
+    assert found.to_json()["state"] == ("noisy" if noisy else "quiet")
+    last = bench.table(found).splitlines()[-1]
+    assert last.startswith("Noisy machine" if noisy else "Quiet machine")
+    assert f"{spread:.0%} of its median" in last
+    assert ("unknown" if load is None else f"{load:.2f}") in last
+
+
+def test_the_table() -> None:
+    found = report(
+        missing=("captum-5",),
+        bare=(1, 1, 1, 1, 1, 1),
+        vggviz_5=(1.5, 2, 2, 2, 2, 2.5),
+        torchcam_5=(2, 2, 2, 3, 3, 3),
+    )
+    head, *lines = bench.table(found).splitlines()
+    assert head.split() == ["sites", "seconds", "95%", "×", "bare", "95%", "×", "ours", "95%"]
+    assert [line.split() for line in lines[:5]] == [
+        ["bare", "forward", "1.000", "1.000–1.000"],
+        ["vggviz", "5", "2.000", "1.500–2.500", "2.00", "1.50–2.50"],
+        ["torchcam", "5", "2.500", "2.000–3.000", "2.50", "2.00–3.00", "1.27", "1.00–1.50"],
+        ["captum", "5", "not", "installed"],
+        [],
+    ]
+    columns = [head.index("× ours") + 6, head.index("× bare") + 6]  # right ends
+    assert [lines[2][: columns[0]].split()[-1], lines[2][: columns[1]].split()[-1]] == [
+        "1.27",
+        "2.50",
+    ]
+    notes = " ".join(lines[5:])
+    for said in ("A CPU", "4 cores", "2 threads", "224 px", "6 rounds", "fp32", "plain bare"):
+        assert said in notes
+
+
+def test_few_rounds_give_a_range_and_do_not_claim_95_percent() -> None:
+    head = bench.table(report(bare=(1, 2, 3, 4, 5))).splitlines()[0]
+    assert "range" in head
+    assert "95%" not in head
+
+
+def test_json() -> None:
+    found = report(bare=(1, 2, 4), vggviz_5=(3, 2, 8), torchcam_5=(6, 2, 4), grad_cam_1=(1, 1, 1))
+    data = found.to_json()
+    assert json.loads(json.dumps(data)) == data
+    assert data["machine"]["cpu"] == "A CPU"
+    assert (data["size"], data["width"], data["rounds"]) == (224, 1.0, 3)
+    assert data["cases"]["torchcam-5"] == {
+        "label": "torchcam",
+        "sites": ["block1", "block2", "block3", "block4", "block5"],
+        "seconds": [6, 2, 4],
+        "median": 4,
+        "interval": [2, 6],
+        "ratios": {
+            "bare": {"median": 1, "low": 1, "high": 6},
+            "vggviz-5": {"median": 1, "low": 0.5, "high": 2},
+        },
+    }
+    assert list(data["cases"]["grad-cam-1"]["ratios"]) == ["bare"]  # vggviz-1 was not timed
+
+
+def test_the_machine_is_described() -> None:
+    machine = _machine()
+    assert machine.cpu
+    assert machine.cores >= 1
+    assert machine.threads == torch.get_num_threads()
+    assert machine.torch == torch.__version__
+    assert machine.date.endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"names": ("vggviz-3",)}, "no case 'vggviz-3': choose from bare,"),
+        ({"repeats": 0}, "at least 1 round, not 0"),
+    ],
+)
+def test_refused(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        bench.run(size=32, width=0.125, **settings)  # type: ignore[arg-type]
+
+
+def test_every_case_of_another_library_names_its_like() -> None:
+    for name, case in CASES.items():
+        known = name.startswith(("bare", "vggviz"))
+        assert bool(case.ours) != known, name
+        assert not case.ours or CASES[case.ours].sites == case.sites
