@@ -468,6 +468,17 @@ def test_awkward_numbers_collide_with_nothing(low: float, high: float) -> None:
     check_layout(render.figure(crop(), prediction(), records, {}, title="T"))
 
 
+def test_two_notes_under_a_panel_have_room() -> None:
+    weights = 0.5 + record("volume", "block1").weights / 1000
+    records = {"block1": (AttentionRecord("block1", "volume", weights, (4, 6)),)}
+    maps = {("block1", "eigencam"): heatmap("eigencam", "block1", 0.499, 0.501, None)}
+    figure = render.figure(crop(), prediction(), records, maps, title="T", note="untrained")
+    found = around(figure, "block1; volume attention")
+    assert found[-2].startswith("range only")
+    assert found[-1] == "mean over channels"
+    check_layout(figure)
+
+
 def test_without_attention_and_methods_crop_and_prediction_remain() -> None:
     figure = render.figure(crop(), prediction(), {"block1": ()}, {}, title="T")
     assert [axes.get_label() for axes in figure.axes] == ["crop", "prediction"]

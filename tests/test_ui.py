@@ -1,0 +1,410 @@
+"""The page's handlers, without a server: what they show, keep, refuse and share."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+from gradio.data_classes import ImageData
+from PIL import Image
+
+from vggviz import render, zoo
+from vggviz.attention import ATTENTION
+from vggviz.explain import Explainer
+from vggviz.images import Preprocess
+from vggviz.ui import handlers, markup, pictures
+from vggviz.ui.handlers import Networks, choose, explain, view
+from vggviz.ui.pictures import Given, Picture, Question, Shown, data_uri
+from vggviz.vgg import SITES, VGG
+
+LABELS = ('<b>bold</b> & "quoted"', "koala", "kiwi", *(f"thing {k}" for k in range(3, 10)))
+TYPES = ("none", *ATTENTION)
+
+
+@pytest.fixture
+def networks(small_vgg: Callable[..., VGG]) -> Networks:
+    """A small network of each attention type, said to be trained, and one that is not."""
+
+    def load(weights: str, attention: str) -> Explainer:
+        model = small_vgg(attention=attention, blend="replace", batch_norm=True)
+        trained = "nothing" if weights == "fresh" else "all"
+        card = zoo.Card(weights, model.config, Preprocess(64, 64), LABELS, trained=trained)
+        return Explainer(model, card)
+
+    return Networks({"small": TYPES, "fresh": ("se", "cbam")}, load)
+
+
+def given(seed: int = 0, size: tuple[int, int] = (120, 90)) -> Given:
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    return Given(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC), f"{seed}.png")
+
+
+def ask(networks: Networks, attention: str, picture: Given | None = None, **changes: Any) -> Any:
+    asked = {"weights": "small", "target": "", "site": "block3", "opacity": 0.5, **changes}
+    return explain(networks, picture or given(), attention=attention, **asked)
+
+
+def sources(part: str) -> list[str]:
+    return re.findall(r'<img src="([^"]+)"', part)
+
+
+@pytest.mark.parametrize("attention", TYPES)
+def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
+    networks: Networks, attention: str
+) -> None:
+    explanation = networks.get("small", attention).explain(given().image)
+    shown = Shown.of(explanation, given(), Question(None, "small", attention, ""))
+    maps, channels = view(shown, "block3", 0.5)
+    views = {
+        view: [getattr(record, view) for record in explanation.attention.get("block3", ())]
+        for view in ("spatial", "channel")
+    }
+    spatial = next((map for map in views["spatial"] if map is not None), None)
+    channel = next((vector for vector in views["channel"] if vector is not None), None)
+    heatmap = explanation.heatmaps["block3", "gradcam"]
+
+    drawn = render.overlay(shown.square, heatmap.values.numpy(), 0.5)
+    expected = [data_uri(shown.square if heatmap.flat else drawn)]
+    if spatial is not None:
+        values, low, high = render.stretch(spatial.numpy())
+        expected.insert(0, data_uri(render.overlay(shown.square, values, 0.5)))
+        assert all(end in maps for end in markup._ends(low, high))
+    for got, wanted in zip(sources(maps), expected, strict=True):
+        assert np.abs(decoded(got) - decoded(wanted)).max() <= 4  # what JPEG makes of one step
+    assert all(end in maps for end in markup._ends(heatmap.low, heatmap.high))
+    assert ("This attention weighs channels, not places." in maps) == (attention in ("se", "eca"))
+    assert ("No attention in this network." in maps) == (attention == "none")
+
+    assert ("<svg" in channels) == (channel is not None)
+    places_only = attention in ("spatial", "self_attention", "softmax")
+    assert ("This attention weighs places, not channels." in channels) == places_only
+    if channel is not None:
+        assert f"highest {markup._ends(channel.min(), channel.max())[1]} (channel " in channels
+        assert f"(channel {int(channel.argmax())})" in channels
+        assert f"(channel {int(channel.argmin())})" in channels
+    assert ask(networks, attention)[5] == f"<p>{markup.ABOUT[attention][1]}</p>"
+
+
+def decoded(uri: str) -> Any:
+    kind, body = uri.split(";base64,")
+    assert kind in ("data:image/jpeg", "data:image/png", "data:image/webp")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(body))), dtype=np.int16)
+
+
+def test_every_type_has_a_line_that_explains_it() -> None:
+    assert tuple(sorted(markup.ABOUT)) == tuple(sorted(TYPES))
+    assert all(name and line.endswith(".") for name, line in markup.ABOUT.values())
+
+
+def test_the_answer_is_the_networks(networks: Networks) -> None:
+    details, shown, answer, *_ = ask(networks, "cbam")
+    explanation = networks.get("small", "cbam").explain(given().image)
+    assert details == explanation.to_json()
+    names = re.findall(r'class="name">(.*?)</span>', answer)
+    assert [html.unescape(name) for name in names] == [
+        ranked.label for ranked in explanation.prediction.top(5)
+    ]
+    (crop,) = re.findall(r'src="([^"]+)"', answer)
+    assert np.array_equal(decoded(crop), explanation.image)
+    assert shown.crop is not None
+    assert "64&nbsp;×&nbsp;64 pixels" in answer
+
+
+def test_labels_are_text_and_never_markup(networks: Networks) -> None:
+    _, _, answer, maps, channels, _ = ask(networks, "cbam", target="0")
+    assert "<b>bold" not in answer + maps + channels
+    assert "for &lt;b&gt;bold&lt;/b&gt; &amp; &quot;quoted&quot;" in maps
+    assert 'alt="Grad-CAM for &lt;b&gt;bold&lt;/b&gt; &amp; &quot;quoted&quot; at' in maps
+
+
+def test_another_view_runs_no_network(networks: Networks) -> None:
+    runs = count_runs(networks.get("small", "cbam"))
+    _, shown, *_ = ask(networks, "cbam")
+    assert len(runs) == 1
+    views = [view(shown, site, 0.5) for site in SITES]
+    assert len({maps for maps, _ in views}) == len({channels for _, channels in views}) == 5
+    bare, _ = view(shown, "block4", 0)
+    assert sources(bare) == [data_uri(shown.square)] * 2
+    assert len(runs) == 1
+
+
+def test_the_same_question_is_not_asked_twice(networks: Networks) -> None:
+    runs = count_runs(networks.get("small", "cbam"))
+    first = ask(networks, "cbam")
+    again = ask(networks, "cbam", shown=first[1], site="block5")
+    assert again[1] is first[1]
+    assert again[0] == first[0]
+    assert (again[3], again[4]) == view(first[1], "block5", 0.5)
+    assert len(runs) == 1
+    assert ask(networks, "cbam", shown=first[1], target="koala")[1] is not first[1]
+    assert ask(networks, "cbam", given(1), shown=first[1])[1] is not first[1]
+    unnamed = Given(given().image)  # sent without a file: nothing tells whether it is the same
+    assert ask(networks, "cbam", unnamed, shown=ask(networks, "cbam", unnamed)[1])[0] == first[0]
+    assert len(runs) == 5
+
+
+def count_runs(explainer: Explainer) -> list[None]:
+    runs: list[None] = []
+    explainer.model.register_forward_hook(lambda *_: runs.append(None))
+    return runs
+
+
+@pytest.mark.parametrize("target", ["koala", "1", "KOALA"])
+def test_another_class_changes_gradcam_and_nothing_else(networks: Networks, target: str) -> None:
+    explainer = networks.get("small", "cbam")
+    ranked = explainer.explain(given().image).prediction.ranked
+    assert ranked[0].label != "koala"
+    _, plain, answer, before, *_ = ask(networks, "cbam")
+    details, shown, same, after, *_ = ask(networks, "cbam", target=target)
+    assert details["target"]["label"] == shown.target.label == "koala"
+    assert "for koala" in after
+    assert same == answer
+    assert sources(after)[0] == sources(before)[0]
+    assert sources(after)[1] != sources(before)[1]
+    assert plain.target == ranked[0]
+
+
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    networks: Networks, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(gr.Error, match="No class 'koalla': did you mean 'koala'") as refused:
+        ask(networks, "cbam", target="koalla")
+    assert not refused.value.print_exception
+    with pytest.raises(gr.Error, match="&lt;img src=x&gt;"):
+        ask(networks, "cbam", target="<img src=x>")
+    with pytest.raises(gr.Error, match="no network 'small' with attention 'nonsense'"):
+        ask(networks, "nonsense")
+    with pytest.raises(gr.Error, match="Choose a picture first"):
+        explain(networks, None, "small", "cbam", "", "block4", 0.5)
+    assert not caplog.records
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("secret /srv/path")
+
+    monkeypatch.setattr(Explainer, "explain", fail)
+    with pytest.raises(gr.Error, match=r"^'Something went wrong on the server") as refused:
+        ask(networks, "cbam")
+    assert "secret" not in refused.value.message
+    assert "secret" in caplog.text
+
+
+def test_what_was_not_learned_is_said(
+    networks: Networks, small_vgg: Callable[..., VGG], pictures: Any
+) -> None:
+    _, _, answer, maps, *_ = ask(networks, "cbam", weights="fresh")
+    assert markup._badge("untrained") in answer
+    assert markup._badge("untrained") in maps
+    _, _, answer, maps, *_ = ask(networks, "cbam")
+    assert "badge" not in answer + maps
+
+    model = small_vgg(attention="cbam", blend="residual", batch_norm=True)
+    card = zoo.Card("small", model.config, Preprocess(64, 64), LABELS)
+    blended = Networks({"small": ("cbam",)}, lambda *_: Explainer(model, card))
+    model.attention["block2"].gamma.data.fill_(-0.001)
+    _, shown, _, maps, *_ = ask(blended, "cbam")
+    assert "γ = 0.60" in maps
+    assert "badge" not in maps
+    badge = markup._badge("γ = 0.00: the network ignores this attention")
+    assert badge in view(shown, "block2", 0.5)[0]
+
+
+def test_a_block_without_attention_says_so(small_vgg: Callable[..., VGG]) -> None:
+    model = small_vgg(attention="cbam", sites=("block5",), blend="replace", batch_norm=True)
+    card = zoo.Card("small", model.config, Preprocess(64, 64), LABELS)
+    networks = Networks({"small": ("cbam",)}, lambda *_: Explainer(model, card))
+    _, shown, _, maps, channels, _ = ask(networks, "cbam")
+    assert "No attention at this block." in maps
+    assert "No attention at this block." in channels
+    assert "No attention at this block." not in "".join(view(shown, "block5", 0.5))
+
+
+def test_a_flat_map_is_called_flat_and_leaves_the_picture_bare(networks: Networks) -> None:
+    _, shown, *_ = ask(networks, "spatial")
+    flat = np.full((8, 8), 0.5, dtype=np.float32)
+    part = markup._overlay(shown.square, flat, 1.0, "A map")
+    assert sources(part) == [data_uri(shown.square)]
+    assert "the same everywhere: 0.50" in part
+    assert "linear-gradient" not in part
+
+
+def test_a_session_keeps_no_full_attention(networks: Networks) -> None:
+    _, shown, *_ = ask(networks, "self_attention")
+    explanation = networks.get("small", "self_attention").explain(given().image)
+    full = sum(r.weights.nbytes for records in explanation.attention.values() for r in records)
+    kept = [p.attention for p in shown.places.values()] + [p.gradcam for p in shown.places.values()]
+    assert all(map is not None and map.base is None for map in kept[:5])
+    assert sum(map.nbytes for map in kept if map is not None) < full / 20
+
+
+def test_the_sharp_square_is_what_the_network_saw(networks: Networks) -> None:
+    _, shown, *_ = ask(networks, "none", given(3, (700, 500)))
+    assert shown.square.shape == (pictures.SIDE, pictures.SIDE, 3)
+    small = np.asarray(Image.fromarray(shown.square).resize((64, 64), Image.Resampling.BILINEAR))
+    assert np.abs(small.astype(int) - shown.crop).mean() < 2
+
+
+def test_two_at_once_get_what_they_chose(networks: Networks) -> None:
+    asked = [(given(seed), attention) for seed in range(3) for attention in ("cbam", "simam")] * 3
+    alone = [ask(networks, attention, picture)[2:] for picture, attention in asked]
+    with ThreadPoolExecutor(4) as pool:
+        together = pool.map(lambda one: ask(networks, one[1], one[0])[2:], asked)
+    assert len(set(alone)) == 6
+    assert list(together) == alone
+
+
+def test_other_weights_keep_the_attention_they_have(networks: Networks) -> None:
+    attention, target = choose(networks, "fresh", "cbam")
+    assert attention["value"] == "cbam"
+    assert [key for _, key in attention["choices"]] == ["se", "cbam"]
+    assert target["value"] == ""
+    assert len(target["choices"]) == 1 + len(LABELS)
+    assert ("koala", "1") in target["choices"]
+    attention, _ = choose(networks, "fresh", "spatial")
+    assert attention["value"] == "se"
+    _, shown, *_ = ask(networks, "cbam", weights="fresh")
+    assert "value" not in choose(networks, "fresh", "spatial", shown)[0]
+
+
+class TestNetworks:
+    def test_one_load_serves_all(self, small_vgg: Callable[..., VGG]) -> None:
+        loads: list[str] = []
+        started = threading.Barrier(6)
+
+        def load(weights: str, attention: str) -> Explainer:
+            loads.append(attention)
+            model = small_vgg(attention=attention)
+            return Explainer(model, zoo.Card(weights, model.config, Preprocess(64, 64), LABELS))
+
+        networks = Networks({"small": ("none", "se")}, load)
+
+        def get(attention: str) -> Explainer:
+            started.wait()
+            return networks.get("small", attention)
+
+        with ThreadPoolExecutor(6) as pool:
+            found = list(pool.map(get, ["none", "se"] * 3))
+        assert sorted(loads) == ["none", "se"]
+        assert len(set(map(id, found))) == 2
+
+    def test_the_least_recently_used_makes_room(self, networks: Networks) -> None:
+        size = sum(p.numel() for p in networks.get("small", "none").model.parameters())
+        networks._room = int(1.5 * size)
+        first, second = networks.get("small", "none"), networks.get("small", "simam")
+        assert networks.get("small", "none") is first
+        networks.get("small", "eca")
+        assert networks.get("small", "none") is first
+        assert networks.get("small", "simam") is not second
+
+    def test_the_latest_stays_however_large(self, networks: Networks) -> None:
+        networks._room = 0
+        assert networks.get("small", "none") is networks.get("small", "none")
+
+    def test_a_failed_load_is_tried_again(self, small_vgg: Callable[..., VGG]) -> None:
+        model = small_vgg()
+        outcomes: Iterator[Any] = iter([zoo.WeightsError("not there yet"), model])
+
+        def load(weights: str, attention: str) -> Explainer:
+            outcome = next(outcomes)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return Explainer(model, zoo.Card(weights, model.config, Preprocess(64, 64), LABELS))
+
+        networks = Networks({"small": ("none",)}, load)
+        with pytest.raises(gr.Error, match=r"Not there yet\."):
+            ask(networks, "none")
+        assert ask(networks, "none")[0]["weights"] == "small"
+
+    def test_the_bundled_ones(self) -> None:
+        choices = Networks.bundled().choices
+        assert set(choices.get("tiny50", ())) == set(zoo.bundled())
+        assert set(choices["random"]) == set(TYPES)
+        assert next(iter(choices)) == ("tiny50" if zoo.bundled() else "random")
+
+
+class TestPicture:
+    def test_is_read_as_the_explainer_reads_it(self, tmp_path: Path) -> None:
+        see_through = Image.new("RGBA", (40, 30), (255, 0, 0, 0))
+        see_through.save(tmp_path / "ghost.png")
+        read = Picture(render=False).preprocess(ImageData(path=str(tmp_path / "ghost.png")))
+        assert read is not None
+        assert (read.image.mode, read.image.size) == ("RGB", (40, 30))
+        assert read.image.getpixel((5, 5)) == (255, 255, 255)
+        assert read.path == str(tmp_path / "ghost.png")
+        assert Picture(render=False).preprocess(None) is None
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\nnope", b"<svg onload='alert(1)'/>"]
+    )
+    def test_a_broken_file_is_a_sentence_without_a_path(
+        self, tmp_path: Path, content: bytes
+    ) -> None:
+        file = tmp_path / "holiday <b>.png"
+        file.write_bytes(content)
+        with pytest.raises(gr.Error, match=r"holiday &lt;b&gt;\.png") as refused:
+            Picture(render=False).preprocess(ImageData(path=str(file)))
+        assert str(tmp_path) not in refused.value.message
+        assert not refused.value.print_exception
+
+    def test_a_data_uri_is_read_too(self) -> None:
+        pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        read = Picture(render=False).preprocess(ImageData(url=data_uri(pixels, "png")))
+        assert read is not None
+        assert np.array_equal(read.image, pixels)
+        assert read.path is None
+        for url in ("data:image/png;base64,%%%", "data:text/html;base64,AAAA", "file:///x", None):
+            with pytest.raises(gr.Error):
+                Picture(render=False).preprocess(ImageData(url=url))
+
+    def test_gradio_writes_no_stub_beside_the_source(self) -> None:
+        assert not list(Path(pictures.__file__).parent.glob("*.pyi"))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ends"),
+    [
+        (0.4997, 0.5002, ("0.4997", "0.5002")),
+        (0.0, 4.23e-6, ("0", "4.2·10⁻⁶")),
+        (-0.5, 12.34, ("−0.50", "12")),
+        (0.5, 0.5, ("0.50", "0.50")),
+        (float("nan"), float("nan"), ("–", "–")),
+        (150.0, 1234567.0, ("1.5·10²", "1.2·10⁶")),
+    ],
+)
+def test_both_ends_have_the_digits_that_tell_them_apart(
+    low: float, high: float, ends: tuple[str, str]
+) -> None:
+    assert markup._ends(low, high) == ends
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [
+        (0, "0.0%"),
+        (1e-5, "&lt;0.1%"),
+        (0.0234, "2.3%"),
+        (0.5, "50%"),
+        (0.996, "99.6%"),
+        (0.99996, "&gt;99.9%"),
+        (1, "100%"),
+    ],
+)
+def test_percent(probability: float, text: str) -> None:
+    assert markup._percent(probability) == text
+
+
+def test_nothing_of_anyone_is_kept_between_requests(networks: Networks) -> None:
+    before = set(vars(networks))
+    ask(networks, "cbam", given(7))
+    assert set(vars(networks)) == before
+    held = [value for module in (handlers, markup, pictures) for value in vars(module).values()]
+    assert not [value for value in held if isinstance(value, Shown | Explainer | Networks)]

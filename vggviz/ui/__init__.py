@@ -1,0 +1,7 @@
+"""The page: a picture in, and what the network says, weighs and rests on, side by side."""
+
+from __future__ import annotations
+
+from vggviz.ui.page import LAUNCH, QUEUE, build
+
+__all__ = ["LAUNCH", "QUEUE", "build"]
