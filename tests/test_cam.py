@@ -158,10 +158,12 @@ def test_eigencam(sign: int, shape: tuple[int, int, int]) -> None:
 
 
 def test_eigencam_in_single_precision() -> None:
-    """A channel that dwarfs the others: float32 Gram matrices would lose the rest."""
-    activation = draw(4, 5, 5, seed=5) * torch.tensor([1e4, 1.0, 1.0, 1.0])[:, None, None]
+    """Singular values so close that a float32 Gram matrix could not tell their vectors apart."""
+    u, v = torch.linalg.qr(draw(36, 4, seed=5))[0], torch.linalg.qr(draw(4, 4, seed=6))[0]
+    matrix = u @ torch.tensor([1000, 999.99, 5, 1], dtype=torch.float64).diag() @ v.T  # (N, C)
+    activation = matrix.T.reshape(4, 6, 6).float()
     twin = FORMULA_TWINS["eigencam"](activation).float()
-    torch.testing.assert_close(formulas.eigencam(activation.float()), twin, rtol=1e-5, atol=1e-2)
+    torch.testing.assert_close(formulas.eigencam(activation), twin, rtol=1e-5, atol=1e-3)
 
 
 class Counting(nn.Module):

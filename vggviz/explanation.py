@@ -95,13 +95,14 @@ class Explanation:
     def figure(self, title: str = "") -> Figure:
         """The picture for a lecture: crop, prediction, attention and CAMs side by side per site."""
         named = f"{self.provenance['weights']} · {self.provenance['config']['attention']}"
+        said = f"{named} · {self.note}" if self.note else named
         return render.figure(
             self.image,
             self.prediction,
             self.attention,
             self.heatmaps,
-            title=title or f"VGG19, {named}",
-            note=self.note,
+            title=title or "VGG19",
+            note=said,
             target=self.target.label,
         )
 
