@@ -781,6 +781,11 @@ def test_an_array_without_pixels() -> None:
     assert "each side" in refusal(np.zeros((0, 40, 3), np.uint8))
 
 
+def test_an_array_that_must_not_be_copied() -> None:
+    terabyte = np.broadcast_to(np.uint8(7), (10**6, 10**6))
+    assert "at most 50 megapixels" in refusal(terabyte)
+
+
 # ---------------------------------------------------------------- no state, many threads
 
 

@@ -289,7 +289,7 @@ class Preprocess:
 
     def denormalise(self, tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
         """255 · (x · std + mean), rounded: (3, H, W) or (1, 3, H, W) → uint8 (H, W, 3)."""
-        unit = tensor.detach().to("cpu", torch.float32).reshape(tensor.shape[-3:]).permute(1, 2, 0)
+        unit = tensor.to("cpu", torch.float32).reshape(tensor.shape[-3:]).permute(1, 2, 0)
         unit = unit * unit.new_tensor(self.std) + unit.new_tensor(self.mean)
         return (unit * 255).round().clamp(0, 255).to(torch.uint8).numpy()
 
