@@ -106,7 +106,7 @@ def test_train_in_one_command_then_explain(tmp_path: Path) -> None:
             Image.new("RGB", (40, 36), shade).save(tmp_path / "data" / label / f"{number}.png")
     (tmp_path / "data" / "red" / "x.png").write_bytes(b"broken")
     out = tmp_path / "own.safetensors"
-    options = ["--attention", "se", "--epochs", 2, "--size", 32, "--batch", 4, "--width", 0.125]
+    options = ["--attention", "se", "--epochs", 2, "--sizes", 32, "--batch", 4, "--width", 0.125]
     done = vggviz("train", "--data", tmp_path / "data", "--out", out, *options)
     assert "left out" in done.stderr
     assert "red/x.png" in done.stderr

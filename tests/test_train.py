@@ -23,7 +23,7 @@ from vggviz.train import Examples, Progress, TrainConfig, TrainError, accuracy, 
 from vggviz.vgg import VGG, VGGConfig
 
 PREPROCESS = Preprocess(32, 32)
-CONFIG = TrainConfig(epochs=3, size=32, batch=8, rate=0.02, seed=3)
+CONFIG = TrainConfig(epochs=3, sizes=(32,), batch=8, rate=0.02, seed=3)
 
 
 def coloured(count: int = 40, seed: int = 0) -> Examples:
@@ -136,9 +136,11 @@ def test_a_loss_that_is_no_number_stops_before_anything_is_written(tmp_path: Pat
 
 
 def test_the_schedule_by_hand() -> None:
-    config = TrainConfig(epochs=9, size=64, rate=0.1, warmup=0.25)
+    config = TrainConfig(epochs=9, sizes=(32, 48, 64), rate=0.1, warmup=0.25)
     assert [config.size_at(epoch) for epoch in range(9)] == [32] * 3 + [48] * 3 + [64] * 3
-    assert [replace(config, progressive=False).size_at(epoch) for epoch in (0, 8)] == [64, 64]
+    assert [replace(config, sizes=(64,)).size_at(epoch) for epoch in (0, 8)] == [64, 64]
+    uneven = replace(config, epochs=5, sizes=(48, 64))
+    assert [uneven.size_at(epoch) for epoch in range(5)] == [48, 48, 48, 64, 64]
     assert config.rate_at(0, 100) == pytest.approx(0.004)
     assert config.rate_at(25, 100) == pytest.approx(0.1)
     assert config.rate_at(100 - 75 // 2 - 1, 100) == pytest.approx(0.05, abs=0.002)

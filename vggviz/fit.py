@@ -47,7 +47,7 @@ def fit(
     if out.suffix != ".safetensors":
         raise ValueError(f"weights are written as .safetensors, not as {out.name!r}")
     training, validation = _parts(data, config.seed)
-    preprocess = Preprocess(size=config.size, resize=config.size)
+    preprocess = Preprocess(size=config.sizes[-1], resize=config.sizes[-1])
     examples, kept = _examples(training, preprocess, unreadable)
     if teacher is not None:
         soft = _soft_labels(teacher, (len(training), len(training.labels)))

@@ -44,15 +44,15 @@ class Examples:
 class TrainConfig:
     """How to train: SGD with Nesterov momentum under a one-cycle learning rate.
 
-    With `progressive`, the first third of the epochs sees pictures at half of `size`, the second
-    at three quarters (Tan, Le 2021, section 4). `attention_rate` multiplies the learning rate
+    The epochs are shared out among `sizes`, the sides of the pictures in pixels: small ones first
+    (Tan, Le 2021, section 4). `attention_rate` multiplies the learning rate
     of attention modules. `distil` is the weight of the teacher's soft labels in the loss, at
     `temperature` (Hinton et al. 2015). `min_scale` is the smallest part of a picture's area that
     a training crop shows.
     """
 
     epochs: int = 24
-    size: int = 64
+    sizes: tuple[int, ...] = (32, 48, 64)
     batch: int = 64
     rate: float = 0.05
     attention_rate: float = 1.0
@@ -63,14 +63,12 @@ class TrainConfig:
     distil: float = 0.0
     temperature: float = 2.0
     min_scale: float = 0.35
-    progressive: bool = True
     freeze_backbone: bool = False
     seed: int = 0
 
     def size_at(self, epoch: int) -> int:
-        """The side of the pictures in `epoch`, in pixels, a multiple of 16 and at least 32."""
-        third = 3 * epoch // self.epochs if self.progressive else 2
-        return max(32, round(self.size * (0.5, 0.75, 1.0)[third] / 16) * 16)
+        """The side of the pictures in `epoch`, in pixels."""
+        return self.sizes[len(self.sizes) * epoch // self.epochs]
 
     def rate_at(self, step: int, steps: int) -> float:
         """One-cycle: up along a half cosine for `warmup` of the steps, then down to zero."""
@@ -291,7 +289,7 @@ def _restore(
 ) -> tuple[int, list[dict[str, Any]], float]:
     with safe_open(file, framework="pt") as opened:
         state = json.loads((opened.metadata() or {}).get("train", "{}"))
-        if state.get("config") != asdict(config):
+        if state.get("config") != json.loads(json.dumps(asdict(config))):
             raise TrainError(f"{file.name} is the checkpoint of a run with other settings")
         tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
     prefix = "model."

@@ -1,0 +1,24 @@
+"""The command line, one file a command. The only place that prints."""
+
+from __future__ import annotations
+
+import typer
+
+from vggviz.cli.bench import bench
+from vggviz.cli.explain import explain
+from vggviz.cli.models import models
+from vggviz.cli.train import train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="See what attention does inside VGG19: learned attention beside Grad-CAM.",
+)
+for command in (explain, models, train, bench):
+    app.command()(command)
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,5 @@
+"""`python -m vggviz.cli`."""
+
+from vggviz.cli import main
+
+main()

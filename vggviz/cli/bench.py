@@ -1,0 +1,28 @@
+"""`vggviz bench`: speed, as ratios within one run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+
+def bench(
+    size: Annotated[int, typer.Option(min=32, help="Side of the picture in pixels.")] = 224,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds: each runs every case once.")] = 15,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time one pass against a bare forward pass and other libraries, in one run."""
+    from vggviz import bench as benchmark
+
+    with tqdm(unit="call", disable=not sys.stderr.isatty()) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        report = benchmark.run(size=size, repeats=repeats, progress=progress)
+    print(json.dumps(report.to_json(), indent=2) if as_json else benchmark.table(report))

@@ -1,0 +1,26 @@
+"""`vggviz models`: the catalogue of weights."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List weights × attention types: parameters, classes, and what is on this machine."""
+    from vggviz import zoo
+
+    lines = zoo.catalogue()
+    if as_json:
+        print(json.dumps([line._asdict() for line in lines], indent=2))
+        return
+    print(f"{'weights':<12} {'attention':<15} {'parameters':>12} {'classes':>8}  on this machine")
+    for line in lines:
+        print(
+            f"{line.weights:<12} {line.attention:<15} {line.parameters:>12,} {line.classes:>8}  "
+            f"{'yes' if line.local else 'no'}"
+        )

@@ -1,0 +1,26 @@
+"""How the command line stops: one sentence on stderr, exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn, ParamSpec, TypeVar
+
+import typer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def stop(sentence: str) -> NoReturn:
+    """Say what is wrong and exit with code 2."""
+    print(f"vggviz: {sentence}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def or_stop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `function` returns; a ValueError is said and ends the program."""
+    try:
+        return function(*args, **kwargs)
+    except ValueError as error:
+        stop(str(error))
