@@ -1,107 +1,227 @@
-"""From a folder of labelled pictures to a weights file."""
+"""From labelled pictures to a weights file, its history and its curve."""
 
 from __future__ import annotations
 
+import json
+import platform
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import torchvision
+from accelerate import PartialState
 from safetensors import safe_open
 from torch import Tensor
 
+import vggviz
 from vggviz import zoo
-from vggviz.data import DataError, Dataset, open_dataset
+from vggviz.data import DataError, Dataset, open_parts
 from vggviz.images import ImageError, Preprocess
-from vggviz.train import Examples, Progress, TrainConfig, TrainError, accuracy, train
-from vggviz.vgg import VGG, VGGConfig
+from vggviz.train import Examples, Progress, TrainConfig, TrainError, measure, train
+from vggviz.train.curve import curve
+from vggviz.vgg import SITES, VGG, VGGConfig
 
-__all__ = ["fit"]
+__all__ = ["Network", "fit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Which network to train: what it starts from, and the attention in it.
+
+    `weights` is 'none' (a fresh VGG19-BN of `width` with the 'gap' head), a name that `zoo.load`
+    knows, or a file. `sites` and `blend` are by default those of the weights where these have
+    the same attention already, which then goes on learning, and else all five and 'residual'.
+    """
+
+    weights: str = "none"
+    attention: str = "none"
+    sites: tuple[str, ...] | None = None
+    blend: str | None = None
+    width: float = 0.5
 
 
 def fit(
     data: Path,
     out: Path,
     config: TrainConfig,
+    network: Network,
     *,
-    network: Mapping[str, Any],
-    start: Path | None = None,
+    classes: Sequence[str] | None = None,
     teacher: Path | None = None,
     resume: bool = False,
+    cache: Path | None = None,
+    facts: dict[str, Any] | None = None,
     report: Callable[[Progress], None] = lambda _: None,
     unreadable: Callable[[ImageError], None] | None = None,
-) -> float:
-    """Train a VGG19-BN with the 'gap' head on the pictures at `data`, write `out`, and return
-    its accuracy on the validation part (`val` of the data, or a fifth of each class).
+) -> dict[str, float]:
+    """Train on the pictures at `data`, write `out`, and return its accuracy on the validation
+    part (`val` of the data, or a fifth of each class).
 
-    `network` are the fields of `VGGConfig` that are chosen (attention, sites, blend, width).
-    `start` is a weights file to begin from: what fits by name and shape is taken over. `teacher`
-    is a safetensors file whose 'logits' (n, K) are soft labels of the n training pictures in
-    their order. The checkpoint stands beside `out` until training is done. A picture that can't
-    be read is told to `unreadable` and left out, or raises where that is None.
+    Beside OUT.safetensors stand OUT.history.json, OUT.curve.png and the TensorBoard folder
+    OUT.tensorboard; OUT.checkpoint.safetensors goes when training is done. `config.sizes` may be
+    empty: then the size that the weights are used to. `classes` keeps some of the classes.
+    `config.batch` may be 0: then 64, or an eighth of the pictures if that is less.
+    `teacher` is a safetensors file whose 'logits' (n, K) are soft labels of the n training
+    pictures in their order. `facts` go into the file's card. A picture that can't be read is
+    told to `unreadable` and left out, or raises where that is None.
+
+    Weights that start from others are written as an adapter: only what differs from them.
 
     Raises DataError, ImageError, TrainError, WeightsError, ValueError.
     """
     if out.suffix != ".safetensors":
         raise ValueError(f"weights are written as .safetensors, not as {out.name!r}")
-    training, validation = _parts(data, config.seed)
-    preprocess = Preprocess(size=config.sizes[-1], resize=config.sizes[-1])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    training, validation = open_parts(
+        data, classes, generator=torch.Generator().manual_seed(config.seed)
+    )
+    model, preprocess, backbone = _start(network, training, config, out)
+    if not config.sizes:
+        config = replace(config, sizes=(preprocess.size,))
     examples, kept = _examples(training, preprocess, unreadable)
+    if not config.batch:
+        config = replace(config, batch=min(64, max(2, len(kept) // 8)))
+    judged, _ = _examples(validation, preprocess, unreadable)
     if teacher is not None:
         soft = _soft_labels(teacher, (len(training), len(training.labels)))
         examples = replace(examples, soft=soft[kept])
-    judged, _ = _examples(validation, preprocess, unreadable)
 
-    chosen = VGGConfig(head="gap", batch_norm=True, num_classes=len(training.labels), **network)
-    model = VGG(chosen, torch.Generator().manual_seed(config.seed))
-    if start is not None:
-        _take_over(model, start)
-    checkpoint = out.with_name(f"{out.stem}.checkpoint.safetensors")
-    began = time.time()
+    def log(history: list[dict[str, Any]]) -> None:
+        if history:
+            _beside(out, "history.json").write_text(json.dumps(history, indent=2))
+            curve(history, _beside(out, "curve.png"))
+
+    checkpoint = _beside(out, "checkpoint.safetensors")
     history = train(
-        model, examples, judged, preprocess, config, checkpoint, resume=resume, report=report
+        model,
+        examples,
+        judged,
+        preprocess,
+        config,
+        checkpoint,
+        resume=resume,
+        report=report,
+        log=log,
+        tensorboard=_beside(out, "tensorboard"),
+        cache=cache,
     )
-    measured = accuracy(model, judged, preprocess)
-    facts = {
-        "data": data.name,
-        "train_pictures": len(examples.targets),
-        "validation_pictures": len(judged.targets),
-        "validation_accuracy": measured,
-        "recipe": asdict(config),
-        "start": None if start is None else start.name,
-        "teacher": None if teacher is None else teacher.name,
-        "hours_since_last_start": (time.time() - began) / 3600,
-        "history": history,
-    }
+    measured = measure(model.cpu(), judged, preprocess)
     card = zoo.Card(
         weights=out.stem,
-        config=chosen,
+        config=model.config,
         preprocess=preprocess,
         labels=training.labels,
         wnids=training.wnids,
-        facts=facts,
+        backbone=backbone,
+        facts={
+            **(facts or {}),
+            "data": data.name,
+            "train_pictures": len(examples.targets),
+            "validation_pictures": len(judged.targets),
+            "validation": measured,
+            "network": asdict(network),
+            "recipe": asdict(config),
+            "teacher": None if teacher is None else teacher.name,
+            "hours": sum(entry["seconds"] for entry in history) / 3600,
+            "hardware": f"{_processor()}, {torch.get_num_threads()} threads",
+            "versions": {
+                "vggviz": vggviz.__version__,
+                "torch": str(torch.__version__),
+                "torchvision": str(torchvision.__version__),
+            },
+            "date": time.strftime("%Y-%m-%d"),
+        },
     )
-    zoo.save(model, card, out)
-    checkpoint.unlink(missing_ok=True)
+    if PartialState().is_main_process:
+        zoo.save(model, card, out)
+        checkpoint.unlink(missing_ok=True)
     return measured
 
 
-def _parts(data: Path, seed: int) -> tuple[Dataset, Dataset]:
-    try:
-        return open_dataset(data, "train"), open_dataset(data, "val")
-    except DataError as error:
-        if "has no part" not in str(error):
-            raise
-    return open_dataset(data).split(0.2, torch.Generator().manual_seed(seed))
+def _start(
+    network: Network, data: Dataset, config: TrainConfig, out: Path
+) -> tuple[VGG, Preprocess, zoo.Backbone | None]:
+    """The network before training, how pictures go in, and what it stands on."""
+    generator = torch.Generator().manual_seed(config.seed)
+    classes = len(data.labels)
+    if network.weights == "none":
+        if not config.sizes:
+            raise ValueError("a network that starts from nothing needs sizes, such as (32, 48, 64)")
+        size = config.sizes[-1]
+        fresh = VGGConfig(
+            attention=network.attention,
+            sites=network.sites or SITES,
+            blend=_blend(network.blend or "residual"),
+            head="gap",
+            batch_norm=True,
+            width=network.width,
+            num_classes=classes,
+        )
+        return VGG(fresh, generator), Preprocess(size=size, resize=size), None
+
+    known = network.weights != "tiny50" or network.attention in zoo.bundled()
+    is_stock = network.weights in zoo.WEIGHTS and network.weights != "tiny50"
+    attention = network.attention if known and not is_stock else "none"
+    source, card = zoo.load(network.weights, attention)
+    same = card.config.attention == network.attention
+    chosen = replace(
+        card.config,
+        attention=network.attention,
+        sites=network.sites or (card.config.sites if same else SITES),
+        blend=_blend(network.blend or (card.config.blend if same else "residual")),
+        num_classes=classes,
+    )
+    model = VGG(chosen, generator)
+    _take_over(model, source, head=card.labels == data.labels)
+    named = network.weights in zoo.WEIGHTS
+    beside = not named and Path(network.weights).parent.resolve() == out.parent.resolve()
+    backbone = (
+        zoo.Backbone(
+            network.weights if named else Path(network.weights).name,
+            card.config.attention,
+            card.fingerprint,
+        )
+        if (named or beside) and card.fingerprint
+        else None
+    )
+    preprocess = card.preprocess
+    if config.sizes and config.sizes[-1] != preprocess.size:
+        size = config.sizes[-1]
+        resize = round(preprocess.resize * size / preprocess.size)
+        preprocess = replace(preprocess, size=size, resize=resize)
+    return model, preprocess, backbone
+
+
+def _blend(name: str) -> Any:
+    """VGGConfig says what is wrong with an unknown one."""
+    return name
+
+
+def _take_over(model: VGG, source: VGG, *, head: bool) -> None:
+    """Copy what fits by name and shape; the last layer only where the classes are the same."""
+    last = f"classifier.{len(model.classifier) - 1}."
+    own = model.state_dict()
+    state = {
+        key: value
+        for key, value in source.state_dict().items()
+        if key in own and own[key].shape == value.shape and (head or not key.startswith(last))
+    }
+    model.load_state_dict(state, strict=False)
 
 
 def _examples(
     dataset: Dataset, preprocess: Preprocess, unreadable: Callable[[ImageError], None] | None
 ) -> tuple[Examples, Tensor]:
     pixels, kept = dataset.pixels(preprocess, unreadable=unreadable)
-    return Examples(pixels, dataset.targets[kept]), kept
+    targets = dataset.targets[kept]
+    counts = torch.bincount(targets, minlength=len(dataset.labels)).tolist()
+    for label, count in zip(dataset.labels, counts, strict=True):
+        if count == 0:
+            raise DataError(f"class {label!r} has no picture that can be read")
+    return Examples(pixels, targets), kept
 
 
 def _soft_labels(file: Path, shape: tuple[int, int]) -> Tensor:
@@ -114,13 +234,11 @@ def _soft_labels(file: Path, shape: tuple[int, int]) -> Tensor:
     return logits
 
 
-def _take_over(model: VGG, start: Path) -> None:
-    """Copy what fits by name and shape from a weights file."""
-    source, _ = zoo.load(start)
-    own = model.state_dict()
-    state = {
-        key: value
-        for key, value in source.state_dict().items()
-        if key in own and own[key].shape == value.shape
-    }
-    model.load_state_dict(state, strict=False)
+def _beside(out: Path, ending: str) -> Path:
+    return out.with_name(f"{out.stem}.{ending}")
+
+
+def _processor() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return platform.processor() or platform.machine()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vggviz.attention import ATTENTION
+from vggviz.attention.spatial import SpatialAttention
 
 __all__ = ["SITES", "VGG", "AttentionSite", "VGGConfig"]
 
@@ -109,7 +111,7 @@ class VGG(nn.Module):
         super().__init__()
         self.config = config
         self.layers: dict[str, str] = {}  # 'conv5_4' -> 'features.34'
-        self._attend_after: dict[int, str] = {}
+        self._site_after: dict[int, str] = {}  # features' index -> the site behind it
         device = torch.empty(0).device  # `get_default_device` ignores `with` before torch 2.8
         with torch.device("meta"):
             self._build()
@@ -137,10 +139,9 @@ class VGG(nn.Module):
                 channels = width
             last_relu = len(features) - 1
             add(f"pool{block}", nn.MaxPool2d(2))
+            self._site_after[last_relu + (config.placement == "after_pool")] = site
             if config.attention != "none" and site in config.sites:
                 attention[site] = AttentionSite(ATTENTION[config.attention](channels), config.blend)
-                after_pool = config.placement == "after_pool"
-                self._attend_after[last_relu + after_pool] = site
                 self.layers[site] = f"attention.{site}"
             else:
                 self.layers[site] = f"features.{last_relu}"
@@ -161,13 +162,41 @@ class VGG(nn.Module):
                 nn.Linear(4096, config.num_classes),
             )
 
-    def forward(self, x: Tensor) -> Tensor:
-        for index, layer in enumerate(self.features):
-            x = layer(x)
-            if index in self._attend_after:
-                x = self.attention[self._attend_after[index]](x)
+    def forward(self, x: Tensor, site: str | None = None) -> Tensor:
+        """Logits (B, K) of normalised pictures (B, 3, H, W); or, with `site`, of the features that
+        arrive at the attention there, as `arriving` gave them."""
+        for module in self._trunk(start=site):
+            x = module(x)
         logits: Tensor = self.classifier(self.avgpool(x).flatten(1))
         return logits
+
+    def arriving(self, x: Tensor, site: str) -> Tensor:
+        """The features (B, C, h, w) that arrive where the attention of `site` is, or would be.
+
+        `model(model.arriving(x, site), site)` is `model(x)`.
+        """
+        for module in self._trunk(stop=site):
+            x = module(x)
+        return x
+
+    def below(self, site: str) -> list[nn.Module]:
+        """What a picture passes before the attention of `site`."""
+        return list(self._trunk(stop=site))
+
+    def _trunk(self, start: str | None = None, stop: str | None = None) -> Iterator[nn.Module]:
+        """Layers and attention in the order of the forward pass, between two sites."""
+        begun = start is None
+        for index, layer in enumerate(self.features):
+            if begun:
+                yield layer
+            site = self._site_after.get(index)
+            if site is None:
+                continue
+            if site == stop:
+                return
+            begun = begun or site == start
+            if begun and site in self.attention:
+                yield self.attention[site]
 
     def path(self, layer: str) -> str:
         """The module path of a site, of a layer by its paper's name, or of a path itself.
@@ -194,7 +223,7 @@ class VGG(nn.Module):
 
 def initialise(model: nn.Module, generator: torch.Generator | None = None) -> None:
     """Draw fresh weights: torchvision's scheme for the network, for attention PyTorch's own
-    Kaiming uniform with biases at 0."""
+    Kaiming uniform with biases at 0, but where a module knows better (`SpatialAttention.start`)."""
     for path, module in model.named_modules():
         if isinstance(module, AttentionSite) and module.gamma is not None:
             nn.init.zeros_(module.gamma)
@@ -211,6 +240,9 @@ def initialise(model: nn.Module, generator: torch.Generator | None = None) -> No
                 )
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    for module in model.modules():
+        if isinstance(module, SpatialAttention):
+            module.start()
 
 
 def _choose(what: str, given: str, known: tuple[str, ...]) -> None:

@@ -18,12 +18,26 @@ class SpatialAttention(nn.Module):
 
     Woo et al. 2018, 'CBAM', eq. 3, with a bias, and without the batch norm of the authors' released
     code. `channels` is not used: the module is the same at any width.
+
+    `start` makes it begin as a blurred picture of the channels' mean: louder places are let
+    through more. From random weights it may as well begin, and end, by shutting out the object.
     """
 
     def __init__(self, channels: int, kernel: int = 7) -> None:
         super().__init__()
         self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2)
         self.spatial = Tap("spatial")
+
+    @torch.no_grad()
+    def start(self) -> None:
+        """Begin as a Gaussian of one cell's width on the channels' mean, and nothing on their
+        maximum."""
+        size = self.conv.kernel_size[0]
+        bell = torch.exp(-((torch.arange(size) - size // 2) ** 2) / 2.0)
+        self.conv.weight.zero_()
+        self.conv.weight[0, 0] = (bell[:, None] * bell) / bell.sum() ** 2
+        assert self.conv.bias is not None
+        self.conv.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]

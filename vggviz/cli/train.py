@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -18,22 +19,45 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
     attention: Annotated[str, typer.Option(help="none or an attention type.")] = "cbam",
-    sites: Annotated[str, typer.Option(help="Sites with commas.")] = (
-        "block1,block2,block3,block4,block5"
-    ),
-    blend: Annotated[str, typer.Option(help="residual or replace.")] = "residual",
-    width: Annotated[float, typer.Option(help="Width multiplier of the network.")] = 0.5,
-    start: Annotated[Path | None, typer.Option(help="Weights file to start from.")] = None,
-    freeze_backbone: Annotated[bool, typer.Option(help="Convolutions do not learn.")] = False,
-    epochs: Annotated[int, typer.Option(min=1)] = 24,
+    weights: Annotated[
+        str,
+        typer.Option(help="What to start from: none, tiny50, imagenet, or a .safetensors file."),
+    ] = "none",
+    freeze_backbone: Annotated[
+        bool, typer.Option(help="Only attention, γ, norms and head learn: a small file.")
+    ] = False,
+    sites: Annotated[
+        str | None, typer.Option(help="Where attention is, with commas: block4,block5.")
+    ] = None,
+    blend: Annotated[str | None, typer.Option(help="residual or replace.")] = None,
+    learn_from: Annotated[
+        str | None, typer.Option(help="Nothing below this site learns, such as block4.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Only these classes, labels or WordNet ids with commas.")
+    ] = None,
+    width: Annotated[float, typer.Option(help="Width multiplier of a fresh network.")] = 0.5,
+    epochs: Annotated[int | None, typer.Option(min=1, help="24; 10 from weights.")] = None,
     sizes: Annotated[
-        str, typer.Option(help="Sides of the pictures in pixels: the epochs are shared out.")
-    ] = "32,48,64",
-    batch: Annotated[int, typer.Option(min=1)] = 64,
-    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.05,
+        str | None,
+        typer.Option(help="Sides in pixels that share out the epochs: 32,48,64; the weights' own."),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=2, help="64, or an eighth of the pictures if that is less.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Peak rate: 0.05; 0.01 from weights.")] = None,
     attention_rate: Annotated[
         float, typer.Option(help="Multiplies the rate of attention modules.")
-    ] = 1.0,
+    ] = 5.0,
+    contrast: Annotated[
+        float, typer.Option(help="How much attention that does not decide costs.")
+    ] = 0.0,
+    zoom_out: Annotated[
+        float, typer.Option(min=0, max=1, help="How often a picture is shrunk and moved.")
+    ] = 0.0,
+    views: Annotated[
+        int, typer.Option(min=0, help="Augmented views computed once below what learns; 0: never.")
+    ] = 4,
     teacher: Annotated[
         Path | None, typer.Option(help="Soft labels to distil: safetensors with 'logits' (n, K).")
     ] = None,
@@ -41,25 +65,38 @@ def train(
     temperature: Annotated[float, typer.Option(help="Temperature of the soft labels.")] = 2.0,
     seed: Annotated[int, typer.Option()] = 0,
     resume: Annotated[bool, typer.Option(help="Go on from the checkpoint beside OUT.")] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps computed views for other runs.")
+    ] = None,
     strict: Annotated[bool, typer.Option(help="Stop at an unreadable picture.")] = False,
 ) -> None:
     """Train a network with attention on labelled pictures. Needs the extra 'train'."""
     try:
-        from vggviz.fit import fit
+        from vggviz.fit import Network, fit
     except ModuleNotFoundError as error:
         stop(f"training needs {error.name}: pip install 'vggviz[train]'")
-    from vggviz.data import DataError
     from vggviz.train import Progress, TrainConfig, TrainError
 
+    fresh = weights == "none"
+    try:
+        shown = tuple(int(size) for size in (sizes or "32,48,64" * fresh).split(",") if size)
+    except ValueError:
+        stop(f"--sizes are whole numbers with commas, such as 32,48,64, not {sizes!r}")
+    if any(size < 32 for size in shown):
+        stop("--sizes must be at least 32 pixels each")
     config = TrainConfig(
-        epochs=epochs,
-        sizes=tuple(int(size) for size in sizes.split(",")),
-        batch=batch,
-        rate=rate,
+        epochs=epochs or (24 if fresh else 10),
+        sizes=shown,
+        batch=batch or 0,
+        rate=rate or (0.05 if fresh else 0.01),
         attention_rate=attention_rate,
+        contrast=contrast,
+        zoom_out=zoom_out,
         distil=distil if teacher else 0.0,
         temperature=temperature,
         freeze_backbone=freeze_backbone,
+        learn_from=learn_from,
+        views=views,
         seed=seed,
     )
     bar = tqdm(unit="step", disable=not sys.stderr.isatty())
@@ -67,11 +104,12 @@ def train(
     def report(progress: Progress) -> None:
         bar.total, bar.n = progress.steps, progress.step
         bar.set_postfix_str(
-            f"epoch {progress.epoch + 1}/{epochs} {progress.size}px loss {progress.loss:.3f} "
+            f"epoch {progress.epoch + 1}/{config.epochs} {progress.size}px "
+            f"loss {progress.loss:.3f} accuracy {progress.accuracy:.1%} "
             f"{progress.images_per_second:.0f} images/s"
         )
-        if progress.accuracy is not None:
-            tqdm.write(f"epoch {progress.epoch + 1}: validation {progress.accuracy:.1%}")
+        if progress.validation is not None:
+            tqdm.write(f"epoch {progress.epoch + 1}: validation {progress.validation:.1%}")
 
     def unreadable(error: Exception) -> None:
         tqdm.write(f"left out: {error}", file=sys.stderr)
@@ -81,20 +119,33 @@ def train(
             data,
             out,
             config,
-            network={
-                "attention": attention,
-                "sites": tuple(sites.split(",")),
-                "blend": blend,
-                "width": width,
-            },
-            start=start,
+            Network(
+                weights=weights,
+                attention=attention,
+                sites=tuple(sites.split(",")) if sites else None,
+                blend=blend,
+                width=width,
+            ),
+            classes=classes.split(",") if classes else None,
             teacher=teacher,
             resume=resume,
+            facts={"command": _command()},
+            cache=cache,
             report=report,
             unreadable=None if strict else unreadable,
         )
-    except (DataError, TrainError, ValueError, OSError) as error:
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            stop(f"no space left on the disk for {out}: what was there before is unharmed")
+        stop(str(error))
+    except (TrainError, ValueError) as error:
         stop(str(error))
     finally:
         bar.close()
-    print(f"{out}: validation {found:.1%}")
+    print(f"{out}: validation {found['top1']:.1%} (top-1), {found['top5']:.1%} (top-5)")
+
+
+def _command() -> str:
+    """The command as it was typed, but for folders."""
+    words = [word.rsplit("/", 1)[-1] if "/" in word else word for word in sys.argv[1:]]
+    return " ".join(["vggviz", *words])

@@ -1,0 +1,276 @@
+"""The training loop, and what of a network learns."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_accuracy
+
+from vggviz.capture import Trace, capture
+from vggviz.images import Preprocess
+from vggviz.train.checkpoint import State, restore, store
+from vggviz.train.config import Examples, Progress, TrainConfig, TrainError
+from vggviz.train.objective import indecision, objective
+from vggviz.train.views import (
+    augment,
+    features,
+    fits_in_memory,
+    identity,
+    kept,
+    normalise,
+    resized,
+)
+from vggviz.vgg import VGG
+
+__all__ = ["has_bf16", "measure", "train"]
+
+
+def train(
+    model: VGG,
+    examples: Examples,
+    validation: Examples,
+    preprocess: Preprocess,
+    config: TrainConfig,
+    checkpoint: Path,
+    *,
+    resume: bool = False,
+    every: int = 500,
+    report: Callable[[Progress], None] = lambda _: None,
+    log: Callable[[list[dict[str, Any]]], None] = lambda _: None,
+    tensorboard: Path | None = None,
+    cache: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Train `model` where it stands and return its history, one entry an epoch.
+
+    Everything random is drawn from (seed, step), and a checkpoint (model, momentum, history) is
+    written whole or not at all every `every` steps and after each epoch: a run that was killed
+    and resumed ends with the same weights, to the bit, as one that was not (on a CPU with the
+    same number of threads). The order of pictures is a fresh permutation each epoch; the last
+    incomplete batch is dropped. Under `accelerate launch` each process takes its share of every
+    batch. `log` gets the history after each epoch; `tensorboard` is a folder for its events,
+    `cache` one that keeps computed views for other runs on the same pictures and backbone.
+
+    Raises TrainError where the loss is no longer a number, where there are fewer pictures than
+    one batch, or where the checkpoint to resume belongs to another run.
+    """
+    per_epoch = len(examples.targets) // config.batch
+    if per_epoch == 0:
+        raise TrainError(f"{len(examples.targets)} pictures do not fill one batch: lower --batch")
+    steps = per_epoch * config.epochs
+    accelerator = Accelerator(
+        mixed_precision="bf16" if has_bf16() else "no",
+        log_with=None if tensorboard is None else "tensorboard",
+        project_dir=tensorboard,
+    )
+    rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+    site = config.lowest(model)
+    still = set_learning(model, site, frozen=config.freeze_backbone)
+    model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimizer = torch.optim.SGD(_groups(model, config), momentum=config.momentum, nesterov=True)
+    state = State()
+    if resume and checkpoint.is_file():
+        state = restore(checkpoint, model, optimizer, config)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    if tensorboard is not None:
+        accelerator.init_trackers(".", init_kwargs={"tensorboard": {"purge_step": state.step}})
+
+    cached: dict[int, Tensor] = {}
+    views, name = 0, ""
+    if site is not None and len(set(config.sizes)) == 1:
+        pictures = len(examples.targets) * config.views + len(validation.targets)
+        if fits_in_memory(model, site, pictures, config.sizes[0]):
+            views = config.views
+            name = identity(model, site, examples, preprocess, config)
+
+    def keep(name: str, make: Callable[[], Tensor]) -> Tensor:
+        return make() if cache is None else kept(cache / f"{name}.safetensors", make)
+
+    def inputs(chosen: Tensor, epoch: int, step: int, size: int) -> Tensor:
+        """What the learning part of the network gets for the pictures `chosen`."""
+        if views and site is not None:
+            number = epoch % views
+            if number not in cached:
+                view = (config, _seed(config.seed, number, salt=500))
+                made = partial(features, model, site, examples, size, preprocess, accelerator, view)
+                cached[number] = keep(f"{name}-{number}", made)
+            return cached[number][chosen].to(device, memory_format=torch.channels_last)
+        seed = _seed(config.seed, step, salt=2 + rank)
+        pixels = augment(examples.pixels[chosen], size, preprocess, config, seed)
+        images = normalise(pixels, preprocess, device)
+        if site is None:
+            return images
+        with torch.no_grad(), accelerator.autocast():
+            return model.arriving(images, site)
+
+    order, judged = torch.empty(0), None
+    started, seen = time.perf_counter(), 0
+    while state.step < steps:
+        epoch, within = divmod(state.step, per_epoch)
+        size = config.size_at(epoch)
+        if seen == 0 or within == 0:
+            _teach(model, still)
+            generator = torch.Generator().manual_seed(_seed(config.seed, epoch, salt=1))
+            order = torch.randperm(len(examples.targets), generator=generator)
+            inputs(order[:1], epoch, state.step, size)  # views are made before the clock starts
+            started, seen = time.perf_counter(), 0
+        chosen = order[within * config.batch : (within + 1) * config.batch][rank::world]
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate_at(state.step, steps) * group["scale"]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_seed(config.seed, state.step, salt=100 + rank))  # dropout
+            batch, targets = inputs(chosen, epoch, state.step, size), examples.targets[chosen]
+            soft = None if examples.soft is None else examples.soft[chosen].to(device)
+            price = config.contrast_at(state.step, steps)
+            with capture(model) if price else nullcontext(Trace()) as trace:
+                logits = wrapped(batch, site)
+            loss = objective(logits, targets.to(device), soft, config)
+            if trace.taps:
+                loss = loss + price * indecision(trace.taps.values())
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(loss)
+            optimizer.step()
+        value = float(accelerator.reduce(loss.detach(), "mean"))
+        if not math.isfinite(value):
+            raise TrainError(
+                f"the loss is {value} at step {state.step}: lower the learning rate (--rate "
+                f"{config.rate}); the last good checkpoint is {checkpoint.name}"
+            )
+        hits = (logits.detach().argmax(1) == targets.to(device)).sum()
+        state.loss, state.right = state.loss + value, state.right + int(accelerator.reduce(hits))
+        state.step, seen = state.step + 1, seen + config.batch
+        speed = seen / (time.perf_counter() - started)
+        done = within + 1
+        top1 = None
+        if done == per_epoch:
+            if judged is None and site is not None and views:
+                made = partial(features, model, site, validation, size, preprocess, accelerator)
+                judged = keep(f"{name}-validation", made)
+            found = measure(wrapped, validation, preprocess, size, judged, site)
+            top1 = found["top1"]
+            entry = {
+                "epoch": epoch,
+                "size": size,
+                "loss": state.loss / per_epoch,
+                "accuracy": state.right / (per_epoch * config.batch),
+                **{f"validation_{key}": number for key, number in found.items()},
+                "images_per_second": speed,
+                "seconds": time.perf_counter() - started,
+            }
+            state.history.append(entry)
+            accelerator.log(
+                {key: number for key, number in entry.items() if key != "epoch"}, step=state.step
+            )
+        told = Progress(
+            epoch,
+            state.step,
+            steps,
+            size,
+            state.loss / done,
+            state.right / (done * config.batch),
+            speed,
+            top1,
+        )
+        if done == per_epoch:
+            state.loss, state.right = 0.0, 0
+        if accelerator.is_main_process and (done == per_epoch or state.step % every == 0):
+            store(checkpoint, model, optimizer, config, state)
+            log(state.history)
+        report(told)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+    return state.history
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module,
+    examples: Examples,
+    preprocess: Preprocess,
+    size: int | None = None,
+    arrived: Tensor | None = None,
+    site: str | None = None,
+) -> dict[str, float]:
+    """The shares of pictures whose class is the likeliest ('top1') or among five ('top5'), seen at
+    `size` pixels. With `arrived`, the features at `site` are given instead of pictures."""
+    device = next(model.parameters()).device
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    logits: list[Tensor] = []
+    for start in range(0, len(examples.targets), 128):
+        if arrived is None:
+            pixels = examples.pixels[start : start + 128]
+            images = normalise(resized(pixels, size or pixels.shape[-1]), preprocess, device)
+            logits.append(model(images).float().cpu())
+        else:
+            logits.append(model(arrived[start : start + 128].to(device), site).float().cpu())
+    for module in training:
+        module.training = True
+    scores = torch.cat(logits)
+    classes = scores.shape[1]
+    return {
+        f"top{k}": float(
+            multiclass_accuracy(
+                scores, examples.targets, classes, average="micro", top_k=min(k, classes)
+            )
+        )
+        for k in (1, 5)
+    }
+
+
+def set_learning(model: VGG, site: str | None, *, frozen: bool) -> list[nn.Module]:
+    """Say which parameters learn, and return the modules that stay as they are in every way.
+
+    Nothing below `site` learns; where the backbone is `frozen`, no convolution of it does.
+    """
+    model.requires_grad_(True)
+    if frozen:
+        for module in model.features.modules():
+            if isinstance(module, nn.Conv2d):
+                module.requires_grad_(False)
+    below = [] if site is None else model.below(site)
+    for module in below:
+        module.requires_grad_(False)
+    return below + [m for m in model.modules() if frozen and isinstance(m, nn.Dropout)]
+
+
+def has_bf16() -> bool:
+    """Whether this machine multiplies bfloat16 in hardware."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _teach(model: VGG, still: list[nn.Module]) -> None:
+    """Training mode for what learns: norms that stay use the statistics that they have."""
+    model.train()
+    for module in still:
+        module.eval()
+
+
+def _groups(model: VGG, config: TrainConfig) -> list[dict[str, Any]]:
+    """No weight decay on biases, norms and γ; a rate of its own for attention."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            scale = config.attention_rate if name.startswith("attention.") else 1.0
+            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((scale, decay), []).append(parameter)
+    return [
+        {"params": parameters, "scale": scale, "weight_decay": decay, "lr": config.rate}
+        for (scale, decay), parameters in groups.items()
+    ]
+
+
+def _seed(seed: int, step: int, salt: int) -> int:
+    return (seed * 1_000_003 + step) * 1_009 + salt

@@ -1,0 +1,119 @@
+"""Augmented views of pictures, and the features that arrive at the lowest place that learns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torchvision.transforms import v2
+
+from vggviz.images import Preprocess
+from vggviz.train.config import Examples, TrainConfig
+from vggviz.vgg import VGG
+from vggviz.zoo import write_safetensors
+
+__all__ = ["augment", "features", "fits_in_memory", "identity", "kept", "normalise", "resized"]
+
+
+def augment(
+    pixels: Tensor, size: int, preprocess: Preprocess, config: TrainConfig, seed: int
+) -> Tensor:
+    """A random view of every picture: uint8 (B, 3, S, S) → (B, 3, size, size)."""
+    ground = [round(255 * value) for value in preprocess.mean]
+    view = v2.Compose(
+        [
+            v2.RandomResizedCrop(size, (config.min_scale, 1.0), antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.RandomZoomOut(fill=ground, side_range=(1.0, 2.0), p=config.zoom_out),
+            v2.Resize((size, size), antialias=True),
+        ]
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return torch.stack([view(picture) for picture in pixels])
+
+
+def resized(pixels: Tensor, size: int) -> Tensor:
+    """The pictures at `size` pixels, not augmented: uint8 (B, 3, S, S) → (B, 3, size, size)."""
+    if pixels.shape[-1] == size:
+        return pixels
+    return v2.functional.resize(pixels, [size, size], antialias=True)
+
+
+def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device) -> Tensor:
+    """uint8 (B, 3, H, W) → normalised float32, channels last, on `device`."""
+    scaled = v2.functional.to_dtype(pixels.to(device), torch.float32, scale=True)
+    images = v2.functional.normalize(scaled, list(preprocess.mean), list(preprocess.std))
+    return images.to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def features(
+    model: VGG,
+    site: str,
+    examples: Examples,
+    size: int,
+    preprocess: Preprocess,
+    accelerator: Accelerator,
+    view: tuple[TrainConfig, int] | None = None,
+) -> Tensor:
+    """What arrives at `site` of all pictures (n, C, h, w), on the CPU: plain, or of one `view`, a
+    configuration and a seed. `model` must be in evaluation mode below `site`."""
+    found: Tensor | None = None
+    for start in range(0, len(examples.targets), 128):
+        pixels = examples.pixels[start : start + 128]
+        if view is None:
+            pixels = resized(pixels, size)
+        else:
+            pixels = augment(pixels, size, preprocess, view[0], view[1] + start)
+        with accelerator.autocast():
+            arriving = model.arriving(normalise(pixels, preprocess, accelerator.device), site)
+        if found is None:
+            shape = (len(examples.targets), *arriving.shape[1:])
+            found = torch.empty(
+                shape, dtype=arriving.dtype, memory_format=torch.channels_last
+            )  # filled below
+        found[start : start + len(pixels)] = arriving.cpu()
+    assert found is not None
+    return found
+
+
+def fits_in_memory(model: VGG, site: str, pictures: int, size: int) -> bool:
+    """Whether the features at `site` of so many pictures take at most half of the memory."""
+    with torch.device("meta"):
+        shape = VGG(model.config).arriving(torch.empty(1, 3, size, size), site).shape
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return pictures * shape.numel() * 4 <= memory / 2
+
+
+def identity(
+    model: VGG, site: str, examples: Examples, preprocess: Preprocess, config: TrainConfig
+) -> str:
+    """A name for the features at `site`: it differs where anything that makes them does."""
+    digest = hashlib.sha256()
+    for module in model.below(site):
+        for value in module.state_dict().values():
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(examples.pixels.numpy().tobytes())
+    recipe = config.sizes, config.min_scale, config.zoom_out, config.seed
+    digest.update(json.dumps([site, recipe, asdict(preprocess)]).encode())
+    return digest.hexdigest()[:16]
+
+
+def kept(file: Path, make: Callable[[], Tensor]) -> Tensor:
+    """The tensor in `file`, made and written there first where there is no whole one."""
+    try:
+        return load_file(file)["features"].to(memory_format=torch.channels_last)
+    except (FileNotFoundError, SafetensorError, KeyError):
+        found = make()
+    write_safetensors({"features": found.contiguous()}, {}, file)
+    return found
