@@ -113,5 +113,9 @@ def test_train_in_one_command_then_explain(tmp_path: Path) -> None:
     assert "validation" in done.stdout
     stopped = vggviz("train", "--data", tmp_path / "data", "--out", out, "--strict", code=2)
     assert "red/x.png" in stopped.stderr
+    stopped = vggviz(
+        "train", "--data", tmp_path / "data", "--out", out, "--classes", "red, blue", code=2
+    )
+    assert stopped.stderr == "vggviz: no class 'blue' in the data: it has green, red\n"
     vggviz("explain", EXAMPLES / "koala.jpg", "--weights", out, "--out", tmp_path / "o")
     assert json.loads((tmp_path / "o" / "koala.json").read_text())["attention"] == "se"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from vggviz import zoo
-from vggviz.data import DataError, Dataset, open_dataset
+from vggviz.data import Dataset, open_parts
 from vggviz.images import ImageError, Preprocess
 from vggviz.train import Examples, Progress, TrainConfig, TrainError, accuracy, train
 from vggviz.vgg import VGG, VGGConfig
@@ -27,6 +27,7 @@ def fit(
     config: TrainConfig,
     *,
     network: Mapping[str, Any],
+    classes: Sequence[str] | None = None,
     start: Path | None = None,
     teacher: Path | None = None,
     resume: bool = False,
@@ -37,6 +38,7 @@ def fit(
     its accuracy on the validation part (`val` of the data, or a fifth of each class).
 
     `network` are the fields of `VGGConfig` that are chosen (attention, sites, blend, width).
+    `classes` keeps some classes only, by label or WordNet id.
     `start` is a weights file to begin from: what fits by name and shape is taken over. `teacher`
     is a safetensors file whose 'logits' (n, K) are soft labels of the n training pictures in
     their order. The checkpoint stands beside `out` until training is done. A picture that can't
@@ -46,7 +48,8 @@ def fit(
     """
     if out.suffix != ".safetensors":
         raise ValueError(f"weights are written as .safetensors, not as {out.name!r}")
-    training, validation = _parts(data, config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    training, validation = open_parts(data, classes, generator=generator)
     preprocess = Preprocess(size=config.sizes[-1], resize=config.sizes[-1])
     examples, kept = _examples(training, preprocess, unreadable)
     if teacher is not None:
@@ -86,15 +89,6 @@ def fit(
     zoo.save(model, card, out)
     checkpoint.unlink(missing_ok=True)
     return measured
-
-
-def _parts(data: Path, seed: int) -> tuple[Dataset, Dataset]:
-    try:
-        return open_dataset(data, "train"), open_dataset(data, "val")
-    except DataError as error:
-        if "has no part" not in str(error):
-            raise
-    return open_dataset(data).split(0.2, torch.Generator().manual_seed(seed))
 
 
 def _examples(

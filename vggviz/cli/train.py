@@ -17,6 +17,9 @@ def train(
         Path, typer.Option(help="Folder of class folders, or Tiny ImageNet; or a zip.")
     ],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
+    classes: Annotated[
+        str | None, typer.Option(help="Some classes only: labels or WordNet ids with commas.")
+    ] = None,
     attention: Annotated[str, typer.Option(help="none or an attention type.")] = "cbam",
     sites: Annotated[str, typer.Option(help="Sites with commas.")] = (
         "block1,block2,block3,block4,block5"
@@ -87,6 +90,7 @@ def train(
                 "blend": blend,
                 "width": width,
             },
+            classes=None if classes is None else [name.strip() for name in classes.split(",")],
             start=start,
             teacher=teacher,
             resume=resume,
