@@ -49,9 +49,10 @@ def find_layout(root: Path) -> Layout:
         )
     source = _zip(root) if root.is_file() else _folder(root)
     folders = {name.split("/", 1)[0] for name in source.names if "/" in name}
-    for prefix in ("", *(f"{folder}/" for folder in sorted(folders))):
-        if f"{prefix}wnids.txt" in source.names:
-            return Layout(PARTS, partial(_tiny_imagenet, source, prefix))
+    tables = {"wnids.txt", *(f"{folder}/wnids.txt" for folder in folders)}
+    if found := tables.intersection(source.names):
+        prefix = min(found, key=lambda name: (len(name), name)).removesuffix("wnids.txt")
+        return Layout(PARTS, partial(_tiny_imagenet, source, prefix))
     prefix = ""
     if root.is_file() and len(folders) == 1:  # a zip of the folder rather than of what is in it
         deep = any(name.rstrip("/").count("/") > 1 for name in source.names)
@@ -177,12 +178,11 @@ def _tiny_imagenet(
             rows.append((wnid, f"{prefix}val/images/{file}", box))
         rows = [row for row in rows if row[0] in wnids]
     else:
+        start = f"{prefix}train/"
+        trained = {name[len(start) :].split("/", 1)[0] for name in there if name.startswith(start)}
         for wnid in wnids:
             folder = f"train/{wnid}"
-            entries = f"{folder}/", f"{folder}/images/", f"{folder}/{wnid}_boxes.txt"
-            if f"{prefix}{folder}/images" not in folders and not there.intersection(
-                f"{prefix}{entry}" for entry in entries
-            ):
+            if wnid not in trained:
                 raise DataError(f"wnids.txt names {wnid}, but there is no folder {folder}")
             for (file,), box in boxes_of(f"{folder}/{wnid}_boxes.txt", f"{folder}/images", 5):
                 rows.append((wnid, f"{prefix}{folder}/images/{file}", box))
