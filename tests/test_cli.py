@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ import torch
 from PIL import Image
 
 from vggviz import VGGConfig, zoo
+from vggviz.cli import app
 from vggviz.images import Preprocess
 from vggviz.vgg import VGG
 
@@ -113,5 +117,47 @@ def test_train_in_one_command_then_explain(tmp_path: Path) -> None:
     assert "validation" in done.stdout
     stopped = vggviz("train", "--data", tmp_path / "data", "--out", out, "--strict", code=2)
     assert "red/x.png" in stopped.stderr
+    stopped = vggviz(
+        "train", "--data", tmp_path / "data", "--out", out, "--classes", "red, blue", code=2
+    )
+    assert stopped.stderr == "vggviz: no class 'blue' in the data: it has green, red\n"
     vggviz("explain", EXAMPLES / "koala.jpg", "--weights", out, "--out", tmp_path / "o")
     assert json.loads((tmp_path / "o" / "koala.json").read_text())["attention"] == "se"
+
+
+def break_pictures(data: Path) -> None:
+    for file in (data / "train" / "red").iterdir():
+        file.write_bytes(b"broken")
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        (lambda data: shutil.rmtree(data), "no data at "),
+        (lambda data: shutil.rmtree(data / "val" / "red"), "'val' lacks 'red'"),
+        (lambda data: (data / "val" / "blue").mkdir(), "'train' lacks 'blue'"),
+        (lambda data: [shutil.rmtree(data / p / "red") for p in ("train", "val")], "2 classes"),
+        (lambda data: (data / "val" / "red" / "0.png").unlink(), "'red' has no pictures in the"),
+        (lambda data: shutil.rmtree(data / "val"), "'train' without one named 'val'"),
+        (break_pictures, "class 'red' has no picture that can be read"),
+    ],
+)
+def test_bad_training_data_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    harm: Callable[[Path], object],
+    sentence: str,
+) -> None:
+    pytest.importorskip("accelerate", reason="needs the extra 'train'")
+    data, out = tmp_path / "data", tmp_path / "own.safetensors"
+    for part, label in itertools.product(("train", "val"), ("red", "green")):
+        (data / part / label).mkdir(parents=True)
+        Image.new("RGB", (32, 32), label).save(data / part / label / "0.png")
+    harm(data)
+    words = ["train", "--data", str(data), "--out", str(out), "--sizes", "32"]
+    assert app(words, standalone_mode=False) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("vggviz: ")
+    assert sentence in lines[-1]
+    assert all(line.startswith("left out: ") for line in lines[:-1])
+    assert [file.name for file in tmp_path.iterdir() if file != data] == []

@@ -30,6 +30,7 @@ FLOORS = {
     "cam": 3,
     "zoo": 3,
     "data": 3,
+    "fetch": 3,
     "explanation": 3,
     "explain": 4,
     "train": 4,

@@ -126,7 +126,7 @@ def train(
                 blend=blend,
                 width=width,
             ),
-            classes=classes.split(",") if classes else None,
+            classes=[name.strip() for name in classes.split(",")] if classes else None,
             teacher=teacher,
             resume=resume,
             facts={"command": _command()},

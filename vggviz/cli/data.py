@@ -1,0 +1,45 @@
+"""`vggviz data`: fetch an archive to train on."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from vggviz.cli.says import stop
+
+
+def data(
+    name: Annotated[str, typer.Argument(help="tiny-imagenet")],
+    out: Annotated[Path, typer.Option(help="Folder for the archive.")] = Path(),
+) -> None:
+    """Fetch the archive of a data set from its authors; a broken download goes on."""
+    from vggviz.fetch import ARCHIVES, FetchError, fetch
+
+    if name not in ARCHIVES:
+        stop(f"no data {name!r}: expected {', '.join(ARCHIVES)}")
+    archive = ARCHIVES[name]
+    with tqdm(
+        total=archive.size,
+        desc=archive.name,
+        unit="B",
+        unit_scale=True,
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+
+        def progress(done: int) -> None:
+            if bar.n == 0 and done:
+                bar.initial = done  # what was there before says nothing of the speed
+            bar.update(done - bar.n)
+
+        try:
+            file = fetch(archive, out, progress=progress)
+        except FetchError as error:
+            bar.close()
+            stop(str(error))
+    print(file)
+    print(f"vggviz train --data {shlex.quote(str(file))} --out {name}.safetensors")

@@ -1,0 +1,96 @@
+"""Labelled pictures, read when wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vggviz.images import ImageError, Preprocess, open_image
+
+
+class DataError(ValueError):
+    """Pictures that cannot be used; the message is one sentence for people."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """n labelled pictures, read when wanted.
+
+    `files` are paths below the folder or inside the archive, `targets` (n,) class indices into
+    `labels` and `wnids`, `boxes` (n, 4) left, top, right, bottom in pixels of the picture,
+    right and bottom exclusive; None where the data has no boxes. `wnids` is empty where classes
+    have no WordNet ids.
+    """
+
+    files: tuple[str, ...]
+    targets: Tensor
+    labels: tuple[str, ...]
+    wnids: tuple[str, ...]
+    boxes: Tensor | None
+    read: Callable[[str], bytes]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def image(self, index: int) -> Image.Image:
+        """Picture `index`, RGB. Raises ImageError, naming the file, where it cannot be read."""
+        try:
+            return open_image(self.read(self.files[index]))
+        except (ImageError, OSError) as error:
+            raise ImageError(f"{self.files[index]}: {error}") from error
+
+    def pixels(
+        self,
+        preprocess: Preprocess,
+        *,
+        progress: Callable[[int], None] = lambda _: None,
+        unreadable: Callable[[ImageError], None] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """All pictures as the network sees them, before normalising: uint8 (n, 3, size, size).
+
+        Also their indices (n,): a picture that cannot be read is left out where `unreadable`
+        takes the error, and else raises it. Raises DataError where a class is left without any.
+        """
+        pictures = torch.empty(len(self), 3, preprocess.size, preprocess.size, dtype=torch.uint8)
+        kept: list[int] = []
+        for index in range(len(self)):
+            progress(index)
+            try:
+                crop, _ = preprocess.crop(self.image(index))
+            except ImageError as error:
+                if unreadable is None:
+                    raise
+                unreadable(error)
+                continue
+            pictures[len(kept)] = torch.from_numpy(np.array(crop)).permute(2, 0, 1)
+            kept.append(index)
+        left = torch.tensor(kept, dtype=torch.long)
+        for target in sorted(set(self.targets.tolist()) - set(self.targets[left].tolist())):
+            raise DataError(f"class {self.labels[target]!r} has no picture that can be read")
+        return pictures[: len(kept)], left
+
+    def subset(self, indices: Tensor) -> Dataset:
+        """The pictures at `indices`, with the same classes."""
+        return Dataset(
+            files=tuple(self.files[index] for index in indices.tolist()),
+            targets=self.targets[indices],
+            labels=self.labels,
+            wnids=self.wnids,
+            boxes=None if self.boxes is None else self.boxes[indices],
+            read=self.read,
+        )
+
+    def split(self, fraction: float, generator: torch.Generator) -> tuple[Dataset, Dataset]:
+        """Two parts, the second with `fraction` of every class and at least one picture of it."""
+        second = torch.zeros(len(self), dtype=torch.bool)
+        for target in range(len(self.labels)):
+            members = torch.nonzero(self.targets == target)[:, 0]
+            count = max(1, round(fraction * len(members)))
+            order = torch.randperm(len(members), generator=generator)
+            second = second.index_fill(0, members[order[:count]], True)
+        return self.subset(torch.nonzero(~second)[:, 0]), self.subset(torch.nonzero(second)[:, 0])

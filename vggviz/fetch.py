@@ -1,0 +1,211 @@
+"""Fetching an archive over HTTP: it goes on where it broke off, and is checked before it counts."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.message import Message
+from http.client import HTTPException
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["ARCHIVES", "Archive", "FetchError", "fetch"]
+
+CHUNK = 1 << 18  # bytes
+
+
+class FetchError(RuntimeError):
+    """An archive that can't be fetched; the message is one sentence for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A file on the web: its name, where it is, its size in bytes and its MD5 sum."""
+
+    name: str
+    url: str
+    size: int
+    md5: str
+
+
+ARCHIVES = {
+    "tiny-imagenet": Archive(
+        name="tiny-imagenet-200.zip",
+        url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        size=248_100_043,
+        md5="90528d7ca1a48142e341f4ef8d21d0de",
+    ),
+}
+
+
+def fetch(
+    archive: Archive,
+    folder: Path,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+    tries: int = 3,
+    pause: float = 1.0,
+    timeout: float = 30.0,
+) -> Path:
+    """The path of `archive` in `folder`, fetched unless the right file is there already.
+
+    It grows as `<name>.part`, from which a later call goes on, and gets its name only when size
+    and MD5 sum are right. `progress` is told how many bytes there are. A connection that breaks,
+    or is silent for `timeout` seconds, is taken up again after `pause` seconds, until `tries` in
+    a row bring nothing new. Raises FetchError.
+    """
+    target, part = (folder / archive.name).absolute(), folder / f"{archive.name}.part"
+    if target.exists():
+        if not _is_right(target, archive):
+            raise FetchError(
+                f"{target} is not the file from {archive.url} ({archive.size:,} bytes, "
+                f"MD5 {archive.md5}): move it away and start again"
+            )
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("ab") as file:
+                _fill(file, archive, target, progress, tries, pause, timeout)
+        finally:
+            if part.exists() and part.stat().st_size == 0:
+                part.unlink()
+        if not _is_right(part, archive):
+            part.unlink()
+            raise FetchError(
+                f"what came from {archive.url} is not the file with the MD5 sum {archive.md5} and "
+                f"was removed: start again, or put a right copy at {target}"
+            )
+        part.replace(target)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        why = "no space on the disk" if full else "this file cannot be written"
+        raise FetchError(f"{part.absolute()}: {why} ({error.strerror or error})") from error
+    return target
+
+
+def _fill(
+    file: BinaryIO,
+    archive: Archive,
+    target: Path,
+    progress: Callable[[int], None],
+    tries: int,
+    pause: float,
+    timeout: float,
+) -> None:
+    """Append to `file`, opened for that, until it has the archive's size."""
+    if file.tell() > archive.size:
+        _empty(file)
+    needed, free = archive.size - file.tell(), shutil.disk_usage(target.parent).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{_mb(needed)} are needed, {_mb(free)} are free")
+    furthest, failed = file.tell(), 0
+    progress(furthest)
+    while file.tell() < archive.size:
+        reason = "it broke off"
+        try:
+            for position, piece in _pieces(archive, file.tell(), timeout):
+                if position != file.tell():
+                    _empty(file)
+                file.write(piece)
+                if file.tell() > archive.size:
+                    _empty(file)
+                    raise _changed(archive, "more")
+                progress(file.tell())
+        except _BrokenOff as error:
+            reason = str(error)
+        except FetchError as error:
+            raise FetchError(f"{error} and put it at {target}") from error
+        failed = 0 if file.tell() > furthest else failed + 1
+        furthest = max(furthest, file.tell())
+        if failed == tries:
+            here = f" ({_mb(file.tell())} are here, and the next try goes on from there)"
+            raise FetchError(
+                f"{archive.url} cannot be reached ({reason}): try again, or get this file "
+                f"({_mb(archive.size)}) where there is a network and put it at {target}"
+                + (here if file.tell() else "")
+            )
+        if file.tell() < archive.size:
+            time.sleep(pause)
+
+
+class _BrokenOff(Exception):
+    """A connection that another try may take up again."""
+
+
+def _pieces(archive: Archive, start: int, timeout: float) -> Iterator[tuple[int, bytes]]:
+    """What the server gives, each piece with its position: from `start` on, or else from 0."""
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    request = urllib.request.Request(archive.url, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            partial = response.status == 206
+            position, total = _extent(response.headers, partial)
+            if total is not None and total != archive.size:
+                raise _changed(archive, f"{total:,}")
+            if partial and position != start:
+                yield 0, b""  # a range that was not asked for: start over
+                return
+            while piece := response.read1(CHUNK):
+                yield position, piece
+                position += len(piece)
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code == 416:  # nothing there beyond `start`
+                total = _extent(error.headers, True)[1]
+                if total is not None and total != archive.size:
+                    raise _changed(archive, f"{total:,}") from error
+                yield 0, b""
+            elif error.code >= 500 or error.code in (408, 429):
+                raise _BrokenOff(f"HTTP {error.code} {error.reason}") from error
+            else:
+                raise FetchError(
+                    f"{archive.url} gives no file (HTTP {error.code} {error.reason}): find a copy "
+                    f"elsewhere ({archive.size:,} bytes, MD5 {archive.md5})"
+                ) from error
+    except (OSError, HTTPException) as error:
+        raise _BrokenOff(str(getattr(error, "reason", error)) or type(error).__name__) from error
+
+
+def _extent(headers: Message, partial: bool) -> tuple[int, int | None]:
+    """Where an answer begins in the file and how long the whole file is, if that is said."""
+    if not partial:
+        length = headers.get("Content-Length", "")
+        return 0, int(length) if length.isdecimal() else None
+    found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", headers.get("Content-Range", ""))
+    if found is None:
+        return -1, None
+    return int(found[1] or -1), None if found[2] == "*" else int(found[2])
+
+
+def _changed(archive: Archive, size: str) -> FetchError:
+    return FetchError(
+        f"{archive.url} has {size} bytes instead of {archive.size:,} and so another file: find "
+        f"a copy of the right one (MD5 {archive.md5})"
+    )
+
+
+def _empty(file: BinaryIO) -> None:
+    file.truncate(0)
+    file.seek(0)
+
+
+def _is_right(file: Path, archive: Archive) -> bool:
+    if not file.is_file() or file.stat().st_size != archive.size:
+        return False
+    md5 = hashlib.md5(usedforsecurity=False)
+    with file.open("rb") as opened:
+        while chunk := opened.read(CHUNK):
+            md5.update(chunk)
+    return md5.hexdigest() == archive.md5
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
