@@ -1,8 +1,9 @@
-"""The catalogue of weights: bundled, torchvision's, untrained, or a file; safetensors only."""
+"""The catalogue of weights: bundled, torchvision's, untrained, a file, or the Hub; safetensors."""
 
 from vggviz.zoo.adapters import backbone
 from vggviz.zoo.bundle import Listed, assets, bundled, catalogue
 from vggviz.zoo.card import WEIGHTS, Backbone, Card, WeightsError
+from vggviz.zoo.publish import push
 from vggviz.zoo.stock import STOCK, load_backbone, stock_file
 from vggviz.zoo.store import load, save
 from vggviz.zoo.tensors import write_safetensors
@@ -20,6 +21,7 @@ __all__ = [
     "catalogue",
     "load",
     "load_backbone",
+    "push",
     "save",
     "stock_file",
     "write_safetensors",

@@ -1,4 +1,4 @@
-"""Load weights by name or from a file, and save them."""
+"""Load weights by name, from a file or from the Hub, and save them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from vggviz.vgg import VGG, VGGConfig
 from vggviz.zoo.adapters import differing, read
 from vggviz.zoo.bundle import bundled_file
 from vggviz.zoo.card import WEIGHTS, Card, WeightsError
+from vggviz.zoo.hub import PREFIX, fetch
 from vggviz.zoo.stock import STOCK, load_stock
 from vggviz.zoo.tensors import half, write_safetensors
 
@@ -27,8 +28,8 @@ def load(
 ) -> tuple[VGG, Card]:
     """The network with these weights, in eval mode and frozen, and its card.
 
-    `weights` is a key of `WEIGHTS`, or a .safetensors file (an adapter takes the rest from its
-    backbone); `attention` is
+    `weights` is a key of `WEIGHTS`, a .safetensors file (an adapter takes the rest from its
+    backbone), or 'hf:user/repo', 'hf:user/repo@revision' on the Hugging Face Hub; `attention` is
     'none' or a key of `ATTENTION` (a file brings its own). `changes` to `VGGConfig` (sites, blend,
     placement) are for 'random' and the ImageNet weights: their attention is drawn from
     `generator`; on ImageNet weights it is blended in with γ = 0, on random ones it replaces the
@@ -46,11 +47,14 @@ def load(
     elif name == "tiny50":
         file = bundled_file(attention)
         model, card = _file(file, name, file.parent)
+    elif name.startswith(PREFIX):
+        model, card = _hub(name)
     elif name.endswith(".safetensors"):
         model, card = _file(Path(name), Path(name).stem, Path(name).parent)
     else:
         raise WeightsError(
             f"no weights {name!r}: choose one of {', '.join(WEIGHTS)}, or a .safetensors file"
+            f", or {PREFIX}user/repo"
         )
     return model.eval().requires_grad_(False), card
 
@@ -75,3 +79,11 @@ def _file(file: Path, name: str, folder: Path | None) -> tuple[VGG, Card]:
         model = VGG(card.config)
     model.load_state_dict(state, strict=True, assign=True)
     return model, card
+
+
+def _hub(name: str) -> tuple[VGG, Card]:
+    file = fetch(name)
+    try:
+        return _file(file, name, None)
+    except WeightsError as error:
+        raise WeightsError(f"{name}: {error} (the copy here is {file})") from error
