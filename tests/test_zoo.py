@@ -66,7 +66,7 @@ def test_a_failed_save_leaves_the_old_file(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(zoo, "save_file", full)
+    monkeypatch.setattr("vggviz.zoo.tensors.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         zoo.save(model, CARD, file)
     assert file.read_bytes() == before

@@ -47,7 +47,8 @@ class Explainer:
     def load(
         cls, weights: str | Path = "tiny50", attention: str | None = None, **changes: Any
     ) -> Explainer:
-        """An explainer for weights by name ('tiny50', 'imagenet', 'random') or file.
+        """An explainer for weights by name ('tiny50', 'imagenet', 'random'), a .safetensors file,
+        or a file on the Hugging Face Hub ('hf:user/repo', 'hf:user/repo@revision').
 
         `attention` is 'none' or a key of `ATTENTION`; by default 'cbam' for weights by name, and
         what the file holds for a file. `changes` (sites, blend, placement) are for weights whose

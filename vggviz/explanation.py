@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vggviz import render
+from vggviz.files import whole
 from vggviz.images import Crop
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 
@@ -112,7 +112,6 @@ class Explanation:
         Returns their paths. Raises OSError where the folder cannot be written.
         """
         place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
         packed = io.BytesIO()
         arrays: dict[str, Any] = self.arrays()
         np.savez(packed, **arrays)
@@ -125,14 +124,6 @@ class Explanation:
 
 
 def _write(file: Path, content: bytes) -> Path:
-    """Write under another name first, so that no one ever sees half a file."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".vggviz-")
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(content)
-        part.chmod(0o644)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(file) as part:
+        part.write_bytes(content)
     return file

@@ -68,7 +68,8 @@ def fit(
     pictures in their order. `facts` go into the file's card. A picture that can't be read is
     told to `unreadable` and left out, or raises where that is None.
 
-    Weights that start from others are written as an adapter: only what differs from them.
+    What starts from weights by name, or from a file in the same folder, is written as an adapter:
+    only what differs from them.
 
     Raises DataError, ImageError, TrainError, WeightsError, ValueError.
     """
@@ -162,10 +163,8 @@ def _start(
         )
         return VGG(fresh, generator), Preprocess(size=size, resize=size), None
 
-    known = network.weights != "tiny50" or network.attention in zoo.bundled()
-    is_stock = network.weights in zoo.WEIGHTS and network.weights != "tiny50"
-    attention = network.attention if known and not is_stock else "none"
-    source, card = zoo.load(network.weights, attention)
+    trained = network.weights == "tiny50" and network.attention in zoo.bundled()
+    source, card = zoo.load(network.weights, network.attention if trained else "none")
     same = card.config.attention == network.attention
     chosen = replace(
         card.config,
@@ -176,23 +175,21 @@ def _start(
     )
     model = VGG(chosen, generator)
     _take_over(model, source, head=card.labels == data.labels)
-    named = network.weights in zoo.WEIGHTS
-    beside = not named and Path(network.weights).parent.resolve() == out.parent.resolve()
-    backbone = (
-        zoo.Backbone(
-            network.weights if named else Path(network.weights).name,
-            card.config.attention,
-            card.fingerprint,
-        )
-        if (named or beside) and card.fingerprint
-        else None
-    )
+    backbone = None
+    file = network.weights.endswith(".safetensors")
+    if network.weights in zoo.WEIGHTS or (file and _same_folder(Path(network.weights), out)):
+        backbone = zoo.backbone(network.weights, card.config.attention)
     preprocess = card.preprocess
     if config.sizes and config.sizes[-1] != preprocess.size:
         size = config.sizes[-1]
         resize = round(preprocess.resize * size / preprocess.size)
         preprocess = replace(preprocess, size=size, resize=resize)
     return model, preprocess, backbone
+
+
+def _same_folder(one: Path, other: Path) -> bool:
+    """A backbone must lie beside its adapter."""
+    return one.resolve().parent == other.resolve().parent
 
 
 def _blend(name: str) -> Any:

@@ -8,6 +8,7 @@ from vggviz.cli.bench import bench
 from vggviz.cli.data import data
 from vggviz.cli.explain import explain
 from vggviz.cli.models import models
+from vggviz.cli.push import push
 from vggviz.cli.train import train
 
 app = typer.Typer(
@@ -16,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="See what attention does inside VGG19: learned attention beside Grad-CAM.",
 )
-for command in (explain, models, data, train, bench):
+for command in (explain, models, data, train, push, bench):
     app.command()(command)
 
 

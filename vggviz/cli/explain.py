@@ -15,7 +15,10 @@ from vggviz.cli.says import or_stop, stop
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
 
 Weights = Annotated[
-    str, typer.Option(help="tiny50, imagenet, imagenet_bn, random, or a .safetensors file.")
+    str,
+    typer.Option(
+        help="tiny50, imagenet, imagenet_bn, random, a .safetensors file, or hf:user/repo."
+    ),
 ]
 Attention = Annotated[
     str | None, typer.Option(help="none or an attention type; a file brings its own.")

@@ -1,0 +1,411 @@
+"""The Hugging Face Hub: push, load, offline, refusals; against a stand-in on this machine."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hub import TOKEN, Hub, Repo, standing_in
+from huggingface_hub import constants
+from safetensors.torch import save
+from typer.testing import CliRunner
+
+from vggviz import Explainer, zoo
+from vggviz.cli import app
+from vggviz.images import Preprocess
+from vggviz.vgg import VGG, VGGConfig
+from vggviz.zoo.hub import parse
+from vggviz.zoo.publish import page
+
+CONFIG = VGGConfig(attention="eca", head="gap", batch_norm=True, width=0.125, num_classes=3)
+FACTS = {
+    "data": "my pictures",
+    "validation_accuracy": 0.75,
+    "recipe": {"epochs": 2},
+    "licence": "Apache-2.0",
+    "history": [{"loss": 1.0}],
+}
+CARD = zoo.Card("own", CONFIG, Preprocess(64, 64), ("cat", "dog", "eel"), facts=FACTS)
+EXAMPLES = zoo.assets() / "examples"
+# huggingface_hub uses a name of its HTTP library that is going away.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The stand-in, to which huggingface_hub in this process now speaks, with a cache of its own.
+
+    The library reads its environment once, when it is imported: so its constants are set here.
+    One test below starts a process and sets the environment.
+    """
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with standing_in() as hub:
+        url = hub.url
+        for name, value in {
+            "ENDPOINT": url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(tmp_path / "cache"),
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_DISABLE_TELEMETRY": True,
+            "HF_HUB_OFFLINE": False,
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        yield hub
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "own.safetensors"
+    zoo.save(VGG(CONFIG, torch.Generator().manual_seed(0)), CARD, file)
+    return file
+
+
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "another"))
+
+
+def assert_same(one: VGG, other: VGG) -> None:
+    states = one.state_dict(), other.state_dict()
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+def test_push_then_load(hub: Hub, file: Path) -> None:
+    assert zoo.push("user/own", file) == f"{hub.url}/user/own"
+    repo = hub.repos["user/own"]
+    assert not repo.private
+    assert len(repo.commits) == 1
+    assert set(repo.commits[0]) == {"model.safetensors", "config.json", "README.md"}
+    assert repo.commits[0]["model.safetensors"] == file.read_bytes()
+    assert zoo.Card.from_json(json.loads(repo.commits[0]["config.json"])).facts == FACTS
+    assert not any(server == "store" and token for server, *_, token in hub.asked)
+    hub.asked.clear()
+    model, card = zoo.load("hf:user/own")
+    whole, local = zoo.load(file)
+    assert_same(model, whole)
+    assert card == replace(local, weights="hf:user/own")
+    asked = {path.rpartition("/")[2] for server, _, path, _ in hub.asked if server == "hub"}
+    assert asked == {"model.safetensors"}  # no other file, pickled or not
+    assert not any(server == "store" and token for server, *_, token in hub.asked)
+
+
+def test_an_explainer_takes_the_attention_from_the_hub(hub: Hub, file: Path) -> None:
+    zoo.push("user/own", file)
+    explainer = Explainer.load(weights="hf:user/own")
+    assert explainer.card.config.attention == "eca"
+    found = explainer.explain(EXAMPLES / "koala.jpg", "block5")
+    assert found.provenance["weights"] == "hf:user/own"
+    assert found.provenance["fingerprint"] == zoo.load(file)[1].fingerprint
+    with pytest.raises(ValueError, match="hf:user/own holds 'eca', not 'cbam'"):
+        Explainer.load("hf:user/own", "cbam")
+
+
+def test_a_second_push_is_one_more_commit_and_revisions_stay(hub: Hub, file: Path) -> None:
+    zoo.push("user/own", file)
+    first = zoo.load(file)[0]
+    sha = hub.repos["user/own"].sha(0)
+    assert_same(zoo.load("hf:user/own")[0], first)
+    second = VGG(CONFIG, torch.Generator().manual_seed(7))
+    zoo.save(second, CARD, file)
+    hub.repos["user/own"].commit({"pytorch_model.bin": b"someone else's"})
+    zoo.push("hf:user/own", file)
+    assert len(hub.repos["user/own"].commits) == 3
+    assert "pytorch_model.bin" in hub.repos["user/own"].commits[-1]
+    assert_same(zoo.load("hf:user/own")[0], zoo.load(file)[0])
+    assert_same(zoo.load(f"hf:user/own@{sha}")[0], first)
+    assert zoo.load(f"hf:user/own@{sha}")[1].weights == f"hf:user/own@{sha}"
+    with pytest.raises(zoo.WeightsError, match="user/own has no revision 'v2'"):
+        zoo.load("hf:user/own@v2")
+
+
+def test_offline_the_cached_copy_is_loaded(
+    hub: Hub, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo.push("user/own", file)
+    zoo.load("hf:user/own")
+    hub.stop()
+    model, card = zoo.load("hf:user/own")
+    assert_same(model, zoo.load(file)[0])
+    assert card.fingerprint == zoo.load(file)[1].fingerprint
+    with monkeypatch.context() as patch:
+        patch.setattr(constants, "HF_HUB_OFFLINE", True)
+        zoo.load("hf:user/own")
+    fresh_cache(tmp_path, monkeypatch)
+    with pytest.raises(zoo.WeightsError) as caught:
+        zoo.load("hf:user/own")
+    assert str(caught.value) == (
+        "hf:user/own is not on this machine, and the Hub could not be reached; weights 'tiny50' "
+        "need no network"
+    )
+    with pytest.raises(zoo.WeightsError, match="not pushed: the Hub could not be reached"):
+        zoo.push("user/own", file)
+
+
+def test_a_hub_in_trouble_is_as_good_as_none(
+    hub: Hub, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo.push("user/own", file)
+    zoo.load("hf:user/own")
+    hub.status = 501
+    zoo.load("hf:user/own")
+    fresh_cache(tmp_path, monkeypatch)
+    with pytest.raises(zoo.WeightsError, match="and the Hub answered with status 501; weights"):
+        zoo.load("hf:user/own")
+    with pytest.raises(zoo.WeightsError, match="not pushed: the Hub answered with status 501"):
+        zoo.push("user/own", file)
+
+
+def test_a_repository_with_a_pickle_alone_is_refused(hub: Hub) -> None:
+    evil = {"pytorch_model.bin": pickle.dumps({"a": 1}), "model.pkl": b"", "config.json": b"{}"}
+    hub.repos["user/evil"] = Repo(commits=[evil])
+    with pytest.raises(zoo.WeightsError, match=r"user/evil holds no model\.safetensors, and noth"):
+        zoo.load("hf:user/evil")
+    assert not any(path.endswith((".bin", ".pkl")) for _, _, path, _ in hub.asked)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (pickle.dumps({"a": 1}), r"^hf:user/odd: model\.safetensors is not a whole safetens"),
+        (b"", r"^hf:user/odd: model\.safetensors is not a whole safetens"),
+        (save({"a": torch.zeros(1)}), "not written by vggviz"),
+        (save({"a": torch.zeros(1)}, {"vggviz": "{"}), "description in .* can't be read"),
+        (save({"a": torch.zeros(1)}, {"vggviz": json.dumps(CARD.to_json())}), "does not fit its"),
+    ],
+    ids=["pickle", "empty", "foreign", "no card", "misfit"],
+)
+def test_what_is_not_ours_is_refused(hub: Hub, content: bytes, message: str) -> None:
+    hub.repos["user/odd"] = Repo(commits=[{"model.safetensors": content}])
+    with pytest.raises(zoo.WeightsError, match=message):
+        zoo.load("hf:user/odd")
+
+
+def test_a_repository_that_may_not_be_seen(
+    hub: Hub, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo.push("user/own", file, private=True)
+    assert hub.repos["user/own"].private
+    assert zoo.load("hf:user/own")[1].labels == ("cat", "dog", "eel")
+    with pytest.raises(zoo.WeightsError, match="there is no repository user/none on the Hub, or"):
+        zoo.load("hf:user/none")
+    hub.repos["user/gated"] = Repo(gated=True, commits=hub.repos["user/own"].commits)
+    with pytest.raises(zoo.WeightsError, match="user/gated is gated: ask for access on its page"):
+        zoo.load("hf:user/gated")
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(zoo.WeightsError, match="there is no repository user/own on the Hub, or th"):
+        zoo.load("hf:user/own")
+    before = len(hub.repos["user/own"].commits)
+    with pytest.raises(zoo.WeightsError, match=r"not pushed: .* token"):
+        zoo.push("user/own", file)
+    zoo.push("user/own", file, token=TOKEN)
+    assert len(hub.repos["user/own"].commits) == before + 1
+    with pytest.raises(zoo.WeightsError, match=r"not pushed: .* token is not allowed"):
+        zoo.push("others/own", file, token=TOKEN)
+
+
+def test_what_should_be_private_is_not_pushed_to_a_public_repository(hub: Hub, file: Path) -> None:
+    hub.repos["user/own"] = Repo()
+    with pytest.raises(zoo.WeightsError, match="exists and is public: nothing was uploaded"):
+        zoo.push("user/own", file, private=True)
+    assert hub.repos["user/own"].commits == []
+    assert hub.store == {}
+
+
+def test_the_command_says_where_it_is_or_why_not(hub: Hub, file: Path) -> None:
+    runner = CliRunner()
+    done = runner.invoke(app, ["push", "user/own", str(file), "--private"])
+    assert (done.exit_code, done.stdout) == (0, f"{hub.url}/user/own\n")
+    assert hub.repos["user/own"].private
+    hub.repos["user/own"].private = False
+    done = runner.invoke(app, ["push", "user/own", str(file), "--private"])
+    assert done.exit_code == 2
+    assert done.stderr == "vggviz: user/own exists and is public: nothing was uploaded\n"
+
+
+def test_a_broken_copy_in_the_cache_is_named(hub: Hub, file: Path) -> None:
+    zoo.push("user/own", file)
+    zoo.load("hf:user/own")
+    (copy,) = Path(constants.HF_HUB_CACHE).rglob("model.safetensors")
+    blob = copy.resolve()
+    blob.write_bytes(blob.read_bytes()[:-1])
+    with pytest.raises(zoo.WeightsError) as caught:
+        zoo.load("hf:user/own")
+    assert str(caught.value) == (
+        f"hf:user/own: model.safetensors is not a whole safetensors file (the copy here is {copy})"
+    )
+
+
+def test_a_download_that_breaks_off_leaves_nothing(
+    hub: Hub, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo.push("user/own", file)
+    monkeypatch.setattr("time.sleep", lambda _: None)  # it waits before it tries again
+    hub.cut = True
+    with pytest.raises(zoo.WeightsError, match="not on this machine, and the Hub could not be rea"):
+        zoo.load("hf:user/own")
+    hub.cut = False
+    assert_same(zoo.load("hf:user/own")[0], zoo.load(file)[0])
+
+
+def test_a_full_disk_is_said(hub: Hub, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zoo.push("user/own", file)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", full)
+    with pytest.raises(
+        zoo.WeightsError, match="user/own could not be stored: No space left on dev"
+    ):
+        zoo.load("hf:user/own")
+
+
+def test_only_what_loads_is_pushed(hub: Hub, file: Path) -> None:
+    for content, message in (
+        (file.read_bytes()[:-4], "not a whole safetensors file"),
+        (pickle.dumps({}), "not a whole safetensors file"),
+        (save({"a": torch.zeros(1)}, {"vggviz": json.dumps(CARD.to_json())}), "does not fit its"),
+    ):
+        bad = file.with_name("bad.safetensors")
+        bad.write_bytes(content)
+        with pytest.raises(zoo.WeightsError, match=message):
+            zoo.push("user/own", bad)
+    with pytest.raises(zoo.WeightsError, match=r"no weights file absent\.safetensors"):
+        zoo.push("user/own", file.with_name("absent.safetensors"))
+    with pytest.raises(zoo.WeightsError, match="pushed to the branch main, not to 'v1'"):
+        zoo.push("user/own@v1", file)
+    assert hub.asked == []
+
+
+def test_adapters_travel_where_their_backbone_is_known_by_name(
+    hub: Hub, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = zoo.load(file)[0]
+    on_a_file = file.with_name("adapter.safetensors")
+    zoo.save(model, replace(CARD, backbone=zoo.backbone(file)), on_a_file)
+    with pytest.raises(zoo.WeightsError) as caught:
+        zoo.push("user/own", on_a_file)
+    assert str(caught.value).startswith(
+        "adapter.safetensors is an adapter on the file own.safetensors, which would not travel"
+    )
+    assert hub.asked == []
+    hub.repos["user/own"] = Repo(commits=[{"model.safetensors": on_a_file.read_bytes()}])
+    with pytest.raises(zoo.WeightsError, match=r"a file beside it, and on the Hub there is none"):
+        zoo.load("hf:user/own")
+
+    bundled = tmp_path / "assets" / "weights" / "tiny50-eca.safetensors"
+    bundled.parent.mkdir(parents=True)
+    bundled.write_bytes(file.read_bytes())
+    monkeypatch.setattr("vggviz.zoo.bundle.assets", lambda: tmp_path / "assets")
+    zoo.save(model, replace(CARD, backbone=zoo.backbone("tiny50", "eca")), on_a_file)
+    zoo.push("user/small", on_a_file)
+    assert_same(zoo.load("hf:user/small")[0], model)
+    readme = hub.repos["user/small"].commits[0]["README.md"].decode()
+    assert "adapter: it holds what differs from the weights `tiny50 (eca)`" in readme
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "user", "/repo", "user/", "a/b/c", "../repo", "user/..", "./repo", "user/re po",
+        "user/repo/../../x", "http://x/y", "user/a--b", "user/-repo", "user/repo.git", "user/r\0o",
+        "user/repo\n", "user\\repo", "user/" + "a" * 97, "user/répo", "%2e%2e/repo", "user/repo?x",
+    ],
+)  # fmt: skip
+def test_hostile_names_are_refused_before_anything_is_asked(
+    hub: Hub, file: Path, name: str
+) -> None:
+    for call in (lambda: zoo.load(f"hf:{name}"), lambda: zoo.push(name, file)):
+        with pytest.raises(zoo.WeightsError, match=r"no repository .*: one on the Hub is called u"):
+            call()
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize(
+    "revision", ["", "..", "../x", "a/../b", "a//b", "-x", "a b", "x\n", "a@b"]
+)
+def test_hostile_revisions_are_refused(hub: Hub, revision: str) -> None:
+    with pytest.raises(zoo.WeightsError, match="no revision"):
+        zoo.load(f"hf:user/repo@{revision}")
+    assert hub.asked == []
+
+
+def test_names_that_the_hub_has() -> None:
+    assert parse("hf:user/repo") == ("user/repo", "main")
+    assert parse("hf:A-b/c.d_e-1@refs/pr/3") == ("A-b/c.d_e-1", "refs/pr/3")
+    assert parse("hf:u/r@v1.0") == ("u/r", "v1.0")
+
+
+def test_the_page_says_what_the_card_knows() -> None:
+    text = page("user/own", CARD)
+    front = text.split("---\n")[1].splitlines()
+    assert front[:3] == [
+        "license: apache-2.0", "library_name: vggviz", "pipeline_tag: image-classification",
+    ]  # fmt: skip
+    assert 'Explainer.load(weights="hf:user/own")' in text
+    assert "- `validation_accuracy`: `0.75`" in text
+    assert '- `recipe`: `{"epochs": 2}`' in text
+    assert "history" not in text
+    assert "`eca` attention at block1, block2" in text
+    assert "Classes: `cat`, `dog`, `eel`" in text
+
+
+def test_the_page_takes_no_text_for_markup() -> None:
+    facts = {"licence": 'mine: "all"\nlicense: mit', "data": "`x`\n---\n# Title", "a\n`b": 1}
+    text = page("user/own", replace(CARD, facts=facts, labels=("a\n\n# b", "`c`", "d")))
+    front = text.split("\n---\n")[0]
+    assert front.splitlines()[1:3] == [
+        "license: other", 'license_name: "mine: \\"all\\"\\nlicense: mit"',
+    ]  # fmt: skip
+    assert text.count("\n# ") == 1
+    assert text.count("\n---\n") == 1
+    assert "- `data`: `'x' --- # Title`" in text
+    assert "Classes: `a # b`, `'c'`, `d`" in text
+    assert "license: unknown" in page("user/own", replace(CARD, facts={}))
+
+
+def test_the_hub_library_is_loaded_only_where_it_is_needed() -> None:
+    code = (
+        "import sys; from vggviz import zoo; zoo.catalogue()\n"
+        "print('huggingface_hub' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_push_and_explain_as_a_person_types_it(hub: Hub, file: Path, tmp_path: Path) -> None:
+    """In processes of their own, with nothing but the environment to lead them to the stand-in."""
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_TOKEN": TOKEN,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+
+    def vggviz(*words: object) -> str:
+        command = [sys.executable, "-m", "vggviz.cli", *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert vggviz("push", "user/own", file).strip() == f"{hub.url}/user/own"
+    explain = ["explain", EXAMPLES / "koala.jpg", "--weights", "hf:user/own", "--sites", "block5"]
+    vggviz(*explain, "--out", tmp_path / "out")
+    hub.stop()
+    vggviz(*explain, "--out", tmp_path / "again")
+    for name in ("out", "again"):
+        told = json.loads((tmp_path / name / "koala.json").read_text())
+        assert (told["weights"], told["attention"]) == ("hf:user/own", "eca")

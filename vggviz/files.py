@@ -1,0 +1,32 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["whole"]
+
+
+@contextmanager
+def whole(file: Path) -> Iterator[Path]:
+    """A path beside `file` to write to, moved onto `file` when the block ends well.
+
+    So no one ever sees half a file, and a block that fails leaves the old one and no stray one.
+    Missing folders are made. Raises OSError where the folder cannot be written or the disk is full.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".vggviz-")
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())  # a full disk may be noticed only here
+        part.chmod(0o644)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)

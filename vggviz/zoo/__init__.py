@@ -1,0 +1,28 @@
+"""The catalogue of weights: bundled, torchvision's, untrained, a file, or the Hub; safetensors."""
+
+from vggviz.zoo.adapters import backbone
+from vggviz.zoo.bundle import Listed, assets, bundled, catalogue
+from vggviz.zoo.card import WEIGHTS, Backbone, Card, WeightsError
+from vggviz.zoo.publish import push
+from vggviz.zoo.stock import STOCK, load_backbone, stock_file
+from vggviz.zoo.store import load, save
+from vggviz.zoo.tensors import write_safetensors
+
+__all__ = [
+    "STOCK",
+    "WEIGHTS",
+    "Backbone",
+    "Card",
+    "Listed",
+    "WeightsError",
+    "assets",
+    "backbone",
+    "bundled",
+    "catalogue",
+    "load",
+    "load_backbone",
+    "push",
+    "save",
+    "stock_file",
+    "write_safetensors",
+]

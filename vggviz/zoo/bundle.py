@@ -1,0 +1,70 @@
+"""What comes with the package, and the list of all weights that are known by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from vggviz.attention import ATTENTION
+from vggviz.vgg import VGG
+from vggviz.zoo.card import WEIGHTS, WeightsError
+from vggviz.zoo.stock import STOCK, stock_config, stock_file
+from vggviz.zoo.tensors import read_card
+
+__all__ = ["Listed", "assets", "bundled", "bundled_file", "catalogue"]
+
+
+def assets() -> Path:
+    """The folder of bundled weights and examples: in the package, or beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    return package / "assets" if (package / "assets").is_dir() else package.parent / "assets"
+
+
+def bundled() -> tuple[str, ...]:
+    """The attention types that have bundled weights."""
+    return tuple(key for key in ("none", *ATTENTION) if _tiny50(key).is_file())
+
+
+def bundled_file(attention: str) -> Path:
+    """The file of 'tiny50' with this attention. Raises WeightsError, with what there is."""
+    file = _tiny50(attention)
+    if not file.is_file():
+        raise WeightsError(
+            f"tiny50 has no trained weights for attention {attention!r} yet: "
+            f"choose one of {', '.join(bundled())}"
+        )
+    return file
+
+
+def _tiny50(attention: str) -> Path:
+    return assets() / "weights" / f"tiny50-{attention}.safetensors"
+
+
+class Listed(NamedTuple):
+    """One line of the catalogue. `local`: whether it can be loaded without a network."""
+
+    weights: str
+    attention: str
+    parameters: int
+    classes: int
+    local: bool
+
+
+def catalogue() -> list[Listed]:
+    """All weights × attention types that `load` knows by name. Raises WeightsError."""
+    lines: list[Listed] = []
+    for name in WEIGHTS:
+        for attention in bundled() if name == "tiny50" else ("none", *ATTENTION):
+            if name == "tiny50":
+                config = read_card(bundled_file(attention)).config
+                local = True
+            else:
+                config = stock_config(name, attention)
+                local = name not in STOCK or stock_file(name).is_file()
+            with torch.device("meta"):
+                model = VGG(config)
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            lines.append(Listed(name, attention, parameters, config.num_classes, local))
+    return lines

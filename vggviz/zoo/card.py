@@ -1,0 +1,120 @@
+"""What belongs to weights beside the tensors: their names, their card, what they stand on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from vggviz.attention import ATTENTION
+from vggviz.images import Preprocess
+from vggviz.vgg import VGGConfig
+
+__all__ = ["WEIGHTS", "Backbone", "Card", "WeightsError"]
+
+WEIGHTS = {
+    "tiny50": "VGG19-BN at half width, 50 everyday classes of Tiny ImageNet; bundled",
+    "imagenet": "torchvision's VGG19, 1,000 ImageNet classes; 548 MB, downloaded once",
+    "imagenet_bn": "torchvision's VGG19 with batch norm, 1,000 ImageNet classes; 548 MB",
+    "random": "VGG19 at full size, untrained",
+}
+FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+BARE = re.compile(r"[^/\\:\0]+\.safetensors")
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be had; the message is one sentence for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """The weights that an adapter stands on: by name, and by the SHA-256 of their file.
+
+    `weights` is 'tiny50' with an `attention`, 'imagenet' or 'imagenet_bn' (torchvision's, so with
+    attention 'none'), or the bare name of a .safetensors file that lies beside the adapter.
+
+    Raises ValueError for anything else: a path, 'random', what is no fingerprint.
+    """
+
+    weights: str
+    attention: str
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        if self.weights not in WEIGHTS and not BARE.fullmatch(self.weights):
+            raise ValueError(
+                f"a backbone is one of tiny50, imagenet, imagenet_bn or the bare name of a "
+                f".safetensors file, not {self.weights!r}"
+            )
+        if self.weights == "random":
+            raise ValueError("random weights are no backbone: they differ from draw to draw")
+        if self.attention not in ("none", *ATTENTION):
+            raise ValueError(f"no attention {self.attention!r} in a backbone")
+        if self.weights.startswith("imagenet") and self.attention != "none" and not self.is_file:
+            raise ValueError(f"{self.weights} has no trained attention: a backbone's is 'none'")
+        if not FINGERPRINT.fullmatch(self.fingerprint):
+            raise ValueError(f"a fingerprint is 64 hexadecimal digits, not {self.fingerprint!r}")
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of one's own, beside the adapter."""
+        return self.weights not in WEIGHTS
+
+    def __str__(self) -> str:
+        return self.weights if self.attention == "none" else f"{self.weights} ({self.attention})"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What belongs to weights: the network they fit, how pictures go in, what classes come out.
+
+    `trained` is what has learned: 'all', 'backbone' (attention is fresh, and where it is blended
+    in, its γ is 0) or 'nothing'. `facts` is the model card: data, recipe, accuracy, licence.
+    `fingerprint` is the SHA-256 of the file, '' where there is none. With a `backbone` the file is
+    an adapter: it holds only what differs from it.
+    """
+
+    weights: str
+    config: VGGConfig
+    preprocess: Preprocess
+    labels: tuple[str, ...]
+    wnids: tuple[str, ...] = ()
+    trained: str = "all"
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    fingerprint: str = ""
+    backbone: Backbone | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The card as JSON types."""
+        return {
+            "weights": self.weights,
+            "config": self.config.to_json(),
+            "preprocess": self.preprocess.to_json(),
+            "labels": list(self.labels),
+            "wnids": list(self.wnids),
+            "trained": self.trained,
+            "facts": dict(self.facts),
+            "backbone": None if self.backbone is None else asdict(self.backbone),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Card:
+        """The card that `to_json` wrote, which has no fingerprint: a file can't hold its own.
+
+        Raises ValueError, KeyError or TypeError if it lies.
+        """
+        backbone = data.get("backbone")
+        card = cls(
+            weights=str(data["weights"]),
+            config=VGGConfig.from_json(data["config"]),
+            preprocess=Preprocess.from_json(data["preprocess"]),
+            labels=tuple(str(label) for label in data["labels"]),
+            wnids=tuple(str(wnid) for wnid in data["wnids"]),
+            trained=str(data["trained"]),
+            facts=dict(data["facts"]),
+            backbone=None if backbone is None else Backbone(**backbone),
+        )
+        if len(card.labels) != card.config.num_classes:
+            raise ValueError(f"{len(card.labels)} labels for {card.config.num_classes} classes")
+        return card

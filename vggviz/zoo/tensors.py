@@ -1,0 +1,94 @@
+"""Safetensors in and out: one file, its description and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vggviz.files import whole
+from vggviz.vgg import VGG
+from vggviz.zoo.card import Card, WeightsError
+
+__all__ = ["fingerprint", "half", "read_card", "read_tensors", "write_safetensors"]
+
+FLOATS = ("F16", "BF16", "F32", "F64")
+
+
+def write_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str], file: Path) -> None:
+    """Write a safetensors file, whole or not at all. Raises OSError where it cannot be."""
+    with whole(file) as part:
+        save_file(tensors, part, metadata)
+
+
+def fingerprint(file: Path) -> str:
+    """The SHA-256 of the file's bytes, as 64 hexadecimal digits. Raises OSError."""
+    digest = hashlib.sha256()  # hashlib.file_digest needs Python 3.11
+    with file.open("rb") as opened:
+        while chunk := opened.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def half(value: Tensor) -> Tensor:
+    """A tensor as it is written: floats as fp16, on the CPU, contiguous."""
+    return (value.half() if value.is_floating_point() else value).cpu().contiguous()
+
+
+def read_card(file: Path) -> Card:
+    """The description in a weights file, without a fingerprint; no tensor is read.
+
+    Raises WeightsError where there is no file, no description, or one that lies.
+    """
+    if not file.is_file():
+        raise WeightsError(f"no weights file {file.name}")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{file.name} is not a whole safetensors file") from error
+    if "vggviz" not in metadata:
+        raise WeightsError(f"{file.name} was not written by vggviz: it has no description")
+    try:
+        return Card.from_json(json.loads(metadata["vggviz"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"the description in {file.name} can't be read: {error}") from error
+
+
+def read_tensors(file: Path, card: Card, base: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All tensors of the card's network, floats as float32: the file's own, the rest from `base`.
+
+    Raises WeightsError where together they are not exactly the network's, by name, shape and kind.
+    """
+    with torch.device("meta"):
+        network = VGG(card.config).state_dict()
+    expected = {key: _look(value) for key, value in network.items()}
+    try:
+        with safe_open(file, framework="pt") as opened:
+            keys = opened.keys()
+            own = {}
+            for key in keys:
+                part = opened.get_slice(key)
+                kind = part.get_dtype()
+                own[key] = (tuple(part.get_shape()), "float" if kind in FLOATS else kind)
+            filled = {key: base[key] for key in expected if key in base and key not in own}
+            found = {**{key: _look(value) for key, value in filled.items()}, **own}
+            if found != expected:
+                odd = sorted(set(found.items()) ^ set(expected.items()))
+                raise WeightsError(f"{file.name} does not fit its own description: see {odd[0][0]}")
+            state = {**filled, **{key: opened.get_tensor(key) for key in keys}}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{file.name} is not a whole safetensors file") from error
+    return {
+        key: value.float() if value.is_floating_point() else value for key, value in state.items()
+    }
+
+
+def _look(value: Tensor) -> tuple[tuple[int, ...], str]:
+    """Shape and kind: 'float', or 'I64' as safetensors calls torch.int64."""
+    return tuple(value.shape), "float" if value.is_floating_point() else "I64"
