@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import subprocess
@@ -17,9 +18,12 @@ from torch import nn
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
 from vggviz import zoo
-from vggviz.fit import fit
+from vggviz.capture import TapReading
+from vggviz.fit import Network, fit
 from vggviz.images import Preprocess
-from vggviz.train import Examples, Progress, TrainConfig, TrainError, accuracy, objective, train
+from vggviz.train import Examples, Progress, TrainConfig, TrainError, measure, train
+from vggviz.train.objective import indecision, objective
+from vggviz.train.views import augment
 from vggviz.vgg import VGG, VGGConfig
 
 PREPROCESS = Preprocess(32, 32)
@@ -51,8 +55,11 @@ def test_it_learns(tmp_path: Path) -> None:
     model, examples = small(), coloured(64)
     config = replace(CONFIG, epochs=6)
     history = train(model, examples, coloured(32, 1), PREPROCESS, config, tmp_path / "c")
-    assert history[-1]["accuracy"] >= 0.9
-    assert accuracy(model, coloured(32, 1), PREPROCESS) == history[-1]["accuracy"]
+    assert history[-1]["validation_top1"] >= 0.9
+    assert history[-1]["validation_top5"] == 1  # there are two classes
+    assert measure(model, coloured(32, 1), PREPROCESS)["top1"] == history[-1]["validation_top1"]
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert history[-1]["accuracy"] > 0.9
     assert [entry["epoch"] for entry in history] == list(range(6))
     gammas = model.gammas().values()
     assert all(gammas), "γ has to move away from 0"
@@ -107,21 +114,83 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     train(small(), coloured(), coloured(8), PREPROCESS, replace(CONFIG, epochs=1), file)
     with pytest.raises(TrainError, match="a run with other settings"):
         train(small(), coloured(), coloured(8), PREPROCESS, CONFIG, file, resume=True)
+    other = replace(CONFIG, epochs=1)
+    with pytest.raises(TrainError, match="a run with another network"):
+        train(small("se"), coloured(), coloured(8), PREPROCESS, other, file, resume=True)
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(TrainError, match="no whole checkpoint"):
+        train(small(), coloured(), coloured(8), PREPROCESS, other, file, resume=True)
 
 
-def test_a_frozen_backbone_stays_as_it_is(tmp_path: Path) -> None:
-    model = small("se")
+def learned(model: VGG, config: TrainConfig, folder: Path, **options: object) -> set[str]:
+    """The entries of the state that training changes."""
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    config = replace(CONFIG, epochs=1, freeze_backbone=True)
-    train(model, coloured(), coloured(8), PREPROCESS, config, tmp_path / "c")
+    train(model, coloured(), coloured(8), PREPROCESS, config, folder / "c", **options)  # type: ignore[arg-type]
+    return {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+
+
+def test_a_frozen_backbone_learns_attention_norms_and_head_above_the_lowest_site(
+    tmp_path: Path,
+) -> None:
+    model = small("se", sites=("block3", "block5"))
+    changed = learned(model, replace(CONFIG, freeze_backbone=True), tmp_path)
+    lowest = int(model.layers["relu3_4"].split(".")[1])
+    for key in model.state_dict():
+        kind = key.split(".")[0]
+        if kind == "features":
+            index = int(key.split(".")[1])
+            norm = isinstance(model.features[index], nn.BatchNorm2d)
+            assert (key in changed) == (norm and index > lowest), key
+        elif kind == "classifier" or key.endswith("gamma"):
+            assert key in changed, key
+    assert any(key.startswith("attention.block3.module") for key in changed)
+
+
+def test_learning_from_a_site_up_leaves_all_below_it(tmp_path: Path) -> None:
+    model = small("none")
+    changed = learned(model, replace(CONFIG, learn_from="block4"), tmp_path)
+    relu = int(model.layers["relu4_4"].split(".")[1])
     convolutions = {
-        f"features.{path}.{name}"
-        for path, module in model.features.named_modules()
-        if isinstance(module, nn.Conv2d)
-        for name in ("weight", "bias")
+        key: int(key.split(".")[1]) > relu
+        for key in model.state_dict()
+        if key.startswith("features.") and key.endswith("weight")
     }
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, before[key]) == (key in convolutions), key
+    assert {key for key, above in convolutions.items() if above} <= changed
+    assert not {key for key, above in convolutions.items() if not above} & changed
+
+
+def test_views_are_computed_once_and_kept(tmp_path: Path) -> None:
+    config = replace(CONFIG, freeze_backbone=True, views=2, epochs=4, zoom_out=0.5)
+    first, again, other = small("spatial"), small("spatial"), small("spatial")
+    learned(first, config, tmp_path, cache=tmp_path / "cache")
+    kept = {file.name: file.read_bytes() for file in (tmp_path / "cache").iterdir()}
+    assert len(kept) == 3  # two views, and the validation pictures
+    learned(again, config, tmp_path, cache=tmp_path / "cache")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "cache").iterdir()} == kept
+    learned(other, config, tmp_path)
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key]), key
+        assert torch.equal(value, other.state_dict()[key]), key
+    with torch.no_grad():
+        first.features[0].weight.add_(1)
+    learned(first, config, tmp_path, cache=tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 6  # another backbone has other features
+
+
+def test_a_view_shows_every_part_sometimes_and_shrinks_only_when_told() -> None:
+    marked = torch.full((400, 3, 32, 32), 200, dtype=torch.uint8)
+    near = replace(CONFIG, min_scale=1.0)
+    assert torch.equal(augment(marked, 32, PREPROCESS, near, 0), marked)
+    shrunk = augment(marked, 32, PREPROCESS, replace(near, zoom_out=1.0), 0)
+    ground = torch.tensor([round(255 * value) for value in PREPROCESS.mean])[:, None, None]
+    share = ((shrunk.int() - 200).abs() <= 2).all(1).float().mean((1, 2))
+    assert 0.2 < float(share.min()) < 0.35  # at most half as high and half as wide
+    assert float(share.max()) > 0.9
+    corner = ((shrunk[:, :, 0, 0].int() - ground[:, 0, 0]).abs() <= 2).all(1)
+    assert 0.7 < float(corner.float().mean()) < 1
+    assert torch.equal(
+        augment(marked, 32, PREPROCESS, near, 5), augment(marked, 32, PREPROCESS, near, 5)
+    )
 
 
 def test_a_loss_that_is_no_number_stops_before_anything_is_written(tmp_path: Path) -> None:
@@ -165,6 +234,39 @@ def test_the_objective_by_hand() -> None:
     torch.testing.assert_close(plain, F.cross_entropy(logits, targets))
 
 
+def test_indecision_by_hand() -> None:
+    def reading(kind: str, weights: list[object]) -> TapReading:
+        return TapReading(kind, torch.tensor(weights), (1, 1), None)  # type: ignore[arg-type]
+
+    open_half = reading("channel", [[1.0, 0.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+    assert float(indecision([open_half])) == 0
+    all_open = reading("spatial", [[[1.0, 1.0], [1.0, 1.0]]])
+    assert float(indecision([all_open])) == pytest.approx(4 * 0.25)
+    undecided = reading("volume", [[[[0.5, 0.5]]]])
+    assert float(indecision([undecided])) == pytest.approx(0.25)
+    assert float(indecision([reading("pool", [[0.25] * 4])])) == pytest.approx(1)
+    sure = reading("token", [[[[1.0, 0.0], [0.0, 1.0]]]])
+    assert float(indecision([sure])) == pytest.approx(0, abs=1e-6)
+    assert float(indecision([sure, undecided])) == pytest.approx(0.125)
+
+
+def test_contrast_makes_a_gate_decide(tmp_path: Path) -> None:
+    def spread(contrast: float) -> float:
+        model = small("se", sites=("block4",), blend="replace")
+        config = replace(
+            CONFIG, epochs=8, contrast=contrast, attention_rate=10, freeze_backbone=True
+        )
+        train(model, coloured(), coloured(8), PREPROCESS, config, tmp_path / f"c{contrast}")
+        gates: list[torch.Tensor] = []
+        tap = model.get_submodule("attention.block4.module.channel")
+        handle = tap.register_forward_hook(lambda _, __, output: gates.append(output))
+        measure(model, coloured(8), PREPROCESS)
+        handle.remove()
+        return float(gates[0].std(1).mean())
+
+    assert spread(1.0) > spread(0.0) + 0.05
+
+
 def test_fit_writes_weights_that_load(tmp_path: Path) -> None:
     from PIL import Image
 
@@ -181,17 +283,29 @@ def test_fit_writes_weights_that_load(tmp_path: Path) -> None:
         tmp_path / "data",
         out,
         replace(CONFIG, epochs=16, rate=0.05),
-        network={"attention": "spatial", "width": 0.125, "sites": ("block4",)},
+        Network(attention="spatial", width=0.125, sites=("block4",)),
         report=told.append,
     )
-    assert measured == 1
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["own.safetensors"]
+    assert measured == {"top1": 1, "top5": 1}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "data",
+        "own.curve.png",
+        "own.history.json",
+        "own.safetensors",
+        "own.tensorboard",
+    }
+    history = json.loads((tmp_path / "own.history.json").read_text())
+    assert [entry["epoch"] for entry in history] == list(range(16))
+    with Image.open(tmp_path / "own.curve.png") as picture:
+        assert min(picture.size) > 400
+    assert list((tmp_path / "own.tensorboard").rglob("events*"))
     assert told[-1].step == told[-1].steps == 48
     model, card = zoo.load(out)
     assert card.labels == ("green", "red")
-    assert card.facts["validation_accuracy"] == 1
+    assert card.facts["validation"] == measured
+    assert card.backbone is None
     assert card.facts["recipe"]["epochs"] == 16
     assert model.config.sites == ("block4",)
     assert model.gammas()["block4"] != 0
     with pytest.raises(ValueError, match=r"written as \.safetensors"):
-        fit(tmp_path / "data", tmp_path / "x.pth", CONFIG, network={})
+        fit(tmp_path / "data", tmp_path / "x.pth", CONFIG, Network())

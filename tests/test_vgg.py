@@ -323,3 +323,20 @@ def test_under_meta_nothing_is_allocated(attention: str) -> None:
     x = pictures()
     with torch.no_grad():
         assert torch.equal(filled(x), full(x))
+
+
+@pytest.mark.parametrize("placement", ["before_pool", "after_pool"])
+@pytest.mark.parametrize("site", ["block1", "block3", "block5"])
+def test_a_forward_pass_in_two_halves_is_the_whole(site: str, placement: str) -> None:
+    for sites in (("block1", "block3", "block5"), ("block2",)):
+        model = small(
+            attention="cbam", blend="replace", sites=sites, placement=placement, batch_norm=True
+        )
+        images = pictures()
+        arrived = model.arriving(images, site)
+        assert arrived.shape[1] == model.config.channels(site)
+        assert torch.equal(model(arrived, site), model(images))
+        passed = [
+            attention for attention in model.attention.values() if attention in model.below(site)
+        ]
+        assert len(passed) == sum(other < site for other in sites)

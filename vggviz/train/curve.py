@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def curve(history: Sequence[Mapping[str, Any]], file: Path) -> None:
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=PALE)
-        for previous, entry in zip(history, history[1:], strict=False):
+        for previous, entry in pairwise(history):
             if entry["size"] != previous["size"]:
                 axes.axvline(entry["epoch"] + 0.5, color=GREY, linewidth=0.8, linestyle=":")
     for entry, previous in zip(history, [{"size": None}, *history], strict=False):
