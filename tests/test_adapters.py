@@ -225,7 +225,7 @@ def test_a_link_that_leads_away_is_refused(adapter: Path, base: Path) -> None:
     elsewhere.parent.mkdir()
     base.rename(elsewhere)
     base.symlink_to(elsewhere)
-    with pytest.raises(zoo.WeightsError, match=r"must lie in .*, not be a link away"):
+    with pytest.raises(zoo.WeightsError, match=r"base\.safetensors is a link that leads out of"):
         zoo.load(adapter)
     near = base.with_name("near.safetensors")
     elsewhere.rename(near)

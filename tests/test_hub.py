@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from hub import TOKEN, Hub, Repo, standing_in
-from huggingface_hub import constants
+from huggingface_hub import ModelCard, constants
 from safetensors.torch import save
 from typer.testing import CliRunner
 
@@ -352,6 +352,7 @@ def test_the_page_says_what_the_card_knows() -> None:
     assert front[:3] == [
         "license: apache-2.0", "library_name: vggviz", "pipeline_tag: image-classification",
     ]  # fmt: skip
+    assert ModelCard(text).data.to_dict()["pipeline_tag"] == "image-classification"
     assert 'Explainer.load(weights="hf:user/own")' in text
     assert "- `validation_accuracy`: `0.75`" in text
     assert '- `recipe`: `{"epochs": 2}`' in text
@@ -367,11 +368,15 @@ def test_the_page_takes_no_text_for_markup() -> None:
     assert front.splitlines()[1:3] == [
         "license: other", 'license_name: "mine: \\"all\\"\\nlicense: mit"',
     ]  # fmt: skip
+    assert ModelCard(text).data.to_dict()["license_name"] == facts["licence"]
     assert text.count("\n# ") == 1
     assert text.count("\n---\n") == 1
     assert "- `data`: `'x' --- # Title`" in text
     assert "Classes: `a # b`, `'c'`, `d`" in text
-    assert "license: unknown" in page("user/own", replace(CARD, facts={}))
+    bare = page("user/own", replace(CARD, facts={}, trained="backbone"))
+    assert "license: unknown" in bare
+    assert "Not measured." in bare
+    assert "The attention is untrained: it is blended in with γ = 0. It knows its 3" in bare
 
 
 def test_the_hub_library_is_loaded_only_where_it_is_needed() -> None:

@@ -107,7 +107,10 @@ def _file(under: Backbone, folder: Path | None, name: str) -> Path:
             f"{name} needs its backbone {under.weights}: put a copy into {folder.resolve()}"
         )
     if file.resolve().parent != folder.resolve():
-        raise WeightsError(f"the backbone {under.weights} must lie in {folder}, not be a link away")
+        raise WeightsError(
+            f"the backbone {under.weights} is a link that leads out of {folder.resolve()}: put a "
+            "copy there"
+        )
     return file
 
 

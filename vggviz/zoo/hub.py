@@ -59,8 +59,8 @@ def fetch(name: str) -> Path:
 def failures() -> tuple[type[Exception], ...]:
     """What huggingface_hub raises when something goes wrong outside this program.
 
-    Its transport is requests, httpx or httpx2, whichever the version speaks: the first base of
-    its own error is that library's. An upload that fails is a RuntimeError, an answer that makes
+    Its transport is httpx or httpx2, whichever the version speaks: the first base of its own
+    error is that library's. An upload that fails is a RuntimeError, an answer that makes
     no sense a ValueError.
     """
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
@@ -95,7 +95,7 @@ def reason(error: Exception, repo: str, revision: str = "main") -> Reason:
     if isinstance(error, errors.EntryNotFoundError):
         return Reason(f"{repo} holds no {FILE}, and nothing else is loaded from the Hub")
     if isinstance(error, errors.HfHubHTTPError):
-        status = getattr(error.response, "status_code", "unknown")
+        status = error.response.status_code
         if status in (401, 403):
             return Reason(f"this machine's token is not allowed to do that with {repo} {token}")
         return Reason(f"the Hub answered with status {status}", away=True)

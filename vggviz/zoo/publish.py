@@ -58,9 +58,8 @@ def push(repo: str, file: str | Path, *, private: bool = False, token: str | Non
                 commit_message="Upload weights with vggviz",
             )
     except failures() as error:
-        raise WeightsError(
-            f"{source.name} was not pushed: {reason(error, repo).sentence}"
-        ) from error
+        why = reason(error, repo).sentence
+        raise WeightsError(f"{source.name} was not pushed: {why}") from error
     if public:
         raise WeightsError(f"{repo} exists and is public: nothing was uploaded")
     return url
@@ -73,7 +72,7 @@ def page(repo: str, card: Card) -> str:
     known = licence.lower() in LICENCES | {"unknown"}
     front = ["license: " + (licence.lower() if known else "other")]
     if not known:
-        front.append(f"license_name: {json.dumps(licence)}")
+        front.append(f"license_name: {json.dumps(licence, ensure_ascii=False)}")
     front += [
         "library_name: vggviz",
         "pipeline_tag: image-classification",
@@ -84,8 +83,8 @@ def page(repo: str, card: Card) -> str:
     if config.attention != "none":
         attention = f"with `{config.attention}` attention at {', '.join(config.sites)}"
     limits = {
-        "nothing": "All weights are random: nothing was learned.",
-        "backbone": "The attention is untrained: it is blended in with γ = 0.",
+        "nothing": "All weights are random: nothing was learned. ",
+        "backbone": "The attention is untrained: it is blended in with γ = 0. ",
     }.get(card.trained, "")
     blocks = [
         "\n".join(["---", *front, "---"]),
@@ -109,15 +108,8 @@ def page(repo: str, card: Card) -> str:
         "## Data and recipe",
         _facts(facts, lambda key: "accuracy" not in key and "_top" not in key) or "Not told.",
         "## Limits",
-        " ".join(
-            part
-            for part in (
-                limits,
-                f"It knows its {config.num_classes} classes and nothing else: any picture gets one "
-                "of them. Attention and CAMs show what the network used, not what is true.",
-            )
-            if part
-        ),
+        f"{limits}It knows its {config.num_classes} classes and nothing else: any picture gets one "
+        "of them. Attention and CAMs show what the network used, not what is true.",
         f"Classes: {', '.join(_code(label) for label in card.labels[:60])}"
         f"{', …' if len(card.labels) > 60 else ''}",
     ]
