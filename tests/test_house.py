@@ -37,13 +37,14 @@ FLOORS = {
     "train": 4,
     "evaluate": 4,
     "fit": 5,
+    "compare": 5,
     "bench": 5,
     "cli": 5,
     "ui": 5,
     "app": 6,
 }
 # Within one floor, one way only: a tap has a kind, and the command line starts its neighbours.
-SIDEWAYS = {("taps", "types"), ("cli", "bench"), ("cli", "fit")}
+SIDEWAYS = {("taps", "types"), ("cli", "bench"), ("cli", "fit"), ("cli", "compare")}
 # What `import vggviz` offers is loaded from its home: `from vggviz import VGG` is `vgg`.
 HOMES: dict[str, str] = vars(vggviz)["_HOMES"]
 

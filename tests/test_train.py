@@ -254,7 +254,7 @@ def test_contrast_makes_a_gate_decide(tmp_path: Path) -> None:
     def spread(contrast: float) -> float:
         model = small("se", sites=("block4",), blend="replace")
         config = replace(
-            CONFIG, epochs=8, contrast=contrast, attention_rate=10, freeze_backbone=True
+            CONFIG, epochs=8, contrast=contrast, attention_rate=100, freeze_backbone=True
         )
         train(model, coloured(), coloured(8), PREPROCESS, config, tmp_path / f"c{contrast}")
         gates: list[torch.Tensor] = []
@@ -264,7 +264,7 @@ def test_contrast_makes_a_gate_decide(tmp_path: Path) -> None:
         handle.remove()
         return float(gates[0].std(1).mean())
 
-    assert spread(1.0) > spread(0.0) + 0.05
+    assert spread(10.0) > spread(0.0) + 0.05
 
 
 def test_fit_writes_weights_that_load(tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ def train(
 ) -> None:
     """Train a network with attention on labelled pictures. Needs the extra 'train'."""
     try:
+        from accelerate import PartialState
+
         from vggviz.fit import Network, fit
     except ModuleNotFoundError as error:
         stop(f"training needs {error.name}: pip install 'vggviz[train]'")
@@ -99,7 +101,8 @@ def train(
         views=views,
         seed=seed,
     )
-    bar = tqdm(unit="step", disable=not sys.stderr.isatty())
+    main = PartialState().is_main_process  # the others of `accelerate launch` keep quiet
+    bar = tqdm(unit="step", disable=not (main and sys.stderr.isatty()))
 
     def report(progress: Progress) -> None:
         bar.total, bar.n = progress.steps, progress.step
@@ -108,7 +111,7 @@ def train(
             f"loss {progress.loss:.3f} accuracy {progress.accuracy:.1%} "
             f"{progress.images_per_second:.0f} images/s"
         )
-        if progress.validation is not None:
+        if progress.validation is not None and main:
             tqdm.write(f"epoch {progress.epoch + 1}: validation {progress.validation:.1%}")
 
     def unreadable(error: Exception) -> None:
@@ -142,7 +145,8 @@ def train(
         stop(str(error))
     finally:
         bar.close()
-    print(f"{out}: validation {found['top1']:.1%} (top-1), {found['top5']:.1%} (top-5)")
+    if main:
+        print(f"{out}: validation {found['top1']:.1%} (top-1), {found['top5']:.1%} (top-5)")
 
 
 def _command() -> str:

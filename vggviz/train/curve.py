@@ -20,8 +20,9 @@ def curve(history: Sequence[Mapping[str, Any]], file: Path) -> None:
     from matplotlib.ticker import MaxNLocator
 
     epochs = [entry["epoch"] + 1 for entry in history]
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    figure = Figure(figsize=(7, 5))
     FigureCanvasAgg(figure)
+    figure.subplots_adjust(0.1, 0.1, 0.9, 0.94, hspace=0.12)
     upper, lower = figure.subplots(2, 1, sharex=True)
     upper.plot(epochs, [entry["loss"] for entry in history], color=INK, marker=".")
     upper.set_ylabel("loss")

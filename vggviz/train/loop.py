@@ -130,8 +130,11 @@ def train(
             batch, targets = inputs(chosen, epoch, state.step, size), examples.targets[chosen]
             soft = None if examples.soft is None else examples.soft[chosen].to(device)
             price = config.contrast_at(state.step, steps)
-            with capture(model) if price else nullcontext(Trace()) as trace:
-                logits = wrapped(batch, site)
+            with (
+                capture(model) if price else nullcontext(Trace()) as trace,
+                accelerator.autocast(),
+            ):
+                logits = wrapped(batch, site).float()
             loss = objective(logits, targets.to(device), soft, config)
             if trace.taps:
                 loss = loss + price * indecision(trace.taps.values())
@@ -154,7 +157,8 @@ def train(
             if judged is None and site is not None and views:
                 made = partial(features, model, site, validation, size, preprocess, accelerator)
                 judged = keep(f"{name}-validation", made)
-            found = measure(wrapped, validation, preprocess, size, judged, site)
+            with accelerator.autocast():
+                found = measure(wrapped, validation, preprocess, size, judged, site)
             top1 = found["top1"]
             entry = {
                 "epoch": epoch,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -23,7 +25,11 @@ FLOATS = ("F16", "BF16", "F32", "F64")
 def write_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str], file: Path) -> None:
     """Write a safetensors file, whole or not at all. Raises OSError where it cannot be."""
     with whole(file) as part:
-        save_file(tensors, part, metadata)
+        try:
+            save_file(tensors, part, metadata)
+        except SafetensorError as error:  # which hides the number of the operating system's error
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
 
 
 def fingerprint(file: Path) -> str:

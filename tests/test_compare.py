@@ -1,0 +1,92 @@
+"""Several seeds under one recipe: what is equal, what is paired, and the students' floor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+pytest.importorskip("accelerate", reason="needs the extra 'train'")
+
+from vggviz.compare import Comparison, TinyVGG, compare
+from vggviz.train import Progress, TrainConfig
+from vggviz.vgg import VGGConfig
+
+
+def test_the_tiny_vgg_is_cnn_explainers() -> None:
+    model = TinyVGG(VGGConfig(num_classes=10), torch.Generator().manual_seed(0)).eval()
+    written = nn.Sequential(
+        nn.Conv2d(3, 10, 3), nn.ReLU(), nn.Conv2d(10, 10, 3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(10, 10, 3), nn.ReLU(), nn.Conv2d(10, 10, 3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(1690, 10),
+    ).eval()  # fmt: skip
+    written.load_state_dict(
+        dict(zip(written.state_dict(), model.state_dict().values(), strict=True))
+    )
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(model(images), written(images))
+    weights = 3 * 10 * 9 + 3 * 10 * 10 * 9 + 1690 * 10 + 4 * 10 + 10
+    assert sum(parameter.numel() for parameter in model.parameters()) == weights == 19_920
+
+
+def found(**top1: tuple[float, ...]) -> Comparison:
+    names = dict.fromkeys(top1, 1000)
+    return Comparison({}, ("a", "b"), 10, 5, (0, 1, 2), top1, top1, names)
+
+
+def test_the_difference_by_hand() -> None:
+    told = found(none=(0.70, 0.72, 0.71), se=(0.72, 0.75, 0.72))
+    mean, low, high = told.difference("se")  # 2, 3, 1 points: mean 2, deviation 1
+    assert mean == pytest.approx(0.02)
+    half = 4.302653 * 0.01 / 3**0.5  # Student's t, two degrees of freedom
+    assert (low, high) == pytest.approx((0.02 - half, 0.02 + half), abs=1e-8)
+    assert "| `se` | 1,000 | 73.0% | 72.0, 75.0, 72.0 | +2.0 (-0.5 to +4.5) |" in told.table()
+    assert found(none=(0.5,), se=(0.6,)).difference("se")[1:] == (-np.inf, np.inf)
+
+
+def test_runs_are_made_once_and_the_rest_is_the_same(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for label, colour in (("red", (200, 30, 30)), ("green", (30, 200, 30))):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(10):
+            noise = generator.integers(-25, 25, (64, 64, 3))
+            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / label / f"{number}.png")
+    config = TrainConfig(epochs=2, sizes=(32, 64), batch=8)
+    trained: list[tuple[str, int]] = []
+
+    def report(name: str, seed: int, progress: Progress) -> None:
+        if progress.step == progress.steps:
+            trained.append((name, seed))
+
+    def run(*networks: str) -> Comparison:
+        return compare(
+            tmp_path / "data",
+            tmp_path / "out",
+            config,
+            networks,
+            (0, 1),
+            width=0.125,
+            report=report,
+        )
+
+    first = run("se", "tiny_vgg")
+    assert trained == [(n, s) for s in (0, 1) for n in ("none", "se", "tiny_vgg")]
+    assert first.train_pictures == 16
+    assert first.parameters["tiny_vgg"] == 19_920 - 8 * 1691
+    told = json.loads((tmp_path / "out" / "tiny_vgg-1.json").read_text())
+    assert told["recipe"]["sizes"] == [64]
+    assert told["recipe"]["seed"] == 1
+    trained.clear()
+    assert run("se", "tiny_vgg") == first
+    assert trained == []
+    (tmp_path / "out" / "se-1.json").unlink()
+    assert run("se", "tiny_vgg") == first
+    assert trained == [("se", 1)]
+    with pytest.raises(ValueError, match="tiny_vgg sees pictures of 64 pixels"):
+        compare(tmp_path / "data", tmp_path, TrainConfig(sizes=(32,)), ("tiny_vgg",), (0,))

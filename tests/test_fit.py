@@ -1,0 +1,181 @@
+"""From pictures to a weights file: adapters, what is taken over, and what stops it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+pytest.importorskip("accelerate", reason="needs the extra 'train'")
+
+from vggviz import Explainer, zoo
+from vggviz.fit import Network, fit
+from vggviz.images import Preprocess
+from vggviz.train import TrainConfig
+from vggviz.vgg import VGG, VGGConfig
+
+COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
+CONFIG = TrainConfig(epochs=3, sizes=(32,), batch=8, rate=0.05)
+
+
+def draw(folder: Path, count: int, labels: tuple[str, ...] = ("green", "red")) -> Path:
+    """`count` noisy squares of each colour."""
+    generator = np.random.default_rng(0)
+    for label in labels:
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            noise = generator.integers(-35, 35, (40, 40, 3))
+            pixels = np.clip(np.array(COLOURS[label]) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def backbone(tmp_path: Path) -> Path:
+    """A small network of two classes, in the folder where the others will be written."""
+    config = VGGConfig(head="gap", batch_norm=True, width=0.125, num_classes=2)
+    model = VGG(config, torch.Generator().manual_seed(0))
+    card = zoo.Card("small", config, Preprocess(32, 32), ("green", "red"))
+    zoo.save(model, card, tmp_path / "small.safetensors")
+    return tmp_path / "small.safetensors"
+
+
+def entries(file: Path) -> set[str]:
+    with safe_open(file, framework="pt") as opened:
+        return set(opened.keys())
+
+
+def test_a_frozen_backbone_gives_an_adapter(tmp_path: Path, backbone: Path) -> None:
+    data, out = draw(tmp_path / "data", 15), tmp_path / "own.safetensors"
+    network = Network(str(backbone), "se", sites=("block4", "block5"))
+    fit(data, out, replace(CONFIG, freeze_backbone=True), network)
+    kept = entries(out)
+    assert out.stat().st_size < backbone.stat().st_size / 3
+    assert not any(key.startswith("features.0.") for key in kept)
+    assert {key for key in kept if key.startswith("attention.")} == {
+        key for key in zoo.load(out)[0].state_dict() if key.startswith("attention.")
+    }
+    assert "classifier.0.weight" in kept
+    model, card = zoo.load(out)
+    assert card.backbone == zoo.backbone(backbone)
+    stem = zoo.load(backbone)[0].state_dict()
+    assert torch.equal(model.state_dict()["features.0.weight"], stem["features.0.weight"])
+    assert model.config.sites == ("block4", "block5")
+    explanation = Explainer.load(out).explain(data / "red" / "0.png")
+    assert explanation.provenance["weights"] == "own"
+    assert set(explanation.attention) == {"block4", "block5"}
+
+
+def test_other_classes_get_a_head_of_their_own_and_the_same_ones_keep_it(
+    tmp_path: Path, backbone: Path
+) -> None:
+    still = replace(CONFIG, epochs=1, rate=1e-12, freeze_backbone=True, learn_from="block5")
+    source = zoo.load(backbone)[0].state_dict()["classifier.0.weight"]
+    same, other = tmp_path / "same.safetensors", tmp_path / "other.safetensors"
+    fit(draw(tmp_path / "two", 8), same, still, Network(str(backbone)))
+    found = zoo.load(same)[0].state_dict()["classifier.0.weight"]
+    torch.testing.assert_close(found, source, rtol=0, atol=1e-6)
+    fit(draw(tmp_path / "blue", 8, ("blue", "red")), other, still, Network(str(backbone)))
+    found = zoo.load(other)[0].state_dict()["classifier.0.weight"]
+    assert found.shape == source.shape
+    assert not torch.allclose(found, source, atol=1e-3)
+    assert zoo.load(other)[1].labels == ("blue", "red")
+
+
+def test_attention_that_is_there_goes_on_learning(tmp_path: Path, backbone: Path) -> None:
+    data, first = draw(tmp_path / "data", 8), tmp_path / "first.safetensors"
+    fit(data, first, CONFIG, Network(str(backbone), "eca", sites=("block5",), blend="replace"))
+    still = replace(CONFIG, epochs=1, rate=1e-12)
+    second = tmp_path / "second.safetensors"
+    fit(data, second, still, Network(str(first), "eca"))
+    one, two = zoo.load(first)[0], zoo.load(second)[0]
+    assert two.config == one.config
+    key = "attention.block5.module.conv.weight"
+    torch.testing.assert_close(two.state_dict()[key], one.state_dict()[key], rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="no attention 'magic'"):
+        fit(data, second, still, Network(str(first), "magic"))
+
+
+def test_a_start_in_another_folder_is_taken_in_whole(tmp_path: Path, backbone: Path) -> None:
+    out = tmp_path / "elsewhere" / "own.safetensors"
+    config = replace(CONFIG, epochs=1, freeze_backbone=True)
+    fit(draw(tmp_path / "data", 8), out, config, Network(str(backbone), "se"))
+    assert zoo.load(out)[1].backbone is None
+    assert "features.0.weight" in entries(out)
+
+
+def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(
+    tmp_path: Path, backbone: Path
+) -> None:
+    data = draw(tmp_path / "data", 8)
+    with pytest.raises(ValueError, match="needs sizes"):
+        fit(data, tmp_path / "x.safetensors", replace(CONFIG, sizes=()), Network())
+    config = replace(CONFIG, sizes=(), epochs=1, batch=0)
+    fit(data, tmp_path / "own.safetensors", config, Network(str(backbone)))
+    recipe = zoo.load(tmp_path / "own.safetensors")[1].facts["recipe"]
+    assert recipe["sizes"] == [32]
+    assert recipe["batch"] == 2  # an eighth of 14 pictures, and never one: norms need two
+
+
+def test_killed_and_resumed_from_the_command_line(tmp_path: Path) -> None:
+    """`vggviz train`, really killed, ends with the weights of a run that was not."""
+    data = draw(tmp_path / "data", 20)
+
+    def command(out: Path, *more: str) -> list[str]:
+        words = ["train", "--data", data, "--out", out, "--attention", "cbam", "--epochs", 4]
+        words += ["--sizes", 32, "--batch", 8, "--width", 0.125, *more]
+        program = "import torch; torch.set_num_threads(1); from vggviz.cli import main; main()"
+        return [sys.executable, "-c", program, *map(str, words)]
+
+    whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
+    subprocess.run(command(whole), check=True, capture_output=True)
+    process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL)
+    checkpoint = tmp_path / "killed.checkpoint.safetensors"
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert checkpoint.exists()
+    assert not killed.exists()
+    subprocess.run(command(killed, "--resume"), check=True, capture_output=True)
+    assert not checkpoint.exists()
+    one, two = zoo.load(whole)[0].state_dict(), zoo.load(killed)[0].state_dict()
+    for key, value in one.items():
+        assert torch.equal(value, two[key]), key
+    histories = [json.loads((tmp_path / f"{n}.history.json").read_text()) for n in ("whole", "killed")]
+    timeless = [
+        [{k: v for k, v in e.items() if "second" not in k} for e in history] for history in histories
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_half_written(tmp_path: Path) -> None:
+    """No file may grow past some bytes: what a disk without space answers, but for its number."""
+    data, out = draw(tmp_path / "data", 8), tmp_path / "own" / "own.safetensors"
+    program = (
+        "import errno, resource, signal, vggviz.cli.train as cli; from vggviz.cli import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "errno.ENOSPC = errno.EFBIG\n"
+        "main()"
+    )
+    words = ["train", "--data", data, "--out", out, "--sizes", 32, "--batch", 8, "--epochs", 1]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, words), "--width", "0.125"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "vggviz: no space left on the disk for" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [path for path in out.parent.iterdir() if path.is_file()]

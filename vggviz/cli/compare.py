@@ -1,0 +1,75 @@
+"""`vggviz compare`: does attention raise accuracy? The same recipe and several seeds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from vggviz.cli.says import stop
+
+
+def compare(
+    data: Annotated[
+        Path, typer.Option(help="Folder of class folders, or Tiny ImageNet; or a zip.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the runs and comparison.json.")],
+    attention: Annotated[
+        str, typer.Option(help="Attention types with commas; tiny_vgg is CNN Explainer's network.")
+    ] = "se,cbam,self_attention",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
+    classes: Annotated[
+        str | None, typer.Option(help="Only these classes, labels or WordNet ids with commas.")
+    ] = None,
+    width: Annotated[float, typer.Option(help="Width multiplier of the networks.")] = 0.25,
+    blend: Annotated[str, typer.Option(help="residual or replace.")] = "residual",
+    epochs: Annotated[int, typer.Option(min=1)] = 24,
+    sizes: Annotated[str, typer.Option(help="Sides in pixels that share out the epochs.")] = (
+        "32,48,64"
+    ),
+    batch: Annotated[int, typer.Option(min=2)] = 64,
+    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.05,
+) -> None:
+    """Train with and without attention under one recipe, and compare. Needs the extra 'train'."""
+    try:
+        from vggviz.compare import compare as run
+    except ModuleNotFoundError as error:
+        stop(f"comparing needs {error.name}: pip install 'vggviz[train]'")
+    from vggviz.train import Progress, TrainConfig, TrainError
+
+    try:
+        shown = tuple(int(size) for size in sizes.split(","))
+    except ValueError:
+        stop(f"--sizes are whole numbers with commas, such as 32,48,64, not {sizes!r}")
+    config = TrainConfig(epochs=epochs, sizes=shown, batch=batch, rate=rate)
+    bar = tqdm(unit="step", disable=not sys.stderr.isatty())
+
+    def report(name: str, seed: int, progress: Progress) -> None:
+        bar.total, bar.n = progress.steps, progress.step
+        bar.set_postfix_str(f"{name}, seed {seed}, loss {progress.loss:.3f}")
+        if progress.validation is not None and progress.step == progress.steps:
+            tqdm.write(f"{name}, seed {seed}: validation {progress.validation:.1%}")
+
+    try:
+        found = run(
+            data,
+            out,
+            config,
+            attention.split(","),
+            range(seeds),
+            width=width,
+            blend=blend,
+            classes=[name.strip() for name in classes.split(",")] if classes else None,
+            report=report,
+        )
+        (out / "comparison.json").write_text(json.dumps(asdict(found), indent=2))
+    except (TrainError, ValueError, OSError) as error:
+        stop(str(error))
+    finally:
+        bar.close()
+    print(found.table())
