@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from vggviz.cli.bench import bench
+from vggviz.cli.evaluate import evaluate
 from vggviz.cli.explain import explain
 from vggviz.cli.models import models
 from vggviz.cli.train import train
@@ -15,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="See what attention does inside VGG19: learned attention beside Grad-CAM.",
 )
-for command in (explain, models, train, bench):
+for command in (explain, models, train, evaluate, bench):
     app.command()(command)
 
 
