@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,8 +45,10 @@ def evaluate(
     """Measure attention types against 'none' on labelled pictures. Needs the extra 'train'."""
     try:
         from vggviz import evaluate as evaluation
+        from vggviz.bench import machine
     except ModuleNotFoundError as error:
-        stop(f"evaluating needs {error.name}: pip install 'vggviz[train]'")
+        package = (error.name or "").partition(".")[0]
+        stop(f"evaluating needs {package}: pip install 'vggviz[train]'")
 
     if as_json is not None and as_json.is_dir():
         stop(f"{as_json} is a folder, --json needs a file")
@@ -55,6 +58,7 @@ def evaluate(
     def unreadable(error: Exception) -> None:
         tqdm.write(f"left out: {error}", file=sys.stderr)
 
+    here = machine()
     with tqdm(unit="pass", disable=not sys.stderr.isatty()) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -71,13 +75,18 @@ def evaluate(
             progress=progress,
             unreadable=None if strict else unreadable,
         )
-    if as_json is not None:
-        try:
-            _write({"command": _command(), "data": data.name, **found.to_json()}, as_json)
-        except OSError as error:
-            print(evaluation.table(found))
-            stop(f"{as_json} can't be written: {error.strerror}")
+    command = " ".join(["vggviz", *sys.argv[1:]])
     print(evaluation.table(found))
+    print(
+        f"\n{here.cpu}, {here.cores} cores, {here.threads} threads, torch {here.torch}, "
+        f"{here.date}: `{command}`"
+    )
+    if as_json is not None:
+        about = {"command": command, "machine": asdict(here), "data": data.name}
+        try:
+            _write({**about, **found.to_json()}, as_json)
+        except OSError as error:
+            stop(f"{as_json} can't be written: {error.strerror}")
 
 
 def _pictures(data: Path, part: str | None) -> Dataset:
@@ -122,10 +131,6 @@ def _subjects(
         chosen = tuple(name for name in str(attention).split(",") if name)
     kinds = dict.fromkeys(("none", *chosen))
     return {kind: or_stop(Explainer.load, weights, kind) for kind in kinds}, "none"
-
-
-def _command() -> str:
-    return " ".join(["vggviz", *sys.argv[1:]])
 
 
 def _write(told: dict[str, Any], file: Path) -> None:
