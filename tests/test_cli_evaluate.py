@@ -95,6 +95,7 @@ def test_data_without_parts_is_used_as_a_whole(data: Path, weights: dict[str, Pa
         (["--weights", "{se}", "--data", "nowhere"], "no data at nowhere"),
         (["--weights", "{se}", "--data", "{data}/train", "--part", "val"], "no part 'val'"),
         (["--weights", "{se}", "--json", "{data}"], "is a folder, --json needs a file"),
+        (["--weights", "{se}", "--json", "{se}/found.json"], "no folder {se} for --json"),
         (["--attention", "none"], "the weights 'tiny50' do not know the class 'cat' of the data"),
     ],
 )
@@ -108,7 +109,7 @@ def test_wrong_words_are_answered_in_one_line(
     if "--json" not in chosen:
         chosen += ["--json", str(file)]
     done = run(*chosen, code=2)
-    assert message in done.stderr
+    assert message.format(se=weights["se"]) in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
     assert not file.exists()

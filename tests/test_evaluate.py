@@ -23,6 +23,8 @@ from vggviz.capture import capture, intervene
 from vggviz.data import DataError, Dataset
 from vggviz.evaluate import Evaluation, evaluate, table
 from vggviz.evaluate.cost import latencies, multiply_adds, parameters
+from vggviz.evaluate.judge import Judge
+from vggviz.evaluate.observer import Seen
 from vggviz.evaluate.pictures import batches, classes_of
 from vggviz.evaluate.result import Cost, Difference, Pointing, Result, Spread, Subset, View
 from vggviz.images import ImageError, Preprocess
@@ -161,6 +163,41 @@ def test_flat_attention_points_nowhere(small_vgg: Build) -> None:
     assert found.spread[0].mean == pytest.approx(1 / (1 + np.exp(2)))
 
 
+def test_the_best_site_is_chosen_for_each_subset() -> None:
+    """Four boxes: whole, half (off centre), tiny in a corner, and one that was cropped away."""
+    boxes = torch.tensor([[0, 0, 32, 32], [0, 0, 16, 32], [0, 0, 8, 8], [0, 0, 0, 32]]).float()
+    hits = {
+        ("block1", "spatial"): [1, 0, 1, 1],
+        ("block2", "spatial"): [1, 1, 0, 1],
+        ("block1", "gradcam"): [0, 0, 1, 1],
+        ("block2", "gradcam"): [1, 1, 1, 0],
+    }
+    seen = Seen(
+        logits=torch.zeros(4, 2),
+        replaced={},
+        boxes=boxes,
+        hits={key: torch.tensor(value).bool() for key, value in hits.items()},
+        nowhere={key: torch.zeros(4).bool() for key in hits},
+        spread=(),
+    )
+    found = Judge(0, 100).pointing(seen, (32, 32))
+    assert found is not None
+    assert found.subsets == {
+        "all": Subset(3, pytest.approx((1 + 1 / 2 + 1 / 16) / 3), pytest.approx(1 / 3)),
+        "off_centre": Subset(2, (1 / 2 + 1 / 16) / 2, 0),
+        "small": Subset(1, 1 / 16, 0),
+    }
+    assert found.best == {
+        "all": {"attention": "block1", "gradcam": "block2"},  # of equals the first
+        "off_centre": {"attention": "block1", "gradcam": "block2"},
+        "small": {"attention": "block1", "gradcam": "block1"},
+    }
+    assert found.over_gradcam["off_centre"].value == 1 / 2 - 1
+    assert found.over_gradcam["small"].value == 0
+    rates = {(view.site, view.kind): view.rates["all"].value for view in found.views}
+    assert rates["block2", "spatial"] == pytest.approx(2 / 3)
+
+
 def test_use_is_what_the_mean_costs(small_vgg: Build) -> None:
     """By hand, picture by picture, with the classes that the network itself says."""
     model, dataset = seer(small_vgg), blobs()
@@ -217,6 +254,14 @@ def test_counts_are_those_of_the_pictures_one_by_one(networks: dict[str, SimpleN
         assert against.points.value == pytest.approx((against.better - against.worse) / 10)
 
 
+def test_top_counts_the_likeliest_classes() -> None:
+    logits = torch.arange(7.0).repeat(7, 1)  # class 6 is the likeliest, then 5, 4 …
+    judge = Judge(0, 100)
+    for count in (1, 2, 5, 9):
+        share = judge.top(logits, torch.arange(7), count).value
+        assert share == pytest.approx(min(count, 7) / 7)
+
+
 def test_pictures_may_come_in_any_number(networks: dict[str, SimpleNamespace]) -> None:
     whole, single = (
         quick(networks, blobs(), batch=batch, replacements=("uniform", "inverted"))
@@ -239,7 +284,7 @@ def test_a_result_depends_on_the_seed_and_on_no_other_network(
     again = quick(fewer, blobs()).results
     for name in again:
         assert without_time(again[name]) == without_time(both[name])
-    other = quick(networks, blobs(), seed=1).results
+    other = quick(networks, blobs(), seed=1, replacements=()).results
     assert other["cbam"].top1.value == both["cbam"].top1.value
     assert other["cbam"].spread == both["cbam"].spread
 

@@ -54,6 +54,8 @@ def evaluate(
         stop(f"{as_json} is a folder, --json needs a file")
     dataset = _pictures(data, part)
     subjects, reference = _subjects(weights, attention, against)
+    if as_json is not None:
+        _prepare(as_json.parent)  # before the work, which takes minutes
 
     def unreadable(error: Exception) -> None:
         tqdm.write(f"left out: {error}", file=sys.stderr)
@@ -133,9 +135,17 @@ def _subjects(
     return {kind: or_stop(Explainer.load, weights, kind) for kind in kinds}, "none"
 
 
+def _prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        stop(f"no folder {folder} for --json: {error.strerror}")
+    if not os.access(folder, os.W_OK):
+        stop(f"the folder {folder} for --json can't be written to")
+
+
 def _write(told: dict[str, Any], file: Path) -> None:
     """Whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=".vggviz-")
     part = Path(name)
     try:

@@ -47,10 +47,10 @@ def latencies(
     names, generator = list(models), torch.Generator().manual_seed(0)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     collecting = gc.isenabled()
+    gc.collect()
     gc.disable()  # a collection in the middle of a pass would be counted as the network's
     try:
         for number in range(rounds + 1):  # round 0 is the warm-up
-            gc.collect()
             for index in torch.randperm(len(names), generator=generator).tolist():
                 model, image = models[names[index]]
                 with evaluating(model), torch.no_grad():

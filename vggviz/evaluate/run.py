@@ -114,7 +114,7 @@ def evaluate(
             sites=observers[name].sites if len(subject.model.attention) else (),
             gammas=subject.model.gammas(),
             cost=costs[name],
-            top1=judge.top(logits, targets, 1),
+            top1=judge.shares(right[name][:, None])[0],
             top5=judge.top(logits, targets, 5),
             calibration=judge.calibration(logits, targets),
             against=None if name == reference else judge.difference(right[name], right[reference]),
