@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vggviz import bench
 from vggviz.bench import CASES, Bed, Interval, Machine, Report, Timing
-from vggviz.bench.rounds import _machine, _rounds
+from vggviz.bench.rounds import _rounds, machine
 from vggviz.vgg import VGG
 
 MACHINE = Machine("A CPU", cores=4, threads=2, torch="2.x", date="2026-01-01", load=0.5)
@@ -276,12 +276,12 @@ def test_json() -> None:
 
 
 def test_the_machine_is_described() -> None:
-    machine = _machine()
-    assert machine.cpu
-    assert machine.cores >= 1
-    assert machine.threads == torch.get_num_threads()
-    assert machine.torch == torch.__version__
-    assert machine.date.endswith("+00:00")
+    found = machine()
+    assert found.cpu
+    assert found.cores >= 1
+    assert found.threads == torch.get_num_threads()
+    assert found.torch == torch.__version__
+    assert found.date.endswith("+00:00")
 
 
 @pytest.mark.parametrize(

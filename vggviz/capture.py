@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from vggviz.taps import Tap
 from vggviz.types import Grid, Kind
 
-__all__ = ["TapReading", "Trace", "capture", "evaluating"]
+__all__ = ["Change", "TapReading", "Trace", "capture", "evaluating", "intervene"]
+
+Change = Callable[[str, Kind, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +39,7 @@ class Trace:
 
 
 _watching: ContextVar[Trace | None] = ContextVar("vggviz_watching", default=None)
+_changing: ContextVar[tuple[object, ...]] = ContextVar("vggviz_changing", default=())
 # PyTorch numbers hooks by a counter that it reads and raises in two steps. Two threads that
 # register at once could draw the same number, and one's hook would take the other's place.
 _registering = Lock()
@@ -117,6 +120,48 @@ def capture(
     finally:
         torch.set_grad_enabled(grad_enabled)
         _watching.reset(token)
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def intervene(model: nn.Module, change: Change) -> Generator[None, None, None]:
+    """Put other attention weights in the place of what every tap of `model` shows.
+
+    Inside the `with`, a tap returns `change(path, kind, weights)` instead of its `weights`
+    (B, ...), so that the network works with those. A `capture` entered inside sees the changed
+    weights, one entered before sees the network's own. Interventions nest: the inner one changes
+    what the outer one left. As with `capture`, only the calling context's forward passes are
+    changed, and the model may serve others at the same time.
+
+    `change` must return a new tensor of the same shape; another shape raises ValueError.
+    """
+    mine = object()
+
+    def replaced(path: str, tap: Tap, output: Tensor) -> Tensor | None:
+        if not any(active is mine for active in _changing.get()):
+            return None  # another's forward pass through the same model
+        changed = change(path, tap.kind, output)
+        if changed.shape != output.shape:
+            raise ValueError(
+                f"the weights of {path!r} must keep their shape {tuple(output.shape)}, "
+                f"not become {tuple(changed.shape)}"
+            )
+        return changed
+
+    with _registering:
+        handles = [
+            tap.register_forward_hook(
+                lambda _, __, output, path=path, tap=tap: replaced(path, tap, output)
+            )
+            for path, tap in model.named_modules()
+            if isinstance(tap, Tap)
+        ]
+    token = _changing.set((*_changing.get(), mine))
+    try:
+        yield
+    finally:
+        _changing.reset(token)
         for handle in handles:
             handle.remove()
 

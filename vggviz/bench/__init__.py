@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vggviz.bench.cases import BARE, CASES, Bed, Case
 from vggviz.bench.report import Interval, Machine, Report, Timing, table
-from vggviz.bench.rounds import run
+from vggviz.bench.rounds import machine, run
 
 __all__ = [
     "BARE",
@@ -15,6 +15,7 @@ __all__ = [
     "Machine",
     "Report",
     "Timing",
+    "machine",
     "run",
     "table",
 ]

@@ -15,7 +15,7 @@ import torch
 from vggviz.bench.cases import BARE, CASES, Bed, Work
 from vggviz.bench.report import Machine, Report, Timing
 
-__all__ = ["run"]
+__all__ = ["machine", "run"]
 
 
 def run(
@@ -46,7 +46,7 @@ def run(
     torch.set_num_threads(threads or before)
     gc.disable()  # a collection in the middle of a case would be counted as its own
     try:
-        machine = _machine()
+        where = machine()
         works, missing = _prepare(wanted, Bed(size, width))
         seconds = _rounds(works, repeats, progress)
     finally:
@@ -54,7 +54,7 @@ def run(
         if collecting:
             gc.enable()
     timings = {name: Timing(name, tuple(taken)) for name, taken in seconds.items()}
-    return Report(machine, size, width, timings, tuple(missing))
+    return Report(where, size, width, timings, tuple(missing))
 
 
 def _prepare(names: Iterable[str], bed: Bed) -> tuple[dict[str, Work], list[str]]:
@@ -89,7 +89,8 @@ def _rounds(
     return seconds
 
 
-def _machine() -> Machine:
+def machine() -> Machine:
+    """What this runs on, now."""
     return Machine(
         cpu=_cpu(),
         cores=os.cpu_count() or 1,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import typer
 
 from vggviz.cli.bench import bench
-from vggviz.cli.compare import compare
-from vggviz.cli.data import data
+for command in (explain, models, data, train, evaluate, compare, push, bench):
 from vggviz.cli.explain import explain
 from vggviz.cli.models import models
 from vggviz.cli.push import push
@@ -18,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="See what attention does inside VGG19: learned attention beside Grad-CAM.",
 )
-for command in (explain, models, data, train, compare, push, bench):
+for command in (explain, models, data, train, evaluate, compare, push, bench):
     app.command()(command)
 
 

@@ -10,7 +10,7 @@ import torch
 from vggviz.data.dataset import DataError, Dataset
 from vggviz.data.layouts import find_layout
 
-__all__ = ["DataError", "Dataset", "open_dataset", "open_parts"]
+__all__ = ["DataError", "Dataset", "open_dataset", "open_parts", "parts_of"]
 
 
 def open_dataset(
@@ -26,6 +26,14 @@ def open_dataset(
     """
     root = Path(path)
     return _usable(find_layout(root).load(part, classes), root, part)
+
+
+def parts_of(path: str | Path) -> tuple[str, ...]:
+    """The parts that the data at `path` comes in: to learn from and to judge by, or none.
+
+    Raises DataError.
+    """
+    return find_layout(Path(path)).parts
 
 
 def open_parts(

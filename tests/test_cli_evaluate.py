@@ -1,0 +1,141 @@
+"""`vggviz evaluate`, as a person types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+pytest.importorskip("scipy", reason="needs the extra 'train'")
+pytest.importorskip("torchmetrics", reason="needs the extra 'train'")
+
+from vggviz import VGGConfig, zoo
+from vggviz.cli import app
+from vggviz.images import Preprocess
+from vggviz.vgg import VGG
+
+
+def run(*words: object, code: int = 0) -> Result:
+    done = CliRunner().invoke(app, ["evaluate", *map(str, words)])
+    assert done.exit_code == code, (done.output, done.exception)
+    return done
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "pets"
+    generator = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for label in ("cat", "dog"):
+            (root / part / label).mkdir(parents=True)
+            for number in range(3):
+                noise = generator.integers(0, 256, (36, 36, 3), dtype=np.uint8)
+                Image.fromarray(noise).save(root / part / label / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("weights")
+    files: dict[str, Path] = {}
+    for name, attention, seed in (("bare", "none", 0), ("se", "se", 1), ("again", "se", 2)):
+        config = VGGConfig(attention, head="gap", batch_norm=True, width=0.125, num_classes=2)
+        model = VGG(config, torch.Generator().manual_seed(seed))
+        files[name] = folder / f"{name}.safetensors"
+        zoo.save(model, zoo.Card("", config, Preprocess(32, 32), ("cat", "dog")), files[name])
+    return files
+
+
+def test_a_file_alone(data: Path, weights: dict[str, Path], tmp_path: Path) -> None:
+    file = tmp_path / "new" / "found.json"
+    done = run("--weights", weights["se"], "--data", data, "--json", file, "--seed", 3)
+    told = json.loads(file.read_text("utf-8"))
+    assert list(told["results"]) == ["se"]
+    assert (told["reference"], told["pictures"], told["seed"]) == ("se", 6, 3)
+    assert told["results"]["se"]["against"] is None
+    assert told["results"]["se"]["pointing"] is None
+    assert told["machine"]["cores"] >= 1
+    assert "| se" in done.stdout
+    assert f"torch {torch.__version__}" in done.stdout
+    assert [path.name for path in file.parent.iterdir()] == ["found.json"]
+
+
+def test_a_file_against_a_file(data: Path, weights: dict[str, Path], tmp_path: Path) -> None:
+    file = tmp_path / "found.json"
+    run("--weights", weights["se"], "--against", weights["bare"], "--data", data, "--json", file)
+    told = json.loads(file.read_text("utf-8"))
+    assert (list(told["results"]), told["reference"]) == (["none", "se"], "none")
+    assert told["results"]["se"]["against"]["p"] <= 1
+    both = run("--weights", weights["se"], "--against", weights["again"], "--data", data)
+    assert "top-1 − again" in both.stdout  # two of one type go by their files' names
+
+
+def test_data_without_parts_is_used_as_a_whole(data: Path, weights: dict[str, Path]) -> None:
+    done = run("--weights", weights["bare"], "--data", data / "train", "--batch", 2)
+    assert "all pictures are used, also any that were trained on" in done.stderr
+    assert "6 pictures of 2 classes" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--attention", "magic"], "no attention 'magic'"),
+        (["--weights", "nothing"], "no weights 'nothing'"),
+        (["--weights", "{se}", "--attention", "se"], "brings its own attention"),
+        (["--weights", "{se}", "--against", "{se}"], "can't be compared with itself"),
+        (["--against", "{se}"], "compares two weights files"),
+        (["--weights", "{se}", "--data", "{se}"], "neither a folder nor a zip file"),
+        (["--weights", "{se}", "--data", "nowhere"], "no data at nowhere"),
+        (["--weights", "{se}", "--data", "{data}/train", "--part", "val"], "no part 'val'"),
+        (["--weights", "{se}", "--json", "{data}"], "is a folder, --json needs a file"),
+        (["--weights", "{se}", "--json", "{se}/found.json"], "no folder {se} for --json"),
+        (["--attention", "none"], "the weights 'tiny50' do not know the class 'cat' of the data"),
+    ],
+)
+def test_wrong_words_are_answered_in_one_line(
+    words: list[str], message: str, data: Path, weights: dict[str, Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "found.json"
+    chosen = [word.format(se=weights["se"], data=data) for word in words]
+    if "--data" not in chosen:
+        chosen += ["--data", str(data)]
+    if "--json" not in chosen:
+        chosen += ["--json", str(file)]
+    done = run(*chosen, code=2)
+    assert message.format(se=weights["se"]) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+    assert not file.exists()
+
+
+def test_an_unreadable_picture(data: Path, weights: dict[str, Path], tmp_path: Path) -> None:
+    root = tmp_path / "broken"
+    for label in ("cat", "dog"):
+        (root / label).mkdir(parents=True)
+        (root / label / "a.png").write_bytes((data / "val" / label / "0.png").read_bytes())
+    (root / "cat" / "b.png").write_bytes(b"broken")
+    done = run("--weights", weights["bare"], "--data", root)
+    assert "left out: cat/b.png" in done.stderr
+    assert "1 more can't be read" in done.stdout
+    file = tmp_path / "found.json"
+    stopped = run("--weights", weights["bare"], "--data", root, "--strict", "--json", file, code=2)
+    assert "cat/b.png" in stopped.stderr
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("missing", ["scipy", "torchmetrics"])
+def test_without_the_extra_it_says_what_to_install(missing: str, data: Path) -> None:
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['vggviz', 'evaluate', "
+        f"'--data', {str(data)!r}]; from vggviz.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    sentence = f"vggviz: evaluating needs {missing}: pip install 'vggviz[train]'\n"
+    assert (done.returncode, done.stderr) == (2, sentence)

@@ -1,0 +1,143 @@
+"""`vggviz evaluate`: what attention gains and costs, where it points, whether it is used."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from tqdm import tqdm
+
+from vggviz.cli.says import or_stop, stop
+from vggviz.files import whole
+
+if TYPE_CHECKING:
+    from vggviz import Explainer
+    from vggviz.data import Dataset
+
+
+def evaluate(
+    data: Annotated[
+        Path, typer.Option(help="Folder of class folders, or Tiny ImageNet; or a zip.")
+    ],
+    weights: Annotated[
+        str, typer.Option(help="tiny50, imagenet, imagenet_bn, random, or a .safetensors file.")
+    ] = "tiny50",
+    attention: Annotated[
+        str | None,
+        typer.Option(help="all, or types with commas; 'none' is always there. Not for a file."),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Weights file that a weights file is compared with.")
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option(help="train or val; by default val where the data has parts.")
+    ] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="File to write.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 128,
+    seed: Annotated[int, typer.Option(help="For resampling and shuffling.")] = 0,
+    strict: Annotated[bool, typer.Option(help="Stop at an unreadable picture.")] = False,
+) -> None:
+    """Measure attention types against 'none' on labelled pictures. Needs the extra 'train'."""
+    try:
+        from vggviz import evaluate as evaluation
+        from vggviz.bench import machine
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        stop(f"evaluating needs {package}: pip install 'vggviz[train]'")
+
+    if as_json is not None and as_json.is_dir():
+        stop(f"{as_json} is a folder, --json needs a file")
+    dataset = _pictures(data, part)
+    subjects, reference = _subjects(weights, attention, against)
+    if as_json is not None:
+        _prepare(as_json.parent)  # before the work, which takes minutes
+
+    def unreadable(error: Exception) -> None:
+        tqdm.write(f"left out: {error}", file=sys.stderr)
+
+    here = machine()
+    with tqdm(unit="pass", disable=not sys.stderr.isatty()) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        found = or_stop(
+            evaluation.evaluate,
+            subjects,
+            dataset,
+            reference=reference,
+            batch=batch,
+            seed=seed,
+            progress=progress,
+            unreadable=None if strict else unreadable,
+        )
+    command = " ".join(["vggviz", *sys.argv[1:]])
+    print(evaluation.table(found))
+    print(
+        f"\n{here.cpu}, {here.cores} cores, {here.threads} threads, torch {here.torch}, "
+        f"{here.date}: `{command}`"
+    )
+    if as_json is not None:
+        about = {"command": command, "machine": asdict(here), "data": data.name}
+        told = {**about, **found.to_json()}
+        try:
+            with whole(as_json) as written:
+                written.write_text(json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False))
+        except OSError as error:
+            stop(f"{as_json} can't be written: {error.strerror}")
+
+
+def _pictures(data: Path, part: str | None) -> Dataset:
+    from vggviz.data import open_dataset, parts_of
+
+    parts = or_stop(parts_of, data)
+    if not parts:
+        print(
+            f"{data} has no parts: all pictures are used, also any that were trained on",
+            file=sys.stderr,
+        )
+    return or_stop(open_dataset, data, part or (parts[1] if parts else None))
+
+
+def _subjects(
+    weights: str, attention: str | None, against: Path | None
+) -> tuple[dict[str, Explainer], str]:
+    """The networks by name, and the name of the one they are compared with."""
+    from vggviz import ATTENTION, Explainer, zoo
+
+    if weights not in zoo.WEIGHTS:
+        if attention is not None:
+            stop("a weights file brings its own attention: leave --attention out")
+        files = [Path(weights)] if against is None else [against, Path(weights)]
+        loaded = [or_stop(Explainer.load, file) for file in files]
+        names = [explainer.card.config.attention for explainer in loaded]
+        if len(set(names)) < len(names):
+            names = [file.stem for file in files]
+        if len(set(names)) < len(names):
+            names = [str(file) for file in files]
+        if len(set(names)) < len(names):
+            stop(f"{weights} can't be compared with itself")
+        return dict(zip(names, loaded, strict=True)), names[0]
+    if against is not None:
+        stop("--against compares two weights files: give a file as --weights too")
+    if attention in (None, "all"):
+        chosen = zoo.bundled() if weights == "tiny50" else tuple(ATTENTION)
+    else:
+        chosen = tuple(name for name in str(attention).split(",") if name)
+    kinds = dict.fromkeys(("none", *chosen))
+    return {kind: or_stop(Explainer.load, weights, kind) for kind in kinds}, "none"
+
+
+def _prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        stop(f"no folder {folder} for --json: {error.strerror}")
+    if not os.access(folder, os.W_OK):
+        stop(f"the folder {folder} for --json can't be written to")

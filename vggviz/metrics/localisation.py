@@ -1,0 +1,109 @@
+"""Whether a map points at the thing: the pointing game."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vggviz.images import Crop
+from vggviz.types import Grid, Kind
+
+__all__ = [
+    "box_area",
+    "contains",
+    "misses_centre",
+    "peak",
+    "pointing",
+    "spatial_view",
+    "through_crop",
+]
+
+
+def peak(maps: Tensor, size: Grid) -> Tensor:
+    """Where each map is largest: (B, h, w) over a picture of `size` (H, W) → (B, 2), x and y.
+
+    In pixels, 0 being the left or upper edge of the picture: the centre of the largest cell,
+    x = (column + 1/2) · W / w, y = (row + 1/2) · H / h; of equal cells the first in reading
+    order counts. This is the maximum of the bilinear upsampling (align_corners=False) as a
+    function of the plane, which is nowhere larger than at a cell's centre. Departure: the usual
+    code takes the largest pixel of an upsampled raster. Where the factor is even no pixel lies
+    at a cell's centre, which lowers every peak but those at the border, where the map stays the
+    same outwards, and of such a plateau the first pixel is the one in the upper left.
+
+    A map that is the same everywhere, or holds a NaN or an infinity, points nowhere: x and y are
+    NaN, which lie in no box.
+    """
+    height, width = maps.shape[-2:]
+    flat = maps.flatten(1)  # (B, h·w)
+    high = flat.amax(1)
+    index = (flat == high[:, None]).int().argmax(1)  # argmax gives the first of equals
+    x = (index % width + 0.5) * (size[1] / width)
+    y = (index // width + 0.5) * (size[0] / height)
+    nowhere = ~flat.isfinite().all(1) | (flat.amin(1) == high)
+    return torch.stack((x, y), 1).masked_fill(nowhere[:, None], float("nan"))  # (B, 2)
+
+
+def contains(boxes: Tensor, points: Tensor) -> Tensor:
+    """Whether left ≤ x < right and top ≤ y < bottom: (B, 4), (B, 2) or (2,) → bool (B,)."""
+    x, y = points.unbind(-1)
+    left, top, right, bottom = boxes.unbind(-1)
+    return (left <= x) & (x < right) & (top <= y) & (y < bottom)
+
+
+def pointing(maps: Tensor, boxes: Tensor, size: Grid, tolerance: float = 0) -> Tensor:
+    """Whether each map's peak lies in its box: (B, h, w), (B, 4) → bool (B,).
+
+    `boxes` are left, top, right, bottom in pixels of the picture of `size` (H, W), right and
+    bottom exclusive. A peak that misses its box by at most `tolerance` pixels is a hit too. A map
+    that points nowhere (see `peak`) is never one.
+
+    Zhang et al. 2018, 'Top-down Neural Attention by Excitation Backprop' (ECCV 2016), section
+    5.1. Departures: every picture has one box of its own class, and the hits are averaged over
+    pictures, where the paper averages the rates of the classes; no tolerance by default, where
+    the paper takes 15 pixels of pictures of about 500.
+    """
+    points = peak(maps, size)
+    hit = contains(boxes, points)
+    if tolerance <= 0:
+        return hit
+    outside = (boxes[:, :2] - points).clamp(min=0) + (points - boxes[:, 2:]).clamp(min=0)
+    return hit | (torch.linalg.vector_norm(outside, dim=1) <= tolerance)
+
+
+def box_area(boxes: Tensor, size: Grid) -> Tensor:
+    """The share of the picture that each box covers, in [0, 1]: (B, 4) → (B,).
+
+    It is the chance that a point drawn anywhere in the picture hits the box.
+    """
+    sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
+    return sides.prod(1) / (size[0] * size[1])
+
+
+def misses_centre(boxes: Tensor, size: Grid) -> Tensor:
+    """Whether the middle of the picture of `size` (H, W) lies outside each box: bool (B,)."""
+    return ~contains(boxes, boxes.new_tensor([size[1] / 2, size[0] / 2]))
+
+
+def through_crop(box: Tensor, crop: Crop, size: int) -> Tensor:
+    """A box (4,) in pixels of the upright original, in pixels of the network's square of `size`.
+
+    x' = (x − crop.left) · size / (crop.right − crop.left), alike for y, clipped to [0, size]. A
+    box that lies outside the crop comes out with no area.
+    """
+    start = box.new_tensor([crop.left, crop.top] * 2)
+    sides = box.new_tensor([crop.right - crop.left, crop.bottom - crop.top] * 2)
+    return ((box - start) / sides * size).clamp(0, size)
+
+
+def spatial_view(kind: Kind, weights: Tensor, grid: Grid, keys: Grid | None) -> Tensor | None:
+    """Attention weights (B, ...) as maps over positions (B, h, w): `AttentionRecord.spatial` of
+    every picture of a batch; None for 'channel'."""
+    if kind == "spatial":
+        return weights
+    if kind == "volume":
+        return weights.mean(1)
+    if kind == "token" and keys is not None:
+        return weights.mean((1, 2)).reshape(-1, *keys)  # (B, M) -> (B, h, w)
+    if kind == "pool":
+        return weights.reshape(-1, *grid)  # (B, N) -> (B, H, W)
+    return None

@@ -1,0 +1,76 @@
+"""Other weights in the place of the learned ones, to see whether the network uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from vggviz.types import Kind
+
+__all__ = ["REPLACEMENTS", "Replacement"]
+
+Replacement = Callable[[Kind, Tensor, torch.Generator], Tensor]
+
+
+def identity(kind: Kind, weights: Tensor, generator: torch.Generator) -> Tensor:
+    """The weights that do nothing: gates of 1.
+
+    Distributions have no such weights. `token`: each query looks only at the key nearest to it
+    (both grids must be square, as pictures here are); `pool`: all positions count alike.
+    Raises ValueError for a `token` map whose grids are not square.
+    """
+    if kind == "pool":
+        return uniform(kind, weights, generator)
+    if kind != "token":
+        return torch.ones_like(weights)
+    queries, keys = weights.shape[-2:]
+    side, across = round(queries**0.5), round(keys**0.5)
+    if side**2 != queries or across**2 != keys:
+        raise ValueError(f"no nearest keys: {queries} queries and {keys} keys are not squares")
+    nearest = ((torch.arange(side, device=weights.device) + 0.5) * across / side).long()
+    index = (nearest[:, None] * across + nearest).flatten()  # (N,)
+    return torch.nn.functional.one_hot(index, keys).to(weights).expand_as(weights).contiguous()
+
+
+def uniform(kind: Kind, weights: Tensor, generator: torch.Generator) -> Tensor:
+    """Each picture's weights become their mean; each distribution 1/M or 1/N.
+
+    What is left is how strong the attention is, without where or what it is for.
+    """
+    if kind in ("token", "pool"):
+        return torch.full_like(weights, 1 / weights.shape[-1])
+    return weights.flatten(1).mean(1).reshape(-1, *[1] * (weights.ndim - 1)).expand_as(weights)
+
+
+def inverted(kind: Kind, weights: Tensor, generator: torch.Generator) -> Tensor:
+    """low + high − w, with each picture's smallest and largest weight: what counted most counts
+    least. Distributions are turned over one by one and divided by their new sum."""
+    if kind in ("token", "pool"):
+        turned = weights.amin(-1, keepdim=True) + weights.amax(-1, keepdim=True) - weights
+        return turned / turned.sum(-1, keepdim=True)
+    axes = tuple(range(1, weights.ndim))
+    return weights.amin(axes, keepdim=True) + weights.amax(axes, keepdim=True) - weights
+
+
+def shuffled(kind: Kind, weights: Tensor, generator: torch.Generator) -> Tensor:
+    """Each picture's own weights in an order of its own, drawn anew from `generator`.
+
+    `channel`: over channels; `spatial` and `pool`: over positions; `volume`: over all features;
+    `token`: over the keys, alike for all queries and heads of a picture.
+    """
+    flat = weights if kind == "token" else weights.flatten(1)
+    noise = torch.rand(len(flat), flat.shape[-1], generator=generator)
+    order = noise.argsort(1).to(weights.device)  # (B, n)
+    index = order[:, None, None].expand_as(flat) if kind == "token" else order
+    return flat.gather(-1, index).reshape(weights.shape)
+
+
+# (kind, weights (B, ...), generator) -> weights of the same shape; see `capture.intervene`.
+REPLACEMENTS: dict[str, Replacement] = {
+    "identity": identity,
+    "uniform": uniform,
+    "inverted": inverted,
+    "shuffled": shuffled,
+}
