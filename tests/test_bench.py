@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vggviz import bench
-from vggviz.bench import CASES, Bed, Interval, Machine, Report, Timing
-from vggviz.bench.rounds import _rounds, machine
+from vggviz.bench import CASES, Bed, Interval, Report, Timing
+from vggviz.bench.rounds import _rounds
+from vggviz.machine import Machine, machine
 from vggviz.vgg import VGG
 
 MACHINE = Machine("A CPU", cores=4, threads=2, torch="2.x", date="2026-01-01", load=0.5)

@@ -151,9 +151,12 @@ def test_killed_and_resumed_from_the_command_line(tmp_path: Path) -> None:
     one, two = zoo.load(whole)[0].state_dict(), zoo.load(killed)[0].state_dict()
     for key, value in one.items():
         assert torch.equal(value, two[key]), key
-    histories = [json.loads((tmp_path / f"{n}.history.json").read_text()) for n in ("whole", "killed")]
+    histories = [
+        json.loads((tmp_path / f"{n}.history.json").read_text()) for n in ("whole", "killed")
+    ]
     timeless = [
-        [{k: v for k, v in e.items() if "second" not in k} for e in history] for history in histories
+        [{k: v for k, v in e.items() if "second" not in k} for e in history]
+        for history in histories
     ]
     assert timeless[0] == timeless[1]
 

@@ -20,6 +20,7 @@ APP = ROOT / "app.py"
 # A module imports from lower floors, or from its own package.
 FLOORS = {
     "types": 0,
+    "machine": 0,
     "files": 0,
     "taps": 0,
     "attention": 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class TinyVGG(VGG):
             layers += [nn.MaxPool2d(2)]
         self.features = nn.Sequential(*layers)
         self.attention = nn.ModuleDict()
-        self.avgpool = nn.Identity()
+        self.avgpool = nn.AdaptiveAvgPool2d((13, 13))  # the size that arrives: nothing is averaged
         self.classifier = nn.Sequential(nn.Linear(10 * 13 * 13, self.config.num_classes))
 
 
@@ -71,7 +72,10 @@ class Comparison:
     def table(self) -> str:
         """Markdown: a row for each network."""
         mean_of = f"top-1, mean of {len(self.seeds)} seeds"
-        rows = [f"| | parameters | {mean_of} | each seed | against `none` |", "|---|---|---|---|---|"]
+        rows = [
+            f"| | parameters | {mean_of} | each seed | against `none` |",
+            "|---|---|---|---|---|",
+        ]
         for name, values in self.top1.items():
             each = ", ".join(f"{100 * value:.1f}" for value in values)
             mean, low, high = (100 * value for value in self.difference(name))
@@ -110,7 +114,7 @@ def compare(
         raise ValueError(f"{FLOOR} sees pictures of 64 pixels: end --sizes with 64, not {side}")
     training, validation = open_parts(data, classes, generator=torch.Generator().manual_seed(0))
     preprocess = Preprocess(size=side, resize=side)
-    parts = [Examples(d.pixels(preprocess)[0], d.targets) for d in (training, validation)]
+    learned, judged = (Examples(d.pixels(preprocess)[0], d.targets) for d in (training, validation))
     top1: dict[str, list[float]] = {name: [] for name in names}
     top5: dict[str, list[float]] = {name: [] for name in names}
     parameters: dict[str, int] = {}
@@ -119,19 +123,20 @@ def compare(
             model, recipe = _network(name, len(training.labels), width, blend, config, seed)
             parameters[name] = sum(parameter.numel() for parameter in model.parameters())
             file = out / f"{name}-{seed}.json"
-            told = {"recipe": asdict(recipe), "config": model.config.to_json()}
-            told = {**told, "classes": training.labels}
+            told: dict[str, Any] = {"recipe": asdict(recipe), "config": model.config.to_json()}
+            told["classes"] = training.labels
             found = _done(file, told)
             if found is None:
                 checkpoint = out / f"{name}-{seed}.checkpoint.safetensors"
                 history = train(
                     model,
-                    *parts,
+                    learned,
+                    judged,
                     preprocess,
                     recipe,
                     checkpoint,
                     resume=True,
-                    report=lambda progress, name=name, seed=seed: report(name, seed, progress),
+                    report=partial(report, name, seed),
                 )
                 found = {**told, "history": history}
                 with whole(file) as part:
@@ -158,10 +163,10 @@ def _network(
     since its one linear layer fits 64 pixels only."""
     generator = torch.Generator().manual_seed(seed)
     recipe = replace(config, seed=seed)
-    shared = {"head": "gap", "batch_norm": True, "width": width, "num_classes": classes}
+    plain = VGGConfig(head="gap", batch_norm=True, width=width, num_classes=classes)
     if name == FLOOR:
-        return TinyVGG(VGGConfig(**shared), generator), replace(recipe, sizes=(64,))
-    return VGG(VGGConfig(attention=name, blend=blend, **shared), generator), recipe
+        return TinyVGG(plain, generator), replace(recipe, sizes=(64,))
+    return VGG(replace(plain, attention=name, blend=blend), generator), recipe
 
 
 def _done(file: Path, told: Mapping[str, Any]) -> dict[str, Any] | None:

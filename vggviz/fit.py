@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import platform
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from accelerate import PartialState
 from safetensors import safe_open
 from torch import Tensor
 
-import vggviz
 from vggviz import zoo
 from vggviz.data import Dataset, open_parts
 from vggviz.images import ImageError, Preprocess
+from vggviz.machine import machine
 from vggviz.train import Examples, Progress, TrainConfig, TrainError, measure, train
 from vggviz.train.curve import curve
 from vggviz.vgg import SITES, VGG, VGGConfig
@@ -127,13 +124,7 @@ def fit(
             "recipe": asdict(config),
             "teacher": None if teacher is None else teacher.name,
             "hours": sum(entry["seconds"] for entry in history) / 3600,
-            "hardware": f"{_processor()}, {torch.get_num_threads()} threads",
-            "versions": {
-                "vggviz": vggviz.__version__,
-                "torch": str(torch.__version__),
-                "torchvision": str(torchvision.__version__),
-            },
-            "date": time.strftime("%Y-%m-%d"),
+            "machine": asdict(machine()),
         },
     )
     if PartialState().is_main_process:
@@ -228,9 +219,3 @@ def _soft_labels(file: Path, shape: tuple[int, int]) -> Tensor:
 
 def _beside(out: Path, ending: str) -> Path:
     return out.with_name(f"{out.stem}.{ending}")
-
-
-def _processor() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return platform.processor() or platform.machine()

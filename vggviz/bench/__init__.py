@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vggviz.bench.cases import BARE, CASES, Bed, Case
-from vggviz.bench.report import Interval, Machine, Report, Timing, table
-from vggviz.bench.rounds import machine, run
+from vggviz.bench.report import Interval, Report, Timing, table
+from vggviz.bench.rounds import run
 
 __all__ = [
     "BARE",
@@ -12,10 +12,8 @@ __all__ = [
     "Bed",
     "Case",
     "Interval",
-    "Machine",
     "Report",
     "Timing",
-    "machine",
     "run",
     "table",
 ]

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from vggviz.bench.cases import BARE, CASES
+from vggviz.machine import Machine
 
-__all__ = ["Interval", "Machine", "Report", "Timing", "table"]
+__all__ = ["Interval", "Report", "Timing", "table"]
 
 ENOUGH = 6  # values for an interval of 95%: 2 · 2⁻⁶ ≤ 5%
 NOISY_SPREAD = 0.10  # of the bare forward: interquartile range / median
@@ -55,18 +56,6 @@ class Timing:
     def interval(self) -> tuple[float, float]:
         """Where the median lies with a confidence of 95%."""
         return Interval.of(self.seconds)[1:]
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What the benchmark ran on; `load` is the 1-minute load before it, None where unknown."""
-
-    cpu: str
-    cores: int
-    threads: int
-    torch: str
-    date: str
-    load: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import gc
-import os
-import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timezone
-from pathlib import Path
 from time import perf_counter
 
 import torch
 
 from vggviz.bench.cases import BARE, CASES, Bed, Work
-from vggviz.bench.report import Machine, Report, Timing
+from vggviz.bench.report import Report, Timing
+from vggviz.machine import machine
 
-__all__ = ["machine", "run"]
+__all__ = ["run"]
 
 
 def run(
@@ -87,23 +84,3 @@ def _rounds(
             done += 1
             progress(done, total)
     return seconds
-
-
-def machine() -> Machine:
-    """What this runs on, now."""
-    return Machine(
-        cpu=_cpu(),
-        cores=os.cpu_count() or 1,
-        threads=torch.get_num_threads(),
-        torch=str(torch.__version__),
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    )
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    for line in info.read_text().splitlines() if info.is_file() else ():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

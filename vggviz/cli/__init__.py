@@ -5,7 +5,9 @@ from __future__ import annotations
 import typer
 
 from vggviz.cli.bench import bench
-for command in (explain, models, data, train, evaluate, compare, push, bench):
+from vggviz.cli.compare import compare
+from vggviz.cli.data import data
+from vggviz.cli.evaluate import evaluate
 from vggviz.cli.explain import explain
 from vggviz.cli.models import models
 from vggviz.cli.push import push

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from vggviz.cli.says import or_stop, stop
 from vggviz.files import whole
+from vggviz.machine import machine
 
 if TYPE_CHECKING:
     from vggviz import Explainer
@@ -45,7 +46,6 @@ def evaluate(
     """Measure attention types against 'none' on labelled pictures. Needs the extra 'train'."""
     try:
         from vggviz import evaluate as evaluation
-        from vggviz.bench import machine
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         stop(f"evaluating needs {package}: pip install 'vggviz[train]'")
