@@ -1,0 +1,38 @@
+"""Put trained networks into the bundle: `none` whole, every attention type as an adapter on it.
+
+    python assets/weights/bundle.py FOLDER
+
+FOLDER holds tiny50-<attention>.safetensors, as `make.sh` leaves them, that share a backbone.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from vggviz import zoo
+from vggviz.attention import ATTENTION
+
+FACTS = {
+    "licence": "Apache-2.0 for the weights; the data's terms apply to what they were trained on",
+    "limits": "knows 50 classes, and calls anything else one of them; sees one small square; "
+    "not for any decision about people",
+    "card": "assets/weights/README.md",
+}
+
+
+def main(folder: Path) -> None:
+    out = zoo.assets() / "weights"
+    for attention in ("none", *ATTENTION):
+        name = f"tiny50-{attention}"
+        model, card = zoo.load(folder / f"{name}.safetensors")
+        under = None if attention == "none" else zoo.backbone("tiny50", "none")
+        facts = {**card.facts, **FACTS}
+        zoo.save(model, replace(card, backbone=under, facts=facts), out / f"{name}.safetensors")
+        size = (out / f"{name}.safetensors").stat().st_size
+        print(f"{name}: {size / 2**20:.2f} MiB, {facts['validation']}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
