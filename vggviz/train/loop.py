@@ -89,7 +89,7 @@ def train(
         pictures = len(examples.targets) * config.views + len(validation.targets)
         if fits_in_memory(model, site, pictures, config.sizes[0]):
             views = config.views
-            name = identity(model, site, examples, preprocess, config)
+            name = identity(model, site, (examples, validation), preprocess, config)
 
     def keep(name: str, make: Callable[[], Tensor]) -> Tensor:
         return make() if cache is None else kept(cache / f"{name}.safetensors", make)

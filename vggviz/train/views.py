@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -96,14 +96,19 @@ def fits_in_memory(model: VGG, site: str, pictures: int, size: int) -> bool:
 
 
 def identity(
-    model: VGG, site: str, examples: Examples, preprocess: Preprocess, config: TrainConfig
+    model: VGG,
+    site: str,
+    parts: Sequence[Examples],
+    preprocess: Preprocess,
+    config: TrainConfig,
 ) -> str:
     """A name for the features at `site`: it differs where anything that makes them does."""
     digest = hashlib.sha256()
     for module in model.below(site):
         for value in module.state_dict().values():
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    digest.update(examples.pixels.numpy().tobytes())
+    for part in parts:
+        digest.update(part.pixels.numpy().tobytes())
     recipe = config.sizes, config.min_scale, config.zoom_out, config.seed
     digest.update(json.dumps([site, recipe, asdict(preprocess)]).encode())
     return digest.hexdigest()[:16]

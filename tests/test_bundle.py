@@ -1,0 +1,72 @@
+"""The bundled weights: small, offline, and as good as the tables say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vggviz import zoo
+from vggviz.attention import ATTENTION
+from vggviz.data import open_dataset
+
+ROOT = Path(__file__).parent.parent
+TYPES = ("none", *ATTENTION)
+ARCHIVE = ROOT.parent / "shared" / "data" / "tiny-imagenet-50.zip"
+MEASURED: dict[str, Any] = json.loads((zoo.assets() / "weights" / "evaluation.json").read_text())
+
+
+def test_every_type_is_there_and_small() -> None:
+    assert zoo.bundled() == TYPES
+    for file in (zoo.assets() / "weights").iterdir():
+        assert file.stat().st_size < 10 << 20, file.name
+
+
+@pytest.mark.parametrize("attention", TYPES)
+def test_a_card_tells_where_the_weights_come_from(attention: str) -> None:
+    model, card = zoo.load("tiny50", attention)
+    assert card.trained == "all"
+    assert card.config.attention == attention
+    assert len(card.labels) == len(card.wnids) == 50
+    told = {"data", "recipe", "command", "machine", "hours", "validation", "licence", "limits"}
+    assert told <= set(card.facts)
+    assert card.facts["recipe"]["seed"] == 0
+    if attention != "none":
+        assert card.backbone == zoo.backbone("tiny50", "none")
+    stem = zoo.load("tiny50", "none")[0].state_dict()
+    for key, value in model.state_dict().items():
+        if key.startswith("features.") and value.ndim == 4:
+            assert torch.equal(value, stem[key]), key  # one backbone for all
+
+
+def test_the_evaluation_is_of_these_files_and_the_readme_shows_it() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for attention in TYPES:
+        result = MEASURED["results"][attention]
+        assert result["fingerprint"] == zoo.load("tiny50", attention)[1].fingerprint
+        row = next(line for line in readme.splitlines() if line.startswith(f"| `{attention}` |"))
+        assert f"{100 * result['top1']['value']:.1f}" in row
+        assert f"{100 * result['top5']['value']:.1f}" in row
+
+
+@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE.name} beside the checkout")
+@pytest.mark.parametrize("attention", TYPES)
+def test_top_1_is_what_the_table_says(attention: str) -> None:
+    model, card = zoo.load("tiny50", attention)
+    pixels, kept = open_dataset(ARCHIVE, "val").pixels(card.preprocess)
+    targets = open_dataset(ARCHIVE, "val").targets[kept]
+    scaled = pixels.float() / 255
+    mean, std = (
+        torch.tensor(v)[:, None, None] for v in (card.preprocess.mean, card.preprocess.std)
+    )
+    with torch.no_grad():
+        model = model.to(memory_format=torch.channels_last)
+        logits = [
+            model(((part - mean) / std).contiguous(memory_format=torch.channels_last))
+            for part in scaled.split(153)
+        ]
+    top1 = float((torch.cat(logits).argmax(1) == targets).float().mean())
+    assert top1 == pytest.approx(MEASURED["results"][attention]["top1"]["value"], abs=0.002)
