@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from scipy import stats
@@ -17,7 +17,7 @@ from vggviz.data import open_parts
 from vggviz.files import whole
 from vggviz.images import Preprocess
 from vggviz.train import Examples, Progress, TrainConfig, train
-from vggviz.vgg import VGG, VGGConfig
+from vggviz.vgg import SITES, VGG, VGGConfig
 
 __all__ = ["FLOOR", "Comparison", "TinyVGG", "compare"]
 
@@ -96,12 +96,13 @@ def compare(
     *,
     width: float = 0.25,
     blend: str = "residual",
+    sites: Sequence[str] = SITES,
     classes: Sequence[str] | None = None,
     report: Callable[[str, int, Progress], None] = lambda *_: None,
 ) -> Comparison:
     """Train every one of `networks` with every seed, from scratch, and compare.
 
-    `networks` are 'none', which is always among them, keys of `ATTENTION` (at all five sites) and
+    `networks` are 'none', which is always among them, keys of `ATTENTION` (at `sites`) and
     'tiny_vgg'. What is random but for the network's own first weights is the same for all that
     share a seed. Each run leaves a JSON file in the folder `out`; what is there already is not
     trained again, and a run that was killed goes on from its checkpoint.
@@ -115,12 +116,20 @@ def compare(
     training, validation = open_parts(data, classes, generator=torch.Generator().manual_seed(0))
     preprocess = Preprocess(size=side, resize=side)
     learned, judged = (Examples(d.pixels(preprocess)[0], d.targets) for d in (training, validation))
+    plain = VGGConfig(
+        sites=tuple(sites),
+        blend=cast(Any, blend),
+        head="gap",
+        batch_norm=True,
+        width=width,
+        num_classes=len(training.labels),
+    )
     top1: dict[str, list[float]] = {name: [] for name in names}
     top5: dict[str, list[float]] = {name: [] for name in names}
     parameters: dict[str, int] = {}
     for seed in seeds:
         for name in names:
-            model, recipe = _network(name, len(training.labels), width, blend, config, seed)
+            model, recipe = _network(name, plain, config, seed)
             parameters[name] = sum(parameter.numel() for parameter in model.parameters())
             file = out / f"{name}-{seed}.json"
             told: dict[str, Any] = {"recipe": asdict(recipe), "config": model.config.to_json()}
@@ -145,7 +154,7 @@ def compare(
             top1[name].append(found["history"][-1]["validation_top1"])
             top5[name].append(found["history"][-1]["validation_top5"])
     return Comparison(
-        recipe={**asdict(config), "width": width, "blend": blend},
+        recipe={**asdict(config), "width": width, "blend": blend, "sites": list(sites)},
         classes=training.labels,
         train_pictures=len(training),
         validation_pictures=len(validation),
@@ -157,16 +166,15 @@ def compare(
 
 
 def _network(
-    name: str, classes: int, width: float, blend: Any, config: TrainConfig, seed: int
+    name: str, plain: VGGConfig, config: TrainConfig, seed: int
 ) -> tuple[VGG, TrainConfig]:
     """A fresh network, and the recipe for it: the same but for the seed, and for the floor's size,
     since its one linear layer fits 64 pixels only."""
     generator = torch.Generator().manual_seed(seed)
     recipe = replace(config, seed=seed)
-    plain = VGGConfig(head="gap", batch_norm=True, width=width, num_classes=classes)
     if name == FLOOR:
         return TinyVGG(plain, generator), replace(recipe, sizes=(64,))
-    return VGG(replace(plain, attention=name, blend=blend), generator), recipe
+    return VGG(replace(plain, attention=name), generator), recipe
 
 
 def _done(file: Path, told: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
@@ -146,7 +146,7 @@ def _start(
         fresh = VGGConfig(
             attention=network.attention,
             sites=network.sites or SITES,
-            blend=_blend(network.blend or "residual"),
+            blend=cast(Any, network.blend or "residual"),
             head="gap",
             batch_norm=True,
             width=network.width,
@@ -161,7 +161,7 @@ def _start(
         card.config,
         attention=network.attention,
         sites=network.sites or (card.config.sites if same else SITES),
-        blend=_blend(network.blend or (card.config.blend if same else "residual")),
+        blend=cast(Any, network.blend or (card.config.blend if same else "residual")),
         num_classes=classes,
     )
     model = VGG(chosen, generator)
@@ -181,11 +181,6 @@ def _start(
 def _same_folder(one: Path, other: Path) -> bool:
     """A backbone must lie beside its adapter."""
     return one.resolve().parent == other.resolve().parent
-
-
-def _blend(name: str) -> Any:
-    """VGGConfig says what is wrong with an unknown one."""
-    return name
 
 
 def _take_over(model: VGG, source: VGG, *, head: bool) -> None:

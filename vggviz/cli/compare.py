@@ -27,6 +27,9 @@ def compare(
         str | None, typer.Option(help="Only these classes, labels or WordNet ids with commas.")
     ] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of the networks.")] = 0.25,
+    sites: Annotated[str, typer.Option(help="Where attention is, with commas.")] = (
+        "block1,block2,block3,block4,block5"
+    ),
     blend: Annotated[str, typer.Option(help="residual or replace.")] = "residual",
     epochs: Annotated[int, typer.Option(min=1)] = 24,
     sizes: Annotated[str, typer.Option(help="Sides in pixels that share out the epochs.")] = (
@@ -64,6 +67,7 @@ def compare(
             range(seeds),
             width=width,
             blend=blend,
+            sites=sites.split(","),
             classes=[name.strip() for name in classes.split(",")] if classes else None,
             report=report,
         )
