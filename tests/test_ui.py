@@ -23,7 +23,8 @@ from vggviz.attention import ATTENTION
 from vggviz.explain import Explainer
 from vggviz.images import Preprocess
 from vggviz.ui import handlers, markup, pictures
-from vggviz.ui.handlers import Networks, choose, explain, view
+from vggviz.ui.handlers import choose, explain, view
+from vggviz.ui.networks import Networks
 from vggviz.ui.pictures import Given, Picture, Question, Shown, data_uri
 from vggviz.vgg import SITES, VGG
 
@@ -223,9 +224,11 @@ def test_a_block_without_attention_says_so(small_vgg: Callable[..., VGG]) -> Non
     card = zoo.Card("small", model.config, Preprocess(64, 64), LABELS)
     networks = Networks({"small": ("cbam",)}, lambda *_: Explainer(model, card))
     _, shown, _, maps, channels, _ = ask(networks, "cbam")
-    assert "No attention at this block." in maps
-    assert "No attention at this block." in channels
-    assert "No attention at this block." not in "".join(view(shown, "block5", 0.5))
+    assert "No attention at block 3.</p><p>Block 5 has it." in maps
+    assert "No attention at block 3." in channels
+    assert "No attention at" not in "".join(view(shown, "block5", 0.5))
+    for count, said in ((2, "Blocks 1 and 2 have"), (4, "Blocks 1, 2, 3 and 4 have")):
+        assert markup._listed(["1", "2", "3", "4"][:count]) == said
 
 
 def test_a_flat_map_is_called_flat_and_leaves_the_picture_bare(networks: Networks) -> None:
@@ -263,16 +266,19 @@ def test_two_at_once_get_what_they_chose(networks: Networks) -> None:
 
 
 def test_other_weights_keep_the_attention_they_have(networks: Networks) -> None:
-    attention, target = choose(networks, "fresh", "cbam")
+    attention, target = choose(networks, "fresh", "cbam", "1")
     assert attention["value"] == "cbam"
     assert [key for _, key in attention["choices"]] == ["se", "cbam"]
     assert target["value"] == ""
     assert len(target["choices"]) == 1 + len(LABELS)
     assert ("koala", "1") in target["choices"]
-    attention, _ = choose(networks, "fresh", "spatial")
+    attention, _ = choose(networks, "fresh", "spatial", "")
     assert attention["value"] == "se"
     _, shown, *_ = ask(networks, "cbam", weights="fresh")
-    assert "value" not in choose(networks, "fresh", "spatial", shown)[0]
+    attention, target = choose(networks, "fresh", "cbam", "1", shown)
+    assert (attention["value"], target["value"]) == ("cbam", "1")  # only the focus was here
+    with pytest.raises(gr.Error, match="There is no network 'other' here"):
+        choose(networks, "other", "cbam", "")
 
 
 class TestNetworks:

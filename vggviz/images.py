@@ -243,9 +243,11 @@ class Preprocess:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= self.resize:
+        whole = isinstance(self.size, int) and isinstance(self.resize, int)
+        if not (whole and 1 <= self.size <= self.resize):
             raise ValueError(f"expected 1 <= size <= resize, got {self.size} and {self.resize}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        real = all(isinstance(number, int | float) for number in (*self.mean, *self.std))
+        if not real or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f"expected 3 means and 3 std > 0, got {self.mean} and {self.std}")
         if self.interpolation not in _RESAMPLE:
             raise ValueError(f"expected one of {list(_RESAMPLE)}, got {self.interpolation!r}")

@@ -55,7 +55,7 @@ class VGGConfig:
         object.__setattr__(self, "sites", ordered)
         if not 0 < self.width <= 4:
             raise ValueError(f"width must lie in (0, 4], not {self.width}")
-        if self.num_classes < 1:
+        if type(self.num_classes) is not int or self.num_classes < 1:  # True is an int, too
             raise ValueError(f"num_classes must be at least 1, not {self.num_classes}")
 
     def to_json(self) -> dict[str, Any]:

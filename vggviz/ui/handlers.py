@@ -1,92 +1,95 @@
-"""What the page does: plain functions of one request, and the networks that all users share."""
+"""What the page does: plain functions of one request."""
 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from threading import Lock
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from vggviz import zoo
-from vggviz.attention import ATTENTION
 from vggviz.explain import Explainer
 from vggviz.ui import markup
+from vggviz.ui.networks import NOTHING, Networks, Owned
+from vggviz.ui.own import Own
 from vggviz.ui.pictures import Given, Question, Shown, refusal
 
 log = logging.getLogger(__name__)
 
-
-class Networks:
-    """The networks of one page: loaded when first asked for, then shared by all its users.
-
-    `choices` are the attention types by weights, the default first. At most `room` parameters
-    stay loaded beside the latest network's; the least recently used go first. Safe to share
-    between threads.
-    """
-
-    def __init__(
-        self,
-        choices: Mapping[str, Sequence[str]],
-        load: Callable[[str, str], Explainer] = Explainer.load,
-        room: int = 150_000_000,
-    ) -> None:
-        self.choices = {weights: tuple(types) for weights, types in choices.items()}
-        self._load = load
-        self._room = room
-        self._loaded: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
-        self._lock = Lock()
-        self._loading = {(w, a): Lock() for w, types in self.choices.items() for a in types}
-
-    @classmethod
-    def bundled(cls) -> Networks:
-        """The trained networks that come along, and an untrained one of each attention type."""
-        types = ("cbam", *(key for key in ("none", *ATTENTION) if key != "cbam"))
-        trained = [key for key in types if key in zoo.bundled()]
-        return cls({**({"tiny50": trained} if trained else {}), "random": types})
-
-    def get(self, weights: str, attention: str) -> Explainer:
-        """The network; who asks for one that is being loaded, waits. Raises WeightsError."""
-        key = (weights, attention)
-        if key not in self._loading:
-            raise zoo.WeightsError(f"there is no network {weights!r} with attention {attention!r}")
-        with self._loading[key]:
-            with self._lock:
-                found = self._loaded.get(key)
-            if found is None:
-                found = self._load(weights, attention)
-            with self._lock:
-                self._loaded[key] = found
-                self._loaded.move_to_end(key)
-                self._make_room()
-        return found
-
-    def _make_room(self) -> None:
-        _latest, *older = reversed(self._loaded.items())
-        size = 0
-        for key, explainer in older:
-            size += sum(parameter.numel() for parameter in explainer.model.parameters())
-            if size > self._room:
-                del self._loaded[key]
+_WEIGHTS = {
+    "tiny50": "tiny50: trained, 50 classes",
+    "random": "random: untrained, full size",
+}
 
 
 def choose(
-    networks: Networks, weights: str, attention: str, shown: Shown | None = None
+    networks: Networks,
+    weights: str,
+    attention: str,
+    target: str,
+    shown: Shown | None = None,
+    own: Owned = NOTHING,
 ) -> tuple[Any, Any]:
-    """Other weights: their attention types, the same one if they have it, and their classes."""
-    if shown is not None and shown.question.weights == weights:
-        return gr.skip(), gr.skip()
-    types = networks.choices[weights]
-    chosen = attention if attention in types else types[0]
+    """Other weights: their attention types, the same one if they have it, and their classes.
+
+    Where they are those of the last result, which a dropdown can't tell, the class stays.
+    """
     with boundary():
-        labels = networks.get(weights, chosen).labels
+        types = networks.types(weights, own)
+        chosen = attention if attention in types else types[0]
+        labels = networks.labels(weights, chosen, own)
+    same = shown is not None and shown.question.weights == weights
     return (
-        gr.update(choices=types_of(networks, weights), value=chosen),
-        gr.update(choices=classes(labels), value=""),
+        gr.update(choices=types_of(networks, weights, own), value=chosen),
+        gr.update(choices=classes(labels), value=target if same else ""),
     )
+
+
+def open_own(
+    networks: Networks,
+    file: Path | None,
+    picture: Given | None,
+    site: str,
+    opacity: float,
+    own: Owned = NOTHING,
+) -> tuple[Any, ...]:
+    """A weights file that came in is a choice of this session from now on, and chosen.
+
+    What the session owns, the four choices, and what `explain` tells of the picture with it. If
+    anything is wrong, nothing changes. Raises gr.Error, a sentence for people.
+    """
+    if file is None:
+        raise refusal("The file did not arrive: please choose it again.")
+    with boundary(file.name):
+        one = _named(Own.admit(file), own)
+        own = {**own, one.fingerprint: one}
+        explainer = networks.get(one.fingerprint, one.attention, own)
+    site = start(explainer, site)
+    told: Sequence[Any] = [gr.skip()] * 6
+    if picture is not None:
+        weights, attention = one.fingerprint, one.attention
+        told = explain(networks, picture, weights, attention, "", site, opacity, own=own)
+    return (
+        own,
+        gr.update(choices=weights_of(networks, own), value=one.fingerprint),
+        gr.update(choices=types_of(networks, one.fingerprint, own), value=one.attention),
+        gr.update(choices=classes(one.labels), value=""),
+        site,
+        *told,
+    )
+
+
+def _named(one: Own, own: Owned) -> Own:
+    """With a number behind its name where another file has the same."""
+    taken = {other.name for key, other in own.items() if key != one.fingerprint}
+    name, number = one.name, 2
+    while name in taken:
+        name, number = f"{one.name} ({number})", number + 1
+    return replace(one, name=name)
 
 
 def explain(
@@ -98,20 +101,23 @@ def explain(
     site: str,
     opacity: float,
     shown: Shown | None = None,
+    own: Owned = NOTHING,
 ) -> tuple[Mapping[str, Any], Shown, str, str, str, str]:
     """Run the network once and show all: the details, what to keep, and the parts of the page.
 
     `target` is a class index, a label or a WordNet id, '' for the likeliest class. `shown` is the
-    last result: the network does not run where it answers the same question. Raises gr.Error, a
-    sentence for people.
+    last result: the network does not run where it answers the same question. `own` are the
+    session's own networks. Raises gr.Error, a sentence for people.
     """
     if picture is None:
         raise refusal("Choose a picture first, or click one of the examples.")
     question = Question(picture.path, weights, attention, target)
     with boundary():
         if shown is None or shown.question != question or picture.path is None:
-            explainer = networks.get(weights, attention)
+            explainer = networks.get(weights, attention, own)
             explanation = explainer.explain(picture.image, target=known(explainer, target))
+            if not explanation.prediction.logits.isfinite().all():
+                raise zoo.WeightsError("the network's answer is no number: its weights are broken")
             shown = Shown.of(explanation, picture, question)
         return (
             shown.details,
@@ -142,9 +148,27 @@ def known(explainer: Explainer, target: str) -> int | None:
         raise refusal(_sentence(error)) from error
 
 
-def types_of(networks: Networks, weights: str) -> list[tuple[str, str]]:
+def start(explainer: Explainer, site: str = "block4") -> str:
+    """The site to look at first: this one, or block 4, or the last, whichever has attention."""
+    sites = tuple(explainer.model.attention)
+    return next((one for one in (site, "block4", *sites[-1:]) if one in sites or not sites), site)
+
+
+def weights_of(networks: Networks, own: Owned = NOTHING) -> list[tuple[str, str]]:
+    """The networks as a dropdown's choices, a session's own ones last."""
+    known = [(_WEIGHTS.get(key, key), key) for key in networks.choices]
+    return [*known, *((_called(one), key) for key, one in own.items())]
+
+
+def _called(one: Own) -> str:
+    untrained = "untrained, " if one.trained == "nothing" else ""
+    count = len(one.labels)
+    return f"{one.name}: {untrained}{count} {'class' if count == 1 else 'classes'}"
+
+
+def types_of(networks: Networks, weights: str, own: Owned = NOTHING) -> list[tuple[str, str]]:
     """The attention types of these weights as a dropdown's choices."""
-    return [(markup.ABOUT[key][0], key) for key in networks.choices[weights]]
+    return [(markup.ABOUT[key][0], key) for key in networks.types(weights, own)]
 
 
 def classes(labels: Sequence[str]) -> list[tuple[str, str]]:
@@ -154,20 +178,23 @@ def classes(labels: Sequence[str]) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def boundary() -> Generator[None, None, None]:
-    """Where errors become a toast: what people can mend as it is said, all else logged."""
+def boundary(name: str = "") -> Generator[None, None, None]:
+    """Where errors become a toast: what people can mend as it is said, all else logged.
+
+    `name` is that of a file, which no sentence spells with another first letter.
+    """
     try:
         yield
     except gr.Error:
         raise
     except zoo.WeightsError as error:
-        raise refusal(_sentence(error)) from error
+        raise refusal(_sentence(error, name)) from error
     except Exception as error:  # the one broad except of the house: a page must not go blank
         log.exception("an explanation failed")
         sentence = "Something went wrong on the server. Your last result is still here."
         raise refusal(sentence) from error
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: Exception, name: str = "") -> str:
     text = str(error)
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{text}." if name and text.startswith(name) else f"{text[:1].upper()}{text[1:]}."

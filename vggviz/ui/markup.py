@@ -65,7 +65,7 @@ def maps(shown: Shown, site: str, opacity: float) -> str:
     place, block = shown.places[site], f"block {site[-1]}"
     name, target = escape(ABOUT[shown.attention][0]), escape(shown.target.label)
     if place.attention is None:
-        attention = _instead(*_missing(shown, place))
+        attention = _instead(*_missing(shown, site))
         how = ""
     else:
         alt = f"{name} at {block}, laid over the picture"
@@ -86,7 +86,7 @@ def channels(shown: Shown, site: str) -> str:
     weights = shown.places[site].channels
     head = "<h2>Channel weights <small>{}</small></h2>"
     if weights is None:
-        sentence, _ = _missing(shown, shown.places[site])
+        sentence, _ = _missing(shown, site)
         return f'{head.format("")}<div class="chart"><p class="instead">{sentence}</p></div>'
     order = np.argsort(-weights, kind="stable")
     count, highest, lowest = len(order), int(order[0]), int(order[-1])
@@ -126,15 +126,23 @@ def _overlay(square: Pixels, raw: Floats, opacity: float, alt: str) -> str:
     return f'<img src="{image}" width="{len(square)}" height="{len(square)}" alt="{alt}">{scale}'
 
 
-def _missing(shown: Shown, place: Place) -> tuple[str, str]:
+def _missing(shown: Shown, site: str) -> tuple[str, str]:
     """Why there is no such view here, and what to do about it."""
-    if shown.attention == "none":
-        return "No attention in this network.", "Choose a type to see what it weighs."
+    place = shown.places[site]
+    blocks = [name[-1] for name, one in shown.places.items() if one.weighs]
+    if not blocks:
+        return "No attention in this network.", "Choose another type or network."
     if place.channels is not None:
         return "This attention weighs channels, not places.", "Its weights are below."
     if place.attention is not None:
         return "This attention weighs places, not channels.", "Its map is above."
-    return "No attention at this block.", "Choose another block."
+    return f"No attention at block {site[-1]}.", f"{_listed(blocks)} it."
+
+
+def _listed(blocks: list[str]) -> str:
+    """'Block 5 has', 'Blocks 3, 4 and 5 have'."""
+    *others, last = blocks
+    return f"Blocks {', '.join(others)} and {last} have" if others else f"Block {last} has"
 
 
 def _instead(sentence: str, hint: str) -> str:

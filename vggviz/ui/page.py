@@ -17,11 +17,12 @@ from PIL import Image
 from vggviz import zoo
 from vggviz.images import open_image
 from vggviz.ui import handlers
-from vggviz.ui.handlers import Networks
+from vggviz.ui.networks import Networks
+from vggviz.ui.own import SIZE, Upload
 from vggviz.ui.pictures import Choice, Given, Picture, data_uri, refusal
 from vggviz.vgg import SITES
 
-SITE, OPACITY = "block4", 0.55
+OPACITY = 0.55
 HOUR = 3600
 
 QUEUE: dict[str, Any] = {
@@ -56,8 +57,9 @@ def build(networks: Networks | None = None) -> gr.Blocks:
     attention = networks.choices[weights][0]
     explain = partial(handlers.explain, networks)
     opening = Given(open_image(pictures[0].file), str(pictures[0].file))
-    first = explain(opening, weights, attention, "", SITE, OPACITY)
-    labels = networks.get(weights, attention).labels
+    site_first = handlers.start(networks.get(weights, attention))
+    first = explain(opening, weights, attention, "", site_first, OPACITY)
+    labels = networks.labels(weights, attention)
 
     with gr.Blocks(
         title="vggviz · what VGG19 looks at",
@@ -66,6 +68,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         fill_width=True,
     ) as demo:
         shown = gr.State(first[1])
+        own = gr.State({})
         _html(_HEADER, elem_id="head")
         with gr.Row(elem_id="page"):
             with gr.Column(elem_id="ask", min_width=0):
@@ -81,12 +84,18 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                 )
                 strip = _html(_strip(pictures), js_on_load=_PICK, elem_id="examples")
                 with gr.Column(elem_id="choices", min_width=0):
-                    with_weights = gr.Dropdown(
-                        [(_WEIGHTS.get(key, key), key) for key in networks.choices],
+                    with_weights = Choice(
+                        handlers.weights_of(networks),
                         value=weights,
                         label="Network",
                         filterable=False,
                         elem_id="weights",
+                    )
+                    file = Upload(
+                        "Open your own weights (.safetensors)",
+                        file_types=[".safetensors"],
+                        size="sm",
+                        elem_id="own",
                     )
                     with_attention = Choice(
                         handlers.types_of(networks, weights),
@@ -107,7 +116,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                 with gr.Row(elem_id="view"):
                     site = gr.Radio(
                         [(f"Block {name[-1]}", name) for name in SITES],
-                        value=SITE,
+                        value=site_first,
                         label="Where in the network",
                         elem_id="site",
                     )
@@ -118,7 +127,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                 channels = _html(first[4], elem_id="channels")
         details = gr.JSON(visible=False)
 
-        asked = [picture, with_weights, with_attention, target, site, opacity, shown]
+        asked = [picture, with_weights, with_attention, target, site, opacity, shown, own]
         told = [details, shown, answer, maps, channels, about]
         run: dict[str, Any] = {
             "fn": explain,
@@ -140,12 +149,20 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         ran.failure(handlers.back, shown, picture, queue=False, api_visibility="private")
         with_weights.blur(
             partial(handlers.choose, networks),
-            [with_weights, with_attention, shown],
+            [with_weights, with_attention, target, shown, own],
             [with_attention, target],
             show_progress_on=[answer, maps, channels],
             concurrency_id="network",
             api_visibility="private",
         ).success(**again)
+        file.upload(
+            partial(handlers.open_own, networks),
+            [file, picture, site, opacity, own],
+            [own, with_weights, with_attention, target, site, *told],
+            show_progress_on=[answer, maps, channels],
+            concurrency_id="network",
+            api_visibility="private",
+        )
 
         def pick(event: gr.EventData) -> str:
             """The example that was clicked. The index comes from a browser: it may be anything."""
@@ -208,11 +225,6 @@ _HEADER = """
 <p>Its learned attention beside Grad-CAM, on a picture of yours.</p></header>
 """
 
-_WEIGHTS = {
-    "tiny50": "tiny50: trained, 50 classes",
-    "random": "random: untrained, full size",
-}
-
 
 def _theme() -> themes.Base:
     return themes.Base(
@@ -254,7 +266,7 @@ LAUNCH: dict[str, Any] = {
     "theme": _theme(),
     "head": f"<style>{_STYLE}</style><script>{_TYPE_OVER}</script>",
     "footer_links": ["api", "settings"],
-    "max_file_size": "10mb",
+    "max_file_size": SIZE,  # that of weights; what a picture may take is for open_image to say
     "show_error": False,
     "run_history": False,
     "enable_monitoring": False,

@@ -28,7 +28,7 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 SIDE = 448  # pixels of the square that maps are laid on: enough for a projector
 
 
-class _NoStub(ComponentMeta):
+class NoStub(ComponentMeta):
     """Gradio's metaclass, but without the .pyi file that it writes beside a component's source."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> type:
@@ -42,7 +42,7 @@ class Given(NamedTuple):
     path: str | None = None
 
 
-class Picture(gr.Image, metaclass=_NoStub):
+class Picture(gr.Image, metaclass=NoStub):
     """Gradio's picture input, read by `open_image`: what was given, or a sentence in a toast."""
 
     is_template = True  # the browser draws it as the Image that it extends
@@ -59,7 +59,7 @@ class Picture(gr.Image, metaclass=_NoStub):
             raise refusal(str(error)) from error
 
 
-class Choice(gr.Dropdown, metaclass=_NoStub):
+class Choice(gr.Dropdown, metaclass=NoStub):
     """A dropdown whose choices follow from another one, so they are checked where they are used.
 
     Gradio would hold an API client's choice against those that the page opened with.
@@ -106,6 +106,11 @@ class Place:
     kind: Kind | None
     channels: Floats | None
     gamma: float | None
+
+    @property
+    def weighs(self) -> bool:
+        """Whether there is attention at this site."""
+        return self.attention is not None or self.channels is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

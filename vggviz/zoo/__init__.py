@@ -6,7 +6,7 @@ from vggviz.zoo.card import WEIGHTS, Backbone, Card, WeightsError
 from vggviz.zoo.publish import push
 from vggviz.zoo.stock import STOCK, load_backbone, stock_file
 from vggviz.zoo.store import load, save
-from vggviz.zoo.tensors import write_safetensors
+from vggviz.zoo.tensors import fingerprint, read_card, write_safetensors
 
 __all__ = [
     "STOCK",
@@ -19,9 +19,11 @@ __all__ = [
     "backbone",
     "bundled",
     "catalogue",
+    "fingerprint",
     "load",
     "load_backbone",
     "push",
+    "read_card",
     "save",
     "stock_file",
     "write_safetensors",

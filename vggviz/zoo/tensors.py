@@ -61,8 +61,10 @@ def read_card(file: Path) -> Card:
     if "vggviz" not in metadata:
         raise WeightsError(f"{file.name} was not written by vggviz: it has no description")
     try:
-        return Card.from_json(json.loads(metadata["vggviz"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        described = json.loads(metadata["vggviz"])
+        json.dumps(described, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        return Card.from_json(described)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"the description in {file.name} can't be read: {error}") from error
 
 

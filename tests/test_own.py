@@ -1,0 +1,354 @@
+"""A weights file of one's own on the page: what is accepted, who sees it, what a liar can't do."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import resource
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+import torch
+from gradio.data_classes import FileData
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from vggviz import zoo
+from vggviz.explain import Explainer
+from vggviz.images import Preprocess
+from vggviz.ui import own as border
+from vggviz.ui.handlers import choose, explain, open_own, start, weights_of
+from vggviz.ui.networks import Networks
+from vggviz.ui.own import Own, Upload
+from vggviz.ui.pictures import Given
+from vggviz.vgg import VGG, VGGConfig
+
+LABELS = ("<img src=x onerror=alert(1)>", "cup & saucer", "ladder")
+OPENS = {"site": "block3", "opacity": 0.5}
+
+
+@pytest.fixture
+def write(small_vgg: Callable[..., VGG], tmp_path: Path) -> Callable[..., Path]:
+    """Write a small network to a weights file of this name, in a folder of its own as uploads."""
+
+    def write(name: str = "mine.safetensors", *, trained: str = "all", **config: Any) -> Path:
+        full = {"attention": "se", "sites": ("block4", "block5"), "batch_norm": True, **config}
+        model = small_vgg(num_classes=3, **full)
+        card = zoo.Card("", model.config, Preprocess(64, 64), LABELS, trained=trained)
+        file = tmp_path / f"upload{len(list(tmp_path.iterdir()))}" / name
+        zoo.save(model, card, file)
+        return file
+
+    return write
+
+
+@pytest.fixture
+def networks(small_vgg: Callable[..., VGG]) -> Networks:
+    def load(weights: str, attention: str) -> Explainer:
+        model = small_vgg(attention=attention, blend="replace", batch_norm=True)
+        labels = tuple(f"thing {k}" for k in range(10))
+        return Explainer(model, zoo.Card(weights, model.config, Preprocess(64, 64), labels))
+
+    return Networks({"small": ("cbam", "se")}, load)
+
+
+def given() -> Given:
+    coarse = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    return Given(Image.fromarray(coarse).resize((120, 90)), "a.png")
+
+
+def describe(file: Path, **changes: Any) -> None:
+    """Change what the file says about itself, and none of its tensors."""
+    state = load_file(file)
+    card = {**zoo.read_card(file).to_json(), **changes}
+    save_file(state, file, {"vggviz": json.dumps(card)})
+
+
+def test_a_file_becomes_a_choice_and_explains_the_picture(
+    networks: Networks, write: Callable[..., Path]
+) -> None:
+    file = write()
+    own, weights, attention, target, site, details, shown, answer, *_ = open_own(
+        networks, file, given(), own={}, **OPENS
+    )
+    key = zoo.fingerprint(file)
+    assert own.keys() == {key}
+    assert weights["value"] == key
+    assert weights["choices"][-1] == ("mine: 3 classes", key)
+    assert attention["choices"] == [("Squeeze-and-excitation", "se")]
+    assert attention["value"] == "se"
+    assert sorted(name for name, _ in target["choices"][1:]) == sorted(LABELS)
+    assert target["value"] == ""
+    assert site == "block4"  # block 3 has no attention in this network
+    assert details == Explainer.load(file).explain(given().image).to_json()
+    assert "<img src=x" not in answer
+    assert "&lt;img src=x onerror=alert(1)&gt;" in answer
+
+    asked = (networks, given(), key, "se", "ladder", "block5", 0.5)
+    assert explain(*asked, shown, own)[0]["target"]["label"] == "ladder"
+    attention, target = choose(networks, "small", "se", "2", shown, own)
+    assert [key for _, key in attention["choices"]] == ["cbam", "se"]
+    assert (attention["value"], target["value"], len(target["choices"])) == ("se", "", 11)
+    attention, target = choose(networks, key, "cbam", "2", shown, own)
+    assert attention["value"] == "se"
+    assert target["value"] == "2"  # these are the weights that are shown: the class stays
+
+
+def test_it_opens_without_a_picture_too(networks: Networks, write: Callable[..., Path]) -> None:
+    own, weights, *_, details, shown = open_own(networks, write(), None, **OPENS)[:7]
+    assert weights["value"] in own
+    assert details == shown == gr.skip()
+
+
+def test_an_adapter_stands_on_the_bundled_network(networks: Networks, tmp_path: Path) -> None:
+    base, card = zoo.load("tiny50", "none")
+    config = replace(card.config, attention="eca", sites=("block5",), num_classes=3)
+    model = VGG(config, torch.Generator().manual_seed(0))
+    mine = model.state_dict()
+    same = {k: v for k, v in base.state_dict().items() if k in mine and v.shape == mine[k].shape}
+    model.load_state_dict(same, strict=False)
+    file = tmp_path / "mine.safetensors"
+    under = zoo.backbone("tiny50", "none")
+    zoo.save(model, replace(card, config=config, labels=LABELS, wnids=(), backbone=under), file)
+    assert file.stat().st_size < 100_000
+    own, *_, site, details = open_own(networks, file, given(), **OPENS)[:6]
+    assert site == "block5"
+    assert details["provenance"]["config"]["attention"] == "eca"
+
+    describe(file, backbone={**zoo.read_card(file).to_json()["backbone"], "fingerprint": "0" * 64})
+    with pytest.raises(gr.Error, match=r"^'mine\.safetensors was trained on another copy of tiny5"):
+        open_own(networks, file, given(), own=own, **OPENS)
+
+
+def test_what_was_not_learned_is_said(networks: Networks, write: Callable[..., Path]) -> None:
+    file = write(trained="nothing", attention="cbam")
+    _, weights, *_, answer, maps, _, _ = open_own(networks, file, given(), **OPENS)
+    assert weights["choices"][-1][0] == "mine: untrained, 3 classes"
+    assert 'class="badge">untrained' in answer
+    assert 'class="badge">untrained' in maps
+    maps = open_own(networks, write(attention="cbam"), given(), **OPENS)[8]
+    assert "γ = 0.60" in maps
+
+
+class TestSessions:
+    def test_no_other_session_has_it(self, networks: Networks, write: Callable[..., Path]) -> None:
+        """Not even one that knows the fingerprint, while the network is loaded."""
+        file = write()
+        own = open_own(networks, file, given(), **OPENS)[0]
+        (key,) = own
+        assert networks.get(key, "se", own) is networks.get(key, "se", dict(own))
+        for session in ({}, open_own(networks, write(seed=1), given(), **OPENS)[0]):
+            with pytest.raises(zoo.WeightsError, match=r"there is no network '[0-9a-f]{64}' here"):
+                networks.get(key, "se", session)
+            with pytest.raises(gr.Error, match="There is no network"):
+                choose(networks, key, "se", "", None, session)
+            assert key not in dict(map(reversed, weights_of(networks, session)))
+        with pytest.raises(zoo.WeightsError, match="with attention 'cbam'"):
+            networks.get(key, "cbam", own)
+        assert key not in networks.choices
+
+    def test_an_evicted_one_is_loaded_again_while_its_file_is_there(
+        self, networks: Networks, write: Callable[..., Path]
+    ) -> None:
+        file = write()
+        own = open_own(networks, file, given(), **OPENS)[0]
+        (key,) = own
+        networks._room = 0
+        first = networks.get(key, "se", own)
+        networks.get("small", "se")
+        again = networks.get(key, "se", own)
+        assert again is not first
+        assert again.card.fingerprint == key
+
+        networks.get("small", "se")
+        file.write_bytes(write(seed=1).read_bytes())  # another network under this name
+        with pytest.raises(gr.Error, match=r"upload it again\."):
+            explain(networks, given(), key, "se", "", "block4", 0.5, own=own)
+        file.unlink()
+        with pytest.raises(
+            gr.Error, match=r"^'The file mine\.safetensors is no longer here, since"
+        ) as gone:
+            explain(networks, given(), key, "se", "", "block4", 0.5, own=own)
+        assert str(file.parent) not in gone.value.message
+        assert explain(networks, given(), "small", "se", "", "block4", 0.5, own=own)[0]
+
+    def test_names_are_told_apart(self, networks: Networks, write: Callable[..., Path]) -> None:
+        own: Any = {}
+        for seed in (0, 1, 0):
+            own = open_own(networks, write(seed=seed), given(), own=own, **OPENS)[0]
+        assert [name for name, _ in weights_of(networks, own)] == [
+            "small",
+            "mine: 3 classes",
+            "mine (2): 3 classes",
+        ]
+
+
+class TestRefusals:
+    """Each is one sentence, without a path of the server, and nothing is logged."""
+
+    @pytest.fixture
+    def refused(
+        self, networks: Networks, caplog: pytest.LogCaptureFixture
+    ) -> Callable[[Path], str]:
+        def refused(file: Path) -> str:
+            with pytest.raises(gr.Error) as error:
+                open_own(networks, file, given(), **OPENS)
+            assert not error.value.print_exception
+            assert not caplog.records
+            message: str = error.value.message
+            assert str(file.parent) not in message
+            assert message.endswith(".")
+            assert explain(networks, given(), "small", "se", "", "block4", 0.5)[0]
+            return message
+
+        return refused
+
+    def test_what_is_no_such_file(
+        self, refused: Callable[[Path], str], write: Callable[..., Path]
+    ) -> None:
+        file = write("mine <b>.safetensors")
+        whole = file.read_bytes()
+        for content in (b"", b"abc", whole[:200], whole[:-9], whole[:8], pickle.dumps([1] * 99)):
+            file.write_bytes(content)
+            assert refused(file) == "mine &lt;b&gt;.safetensors is not a whole safetensors file."
+        save_file({"a": torch.zeros(1)}, file)
+        assert "was not written by vggviz" in refused(file)
+        for name in ("model.pth", "model", "model.SAFETENSORS", "model.safetensors.zip"):
+            file.with_name(name).write_bytes(whole)
+            assert refused(file.with_name(name)).startswith(f"{name} is no .safetensors file")
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"preprocess": {"size": 10_000, "resize": 10_000}}, "wants pictures of 10000 pixels"),
+            ({"preprocess": {"size": 64, "resize": 9_999}}, "64 pixels, resized to 9999"),
+            ({"preprocess": {"size": 16, "resize": 16}}, "wants pictures of 16 pixels"),
+            ({"preprocess": {"size": 64.0, "resize": 64}}, "description .* can't be read"),
+            ({"preprocess": {"mean": ["a", "b", "c"]}}, "description .* can't be read"),
+            ({"labels": ["a", "b"]}, "2 labels for 3 classes"),
+            ({"labels": ["a", "b", "\ud800"]}, "description .* can't be read"),
+            ({"facts": [[]]}, "description .* can't be read"),
+            ({"config": {"num_classes": 3.0, "head": "gap"}}, "description .* can't be read"),
+            ({"config": {"num_classes": 3, "attention": "magic"}}, "no attention 'magic'"),
+            ({"config": {"num_classes": 3, "head": "gap"}}, "does not fit its own description"),
+        ],
+    )
+    def test_what_lies(
+        self,
+        refused: Callable[[Path], str],
+        write: Callable[..., Path],
+        changes: dict[str, Any],
+        message: str,
+    ) -> None:
+        file = write()
+        describe(file, **changes)
+        assert re.search(message, refused(file))
+
+    def test_a_description_that_is_nested_too_deep(
+        self, refused: Callable[[Path], str], write: Callable[..., Path]
+    ) -> None:
+        file = write()
+        save_file({"a": torch.zeros(1)}, file, {"vggviz": "[" * 200_000})
+        assert "can't be read" in refused(file)
+
+    @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+    def test_a_forged_configuration_allocates_nothing(
+        self, refused: Callable[[Path], str], write: Callable[..., Path]
+    ) -> None:
+        """VGG19 at four times its width takes 3 GB and there are 0.5: the file holds 3 numbers."""
+        file = write()
+        config = VGGConfig(attention="gate", head="fc", width=4, num_classes=3)
+        card = replace(zoo.read_card(file), config=config).to_json()
+        save_file({"classifier.6.bias": torch.zeros(3)}, file, {"vggviz": json.dumps(card)})
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(
+            resource.RLIMIT_AS, (pages * resource.getpagesize() + (500 << 20), before[1])
+        )
+        try:
+            assert "does not fit its own description" in refused(file)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+
+    def test_what_is_too_large(
+        self,
+        refused: Callable[[Path], str],
+        write: Callable[..., Path],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        file = write()
+        describe(file, facts={"story": "x" * border.HEADER})
+        assert "description in mine.safetensors is too long" in refused(file)
+        config = {**zoo.read_card(file).config.to_json(), "num_classes": 3000}
+        describe(file, facts={}, labels=["a"] * 3000, config=config)
+        assert "has 3000 classes, 2000 at most" in refused(file)
+        monkeypatch.setattr(border, "SIZE", 1 << 20)
+        with file.open("ab") as opened:
+            opened.truncate(2 << 20)
+        assert refused(file) == "mine.safetensors is too large: at most 1 MB can be used."
+
+    def test_a_backbone_that_is_not_here(
+        self,
+        refused: Callable[[Path], str],
+        write: Callable[..., Path],
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+    ) -> None:
+        file = write()
+        under = {"attention": "none", "fingerprint": "0" * 64}
+        describe(file, backbone={**under, "weights": "base.safetensors"})
+        assert "mine.safetensors needs the file base.safetensors" in refused(file)
+        monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+        monkeypatch.setattr(torch.hub, "urlopen", None)  # nothing is downloaded for a stranger
+        describe(file, backbone={**under, "weights": "imagenet"})
+        assert "needs the backbone imagenet, which is not here" in refused(file)
+
+    def test_numbers_that_are_none(
+        self, refused: Callable[[Path], str], write: Callable[..., Path]
+    ) -> None:
+        file = write()
+        state = load_file(file)
+        state["classifier.0.bias"].fill_(torch.nan)
+        save_file(state, file, {"vggviz": json.dumps(zoo.read_card(file).to_json())})
+        assert "answer is no number: its weights are broken" in refused(file)
+
+    def test_nothing_arrived(self, networks: Networks) -> None:
+        with pytest.raises(gr.Error, match="did not arrive"):
+            open_own(networks, None, given(), **OPENS)
+
+
+def test_the_upload_button_hands_over_a_path() -> None:
+    button = Upload(render=False)
+    assert button.preprocess(None) is None
+    assert button.preprocess(FileData(path="/x/mine.safetensors")) == Path("/x/mine.safetensors")
+    assert not list(Path(border.__file__).parent.glob("*.pyi"))
+
+
+@pytest.mark.parametrize(
+    ("sites", "site", "first"),
+    [
+        (("block3", "block4", "block5"), "block4", "block4"),
+        (("block2", "block3"), "block4", "block3"),
+        (("block4", "block5"), "block2", "block4"),
+        (("block5",), "block2", "block5"),
+        (("block2", "block5"), "block2", "block2"),
+        ((), "block2", "block2"),
+    ],
+)
+def test_the_first_site_has_attention(
+    small_vgg: Callable[..., VGG], sites: tuple[str, ...], site: str, first: str
+) -> None:
+    model = small_vgg(attention="se", sites=sites, num_classes=3)
+    explainer = Explainer(model, zoo.Card("", model.config, Preprocess(64, 64), LABELS))
+    assert start(explainer, site) == first
+
+
+def test_admitting_reads_no_tensor(write: Callable[..., Path]) -> None:
+    file = write(attention="none")
+    assert Own.admit(file) == Own(file, zoo.fingerprint(file), "mine", "all", "none", LABELS)
