@@ -414,3 +414,26 @@ def test_nothing_of_anyone_is_kept_between_requests(networks: Networks) -> None:
     assert set(vars(networks)) == before
     held = [value for module in (handlers, markup, pictures) for value in vars(module).values()]
     assert not [value for value in held if isinstance(value, Shown | Explainer | Networks)]
+
+
+def test_the_page_says_what_was_measured_of_a_type() -> None:
+    def found(lost: float, best: dict[str, str]) -> dict[str, Any]:
+        view = {"site": "block4", "kind": "spatial", "rates": {"off_centre": {"value": 0.437}}}
+        gradcam = {**view, "kind": "gradcam", "rates": {"off_centre": {"value": 0.3}}}
+        return {
+            "top1": {"value": 0.7251},
+            "use": {"uniform": {"points": {"value": lost}}},
+            "pointing": {
+                "subsets": {"off_centre": {"chance": 0.1405}},
+                "views": [gradcam, view],
+                "best": {"off_centre": best},
+            },
+        }
+
+    told = markup.about("spatial", found(0.0212, {"attention": "block4", "gradcam": "block4"}))
+    assert "Measured: 72.5% right; its mean in its place costs 2.1 points; finds 44% of" in told
+    assert "(chance 14%)" in told
+    told = markup.about("se", found(0.004, {"gradcam": "block4"}))
+    assert "hardly used: its mean in its place costs 0.4 points." in told
+    assert "finds" not in told
+    assert "Measured" not in markup.about("se")

@@ -124,7 +124,7 @@ def explain(
             shown,
             markup.answer(shown),
             *view(shown, site, opacity),
-            markup.about(attention),
+            markup.about(attention, zoo.measured(weights, attention)),
         )
 
 

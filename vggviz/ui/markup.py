@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -104,9 +106,31 @@ def channels(shown: Shown, site: str) -> str:
     )
 
 
-def about(attention: str) -> str:
-    """The line on what this attention type does."""
-    return f"<p>{ABOUT[attention][1]}</p>"
+def about(attention: str, found: Mapping[str, Any] | None = None) -> str:
+    """What this attention type does, and what was `found` of it (see `zoo.measured`)."""
+    return f"<p>{ABOUT[attention][1]}{_measured(found) if found else ''}</p>"
+
+
+def _measured(found: Mapping[str, Any]) -> str:
+    """How often it is right, whether the network uses it, and whether it points at the object."""
+    told = [f"{100 * found['top1']['value']:.1f}% right"]
+    if use := found["use"].get("uniform"):
+        lost = 100 * use["points"]["value"]
+        cost = f"{lost:.1f} points".replace("-", "−")
+        told.append(
+            f"its mean in its place costs {cost}"
+            if lost >= 1
+            else f"hardly used: its mean in its place costs {cost}"
+        )
+    pointing = found["pointing"] or {"best": {}}
+    site = pointing["best"].get("off_centre", {}).get("attention")
+    for view in pointing.get("views", ()):
+        if view["site"] == site and view["kind"] != "gradcam":
+            hits = 100 * view["rates"]["off_centre"]["value"]
+            chance = 100 * pointing["subsets"]["off_centre"]["chance"]
+            told.append(f"finds {hits:.0f}% of off-centre objects (chance {chance:.0f}%)")
+            break
+    return f" <span>Measured: {'; '.join(told)}.</span>"
 
 
 def _overlay(square: Pixels, raw: Floats, opacity: float, alt: str) -> str:

@@ -1,7 +1,7 @@
 """The catalogue of weights: bundled, torchvision's, untrained, a file, or the Hub; safetensors."""
 
 from vggviz.zoo.adapters import backbone
-from vggviz.zoo.bundle import Listed, assets, bundled, catalogue
+from vggviz.zoo.bundle import Listed, assets, bundled, catalogue, measured
 from vggviz.zoo.card import WEIGHTS, Backbone, Card, WeightsError
 from vggviz.zoo.publish import push
 from vggviz.zoo.stock import STOCK, load_backbone, stock_file
@@ -22,6 +22,7 @@ __all__ = [
     "fingerprint",
     "load",
     "load_backbone",
+    "measured",
     "push",
     "read_card",
     "save",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -13,7 +15,7 @@ from vggviz.zoo.card import WEIGHTS, WeightsError
 from vggviz.zoo.stock import STOCK, stock_config, stock_file
 from vggviz.zoo.tensors import read_card
 
-__all__ = ["Listed", "assets", "bundled", "bundled_file", "catalogue"]
+__all__ = ["Listed", "assets", "bundled", "bundled_file", "catalogue", "measured"]
 
 
 def assets() -> Path:
@@ -36,6 +38,16 @@ def bundled_file(attention: str) -> Path:
             f"choose one of {', '.join(bundled())}"
         )
     return file
+
+
+def measured(weights: str, attention: str) -> Mapping[str, Any] | None:
+    """What `vggviz evaluate` found of bundled weights, as `Evaluation.to_json` has it; None where
+    nothing was measured."""
+    file = assets() / "weights" / "evaluation.json"
+    if weights != "tiny50" or not file.is_file():
+        return None
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["results"]
+    return found.get(attention)
 
 
 def _tiny50(attention: str) -> Path:
