@@ -120,22 +120,26 @@ def eca(state: State, x: Image) -> tuple[Image, Shown]:
 
 
 def spatial(state: State, x: Image) -> tuple[Image, Shown]:
-    """Woo 2018: a 7×7 convolution over the channels' mean and maximum, zeros outside."""
+    """Woo 2018 and its authors' code: a 7×7 convolution over the channels' mean and maximum,
+    zeros outside, then a norm by the statistics that were seen."""
     channels, height, width = size(x)
     mean = [[sum(at(x, i, j)) / channels for j in range(width)] for i in range(height)]
     peak = [[max(at(x, i, j)) for j in range(width)] for i in range(height)]
     kernel = state["conv.weight"][0].tolist()  # [mean or peak][row][column]
     reach = len(kernel[0]) // 2
-    bias = float(state["conv.bias"])
+    norm = {name: float(state[f"norm.{name}"]) for name in ("weight", "bias")}
+    seen = {name: float(state[f"norm.running_{name}"]) for name in ("mean", "var")}
 
     def score(i: int, j: int) -> float:
-        return bias + sum(
+        found = sum(
             kernel[source][di][dj] * plane[i + di - reach][j + dj - reach]
             for source, plane in enumerate((mean, peak))
             for di in range(len(kernel[0]))
             for dj in range(len(kernel[0]))
             if 0 <= i + di - reach < height and 0 <= j + dj - reach < width
         )
+        standardised = (found - seen["mean"]) / math.sqrt(seen["var"] + 1e-5)
+        return norm["weight"] * standardised + norm["bias"]
 
     m = [[sigmoid(score(i, j)) for j in range(width)] for i in range(height)]
     return build(x, lambda c, i, j: m[i][j] * x[c][i][j]), {"spatial": m}

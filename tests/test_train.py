@@ -18,6 +18,7 @@ from torch import nn
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
 from vggviz import zoo
+from vggviz.attention.spatial import SpatialAttention
 from vggviz.capture import TapReading
 from vggviz.fit import Network, fit
 from vggviz.images import Preprocess
@@ -238,16 +239,65 @@ def test_indecision_by_hand() -> None:
     def reading(kind: str, weights: list[object]) -> TapReading:
         return TapReading(kind, torch.tensor(weights), (1, 1), None)  # type: ignore[arg-type]
 
-    open_half = reading("channel", [[1.0, 0.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
-    assert float(indecision([open_half])) == 0
-    all_open = reading("spatial", [[[1.0, 1.0], [1.0, 1.0]]])
+    # Two pictures. Each weight is open for one of them and shut for the other.
+    tells = reading("channel", [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    assert float(indecision([tells])) == 0
+    pattern = reading(
+        "channel", [[1.0, 0.0, 1.0], [1.0, 0.0, 1.0]]
+    )  # as sharp, but it tells nothing
+    assert float(indecision([pattern])) == pytest.approx(4 * 0.25)
+    all_open = reading("spatial", [[[1.0, 1.0]], [[1.0, 1.0]]])
     assert float(indecision([all_open])) == pytest.approx(4 * 0.25)
-    undecided = reading("volume", [[[[0.5, 0.5]]]])
+    undecided = reading("volume", [[[[0.5, 0.5]]], [[[0.5, 0.5]]]])
     assert float(indecision([undecided])) == pytest.approx(0.25)
-    assert float(indecision([reading("pool", [[0.25] * 4])])) == pytest.approx(1)
-    sure = reading("token", [[[[1.0, 0.0], [0.0, 1.0]]]])
-    assert float(indecision([sure])) == pytest.approx(0, abs=1e-6)
-    assert float(indecision([sure, undecided])) == pytest.approx(0.125)
+    sharp = reading("pool", [[1.0, 0.0], [0.0, 1.0]])
+    assert float(indecision([sharp])) == pytest.approx(0, abs=1e-6)
+    same = reading("pool", [[1.0, 0.0], [1.0, 0.0]])
+    assert float(indecision([same])) == pytest.approx(1, abs=1e-6)
+    even = reading("token", [[[[0.5, 0.5]]], [[[0.5, 0.5]]]])
+    assert float(indecision([even])) == pytest.approx(1)
+    leaning = reading("pool", [[0.75, 0.25], [0.25, 0.75]])
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert float(indecision([leaning])) == pytest.approx(entropy / math.log(2))
+    assert float(indecision([sharp, undecided])) == pytest.approx(0.125)
+
+
+def test_attention_that_adds_can_be_made_to_do_alone() -> None:
+    model = small("softmax", sites=("block5",), blend="replace").eval()
+    site, x = model.attention["block5"], torch.rand(64, 64, 2, 2)
+    whole = site(x)
+    site.alone = 1.0
+    assert torch.equal(site(x), whole)  # nothing changes where nothing is learned
+    site.train()
+    torch.testing.assert_close(site(x), whole - x)
+    site.alone = 0.25
+    torch.manual_seed(0)
+    left_out = ((site(x) - whole).abs().amax((1, 2, 3)) > 1e-4).float().mean()
+    assert 0.1 < float(left_out) < 0.45
+    gate = small("se", sites=("block5",), blend="replace").attention["block5"].train()
+    gate.alone = 1.0
+    torch.testing.assert_close(gate(x), gate.module(x))  # a gate has nothing to give by itself
+
+
+def test_attention_learns_at_its_own_rate_and_spatial_kernels_slowly(tmp_path: Path) -> None:
+    def moved(**changes: float) -> dict[str, float]:
+        model = small("cbam", sites=("block5",), blend="replace")
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        config = replace(CONFIG, epochs=1, momentum=0.0, weight_decay=0.0, **changes)
+        one_batch = Examples(coloured(8).pixels, coloured(8).targets)
+        train(model, one_batch, coloured(8), PREPROCESS, config, tmp_path / "c")
+        return {
+            key: float((value - before[key]).abs().sum())
+            for key, value in model.state_dict().items()
+            if value.is_floating_point()
+        }
+
+    once, tenfold = moved(attention_rate=1.0), moved(attention_rate=10.0)
+    assert once["classifier.0.weight"] == pytest.approx(tenfold["classifier.0.weight"], rel=1e-3)
+    for key in ("channel.mlp.0.weight", "spatial.conv.weight"):
+        path = f"attention.block5.module.{key}"
+        assert tenfold[path] == pytest.approx(10 * once[path], rel=0.02), key
+    assert SpatialAttention.rate == 0.05
 
 
 def test_contrast_makes_a_gate_decide(tmp_path: Path) -> None:

@@ -52,6 +52,10 @@ def train(
     contrast: Annotated[
         float, typer.Option(help="How much attention that does not decide costs.")
     ] = 0.0,
+    alone: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="How often softmax and self_attention must do alone."),
+    ] = 0.0,
     min_scale: Annotated[
         float, typer.Option(min=0.05, max=1, help="Smallest part of a picture that a crop shows.")
     ] = 0.35,
@@ -96,6 +100,7 @@ def train(
         rate=rate or (0.05 if fresh else 0.01),
         attention_rate=attention_rate,
         contrast=contrast,
+        alone=alone,
         min_scale=min_scale,
         zoom_out=zoom_out,
         distil=distil if teacher else 0.0,

@@ -47,8 +47,8 @@ class TrainConfig:
 
     The loss. `distil` is the weight of the teacher's soft labels, at `temperature` (Hinton et
     al. 2015). `contrast` is the weight of the term that makes attention decide (see
-    `vggviz.train.objective.indecision`); it grows from nothing to all between a tenth and a half
-    of the steps.
+    `vggviz.train.objective.indecision`). `alone` is how often attention that adds to the features
+    has to do without them (see `AttentionSite`).
     """
 
     epochs: int = 24
@@ -63,6 +63,7 @@ class TrainConfig:
     distil: float = 0.0
     temperature: float = 2.0
     contrast: float = 0.0
+    alone: float = 0.0
     min_scale: float = 0.35
     zoom_out: float = 0.0
     freeze_backbone: bool = False
@@ -80,10 +81,6 @@ class TrainConfig:
         if step < peak:
             return self.rate * (0.04 + 0.96 * (1 - math.cos(math.pi * step / peak)) / 2)
         return self.rate * (1 + math.cos(math.pi * (step - peak) / (steps - peak))) / 2
-
-    def contrast_at(self, step: int, steps: int) -> float:
-        """The weight of the contrast term, 0 at first: what to attend to is learned before."""
-        return self.contrast * min(1.0, max(0.0, (step / steps - 0.1) / 0.4))
 
     def lowest(self, model: VGG) -> str | None:
         """The site below which nothing learns, None where all may."""

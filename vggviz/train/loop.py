@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
+from vggviz.attention.spatial import SpatialAttention
 from vggviz.capture import Trace, capture
 from vggviz.images import Preprocess
 from vggviz.train.checkpoint import State, restore, store
@@ -73,6 +74,8 @@ def train(
     )
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     site = config.lowest(model)
+    for attention in model.attention.values():
+        attention.alone = config.alone
     still = set_learning(model, site, frozen=config.freeze_backbone)
     model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.SGD(_groups(model, config), momentum=config.momentum, nesterov=True)
@@ -129,15 +132,14 @@ def train(
             torch.manual_seed(_seed(config.seed, state.step, salt=100 + rank))  # dropout
             batch, targets = inputs(chosen, epoch, state.step, size), examples.targets[chosen]
             soft = None if examples.soft is None else examples.soft[chosen].to(device)
-            price = config.contrast_at(state.step, steps)
             with (
-                capture(model) if price else nullcontext(Trace()) as trace,
+                capture(model) if config.contrast else nullcontext(Trace()) as trace,
                 accelerator.autocast(),
             ):
                 logits = wrapped(batch, site).float()
             loss = objective(logits, targets.to(device), soft, config)
             if trace.taps:
-                loss = loss + price * indecision(trace.taps.values())
+                loss = loss + config.contrast * indecision(trace.taps.values())
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
             optimizer.step()
@@ -263,11 +265,14 @@ def _teach(model: VGG, still: list[nn.Module]) -> None:
 
 
 def _groups(model: VGG, config: TrainConfig) -> list[dict[str, Any]]:
-    """No weight decay on biases, norms and γ; a rate of its own for attention."""
+    """No weight decay on biases, norms and γ; a rate of its own for attention, and a part of it
+    for the kernels of spatial attention (see `SpatialAttention`)."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    kernels = {m.conv.weight for m in model.modules() if isinstance(m, SpatialAttention)}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             scale = config.attention_rate if name.startswith("attention.") else 1.0
+            scale *= SpatialAttention.rate if parameter in kernels else 1.0
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((scale, decay), []).append(parameter)
     return [

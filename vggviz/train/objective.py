@@ -29,21 +29,32 @@ def objective(logits: Tensor, targets: Tensor, soft: Tensor | None, config: Trai
 
 
 def indecision(readings: Iterable[TapReading]) -> Tensor:
-    """How little attention decides, a scalar, 0 where it fully does; the mean over taps.
+    """How little attention tells pictures apart, a scalar, 0 where it does most; the mean over
+    taps.
 
-    For gates w in (0, 1): mean(w (1 − w)) + 4 (mean(w) − ½)², each picture by itself: smallest
-    where half of the weights are open and half are shut. For distributions p over M: their
-    entropy divided by log M. A gate that lets all through, or an average over all places, is a
-    picture of nothing; a network pays for it, and so learns to tell what matters.
+    For gates w in (0, 1), over a batch: mean(w (1 − w)) + 4 mean((mean over pictures of w − ½)²):
+    smallest where every weight is open for half of the pictures and shut for the others. For
+    distributions p over M: 1 − (H(mean of p) − mean of H(p)) / log M, the mutual information of
+    picture and place: smallest where each picture has one place, and not all have the same.
+
+    A gate that lets all through, the same pattern for all pictures, or an average over all places
+    is a picture of nothing; a network pays for it, and so learns to tell what matters. It is
+    regularised information maximisation (Krause, Perona, Gomes 2010, eq. 3), with w (1 − w) for
+    the entropy of a gate.
     """
     terms: list[Tensor] = []
     for reading in readings:
         weights = reading.weights.float()
         if reading.kind in ("token", "pool"):
-            entropy = -(weights * weights.clamp_min(1e-9).log()).sum(-1).mean()
-            terms.append(entropy / math.log(max(weights.shape[-1], 2)))
+            gain = _entropy(weights.mean(0)).mean() - _entropy(weights).mean()
+            terms.append(1 - gain / math.log(max(weights.shape[-1], 2)))
         else:
             gates = weights.flatten(1)  # (B, everything of a picture)
-            budget = (gates.mean(1) - 0.5).square().mean()
+            budget = (gates.mean(0) - 0.5).square().mean()
             terms.append((gates * (1 - gates)).mean() + 4 * budget)
     return sum(terms[1:], terms[0]) / len(terms)
+
+
+def _entropy(weights: Tensor) -> Tensor:
+    """(..., M) → (...), in nats."""
+    return -(weights * weights.clamp_min(1e-9).log()).sum(-1)
