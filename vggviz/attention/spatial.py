@@ -22,11 +22,7 @@ class SpatialAttention(nn.Module):
 
     `start` makes it begin as a blurred picture of the channels' mean: louder places are let
     through more. From random weights it may as well begin, and end, by shutting out the object.
-    Its kernel learns at `rate` of attention's: at the full rate it was seen to drift to a fixed
-    pattern of rows and columns, the same for all pictures.
     """
-
-    rate = 0.05
 
     def __init__(self, channels: int, kernel: int = 7) -> None:
         super().__init__()
@@ -36,11 +32,16 @@ class SpatialAttention(nn.Module):
 
     @torch.no_grad()
     def start(self) -> None:
-        """To next to nothing of the random weights add a Gaussian, one cell wide, on the mean."""
+        """To next to nothing of the random weights add a Gaussian, one cell wide, on the mean.
+
+        The norm makes its height meaningless but for this: the higher, the slower the kernel
+        turns. Quick ones were seen to drift to a pattern of rows and columns, the same for all
+        pictures.
+        """
         size = self.conv.kernel_size[0]
         bell = torch.exp(-((torch.arange(size) - size // 2) ** 2) / 2.0)
-        self.conv.weight.mul_(0.005)
-        self.conv.weight[0, 0] += (bell[:, None] * bell) / bell.sum() ** 2
+        self.conv.weight.mul_(0.1)
+        self.conv.weight[0, 0] += 20 * (bell[:, None] * bell) / bell.sum() ** 2
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]

@@ -15,7 +15,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from vggviz.attention.spatial import SpatialAttention
 from vggviz.capture import Trace, capture
 from vggviz.images import Preprocess
 from vggviz.train.checkpoint import State, restore, store
@@ -265,14 +264,11 @@ def _teach(model: VGG, still: list[nn.Module]) -> None:
 
 
 def _groups(model: VGG, config: TrainConfig) -> list[dict[str, Any]]:
-    """No weight decay on biases, norms and γ; a rate of its own for attention, and a part of it
-    for the kernels of spatial attention (see `SpatialAttention`)."""
+    """No weight decay on biases, norms and γ; a rate of its own for attention."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    kernels = {m.conv.weight for m in model.modules() if isinstance(m, SpatialAttention)}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             scale = config.attention_rate if name.startswith("attention.") else 1.0
-            scale *= SpatialAttention.rate if parameter in kernels else 1.0
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((scale, decay), []).append(parameter)
     return [
