@@ -39,11 +39,16 @@ def draw(*shape: int, seed: int = 1) -> Tensor:
 
 def randomised(module: nn.Module) -> nn.Module:
     """In double precision, every parameter drawn anew: no zero bias or unit scale hides a slip."""
-    module.double()
+    module.double().eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.normal_(0, 0.7, generator=generator)
+        for name, buffer in module.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.normal_(0, 0.7, generator=generator)
+            elif name.endswith("running_var"):
+                buffer.uniform_(0.5, 2, generator=generator)
     return module
 
 

@@ -21,12 +21,20 @@ train backbone --attention none --weights first.safetensors --epochs 22 --sizes 
 
 # 2. Every attention type from that backbone, and none: the same four epochs at the size that is
 #    shown. The convolutions stay, so all that is below block 4 is computed once for all.
-for attention in none gate se eca spatial cbam self_attention softmax simam; do
-  train "tiny50-$attention" --attention "$attention" --weights backbone.safetensors \
-    --sites block4,block5 --blend replace --freeze-backbone --learn-from block4 --sizes SIZE \
-    --epochs 4 --batch 128 --rate 0.02 --attention-rate 10 --contrast 0.1 --zoom-out 0.3 \
-    --views 2 --cache views --distil 0.5 --seed 0
-done
+attend() { # attention, then options
+  train "tiny50-$1" --attention "$1" --weights backbone.safetensors --sites block4,block5 \
+    --blend replace --freeze-backbone --learn-from block4 --sizes 80 --epochs 4 --batch 128 \
+    --rate 0.01 --min-scale 0.5 --views 2 --cache views --distil 0.5 --seed 0 "${@:2}"
+}
+attend none
+attend gate --attention-rate 5
+attend se --attention-rate 10
+attend eca --attention-rate 10
+attend spatial --attention-rate 2 --contrast 0.1
+attend cbam --attention-rate 2 --contrast 0.1
+attend self_attention --attention-rate 5 --contrast 0.3
+attend softmax --attention-rate 10 --contrast 0.3
+attend simam
 
 # 3. `none` whole, and the others as adapters on it.
 python "$here/bundle.py" .

@@ -29,7 +29,7 @@ from vggviz.train.views import (
     normalise,
     resized,
 )
-from vggviz.vgg import VGG
+from vggviz.vgg import VGG, AttentionSite
 
 __all__ = ["has_bf16", "measure", "train"]
 
@@ -73,8 +73,9 @@ def train(
     )
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     site = config.lowest(model)
-    for attention in model.attention.values():
-        attention.alone = config.alone
+    for attention in model.modules():
+        if isinstance(attention, AttentionSite):
+            attention.alone = config.alone
     still = set_learning(model, site, frozen=config.freeze_backbone)
     model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.SGD(_groups(model, config), momentum=config.momentum, nesterov=True)
