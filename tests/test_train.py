@@ -18,7 +18,7 @@ from torch import nn
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
 from vggviz import zoo
-from vggviz.capture import TapReading
+from vggviz.capture import TapReading, capture
 from vggviz.fit import Network, fit
 from vggviz.images import Preprocess
 from vggviz.train import Examples, Progress, TrainConfig, TrainError, measure, train
@@ -282,7 +282,7 @@ def test_attention_learns_at_its_own_rate(tmp_path: Path) -> None:
     def moved(**changes: float) -> dict[str, float]:
         model = small("cbam", sites=("block5",), blend="replace")
         before = {key: value.clone() for key, value in model.state_dict().items()}
-        config = replace(CONFIG, epochs=1, momentum=0.0, weight_decay=0.0, **changes)
+        config = replace(CONFIG, epochs=1, momentum=1e-6, weight_decay=0.0, **changes)
         one_batch = Examples(coloured(8).pixels, coloured(8).targets)
         train(model, one_batch, coloured(8), PREPROCESS, config, tmp_path / "c")
         return {
@@ -298,21 +298,36 @@ def test_attention_learns_at_its_own_rate(tmp_path: Path) -> None:
         assert tenfold[path] == pytest.approx(10 * once[path], rel=0.02), key
 
 
-def test_contrast_makes_a_gate_decide(tmp_path: Path) -> None:
-    def spread(contrast: float) -> float:
-        model = small("se", sites=("block4",), blend="replace")
-        config = replace(
-            CONFIG, epochs=8, contrast=contrast, attention_rate=100, freeze_backbone=True
-        )
-        train(model, coloured(), coloured(8), PREPROCESS, config, tmp_path / f"c{contrast}")
-        gates: list[torch.Tensor] = []
-        tap = model.get_submodule("attention.block4.module.channel")
-        handle = tap.register_forward_hook(lambda _, __, output: gates.append(output))
-        measure(model, coloured(8), PREPROCESS)
-        handle.remove()
-        return float(gates[0].std(1).mean())
+def test_paying_for_indecision_makes_gates_tell_pictures_apart() -> None:
+    model = small("se", sites=("block4",), blend="replace").eval()
+    images = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.Adam(model.attention.parameters(), 0.02)
 
-    assert spread(10.0) > spread(0.0) + 0.05
+    def look() -> tuple[torch.Tensor, float]:
+        with capture(model) as trace:
+            model(images)
+        (reading,) = trace.taps.values()
+        return indecision([reading]), float(reading.weights.detach().std(0).mean())
+
+    (before, apart), steps = look(), 60
+    for _ in range(steps):
+        optimizer.zero_grad()
+        look()[0].backward()
+        optimizer.step()
+    after, further_apart = look()
+    assert float(after.detach()) < 0.8 * float(before.detach())
+    assert further_apart > 3 * apart
+
+
+def test_the_loop_pays_for_indecision(tmp_path: Path) -> None:
+    def gates(contrast: float) -> torch.Tensor:
+        model = small("se", sites=("block4",), blend="replace")
+        config = replace(CONFIG, epochs=1, contrast=contrast)
+        train(model, coloured(), coloured(8), PREPROCESS, config, tmp_path / "c")
+        return model.state_dict()["attention.block4.module.excite.weight"].clone()
+
+    assert torch.equal(gates(0.0), gates(0.0))
+    assert not torch.equal(gates(0.0), gates(1.0))
 
 
 def test_fit_writes_weights_that_load(tmp_path: Path) -> None:
