@@ -103,10 +103,11 @@ def seer(small_vgg: Build) -> VGG:
             layer.bias.zero_()
         model.features[0].weight[0, :, 1, 1] = 1 / 3
         model.features[2].weight[0, 0, 1, 1] = 1
-        conv = model.attention["block1"].module.conv
-        conv.weight.zero_()
-        conv.weight[0, 1, 3, 3] = 4  # of the two inputs the maximum over channels
-        conv.bias.fill_(-2)
+        gate = model.attention["block1"].module
+        gate.conv.weight.zero_()
+        gate.conv.weight[0, 1, 3, 3] = 4  # of the two inputs the maximum over channels
+        gate.norm.reset_parameters()
+        gate.norm.bias.fill_(-2)
     return model
 
 
@@ -443,7 +444,7 @@ def test_attention_costs_its_own_products(small_vgg: Build) -> None:
     image = torch.zeros(1, 3, 64, 64)
     more = multiply_adds(attended, image) - multiply_adds(bare, image)
     assert more == 2 * 49 * 4 * 4  # a 7×7 convolution of two maps at 4×4 positions
-    assert parameters(attended) - parameters(bare) == 2 * 49 + 1 + 1  # bias and γ
+    assert parameters(attended) - parameters(bare) == 2 * 49 + 2 + 1  # bias and γ
 
 
 def test_latencies_are_interleaved() -> None:

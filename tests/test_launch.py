@@ -28,7 +28,7 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "vggviz.cli"]
     options = ["train", "--data", tmp_path / "data", "--out", out, "--attention", "se"]
-    options += ["--epochs", 6, "--sizes", 32, "--batch", 8, "--width", 0.125]
+    options += ["--epochs", 16, "--sizes", 32, "--batch", 8, "--width", 0.125]
     done = subprocess.run(
         [sys.executable, "-m", *launch, *map(str, options)],
         capture_output=True,
@@ -36,7 +36,7 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("validation") == 7  # six epochs and the end, said once
+    assert done.stdout.count("validation") == 17  # sixteen epochs and the end, said once
     assert {path.name for path in out.parent.iterdir()} == {
         "two.curve.png",
         "two.history.json",
@@ -45,7 +45,7 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     }
     _, card = zoo.load(out)
     history = json.loads((out.parent / "two.history.json").read_text())
-    assert len(history) == 6
+    assert len(history) == 16
     assert history[-1]["loss"] < history[0]["loss"]
     assert 0 <= history[-1]["accuracy"] <= 1
     assert card.facts["validation"]["top1"] >= 0.9

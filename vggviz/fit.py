@@ -120,7 +120,7 @@ def fit(
             "train_pictures": len(examples.targets),
             "validation_pictures": len(judged.targets),
             "validation": measured,
-            "network": asdict(network),
+            "network": {**asdict(network), "weights": Path(network.weights).name},
             "recipe": asdict(config),
             "teacher": None if teacher is None else teacher.name,
             "hours": sum(entry["seconds"] for entry in history) / 3600,

@@ -97,7 +97,7 @@ def _pictures(data: Path, part: str | None) -> Dataset:
     from vggviz.data import open_dataset, parts_of
 
     parts = or_stop(parts_of, data)
-    if not parts:
+    if not parts and part is None:
         print(
             f"{data} has no parts: all pictures are used, also any that were trained on",
             file=sys.stderr,
