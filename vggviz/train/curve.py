@@ -22,7 +22,7 @@ def curve(history: Sequence[Mapping[str, Any]], file: Path) -> None:
     epochs = [entry["epoch"] + 1 for entry in history]
     figure = Figure(figsize=(7, 5))
     FigureCanvasAgg(figure)
-    figure.subplots_adjust(0.1, 0.1, 0.9, 0.94, hspace=0.12)
+    figure.subplots_adjust(0.1, 0.1, 0.9, 0.94, hspace=0.22)
     upper, lower = figure.subplots(2, 1, sharex=True)
     upper.plot(epochs, [entry["loss"] for entry in history], color=INK, marker=".")
     upper.set_ylabel("loss")
@@ -43,7 +43,7 @@ def curve(history: Sequence[Mapping[str, Any]], file: Path) -> None:
     lower.set_ylabel("accuracy, %")
     lower.set_xlabel("epoch")
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
-    lower.legend(frameon=False, loc="lower right")
+    lower.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncol=3)
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=PALE)
