@@ -47,9 +47,8 @@ def test_the_evaluation_is_of_these_files_and_the_readme_shows_it() -> None:
     for attention in TYPES:
         result = MEASURED["results"][attention]
         assert result["fingerprint"] == zoo.load("tiny50", attention)[1].fingerprint
-        row = next(line for line in readme.splitlines() if line.startswith(f"| `{attention}` |"))
-        assert f"{100 * result['top1']['value']:.1f}" in row
-        assert f"{100 * result['top5']['value']:.1f}" in row
+        top1, top5 = (f"{100 * result[key]['value']:.1f}" for key in ("top1", "top5"))
+        assert f"| `{attention}` | {top1} | {top5} |" in readme
 
 
 @pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE.name} beside the checkout")
