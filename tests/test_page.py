@@ -166,11 +166,14 @@ def test_a_picture_of_ones_own(visit: Callable[..., Any]) -> None:
     picture = "#maps figure:nth-of-type({}) img"
     attention, gradcam = (page.get_attribute(picture.format(n), "src") for n in (1, 2))
     changes(page, MAPS, lambda: page.get_by_label("Block 2", exact=True).check(force=True))
+    assert "No attention at block 2." in page.locator("#maps").inner_text()
+    assert "Blocks 4 and 5 have it." in page.locator("#maps").inner_text()
+    changes(page, MAPS, lambda: page.get_by_label("Block 5", exact=True).check(force=True))
     assert page.get_attribute(picture.format(1), "src") != attention
     assert page.get_attribute(picture.format(2), "src") != gradcam
-    assert "block 2" in page.get_attribute(picture.format(2), "alt")
-    assert "block 2" in page.locator("#channels").inner_text()
-    assert "32 × 32" in page.locator("#maps").inner_text().replace("\xa0", " ")
+    assert "block 5" in page.get_attribute(picture.format(2), "alt")
+    assert "block 5" in page.locator("#channels").inner_text()
+    assert "5 × 5" in page.locator("#maps").inner_text().replace("\xa0", " ")
 
     attention, gradcam = (page.get_attribute(picture.format(n), "src") for n in (1, 2))
     changes(page, MAPS, lambda: choose(page, "#target", "pizza"))
