@@ -103,7 +103,7 @@ def test_the_order_of_layers_and_methods_is_irrelevant(network: VGG, pictures: D
 
 
 def test_by_default_each_picture_explains_its_likeliest_class(network: VGG, pictures: Draw) -> None:
-    x = pictures(4, 32).double() * torch.tensor([1, 1, -20, -20])[:, None, None, None]
+    x = pictures(4, 32).double() * torch.tensor([1, 5, -5, 60])[:, None, None, None]
     found = cams(network, x, ["features.0"])
     likeliest = found.logits.argmax(1)
     assert len(set(likeliest.tolist())) > 1
