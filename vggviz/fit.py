@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vggviz import zoo
 from vggviz.data import Dataset, open_parts
+from vggviz.files import whole
 from vggviz.images import ImageError, Preprocess
 from vggviz.machine import machine
 from vggviz.train import Examples, Progress, TrainConfig, TrainError, measure, train
@@ -89,7 +90,8 @@ def fit(
 
     def log(history: list[dict[str, Any]]) -> None:
         if history:
-            _beside(out, "history.json").write_text(json.dumps(history, indent=2))
+            with whole(_beside(out, "history.json")) as part:
+                part.write_text(json.dumps(history, indent=2))
             curve(history, _beside(out, "curve.png"))
 
     checkpoint = _beside(out, "checkpoint.safetensors")

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.says import stop
+from vggviz.cli.says import sides, stop
+from vggviz.files import whole
 
 
 def compare(
@@ -45,11 +46,7 @@ def compare(
         stop(f"comparing needs {error.name}: pip install 'vggviz[train]'")
     from vggviz.train import Progress, TrainConfig, TrainError
 
-    try:
-        shown = tuple(int(size) for size in sizes.split(","))
-    except ValueError:
-        stop(f"--sizes are whole numbers with commas, such as 32,48,64, not {sizes!r}")
-    config = TrainConfig(epochs=epochs, sizes=shown, batch=batch, rate=rate)
+    config = TrainConfig(epochs=epochs, sizes=sides(sizes), batch=batch, rate=rate)
     bar = tqdm(unit="step", disable=not sys.stderr.isatty())
 
     def report(name: str, seed: int, progress: Progress) -> None:
@@ -71,7 +68,8 @@ def compare(
             classes=[name.strip() for name in classes.split(",")] if classes else None,
             report=report,
         )
-        (out / "comparison.json").write_text(json.dumps(asdict(found), indent=2))
+        with whole(out / "comparison.json") as part:
+            part.write_text(json.dumps(asdict(found), indent=2))
     except (TrainError, ValueError, OSError) as error:
         stop(str(error))
     finally:

@@ -24,3 +24,14 @@ def or_stop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return function(*args, **kwargs)
     except ValueError as error:
         stop(str(error))
+
+
+def sides(text: str) -> tuple[int, ...]:
+    """The sides of pictures in '32,48,64', in pixels; () for ''. Stops at what is no such thing."""
+    try:
+        found = tuple(int(size) for size in text.split(",") if size)
+    except ValueError:
+        stop(f"--sizes are whole numbers with commas, such as 32,48,64, not {text!r}")
+    if any(size < 32 for size in found):
+        stop("--sizes must be at least 32 pixels each")
+    return found

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.says import stop
+from vggviz.cli.says import sides, stop
 
 
 def train(
@@ -87,12 +87,7 @@ def train(
     from vggviz.train import Progress, TrainConfig, TrainError
 
     fresh = weights == "none"
-    try:
-        shown = tuple(int(size) for size in (sizes or "32,48,64" * fresh).split(",") if size)
-    except ValueError:
-        stop(f"--sizes are whole numbers with commas, such as 32,48,64, not {sizes!r}")
-    if any(size < 32 for size in shown):
-        stop("--sizes must be at least 32 pixels each")
+    shown = sides(sizes or ("32,48,64" if fresh else ""))
     config = TrainConfig(
         epochs=epochs or (24 if fresh else 10),
         sizes=shown,

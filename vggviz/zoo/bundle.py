@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,8 +47,14 @@ def measured(weights: str, attention: str) -> Mapping[str, Any] | None:
     file = assets() / "weights" / "evaluation.json"
     if weights != "tiny50" or not file.is_file():
         return None
+    return _results(file).get(attention)
+
+
+@lru_cache(maxsize=1)
+def _results(file: Path) -> dict[str, Any]:
+    """Read once: the page asks at every explanation."""
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["results"]
-    return found.get(attention)
+    return found
 
 
 def _tiny50(attention: str) -> Path:
