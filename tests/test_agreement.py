@@ -16,7 +16,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("side", [5, 14, 32])
+@pytest.mark.parametrize("side", [5, 14, 16])
 @pytest.mark.parametrize("decimals", [1, 6])  # with many ties, and with hardly any
 def test_ranks_are_scipys(side: int, decimals: int) -> None:
     stats = pytest.importorskip("scipy.stats", reason="needs the extra 'train'")
@@ -78,17 +78,17 @@ def test_the_coarser_grid_decides() -> None:
     torch.testing.assert_close(both[0], both[1])
     torch.testing.assert_close(both[0][:, :3], agreements(coarse, mean)[:, :3])
     large = drawn(1, 64, 64)
-    small = F.avg_pool2d(large[:, None], 2)[:, 0]
+    small = F.avg_pool2d(large[:, None], 4)[:, 0]
     same = agreements(large, drawn(1, 64, 64, seed=2))[:, :3]
-    half = F.avg_pool2d(drawn(1, 64, 64, seed=2)[:, None], 2)[:, 0]
-    torch.testing.assert_close(same, agreements(small, half)[:, :3])
+    other = F.avg_pool2d(drawn(1, 64, 64, seed=2)[:, None], 4)[:, 0]
+    torch.testing.assert_close(same, agreements(small, other)[:, :3])
 
 
 def test_a_batch_is_its_maps_one_by_one() -> None:
-    a, b = drawn(70, 31, 31), drawn(70, 31, 31, seed=1)
+    a, b = drawn(70, 15, 16), drawn(70, 15, 16, seed=1)
     rows = torch.tensor([agreement(*pair) for pair in zip(a, b, strict=True)])
     torch.testing.assert_close(agreements(a, b), rows.double(), rtol=0, atol=1e-6)
-    assert agreements(a, b).mean(0)[:2].abs().max() < 0.02  # by chance there is none
+    assert agreements(a, b).mean(0)[:2].abs().max() < 0.03  # by chance there is none
     assert MEASURES == ("spearman", "kendall", "iou", "ssim")
 
 

@@ -13,8 +13,9 @@ from vggviz.metrics.baselines import centre
 
 __all__ = ["MEASURES", "Agreement", "agreement", "agreements", "centre", "ssim"]
 
-FINEST = 32  # cells a side on which maps are compared
-PAIRS = 1 << 24  # pairs of cells that are in memory at once
+FINEST = 16  # cells a side on which ranks are compared: the deepest maps have no more
+VIEW = 32  # cells a side on which maps are compared as they are seen
+PAIRS = 1 << 18  # pairs of cells at once: they stay in the processor's cache
 # Wang et al. 2004, section III-C.
 WINDOW, SIGMA, K1, K2 = 11, 1.5, 0.01, 0.03
 
@@ -40,7 +41,7 @@ def agreement(a: Tensor, b: Tensor, *, top: float = 0.2) -> Agreement:
 def agreements(a: Tensor, b: Tensor, *, top: float = 0.2) -> Tensor:
     """How alike maps are, pair by pair: (B, h, w), (B, H, W) → (B, 4), in the order of `MEASURES`.
 
-    On the coarser of the two grids, of at most 32 cells a side (the finer map is averaged over
+    On the coarser of the two grids, of at most 16 cells a side (the finer map is averaged over
     areas: enlarging the coarser one would invent ranks):
 
     `spearman` ρ is the correlation of the ranks, ties at their mean rank;
@@ -62,11 +63,8 @@ def agreements(a: Tensor, b: Tensor, *, top: float = 0.2) -> Tensor:
     grid = min(a.shape[1], b.shape[1], FINEST), min(a.shape[2], b.shape[2], FINEST)
     # In double precision, so that equal cells stay equal.
     first, second = (F.adaptive_avg_pool2d(m[:, None].double(), grid).flatten(1) for m in (a, b))
-    rows = max(1, PAIRS // first.shape[1] ** 2)
-    ranks = [_ranks(*parts) for parts in zip(first.split(rows), second.split(rows), strict=True)]
-    measured = torch.stack(
-        (*torch.cat(ranks, 1), _overlap(_top(first, top), _top(second, top)), ssim(a, b)), 1
-    )
+    overlap = _overlap(_top(first, top), _top(second, top))
+    measured = torch.stack((*_ranks(first, second), overlap, ssim(a, b)), 1)
     unknown = _nothing(a) | _nothing(b) | _nothing(first) | _nothing(second)
     return measured.masked_fill(unknown[:, None], math.nan)
 
@@ -78,13 +76,29 @@ def _nothing(maps: Tensor) -> Tensor:
 
 
 def _ranks(a: Tensor, b: Tensor) -> Tensor:
-    """ρ and τ_b: (B, n), (B, n) → (2, B). Both are cosines, of the signs of all differences and
-    of their sums: Σ_j sign(a_i − a_j) = 2 · rank_i − (n + 1)."""
-    s, t = (torch.sign(m[:, :, None] - m[:, None, :]).float() for m in (a, b))  # (B, n, n)
-    rho = F.cosine_similarity(s.sum(2).double(), t.sum(2).double())
-    s, t = s.flatten(1), t.flatten(1)  # whole numbers: their sums are exact up to 2^24
-    both, first, second = (torch.linalg.vecdot(x, y).double() for x, y in ((s, t), (s, s), (t, t)))
-    return torch.stack((rho, both / (first * second).sqrt()))
+    """ρ and τ_b: (B, n), (B, n) → (2, B)."""
+    first, second = _places(a), _places(b)  # (2, B, n): how many are smaller, and not larger
+    means = [places.double().mean(0) for places in (first, second)]
+    rho = F.cosine_similarity(*(mean - mean.mean(1, keepdim=True) for mean in means))
+    tied = [(places[1] - places[0]).sum(1).double() for places in (first, second)]
+    count = a.shape[1]
+    rows = max(1, PAIRS // count**2)
+    pairs = zip(first[0].float().split(rows), second[0].float().split(rows), strict=True)
+    alike = torch.cat([_alike(x, y) for x, y in pairs])
+    free = [count**2 - times for times in tied]  # Σ s²: the pairs, both ways, that are not tied
+    return torch.stack((rho, alike / (free[0] * free[1]).sqrt()))
+
+
+def _places(values: Tensor) -> Tensor:
+    ordered = values.sort(1).values
+    return torch.stack([torch.searchsorted(ordered, values, right=end) for end in (False, True)])
+
+
+def _alike(a: Tensor, b: Tensor) -> Tensor:
+    """Σ_ij sign(a_i − a_j) · sign(b_i − b_j): (B, n), (B, n) → (B,). Whole numbers below 2^24, so
+    single precision is exact."""
+    s, t = (torch.sign(m[:, :, None] - m[:, None, :]).flatten(1) for m in (a, b))
+    return torch.linalg.vecdot(s, t).double()
 
 
 def _top(maps: Tensor, share: float) -> Tensor:
@@ -110,19 +124,21 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     Wang et al. 2004, 'Image Quality Assessment: From Error Visibility to Structural Similarity',
     eq. 13, with its settings for a range of 1. NaN for a flat map.
     """
-    x, y = (_seen(maps) for maps in (a, b))  # (B, 1, 32, 32)
-    offsets = torch.arange(WINDOW, dtype=torch.double, device=a.device) - WINDOW // 2
-    line = torch.exp(-offsets.square() / (2 * SIGMA**2))
-    window = torch.outer(line, line)[None, None] / line.sum() ** 2
+    x, y = (_seen(maps) for maps in (a, b))  # (B, 32, 32)
+    line = torch.arange(VIEW, dtype=torch.double, device=a.device)
+    starts = line[: VIEW - WINDOW + 1, None]  # of each window; (22, 1)
+    inside = (line >= starts) & (line < starts + WINDOW)
+    window = inside * torch.exp(-(line - starts - WINDOW // 2).square() / (2 * SIGMA**2))
+    window = window / window.sum(1, keepdim=True)  # (22, 32): a Gaussian a row
 
     def mean(values: Tensor) -> Tensor:
-        return F.conv2d(values, window)
+        return window @ values @ window.T
 
     mx, my = mean(x), mean(y)
     vx, vy, cov = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
     similar = (2 * mx * my + K1**2) * (2 * cov + K2**2)
     different = (mx * mx + my * my + K1**2) * (vx + vy + K2**2)
-    return (similar / different).mean((1, 2, 3))
+    return (similar / different).mean((1, 2))
 
 
 def _seen(maps: Tensor) -> Tensor:
@@ -130,5 +146,5 @@ def _seen(maps: Tensor) -> Tensor:
     low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
     spread = torch.where(high > low, high - low, math.nan)
     unit = ((values - low) / spread)[:, None]
-    size = (FINEST, FINEST)
-    return F.interpolate(unit, size, mode="bilinear", align_corners=False, antialias=True)
+    size = (VIEW, VIEW)
+    return F.interpolate(unit, size, mode="bilinear", align_corners=False, antialias=True)[:, 0]
