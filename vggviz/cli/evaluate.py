@@ -72,6 +72,8 @@ def evaluate(
 
     if as_json is not None and as_json.is_dir():
         stop(f"{as_json} is a folder, --json needs a file")
+    if as_json is not None and metrics is not None:
+        stop("--json is for the tables of accuracy and cost: --metrics writes to --out")
     dataset = _pictures(data, part)
     subjects, reference = _subjects(weights, attention, against)
     if as_json is not None:
