@@ -1,4 +1,4 @@
-"""Whether a map points at the thing: the pointing game."""
+"""Whether a map points at the thing: the pointing game, and how much of a map lies in a box."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from vggviz.types import Grid, Kind
 __all__ = [
     "box_area",
     "contains",
+    "energy",
     "misses_centre",
     "peak",
     "pointing",
@@ -77,6 +78,34 @@ def box_area(boxes: Tensor, size: Grid) -> Tensor:
     """
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
     return sides.prod(1) / (size[0] * size[1])
+
+
+def energy(maps: Tensor, boxes: Tensor, size: Grid) -> Tensor:
+    """The share of each map that lies in its box, in [0, 1]: (B, h, w), (B, 4) → (B,).
+
+    Σ inside / Σ of the map minus its smallest value, a cell that the box cuts counting for the
+    part inside. `boxes` are in pixels of the picture of `size` (H, W), as for `pointing`; a map of
+    random values gets `box_area`. NaN for a map that is the same everywhere, or holds a NaN or an
+    infinity.
+
+    Wang et al. 2020, 'Score-CAM', section 4.2 (the energy-based pointing game). Departure: cells
+    are cut by area instead of enlarging the map to pixels.
+    """
+    above = maps - maps.amin((1, 2), keepdim=True)
+    height, width = maps.shape[-2:]
+    across = _covered(boxes[:, 0] * width / size[1], boxes[:, 2] * width / size[1], width)
+    down = _covered(boxes[:, 1] * height / size[0], boxes[:, 3] * height / size[0], height)
+    inside = torch.einsum("bh,bhw,bw->b", down, above, across)
+    total = above.sum((1, 2))
+    known = above.flatten(1).isfinite().all(1) & (total > 0)
+    return torch.where(known, inside / torch.where(known, total, 1), torch.nan)
+
+
+def _covered(low: Tensor, high: Tensor, cells: int) -> Tensor:
+    """How much of each of `cells` of width 1 lies between low and high: (B,), (B,) → (B, cells)."""
+    edges = torch.arange(cells, device=low.device)
+    over = torch.minimum(high[:, None], edges + 1) - torch.maximum(low[:, None], edges)
+    return over.clamp(min=0)
 
 
 def misses_centre(boxes: Tensor, size: Grid) -> Tensor:
