@@ -15,11 +15,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from vggviz.capture import Trace, capture
+from vggviz.capture import Trace, capture, intervene
 from vggviz.images import Preprocess
 from vggviz.train.checkpoint import State, restore, store
 from vggviz.train.config import Examples, Progress, TrainConfig, TrainError
-from vggviz.train.objective import indecision, objective
+from vggviz.train.objective import effect, half_flat, indecision, objective
 from vggviz.train.views import (
     augment,
     features,
@@ -29,7 +29,7 @@ from vggviz.train.views import (
     normalise,
     resized,
 )
-from vggviz.vgg import VGG, AttentionSite
+from vggviz.vgg import VGG
 
 __all__ = ["has_bf16", "measure", "train"]
 
@@ -73,9 +73,6 @@ def train(
     )
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     site = config.lowest(model)
-    for attention in model.modules():
-        if isinstance(attention, AttentionSite):
-            attention.alone = config.alone
     still = set_learning(model, site, frozen=config.freeze_backbone)
     model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.SGD(_groups(model, config), momentum=config.momentum, nesterov=True)
@@ -132,12 +129,18 @@ def train(
             torch.manual_seed(_seed(config.seed, state.step, salt=100 + rank))  # dropout
             batch, targets = inputs(chosen, epoch, state.step, size), examples.targets[chosen]
             soft = None if examples.soft is None else examples.soft[chosen].to(device)
+            twice = bool(config.counterfactual)
             with (
                 capture(model) if config.contrast else nullcontext(Trace()) as trace,
+                intervene(model, half_flat) if twice else nullcontext(),
                 accelerator.autocast(),
             ):
-                logits = wrapped(batch, site).float()
+                both = wrapped(torch.cat((batch, batch)) if twice else batch, site).float()
+            logits = both[: len(batch)]
             loss = objective(logits, targets.to(device), soft, config)
+            if twice:
+                without = both[len(batch) :]
+                loss = loss + config.counterfactual * effect(logits, without, targets.to(device))
             if trace.taps:
                 loss = loss + config.contrast * indecision(trace.taps.values())
             optimizer.zero_grad(set_to_none=True)
