@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from vggviz.ui.page import LAUNCH, QUEUE, build
+from vggviz.ui.look import LAUNCH
+from vggviz.ui.page import QUEUE, build
 
 __all__ = ["LAUNCH", "QUEUE", "build"]

@@ -1,0 +1,61 @@
+"""What the page says: the same in every language, as far as a machine can tell."""
+
+from __future__ import annotations
+
+import re
+from string import Formatter
+
+import pytest
+
+from vggviz.ui.tabs import TABS
+from vggviz.ui.texts import LANGUAGES, TEXTS, preferred, say
+
+
+def placeholders(text: str) -> list[str]:
+    return sorted(name for _, name, _, _ in Formatter().parse(text) if name is not None)
+
+
+def test_each_language_says_the_same_things() -> None:
+    assert set(TEXTS) == set(LANGUAGES)
+    assert TEXTS["en"].keys() == TEXTS["zh"].keys()
+    for key, text in TEXTS["en"].items():
+        assert placeholders(text) == placeholders(TEXTS["zh"][key]), key
+
+
+def test_no_english_sentence_stands_in_chinese() -> None:
+    """Names stay as they are; three plain English words in a row would be a sentence."""
+    for key, text in TEXTS["zh"].items():
+        assert not re.search(r"\b[a-z]{2,} [a-z]{2,} [a-z]{2,}\b", text), key
+        assert re.search(r"[一-鿿]", text) or text == TEXTS["en"][key], key
+
+
+def test_every_tab_has_a_name() -> None:
+    for room in TABS.values():
+        assert say("en", room.NAME) != say("zh", room.NAME)
+
+
+def test_say_fills_in() -> None:
+    assert say("en", "explore.block", number=4) == "Block 4"
+    assert say("zh", "explore.block", number=4) == "第 4 块"
+    assert say("xx", "explore.name") == "Explore"
+    with pytest.raises(KeyError):
+        say("en", "explore.nonsense")
+
+
+@pytest.mark.parametrize(
+    ("asked", "accepted", "wanted"),
+    [
+        (None, "zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        (None, "de-DE,de;q=0.9,en;q=0.8,zh;q=0.7", "en"),
+        (None, "fr, ZH-tw;q=0.5", "zh"),
+        ("en", "zh-CN", "en"),
+        ("zh", None, "zh"),
+        ("xx", "zh", "zh"),
+        (None, None, "en"),
+        ("<script>", "*", "en"),
+    ],
+)
+def test_the_language_that_is_preferred(
+    asked: str | None, accepted: str | None, wanted: str
+) -> None:
+    assert preferred(asked, accepted) == wanted

@@ -1,0 +1,68 @@
+"""How the page looks: colours by Gradio's theme, everything else by `style.css`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gradio import themes
+
+from vggviz.ui.own import SIZE
+
+__all__ = ["LAUNCH"]
+
+# Whoever goes to the list of classes can type a name at once, instead of deleting the last one.
+_TYPE_OVER = """
+for (const type of ["focusin", "click"]) document.addEventListener(type, (event) => {
+  if (event.target.matches(":is(#target, #contrast) input")) event.target.select();
+});
+"""
+
+
+def _theme() -> themes.Base:
+    return themes.Base(
+        primary_hue=themes.colors.teal,
+        secondary_hue=themes.colors.teal,
+        neutral_hue=themes.colors.stone,
+        radius_size=themes.sizes.radius_md,
+        font="sans-serif",  # the style sheet has the whole list: here each name would be quoted
+        font_mono="monospace",
+    ).set(
+        body_background_fill="#fcfcfb",
+        body_background_fill_dark="#171513",
+        body_text_color="#1c1917",
+        body_text_color_dark="#f2f0ee",
+        body_text_color_subdued="#5f5a55",
+        body_text_color_subdued_dark="#aaa49d",
+        background_fill_primary="#ffffff",
+        background_fill_primary_dark="#1f1c1a",
+        border_color_primary="#e5e3e0",
+        border_color_primary_dark="#3a3632",
+        block_background_fill="*background_fill_primary",
+        block_shadow="none",
+        input_background_fill="*background_fill_primary",
+        input_background_fill_dark="*background_fill_primary",
+        input_border_width="1px",
+        input_border_color="*border_color_primary",
+        input_border_color_focus="#0f766e",
+        input_border_color_focus_dark="#2dd4bf",
+        input_radius="10px",
+        slider_color="#0f766e",
+        slider_color_dark="#2dd4bf",
+    )
+
+
+# In the head, so that it is there before the first paint; Gradio's `css` comes after it, rewritten.
+_STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+
+LAUNCH: dict[str, Any] = {
+    "theme": _theme(),
+    "head": f"<style>{_STYLE}</style><script>{_TYPE_OVER}</script>",
+    "footer_links": ["api", "settings"],
+    "max_file_size": SIZE,  # that of weights; what a picture may take is for open_image to say
+    "show_error": False,
+    "run_history": False,
+    "enable_monitoring": False,
+    "state_session_capacity": 1000,
+}
+"""For `demo.launch`."""

@@ -1,0 +1,68 @@
+"""What all tabs share: the left column's components, the session's states, and the language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from vggviz.ui.networks import Networks
+from vggviz.ui.texts import say
+
+__all__ = ["Shell"]
+
+Relabel = Callable[[str], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shell:
+    """The components and states of one page that more than one tab reads or sets.
+
+    `picture` gives a `Given`; `weights`, `attention`, `target`, `contrast` are dropdowns (keys;
+    a class index as text, '' for none); `site` is one of `SITES`. `shown` holds the last good
+    result (`Shown`), `own` the session's networks (`Owned`), `lang` the language ('en', 'zh').
+    `tabs` opens a tab by its id. `shown.change` and `lang.change` fire where these change.
+    """
+
+    networks: Networks
+    picture: gr.Image
+    weights: gr.Dropdown
+    attention: gr.Dropdown
+    target: gr.Dropdown
+    contrast: gr.Dropdown
+    site: gr.Radio
+    shown: gr.State
+    own: gr.State
+    lang: gr.State
+    tabs: gr.Tabs
+    labels: list[tuple[Any, Relabel]] = field(default_factory=list)
+
+    def labelled(self, component: Any, relabel: Relabel | None = None, **keys: str) -> Any:
+        """The component itself, relabelled from now on whenever the language changes.
+
+        `keys` are text keys by property: `labelled(button, value="pixel.ask")`. What needs more
+        than a text, as a list of choices, is made by `relabel(lang)`, a dict of properties.
+        """
+
+        def texts(lang: str) -> dict[str, Any]:
+            return {name: say(lang, key) for name, key in keys.items()}
+
+        self.labels.append((component, relabel or texts))
+        return component
+
+    def heading(self, key: str) -> gr.HTML:
+        """A heading of its own."""
+
+        def text(lang: str) -> dict[str, Any]:
+            return {"value": f"<h2>{escape(say(lang, key))}</h2>"}
+
+        part = gr.HTML(text("en")["value"], apply_default_css=False)
+        self.labels.append((part, text))
+        return part
+
+    def relabel(self, lang: str) -> list[Any]:
+        """What every labelled component is called in this language, in the order of `labels`."""
+        return [gr.update(**texts(lang)) for _, texts in self.labels]

@@ -1,0 +1,12 @@
+"""The tab 'All blocks'."""
+
+from __future__ import annotations
+
+from vggviz.ui.shell import Shell
+
+NAME = "blocks.name"
+
+
+def build(shell: Shell) -> None:
+    """Lay the tab out and wire it up; called inside its `gr.Tab`."""
+    shell.heading(NAME)

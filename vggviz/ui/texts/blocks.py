@@ -1,0 +1,9 @@
+"""The tab 'All blocks'."""
+
+EN = {
+    "blocks.name": "All blocks",
+}
+
+ZH = {
+    "blocks.name": "所有块",
+}
