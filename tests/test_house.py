@@ -40,6 +40,7 @@ FLOORS = {
     "fit": 5,
     "compare": 5,
     "bench": 5,
+    "replicas": 5,
     "ui": 5,
     "serve": 6,
     "cli": 7,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -10,13 +11,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gradio_client import Client, handle_file
 from served import SERVE, Served, served
+from student import Answer, students
 
 from vggviz import zoo
 
@@ -58,26 +59,35 @@ def test_it_is_watched_without_anyones_names_and_stops_when_work_is_done(tmp_pat
         assert explained(client, mine)["target"]["label"] == "koala"
         time.sleep(0.2)
         found = meters(server)
-        assert found['vggviz_requests_total{route="/gradio_api/queue/join",status="200"}'] == 1
+        joined = 'vggviz_requests_total{route="/gradio_api/queue/join",status="200"}'
+        assert found[joined] == 1
         assert found['vggviz_request_seconds_count{route="/gradio_api/queue/data"}'] == 1
         assert found["vggviz_queue_length"] == 0
         assert found["vggviz_requests_under_way"] == 1  # this very question
         assert found["process_resident_memory_bytes"] > 1e8
 
-        # Ten people wait in a queue that serves one at a time; then the host stops the server.
-        clients = [Client(server.address, verbose=False) for _ in range(10)]
-        with ThreadPoolExecutor(10) as pool:
-            jobs = [pool.submit(explained, one, mine) for one in clients]
-            while meters(server)["vggviz_queue_length"] < 5:
+        # Twenty people wait in a queue that serves one at a time; then the host stops the server.
+        async def lesson() -> list[Answer]:
+            async with students(server.address, 20) as people:
+                for one in people:
+                    await one.open()
+                jobs = [asyncio.create_task(one.explain(EXAMPLES / "koala.jpg")) for one in people]
+                await asyncio.sleep(0)
+                while meters(server)[joined] < 21:
+                    await asyncio.sleep(0.01)
+                server.process.send_signal(signal.SIGTERM)
+                until = time.monotonic() + 5
+                while fetch(f"{server.address}/healthz")[0] != 503:
+                    assert time.monotonic() < until
+                refused = fetch(f"{server.address}/gradio_api/queue/join", b"{}")
+                assert refused[0] == 503
+                assert "try again" in json.loads(refused[1])["detail"]
                 assert not all(job.done() for job in jobs)
-            server.process.send_signal(signal.SIGTERM)
-            until = time.monotonic() + 5
-            while fetch(f"{server.address}/healthz")[0] != 503:
-                assert time.monotonic() < until
-            refused = fetch(f"{server.address}/gradio_api/queue/join", b"{}")
-            assert refused[0] == 503
-            assert "try again" in json.loads(refused[1])["detail"]
-            assert [job.result()["target"]["label"] for job in jobs] == ["koala"] * 10
+                return await asyncio.gather(*jobs)
+
+        answers = asyncio.run(lesson())
+        assert [answer.said for answer in answers] == ["ok"] * 20
+        assert {answer.details["target"]["label"] for answer in answers} == {"koala"}
         assert server.process.wait(20) == 0
 
         lines = [line for line in server.printed().splitlines() if line.startswith("{")]

@@ -18,10 +18,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import vggviz
+from vggviz.explain import Explainer
 from vggviz.serve.logs import start_logs
 from vggviz.serve.meters import Meters
 from vggviz.serve.preload import offered
-from vggviz.serve.settings import Settings
+from vggviz.serve.settings import Settings, SettingsError
 from vggviz.serve.watch import Traffic, Watch
 from vggviz.ui import LAUNCH, QUEUE, build
 
@@ -33,7 +34,7 @@ QUIET = 1.0  # seconds without a request, after which no one is between asking a
 def page(settings: Settings) -> gr.Blocks:
     """The page with its queue and networks. Raises SettingsError for weights that do not exist."""
     start_logs(settings.log)
-    networks, notice = offered(settings.preload)
+    networks, notice = offered(settings.preload, _engine(settings))
     demo = build(networks)
     if notice:
         with demo:
@@ -83,6 +84,24 @@ def run(
     demo.close(verbose=False)
     if demo.node_process is not None:  # the proxy of server-side rendering
         demo.node_process.terminate()
+    if settings.engine == "ray":
+        from vggviz import replicas
+
+        replicas.stop()
+
+
+def _engine(settings: Settings) -> Callable[[str, str], Explainer]:
+    """What loads a network, here or on Ray. Raises SettingsError where Ray is not to be had."""
+    if settings.engine == "local":
+        return Explainer.load
+    try:
+        from vggviz import replicas
+
+        return replicas.start(settings.replicas)
+    except ModuleNotFoundError as error:
+        raise SettingsError("the engine ray needs ray: pip install 'vggviz[ray]'") from error
+    except RuntimeError as error:
+        raise SettingsError(f"the engine ray can't start: {error}") from error
 
 
 def _drain(traffic: Traffic, waiting: Callable[[], int], grace: float) -> None:
