@@ -23,6 +23,7 @@ def test_every_field_is_read_from_its_variable() -> None:
         "preload": "imagenet",
         "engine": "ray",
         "replicas": 3,
+        "cluster": "192.0.2.7:6379",
         "places": 17,
         "at_once": 4,
         "sessions": 50,

@@ -1,7 +1,7 @@
 """Networks as Ray Serve's replicas: one handle, which batches what many ask at once.
 
 The page stays in one process, where its sessions are; only the model is spread. Needs the extra
-'ray'. A cluster that runs already is used where RAY_ADDRESS says so; else one is started here.
+'ray'.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vggviz.explain import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.images import ImageSource, open_image
 
-__all__ = ["Job", "Networks", "Spread", "start", "stop"]
+__all__ = ["BATCH", "Job", "Networks", "Spread", "start", "stop"]
 
 log = logging.getLogger(__name__)
 
@@ -144,17 +144,18 @@ class Spread(Explainer):
         raise RuntimeError("no replica answers")
 
 
-def start(replicas: int) -> Callable[[str, str], Explainer]:
+def start(replicas: int, cluster: str = "") -> Callable[[str, str], Explainer]:
     """Start the replicas and wait for them: what loads an explainer over them.
 
-    Raises RuntimeError where the cluster has no room for them.
+    `cluster` is the address of a Ray cluster that runs already, '' for one that is started here
+    and listens to this machine only. Raises RuntimeError where there is no room for the replicas,
+    ConnectionError where there is no such cluster.
     """
-    ray.init(
-        ignore_reinit_error=True,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-    )
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    if cluster:
+        ray.init(cluster, **quiet)
+    else:
+        ray.init("local", _node_ip_address="127.0.0.1", include_dashboard=False, **quiet)
     cores = ray.cluster_resources().get("CPU", 0)
     if cores < replicas:
         raise RuntimeError(f"{replicas} replicas need as many cores; Ray has {cores:g}")

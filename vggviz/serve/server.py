@@ -34,12 +34,13 @@ QUIET = 1.0  # seconds without a request, after which no one is between asking a
 def page(settings: Settings) -> gr.Blocks:
     """The page with its queue and networks. Raises SettingsError for weights that do not exist."""
     start_logs(settings.log)
-    networks, notice = offered(settings.preload, _engine(settings))
+    load, at_once = _engine(settings)
+    networks, notice = offered(settings.preload, load)
     demo = build(networks)
     if notice:
         with demo:
             demo.load(lambda: gr.Warning(notice), api_visibility="private")
-    limits = {"max_size": settings.places, "default_concurrency_limit": settings.at_once}
+    limits = {"max_size": settings.places, "default_concurrency_limit": at_once}
     demo.queue(**{**QUEUE, **limits})
     return demo
 
@@ -90,17 +91,21 @@ def run(
         replicas.stop()
 
 
-def _engine(settings: Settings) -> Callable[[str, str], Explainer]:
-    """What loads a network, here or on Ray. Raises SettingsError where Ray is not to be had."""
+def _engine(settings: Settings) -> tuple[Callable[[str, str], Explainer], int]:
+    """What loads a network, and how many may run at once: with Ray, enough to fill its batches.
+
+    Raises SettingsError where Ray is not to be had.
+    """
     if settings.engine == "local":
-        return Explainer.load
+        return Explainer.load, settings.at_once
     try:
         from vggviz import replicas
 
-        return replicas.start(settings.replicas)
+        load = replicas.start(settings.replicas, settings.cluster)
+        return load, max(settings.at_once, settings.replicas * replicas.BATCH)
     except ModuleNotFoundError as error:
         raise SettingsError("the engine ray needs ray: pip install 'vggviz[ray]'") from error
-    except RuntimeError as error:
+    except (RuntimeError, ConnectionError) as error:
         raise SettingsError(f"the engine ray can't start: {error}") from error
 
 

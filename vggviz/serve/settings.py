@@ -34,10 +34,12 @@ class Settings:
     """Where networks run: in this process (local), or in Ray Serve's replicas (ray)."""
     replicas: int = 2
     """How many replicas Ray Serve keeps."""
+    cluster: str = ""
+    """The address of a Ray cluster that runs already. Empty: one is started on this machine."""
     places: int = 200
     """How many may wait; who comes then is told that the page is busy."""
     at_once: int = 2
-    """How many explanations run at once."""
+    """How many explanations run at once; with Ray at least a batch for each replica."""
     sessions: int = 1000
     """How many sessions' last results are kept; the least recently used go first."""
     rate: int = 0
