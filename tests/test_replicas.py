@@ -125,9 +125,12 @@ def test_a_replica_is_killed_and_nobody_notices(page: Served) -> None:
             before = await asyncio.gather(*(ask(one, 1) for one in people))
             first = replicas(page)
             assert len(first) == 2
-            asking = [asyncio.create_task(ask(one, 5)) for one in people]
-            await asyncio.sleep(0.5)
+            for process in first:  # held up, so that both have work in their hands
+                os.kill(process, signal.SIGSTOP)
+            asking = [asyncio.create_task(ask(one, 3)) for one in people]
+            await asyncio.sleep(1.5)
             os.kill(first[0], signal.SIGKILL)
+            os.kill(first[1], signal.SIGCONT)
             during = await asyncio.gather(*asking)
             until = time.monotonic() + 60
             while len(now := set(replicas(page))) < 2:  # Ray starts another in its place
@@ -138,13 +141,13 @@ def test_a_replica_is_killed_and_nobody_notices(page: Served) -> None:
             return [pair for part in (*before, *during, *after) for pair in part]
 
     answers = asyncio.run(lesson())
-    assert [answer.said for _, answer in answers] == ["ok"] * 16 * 7
+    assert [answer.said for _, answer in answers] == ["ok"] * 16 * 5
     for file, answer in answers:
         top = answer.details["top"][0]
         assert top["label"] == wanted[file].label
         assert top["probability"] == pytest.approx(wanted[file].probability, abs=1e-4)
         assert answer.whole()
-    assert "a replica did not answer" in page.printed()  # it died with work in its hands
+    assert "a replica did not answer" in page.printed()
     page.process.terminate()
     assert page.process.wait(60) == 0
     assert replicas(page) == []

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from gradio_client import Client, handle_file
 from served import ROOT, Served, served
@@ -158,6 +159,21 @@ def test_it_starts_as_a_space_does_and_falls_back_where_weights_can_not_be_had(
     logged = json.loads(lines[0])
     assert (logged["level"], logged["preload"]) == ("warning", "imagenet")
     assert "not on this machine" in logged["reason"]
+
+
+def test_who_opens_the_page_is_told_that_it_fell_back(container: Served) -> None:
+    """Every event of opening the page is run, and one of them says so."""
+    with httpx.Client(base_url=container.address, timeout=60) as browser:
+        config = browser.get("/config").json()
+        opening = [one for one in config["dependencies"] if "load" in str(one["targets"])]
+        told = ""
+        for one in opening:
+            session = f"visit{one['id']}"
+            values = [None] * len(one["inputs"])
+            body = {"data": values, "fn_index": one["id"], "session_hash": session}
+            browser.post("/gradio_api/queue/join", json=body).raise_for_status()
+            told += browser.get(f"/gradio_api/queue/data?session_hash={session}").text
+    assert told.count("The network imagenet could not be loaded just now: this is tiny50.") == 1
 
 
 def test_the_containers_health_check_sees_whether_it_serves(container: Served) -> None:

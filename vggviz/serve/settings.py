@@ -43,7 +43,8 @@ class Settings:
     sessions: int = 1000
     """How many sessions' last results are kept; the least recently used go first."""
     rate: int = 0
-    """Explanations a minute for one address; 0: any number. Behind a proxy, all are one address."""
+    """Explanations a minute for one address; 0: any number. A proxy on another machine must be in
+    uvicorn's FORWARDED_ALLOW_IPS, or all its visitors are one address."""
     grace: int = 30
     """Seconds that running work may take when the server is told to stop."""
     log: str = "text"
