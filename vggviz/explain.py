@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
+from PIL import Image
 from torch import Tensor
 
 import vggviz
@@ -21,7 +22,7 @@ from vggviz.images import Crop, ImageSource, Preprocess, open_image
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 from vggviz.vgg import SITES, VGG
 
-__all__ = ["Explainer"]
+__all__ = ["Explainer", "Report"]
 
 Report = Callable[[int, int], None]
 
@@ -98,14 +99,55 @@ class Explainer:
         They share the picture, the prediction and the attention, which know no class. Arguments
         and errors as for `explain`.
         """
-        if isinstance(sites, str):
-            sites = SITES if sites == "all" else sites.split(",")
-        paths = {name: self.model.path(name) for name in dict.fromkeys(sites)}
+        paths = {name: self.model.path(name) for name in self.names(sites)}
         classes = [None if target is None else self.index(target) for target in targets]
         crop, where = self.preprocess.crop(open_image(image))
         pixels = self.preprocess.normalise(crop)[None]  # (1, 3, S, S)
         indices = self._fill(classes, pixels)
         result = cams(self.model, pixels, list(paths.values()), methods, indices, progress=progress)
+        return self._told(crop, where, result, paths, methods)
+
+    def explain_batch(
+        self,
+        images: Sequence[ImageSource],
+        targets: Sequence[int | str | None],
+        sites: str | Sequence[str] = "all",
+        methods: Sequence[str] = ("gradcam",),
+    ) -> list[Explanation]:
+        """One explanation for each of several pictures, one class each, in the same two passes.
+
+        The likeliest class is asked for all pictures or for none. Other arguments and errors as
+        for `explain`, and ValueError where some targets are None.
+        """
+        paths = {name: self.model.path(name) for name in self.names(sites)}
+        classes = [self.index(target) for target in targets if target is not None]
+        if classes and len(classes) < len(images):
+            raise ValueError("a batch has a target for each of its pictures, or for none")
+        crops = [self.preprocess.crop(open_image(image)) for image in images]
+        pixels = torch.stack([self.preprocess.normalise(crop) for crop, _ in crops])  # (B, 3, S, S)
+        indices = torch.tensor([classes]) if classes else None  # (1, B)
+        result = cams(self.model, pixels, list(paths.values()), methods, indices)
+        return [
+            self._told(*crops[row], result.of(row), paths, methods)[0] for row in range(len(crops))
+        ]
+
+    def names(self, sites: str | Sequence[str]) -> tuple[str, ...]:
+        """The places that `sites` means, each once. Raises ValueError for one that is none."""
+        if isinstance(sites, str):
+            sites = SITES if sites == "all" else sites.split(",")
+        for name in sites:
+            self.model.path(name)
+        return tuple(dict.fromkeys(sites))
+
+    def _told(
+        self,
+        crop: Image.Image,
+        where: Crop,
+        result: CAMs,
+        paths: Mapping[str, str],
+        methods: Sequence[str],
+    ) -> list[Explanation]:
+        """The result of one picture, as one explanation a target."""
         prediction = self._prediction(result.logits[0])
         attention = {name: _records(name, path, result) for name, path in paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
