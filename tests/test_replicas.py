@@ -106,6 +106,7 @@ def replicas(server: Served) -> list[int]:
     return found
 
 
+@pytest.mark.timeout(900)  # a busy machine is slow to start ten processes
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds replicas in /proc")
 def test_a_replica_is_killed_and_nobody_notices(page: Served) -> None:
     """Two networks: the bundled one, and the full-size one, which holds a replica for seconds."""
