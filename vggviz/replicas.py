@@ -151,15 +151,15 @@ class Spread(Explainer):
 def start(replicas: int, cluster: str = "") -> Callable[[str, str], Explainer]:
     """Start the replicas and wait for them: what loads an explainer over them.
 
-    `cluster` is the address of a Ray cluster that runs already, '' for one that is started here
-    and listens to this machine only. Raises RuntimeError where there is no room for the replicas,
-    ConnectionError where there is no such cluster.
+    `cluster` is the address of a Ray cluster that runs already, '' for one that is started here.
+    That one listens in the network too, but only to who has its token. Raises RuntimeError where
+    there is no room for the replicas, ConnectionError where there is no such cluster.
     """
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     if cluster:
         ray.init(cluster, **quiet)
     else:
-        ray.init("local", _node_ip_address="127.0.0.1", include_dashboard=False, **quiet)
+        ray.init("local", include_dashboard=False, **quiet)
     cores = ray.cluster_resources().get("CPU", 0)
     if cores < replicas:
         raise RuntimeError(f"{replicas} replicas need as many cores; Ray has {cores:g}")
