@@ -92,15 +92,18 @@ class Explainer:
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
+        watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
         """One explanation for each of several classes of one picture, in the same two passes.
 
-        They share the picture, the prediction and the attention, which know no class. Arguments
-        and errors as for `explain`.
+        They share the picture, the prediction and the attention, which know no class. `watch` are
+        layers or module paths whose outputs are to be kept as `features`. Other arguments and
+        errors as for `explain`.
         """
         crop, where = self.preprocess.crop(open_image(image))
-        return self.explain_crop(np.asarray(crop), where, targets, sites, methods, progress=progress)
+        more: dict[str, Any] = {"watch": watch, "progress": progress}
+        return self.explain_crop(np.asarray(crop), where, targets, sites, methods, **more)
 
     def explain_crop(
         self,
@@ -110,6 +113,7 @@ class Explainer:
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
+        watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
         """As `explain_each`, for the very square that a network saw before.
@@ -123,7 +127,17 @@ class Explainer:
         classes = [None if target is None else self.index(target) for target in targets]
         pixels = self.preprocess.normalise(crop)[None]  # (1, 3, S, S)
         indices = self._fill(classes, pixels)
-        result = cams(self.model, pixels, list(paths.values()), methods, indices, progress=progress)
+        watched = {name: self.model.path(name) for name in watch}
+        result = cams(
+            self.model,
+            pixels,
+            list(paths.values()),
+            methods,
+            indices,
+            watch=list(watched.values()),
+            progress=progress,
+        )
+        features = {name: result.outputs[path][0].float().cpu() for name, path in watched.items()}
         prediction = self._prediction(result.logits[0])
         attention = {name: _records(name, path, result) for name, path in paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
@@ -144,6 +158,7 @@ class Explainer:
                     attention={name: records for name, records in attention.items() if records},
                     heatmaps=heatmaps,
                     provenance=self._provenance(where),
+                    features=features,
                 )
             )
         return explained
