@@ -138,7 +138,7 @@ class Explainer:
             progress=progress,
         )
         features = {name: result.outputs[path][0].float().cpu() for name, path in watched.items()}
-        prediction = self._prediction(result.logits[0])
+        prediction = self.prediction(result.logits[0])
         attention = {name: _records(name, path, result) for name, path in paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
         explained: list[Explanation] = []
@@ -196,7 +196,8 @@ class Explainer:
     def _likeliest(self, pixels: Tensor) -> Tensor:
         return self.model(pixels).argmax(1)
 
-    def _prediction(self, logits: Tensor) -> Prediction:
+    def prediction(self, logits: Tensor) -> Prediction:
+        """What logits (K,) say of the classes, the likeliest first."""
         probabilities = logits.double().softmax(0)
         order = probabilities.argsort(descending=True, stable=True).tolist()
         ranked = tuple(
