@@ -30,8 +30,9 @@ class Explanation:
     """One picture explained for one class.
 
     `image` is the crop that the network saw, uint8 (S, S, 3), and `crop` where it lies in the
-    original; `features` the outputs (C, H, W) of what was to be watched, by its name; `attention` are the records by site, `heatmaps` the maps by (site, method), both at
-    the site's resolution; `provenance` tells which weights, which versions and how.
+    original; `attention` are the records by site, `heatmaps` the maps by (site, method), both at
+    the site's resolution; `provenance` tells which weights, which versions and how; `features` are
+    the outputs (C, H, W) of what was to be watched, by its name.
     """
 
     image: npt.NDArray[np.uint8]

@@ -132,7 +132,7 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
         speak,
         [column.switch, shell.weights, shell.attention, shell.own],
         [shell.lang, *chosen, *others],
-        **quiet,
+        **{**quiet, "queue": True},  # or `lang.change` would not fire
     )
 
     def redraw(shown: Shown, lang: str, *view: str) -> Any:

@@ -14,7 +14,7 @@ from vggviz.ui.markup import METHOD_NAMES
 from vggviz.ui.parts.answer import PICK
 from vggviz.ui.parts.channels import CHOOSE, channel
 from vggviz.ui.parts.maps import LAYOUTS
-from vggviz.ui.pictures import Choice, Shown
+from vggviz.ui.pictures import Shown
 from vggviz.ui.shell import Shell
 from vggviz.ui.texts import say
 from vggviz.vgg import SITES
@@ -23,6 +23,7 @@ __all__ = ["NAME", "Parts", "blocks", "build"]
 
 NAME = "explore.name"
 OPACITY = 0.55
+PROGRESS = gr.Progress()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +50,7 @@ def build(shell: Shell, told: handlers.Drawn) -> Parts:
             strip = html(told.strip, elem_id="strip")
             shell.site.render()  # type: ignore[no-untyped-call]
         with gr.Row(elem_id="view"):
-            method = _choice(shell, "method", lambda lang: [(n, k) for k, n in METHOD_NAMES.items()])
+            method = _choice(shell, "method", _methods)
             layout = _choice(shell, "layout", _layouts)
             on = _switch(shell, "on", ("crop", "picture"))
             scale = _switch(shell, "scale", ("stretch", "raw"))
@@ -73,9 +74,13 @@ def build(shell: Shell, told: handlers.Drawn) -> Parts:
 
 
 def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
-    """Another view: drawn from what is shown, outside the queue. No network runs."""
+    """Another view: drawn from what is shown. No network runs.
+
+    In a queue of its own, not outside it: only events of a queue tell that a state has changed.
+    """
     quick: dict[str, Any] = {
-        "queue": False,
+        "concurrency_id": "view",
+        "concurrency_limit": 8,
         "show_progress": "hidden",
         "trigger_mode": "always_last",
         "api_visibility": "private",
@@ -110,14 +115,12 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
         [parts.strip, parts.maps, parts.channels, parts.channel, parts.wanted],
         **quick,
     )
-    parts.channels.select(
-        rank, [shell.shown, shell.lang, site, colours], parts.channel, **quick
-    )
+    parts.channels.select(rank, [shell.shown, shell.lang, site, colours], parts.channel, **quick)
     # Blending is the browser's: not even the server is asked.
     opacity.input(None, opacity, None, js=_BLEND, api_visibility="private")
 
     def more(
-        asked: Any, shown: Shown, own: Any, lang: str, *view: str, progress: Any = gr.Progress()
+        asked: Any, shown: Shown, own: Any, lang: str, *view: str, progress: Any = PROGRESS
     ) -> Any:
         def report(done: int, total: int) -> None:
             progress((done, total), desc=METHOD_NAMES[asked.method] if asked else "")
@@ -146,6 +149,10 @@ def blocks(lang: str) -> dict[str, Any]:
     return {"choices": named, "label": say(lang, "explore.site")}
 
 
+def _methods(lang: str) -> list[tuple[str, str]]:
+    return [(name, method) for method, name in METHOD_NAMES.items()]
+
+
 def _layouts(lang: str) -> list[tuple[str, str]]:
     names = {layout: say(lang, f"explore.layout.{layout}", method="CAM") for layout in LAYOUTS}
     return [(name, layout) for layout, name in names.items()]
@@ -158,7 +165,7 @@ def _choice(shell: Shell, name: str, listed: Any) -> Any:
         return {"choices": listed(lang), "label": say(lang, f"explore.{name}")}
 
     first = listed("en")[0][1]
-    part = Choice(listed("en"), value=first, filterable=False, elem_id=name, min_width=0)
+    part = gr.Dropdown(listed("en"), value=first, filterable=False, elem_id=name, min_width=0)
     return shell.labelled(part, texts)
 
 

@@ -282,9 +282,7 @@ def start(explainer: Explainer, site: str = "block4") -> str:
     return next((one for one in (site, "block4", *sites[-1:]) if one in sites or not sites), site)
 
 
-def weights_of(
-    networks: Networks, own: Owned = NOTHING, lang: str = "en"
-) -> list[tuple[str, str]]:
+def weights_of(networks: Networks, own: Owned = NOTHING, lang: str = "en") -> list[tuple[str, str]]:
     """The networks as a dropdown's choices, a session's own ones last."""
     bundled = [(_known(key, lang), key) for key in networks.choices]
     return [*bundled, *((_called(one, lang), key) for key, one in own.items())]
@@ -326,7 +324,9 @@ def boundary(lang: str = "en", name: str = "") -> Generator[None, None, None]:
         yield
     except gr.Error:
         raise
-    except (zoo.WeightsError, ImageError) as error:
+    except ImageError as error:  # its sentences begin with the file's name, as it is
+        raise refusal(translated(lang, str(error))) from error
+    except zoo.WeightsError as error:
         raise refusal(_sentence(error, lang, name)) from error
     except Exception as error:  # the one broad except of the house: a page must not go blank
         log.exception("an explanation failed")

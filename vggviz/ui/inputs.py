@@ -14,7 +14,7 @@ from gradio.component_meta import ComponentMeta
 from gradio.data_classes import ImageData
 from PIL import Image
 
-from vggviz.images import ImageError, ImageSource, open_image
+from vggviz.images import ImageSource, open_image
 
 __all__ = ["Choice", "Given", "NoStub", "Picture", "refusal"]
 

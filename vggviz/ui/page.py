@@ -11,9 +11,9 @@ import gradio as gr
 from vggviz.ui import explore, handlers
 from vggviz.ui.events import Column, wire
 from vggviz.ui.examples import PICK, examples, strip
+from vggviz.ui.inputs import Choice, Given, Picture
 from vggviz.ui.networks import Networks
 from vggviz.ui.own import Upload
-from vggviz.ui.pictures import Choice, Given, Picture
 from vggviz.ui.shell import Shell
 from vggviz.ui.tabs import TABS
 from vggviz.ui.texts import LANGUAGES, say
@@ -41,9 +41,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
     attention = networks.choices[weights][0]
     opening = Given(pictures[0].file, str(pictures[0].file))
     site = handlers.start(networks.get(weights, attention))
-    _, first, _, *parts = handlers.explain(
-        networks, opening, weights, attention, "", "", site
-    )
+    _, first, _, *parts = handlers.explain(networks, opening, weights, attention, "", "", site)
     told = handlers.Drawn(*parts)
     labels = networks.labels(weights, attention)
 
@@ -126,7 +124,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         shell.labelled(picture, label="shell.picture")
         shell.labelled(offered, lambda lang: {"value": strip(pictures, lang)})
         shell.labelled(of_weights, label="shell.network")
-        shell.labelled(file, label="shell.own", value="shell.own")
+        shell.labelled(file, label="shell.own")
         shell.labelled(of_attention, label="shell.attention")
         shell.labelled(target, label="shell.target")
         shell.labelled(contrast, label="shell.contrast")

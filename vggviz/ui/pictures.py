@@ -147,7 +147,7 @@ class Shown:
         self, explanations: Sequence[Explanation], sites: Sequence[str], method: str
     ) -> Shown:
         """The same with the maps of one more method at some sites."""
-        none = {(site, method, which): None for site in sites for which in range(len(explanations))}
+        none = {(site, method, which): None for site in sites for which in (0, 1)}
         return replace(self, maps={**self.maps, **none, **_maps(explanations)})
 
 

@@ -17,7 +17,8 @@ SIDE = 160
 
 CHOOSE = """
 element.addEventListener("input", (event) => {
-  if (event.target.matches("input[type=range]")) trigger("select", {rank: Number(event.target.value)});
+  const chosen = event.target;
+  if (chosen.matches("input[type=range]")) trigger("select", {rank: Number(chosen.value)});
 });
 """
 """The chart's script: another place of its slider is a `select` event with the channel's rank."""

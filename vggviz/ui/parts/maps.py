@@ -156,7 +156,7 @@ def _overlay(
 ) -> tuple[str, str]:
     """The picture with the map over it, and its colour bar; bare where the map is flat."""
     known = next((one for one in ("spatial", "volume") if one == kind), None)
-    span = spread(raw, view.scale, known, top)  # type: ignore[arg-type]
+    span = spread(raw, view.scale, known, top)
     layer = None
     if span.flat:
         alt = say(lang, "explore.flat_alt", alt=alt, value=span.ends[0])

@@ -164,7 +164,8 @@ ZH = {
     "explore.read.none": "两者毫无关系。",
     "explore.read.against": "一个亮的地方，另一个暗。",
     "explore.no_agreement": "这里没有可比较的：需要两幅不是处处相同的热图。",
-    "explore.why": "注意力对两个类别完全相同：它不知道类别。{method} 则分别寻找支持每个类别的证据。",
+    "explore.why": "注意力对两个类别完全相同：它不知道类别。"
+    "{method} 则分别寻找支持每个类别的证据。",
     "explore.weights": "通道权重",
     "explore.sorted": "{block}的 {count} 个通道，已排序",
     "explore.ends": "最高 {high}（通道 {first}），最低 {low}（通道 {last}）",
