@@ -128,17 +128,15 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
         named = [{**told[id(one)], **new} for one, new in zip(chosen, listed, strict=True)]
         return [lang, *named, *(told[id(one)] for one in others)]
 
+    def redraw(shown: Shown, lang: str, *view: str) -> Any:
+        return list(handlers.draw(shown, *view, lang=lang))
+
     column.switch.change(
         speak,
         [column.switch, shell.weights, shell.attention, shell.own],
         [shell.lang, *chosen, *others],
         **{**quiet, "queue": True},  # or `lang.change` would not fire
-    )
-
-    def redraw(shown: Shown, lang: str, *view: str) -> Any:
-        return list(handlers.draw(shown, *view, lang=lang))
-
-    shell.lang.change(redraw, [shell.shown, shell.lang, *parts.view], drawn, **quiet)
+    ).success(redraw, [shell.shown, shell.lang, *parts.view], drawn, **quiet)
 
     def preference(request: gr.Request) -> Any:
         """The browser's language, as it opens the page."""
