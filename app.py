@@ -1,4 +1,4 @@
-"""Start the page: `python app.py`. The port and address are Gradio's, by GRADIO_SERVER_PORT."""
+"""Start the page: `python app.py`. The README lists the environment variables that it reads."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import os
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
-from vggviz.ui import LAUNCH, QUEUE, build
+from vggviz.serve import Settings, SettingsError, page, run
 
-demo = build()
-demo.queue(**QUEUE)
+try:
+    settings = Settings.from_environ(os.environ)
+    demo = page(settings)
+except SettingsError as error:
+    raise SystemExit(f"vggviz: {error}") from error
 
 if __name__ == "__main__":
-    demo.launch(**LAUNCH)
+    run(demo, settings)

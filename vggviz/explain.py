@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from vggviz.images import Crop, ImageSource, Preprocess, open_image
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 from vggviz.vgg import SITES, VGG
 
-__all__ = ["Explainer"]
+__all__ = ["Explainer", "Report"]
 
 Report = Callable[[int, int], None]
 
@@ -121,9 +122,7 @@ class Explainer:
         `crop` is `Explanation.image`, uint8 RGB (S, S, 3), and `where` its `Explanation.crop`.
         Without `methods` there is no backward pass.
         """
-        if isinstance(sites, str):
-            sites = SITES if sites == "all" else sites.split(",")
-        paths = {name: self.model.path(name) for name in dict.fromkeys(sites)}
+        paths = {name: self.model.path(name) for name in self.names(sites)}
         classes = [None if target is None else self.index(target) for target in targets]
         pixels = self.preprocess.normalise(crop)[None]  # (1, 3, S, S)
         indices = self._fill(classes, pixels)
@@ -137,8 +136,57 @@ class Explainer:
             watch=list(watched.values()),
             progress=progress,
         )
-        features = {name: result.outputs[path][0].float().cpu() for name, path in watched.items()}
+        return self._told(crop, where, result, paths, methods, watched)
+
+    def explain_batch(
+        self,
+        images: Sequence[ImageSource],
+        targets: Sequence[int | str | None],
+        sites: str | Sequence[str] = "all",
+        methods: Sequence[str] = ("gradcam",),
+        *,
+        watch: Sequence[str] = (),
+    ) -> list[Explanation]:
+        """One explanation for each of several pictures, one class each, in the same two passes.
+
+        The likeliest class is asked for all pictures or for none. Other arguments and errors as
+        for `explain`, and ValueError where some targets are None.
+        """
+        paths = {name: self.model.path(name) for name in self.names(sites)}
+        classes = [self.index(target) for target in targets if target is not None]
+        if classes and len(classes) < len(images):
+            raise ValueError("a batch has a target for each of its pictures, or for none")
+        crops = [self.preprocess.crop(open_image(image)) for image in images]
+        pixels = torch.stack([self.preprocess.normalise(crop) for crop, _ in crops])  # (B, 3, S, S)
+        indices = torch.tensor([classes]) if classes else None  # (1, B)
+        watched = {name: self.model.path(name) for name in watch}
+        wanted = list(watched.values())
+        result = cams(self.model, pixels, list(paths.values()), methods, indices, watch=wanted)
+        return [
+            self._told(np.asarray(crop), where, result.of(row), paths, methods, watched)[0]
+            for row, (crop, where) in enumerate(crops)
+        ]
+
+    def names(self, sites: str | Sequence[str]) -> tuple[str, ...]:
+        """The places that `sites` means, each once. Raises ValueError for one that is none."""
+        if isinstance(sites, str):
+            sites = SITES if sites == "all" else sites.split(",")
+        for name in sites:
+            self.model.path(name)
+        return tuple(dict.fromkeys(sites))
+
+    def _told(
+        self,
+        crop: npt.NDArray[np.uint8],
+        where: Crop,
+        result: CAMs,
+        paths: Mapping[str, str],
+        methods: Sequence[str],
+        watched: Mapping[str, str] = MappingProxyType({}),
+    ) -> list[Explanation]:
+        """The result of one picture, as one explanation a target."""
         prediction = self.prediction(result.logits[0])
+        features = {name: result.outputs[path][0].float().cpu() for name, path in watched.items()}
         attention = {name: _records(name, path, result) for name, path in paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
         explained: list[Explanation] = []

@@ -29,6 +29,17 @@ class CAMs:
     maps: dict[tuple[str, str], Tensor]
     outputs: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
+    def of(self, row: int) -> CAMs:
+        """The results of one picture of the batch, as a batch of one."""
+        one = slice(row, row + 1)
+        return CAMs(
+            self.logits[one],
+            self.targets[:, one],
+            {path: replace(tap, weights=tap.weights[one]) for path, tap in self.taps.items()},
+            {key: values[:, one] for key, values in self.maps.items()},
+            {path: values[one] for path, values in self.outputs.items()},
+        )
+
 
 def cams(
     model: nn.Module,

@@ -82,6 +82,10 @@ class TrainConfig:
             return self.rate * (0.04 + 0.96 * (1 - math.cos(math.pi * step / peak)) / 2)
         return self.rate * (1 + math.cos(math.pi * (step - peak) / (steps - peak))) / 2
 
+    def seed_for(self, number: int, salt: int) -> int:
+        """A seed of its own for the step, epoch or view of this `number`; `salt` tells what for."""
+        return (self.seed * 1_000_003 + number) * 1_009 + salt
+
     def lowest(self, model: VGG) -> str | None:
         """The site below which nothing learns, None where all may."""
         if self.learn_from is not None or not self.freeze_backbone:
