@@ -85,7 +85,6 @@ def test_explain_many_with_one_bad_file(weights: Path, tmp_path: Path) -> None:
         (["--attention", "magic"], "no attention 'magic'"),
         (["--methods", "cam"], "no method 'cam'"),
         (["--precision", "fp8"], "no precision 'fp8'"),
-        (["--exact", "--precision", "bf16"], "--exact and --precision bf16 exclude each other"),
         (["--engine", "spark"], "no engine 'spark': choose local or ray"),
     ],
 )

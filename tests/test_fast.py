@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 import torch
@@ -142,31 +141,10 @@ def test_folding_changes_nothing_but_the_rounding(
         assert torch.equal(value, before[name])
 
 
-@pytest.mark.parametrize(
-    ("able", "given", "size", "meant"),
-    [
-        (True, "auto", 224, "gradients"),
-        (True, "auto", 80, "exact"),
-        (False, "auto", 224, "exact"),
-        (False, "gradients", 80, "gradients"),
-        (True, "exact", 224, "exact"),
-        (False, "bf16", 224, "bf16"),
-    ],
-)
-def test_what_is_chosen(
-    able: bool, given: str, size: int, meant: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: able, raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
-    assert fast.chosen(given, CPU, size) == meant
-    known = Explainer.load("tiny50", "none", precision="exact")
-    card = replace(known.card, preprocess=replace(known.preprocess, size=size, resize=256))
-    explainer = Explainer(known.model, card, precision=given)
-    assert explainer.precision == meant
-    found = explainer.explain(EXAMPLES[0], "block5")
-    assert found.provenance["precision"] == meant
+def test_nothing_but_exact_is_chosen_by_itself() -> None:
+    assert Explainer.load("tiny50", "none").precision == "exact"
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(ValueError, match="no precision 'fp8': choose from auto, exact"):
+    with pytest.raises(ValueError, match="no precision 'fp8': choose from exact"):
         Explainer.load("nowhere.safetensors", precision="fp8")  # said before anything is loaded

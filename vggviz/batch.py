@@ -26,7 +26,7 @@ class Job:
     out: str
     weights: str = "tiny50"
     attention: str | None = None
-    precision: str = "auto"
+    precision: str = "exact"
     sites: str = "all"
     methods: tuple[str, ...] = ("gradcam",)
     target: str | None = None

@@ -6,12 +6,13 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torchvision
-from PIL import Image
 from torch import Tensor
 
 import vggviz
@@ -35,8 +36,7 @@ class Explainer:
     classes (`wnids`, WordNet ids, may be empty).
 
     `precision` is a key of `fast.PRECISIONS`: 'exact', 'gradients' (prediction and attention stay
-    exact to the bit) or 'bf16' (about half the time, maps of low blocks only roughly). By default
-    'auto': 'gradients' for large pictures where the hardware multiplies bfloat16, else 'exact'.
+    exact to the bit) or 'bf16' (about half the time, maps of low blocks only roughly; see `fast`).
     Raises ValueError for another.
     """
 
@@ -45,11 +45,11 @@ class Explainer:
         model: VGG,
         card: zoo.Card,
         *,
-        precision: str = "auto",
+        precision: str = "exact",
         device: str | torch.device = "cpu",
     ) -> None:
         self.device = torch.device(device)
-        self.precision = fast.chosen(precision, self.device, card.preprocess.size)
+        self.precision = fast.known(precision)
         # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
         frozen = model.eval().requires_grad_(False).to(self.device)
         frozen = frozen.to(memory_format=torch.channels_last)
@@ -66,7 +66,7 @@ class Explainer:
         weights: str | Path = "tiny50",
         attention: str | None = None,
         *,
-        precision: str = "auto",
+        precision: str = "exact",
         device: str | torch.device = "cpu",
         **changes: Any,
     ) -> Explainer:
@@ -80,7 +80,7 @@ class Explainer:
         Raises WeightsError where the weights cannot be had, ValueError for an unknown attention
         or one that is not the file's, and for an unknown precision.
         """
-        fast.chosen(precision, torch.device(device), 0)  # a wrong word is said before a long load
+        fast.known(precision)  # a wrong word is said before a long load
         named = str(weights) in zoo.WEIGHTS
         chosen = attention or ("cbam" if named else "none")
         model, card = zoo.load(weights, chosen, **changes)
@@ -120,26 +120,52 @@ class Explainer:
         methods: Sequence[str] = ("gradcam",),
         *,
         exact: bool = False,
+        watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
         """One explanation for each of several classes of one picture, in the same two passes.
 
-        They share the picture, the prediction and the attention, which know no class. Arguments
-        and errors as for `explain`.
+        They share the picture, the prediction and the attention, which know no class. `watch` are
+        layers or module paths whose outputs are to be kept as `features`. Other arguments and
+        errors as for `explain`.
+        """
+        crop, where = self.preprocess.crop(open_image(image))
+        more: dict[str, Any] = {"exact": exact, "watch": watch, "progress": progress}
+        return self.explain_crop(np.asarray(crop), where, targets, sites, methods, **more)
+
+    def explain_crop(
+        self,
+        crop: npt.NDArray[np.uint8],
+        where: Crop,
+        targets: Sequence[int | str | None] = (None,),
+        sites: str | Sequence[str] = "all",
+        methods: Sequence[str] = ("gradcam",),
+        *,
+        exact: bool = False,
+        watch: Sequence[str] = (),
+        progress: Report = lambda done, total: None,
+    ) -> list[Explanation]:
+        """As `explain_each`, for the very square that a network saw before.
+
+        `crop` is `Explanation.image`, uint8 RGB (S, S, 3), and `where` its `Explanation.crop`.
+        Without `methods` there is no backward pass.
         """
         if exact and self.precision == "bf16":
             raise ValueError("these weights are in bfloat16: load them with precision='exact'")
         precision = "exact" if exact else self.precision
         paths = {name: self.model.path(name) for name in self.names(sites)}
         classes = [None if target is None else self.index(target) for target in targets]
-        crop, where = self.preprocess.crop(open_image(image))
         pixels = self.preprocess.normalise(crop)[None]  # (1, 3, S, S)
         pixels = pixels.to(self.device, self._dtype)
         indices = self._fill(classes, pixels)
+        watched = {name: self.model.path(name) for name in watch}
+        wanted = list(watched.values())
         layers = list(paths.values())
         with fast.gradients_of(precision):
-            result = cams(self.model, pixels, layers, methods, indices, progress=progress)
-        return self._told(crop, where, result, paths, methods, precision)
+            result = cams(
+                self.model, pixels, layers, methods, indices, watch=wanted, progress=progress
+            )
+        return self._told(crop, where, result, paths, methods, precision, watched)
 
     def explain_batch(
         self,
@@ -147,6 +173,8 @@ class Explainer:
         targets: Sequence[int | str | None],
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
+        *,
+        watch: Sequence[str] = (),
     ) -> list[Explanation]:
         """One explanation for each of several pictures, one class each, in the same two passes.
 
@@ -161,11 +189,15 @@ class Explainer:
         pixels = torch.stack([self.preprocess.normalise(crop) for crop, _ in crops])  # (B, 3, S, S)
         pixels = pixels.to(self.device, self._dtype)
         indices = torch.tensor([classes], device=self.device) if classes else None  # (1, B)
+        watched = {name: self.model.path(name) for name in watch}
+        wanted, layers = list(watched.values()), list(paths.values())
         with fast.gradients_of(self.precision):
-            result = cams(self.model, pixels, list(paths.values()), methods, indices)
+            result = cams(self.model, pixels, layers, methods, indices, watch=wanted)
         return [
-            self._told(*crops[row], result.of(row), paths, methods, self.precision)[0]
-            for row in range(len(crops))
+            self._told(
+                np.asarray(crop), where, result.of(row), paths, methods, self.precision, watched
+            )[0]
+            for row, (crop, where) in enumerate(crops)
         ]
 
     def names(self, sites: str | Sequence[str]) -> tuple[str, ...]:
@@ -178,15 +210,17 @@ class Explainer:
 
     def _told(
         self,
-        crop: Image.Image,
+        crop: npt.NDArray[np.uint8],
         where: Crop,
         result: CAMs,
         paths: Mapping[str, str],
         methods: Sequence[str],
         precision: str,
+        watched: Mapping[str, str] = MappingProxyType({}),
     ) -> list[Explanation]:
         """The result of one picture, as one explanation a target."""
-        prediction = self._prediction(result.logits[0])
+        prediction = self.prediction(result.logits[0])
+        features = {name: result.outputs[path][0].float().cpu() for name, path in watched.items()}
         attention = {name: _records(name, path, result) for name, path in paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
         explained: list[Explanation] = []
@@ -199,13 +233,14 @@ class Explainer:
             }
             explained.append(
                 Explanation(
-                    image=np.asarray(crop),
+                    image=crop,
                     crop=where,
                     prediction=prediction,
                     target=by_index[target],
                     attention={name: records for name, records in attention.items() if records},
                     heatmaps=heatmaps,
                     provenance=self._provenance(where, precision),
+                    features=features,
                 )
             )
         return explained
@@ -243,7 +278,8 @@ class Explainer:
     def _likeliest(self, pixels: Tensor) -> Tensor:
         return self.model(pixels).argmax(1)
 
-    def _prediction(self, logits: Tensor) -> Prediction:
+    def prediction(self, logits: Tensor) -> Prediction:
+        """What logits (K,) say of the classes, the likeliest first."""
         probabilities = logits.double().softmax(0)
         order = probabilities.argsort(descending=True, stable=True).tolist()
         ranked = tuple(

@@ -2,10 +2,11 @@
 
 Maps at low blocks hang on the signs of all the ReLUs above. A forward pass in bfloat16 flips a
 few: on tiny50 a quarter of the Grad-CAMs at blocks 1 to 4 then fall below a rank correlation of
-0.99 with the exact ones, and 5 of 80 pictures change their top 5. With an exact forward pass and
-gradients in bfloat16, prediction and attention are exact to the bit; of about 3,500 maps of five
-methods all but 10 stay above 0.99, and these 10 are zero nearly everywhere, where a rank hangs on
-next to nothing (no linear correlation was below 0.9998). So only that is ever chosen by itself.
+0.99 with the exact ones, and 4 of 80 answers change their top 5. With an exact forward pass and
+gradients in bfloat16, prediction and attention are exact to the bit; of about 3,600 maps (16
+pictures, five methods) all but 9 stay above 0.99, and these 9 are zero nearly everywhere, where a
+rank hangs on next to nothing (no linear correlation was below 0.9998). Neither holds for every
+map, so neither is chosen by itself: who wants speed asks for it.
 """
 
 from __future__ import annotations
@@ -24,9 +25,8 @@ from torch.overrides import TorchFunctionMode
 __all__ = [
     "PRECISIONS",
     "Bfloat16Gradients",
-    "chosen",
     "gradients_of",
-    "multiplies_bfloat16",
+    "known",
     "whole",
 ]
 
@@ -35,37 +35,12 @@ PRECISIONS: Mapping[str, str] = {
     "gradients": "float32, the gradients of convolutions in bfloat16",
     "bf16": "bfloat16 throughout, batch norms folded into convolutions",
 }
-WORTHWHILE = 160  # pixels: five sites gain a sixth at 224, and less than 4 ms at 80
 
 
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether `device` multiplies bfloat16 in hardware: CPUs with AVX-512 BF16 or AMX, GPUs of
-    compute capability 8 and above. Without it bfloat16 is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device)[0] >= 8
-    if device.type != "cpu":
-        return False
-    # PyTorch tells this under no public name; where it can't, the answer is no.
-    asked = (
-        getattr(torch.cpu, name, None)
-        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
-    return any(ask is not None and ask() for ask in asked)
-
-
-def chosen(precision: str, device: torch.device, size: int) -> str:
-    """A key of `PRECISIONS`: `precision` itself, or what 'auto' means for pictures of `size` pixels
-    on `device`.
-
-    'auto' is 'gradients' where the hardware multiplies bfloat16 and the side is at least
-    `WORTHWHILE` pixels, else 'exact'. Nothing is timed, so that the same machine always answers
-    alike. Raises ValueError for any other word.
-    """
-    if precision == "auto":
-        gains = size >= WORTHWHILE and multiplies_bfloat16(device)
-        return "gradients" if gains else "exact"
+def known(precision: str) -> str:
+    """`precision` itself. Raises ValueError where it is no key of `PRECISIONS`."""
     if precision not in PRECISIONS:
-        raise ValueError(f"no precision {precision!r}: choose from auto, {', '.join(PRECISIONS)}")
+        raise ValueError(f"no precision {precision!r}: choose from {', '.join(PRECISIONS)}")
     return precision
 
 

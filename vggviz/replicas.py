@@ -45,11 +45,13 @@ class Job:
     target: int | None
     sites: tuple[str, ...]
     methods: tuple[str, ...]
+    watch: tuple[str, ...] = ()
 
     @property
     def alike(self) -> tuple[object, ...]:
         """Jobs with the same can share a pass."""
-        return self.weights, self.attention, self.sites, self.methods, self.target is None
+        asked = self.weights, self.attention, self.sites, self.methods, self.watch
+        return *asked, self.target is None
 
 
 class Networks:
@@ -74,7 +76,11 @@ class Networks:
                 told: Sequence[Explanation | Exception] = self._load(
                     first.weights, first.attention
                 ).explain_batch(
-                    [jobs[place].image for place in places], targets, first.sites, first.methods
+                    [jobs[place].image for place in places],
+                    targets,
+                    first.sites,
+                    first.methods,
+                    watch=first.watch,
                 )
             except (ValueError, OSError, RuntimeError) as error:
                 told = [error] * len(places)
@@ -116,6 +122,7 @@ class Spread(Explainer):
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
+        watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
         """As `Explainer.explain_each`, but `progress` is not told; RuntimeError without replicas.
@@ -125,7 +132,8 @@ class Spread(Explainer):
         opened = open_image(image)
         names = self.names(sites)
         indices = [None if target is None else self.index(target) for target in targets]
-        jobs = [Job(*self._key, opened, index, names, tuple(methods)) for index in indices]
+        asked_for = (names, tuple(methods), tuple(watch))
+        jobs = [Job(*self._key, opened, index, *asked_for) for index in indices]
         asked = [self._handle.remote(job) for job in jobs]
         return [self._answer(job, one) for job, one in zip(jobs, asked, strict=True)]
 

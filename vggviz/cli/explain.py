@@ -41,16 +41,12 @@ def explain(
     target: Annotated[
         str | None, typer.Option(help="Class as label or index; by default the likeliest.")
     ] = None,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="float32 throughout: the same as --precision exact.")
-    ] = False,
     precision: Annotated[
         str,
         typer.Option(
-            help="auto, exact, gradients (only gradients in bfloat16) or bf16: what auto means "
-            "depends on the machine, and is named in the JSON."
+            help="exact, gradients (only gradients in bfloat16) or bf16 (all of it, maps roughly)."
         ),
-    ] = "auto",
+    ] = "exact",
     engine: Annotated[
         str,
         typer.Option(
@@ -66,13 +62,10 @@ def explain(
     from vggviz.batch import Done, Job, Worker, on_ray, there
     from vggviz.cam import known
 
-    if exact and precision not in ("auto", "exact"):
-        stop(f"--exact and --precision {precision} exclude each other")
     if engine not in ("local", "ray"):
         stop(f"no engine {engine!r}: choose local or ray")
     files = list(_pictures(images))
     chosen = or_stop(known, [name for name in methods.split(",") if name])
-    precision = "exact" if exact else precision
     job = Job(str(out), weights, attention, precision, sites, chosen, target)
     worker = or_stop(Worker, asdict(job))
     for site in () if sites == "all" else sites.split(","):

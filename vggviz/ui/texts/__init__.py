@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from vggviz.ui.texts import (
+    attention,
     blocks,
     explore,
     faithful,
     lessons,
     pixel,
     shell,
+    trouble,
     types,
     what_if,
 )
 
 __all__ = ["LANGUAGES", "TEXTS", "preferred", "say"]
 
-_ROOMS = (shell, explore, pixel, blocks, types, what_if, faithful, lessons)
+_ROOMS = (shell, attention, explore, trouble, pixel, blocks, types, what_if, faithful, lessons)
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 """The languages by their own names, the default first."""
