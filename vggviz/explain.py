@@ -127,9 +127,7 @@ class Explainer:
         They share the picture, the prediction and the attention, which know no class. Arguments
         and errors as for `explain`.
         """
-        if exact and self.precision == "bf16":
-            raise ValueError("these weights are in bfloat16: load them with precision='exact'")
-        precision = "exact" if exact else self.precision
+        precision = self._chosen(exact)
         paths = {name: self.model.path(name) for name in self.names(sites)}
         classes = [None if target is None else self.index(target) for target in targets]
         crop, where = self.preprocess.crop(open_image(image))
@@ -147,6 +145,8 @@ class Explainer:
         targets: Sequence[int | str | None],
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
+        *,
+        exact: bool = False,
     ) -> list[Explanation]:
         """One explanation for each of several pictures, one class each, in the same two passes.
 
@@ -161,12 +161,19 @@ class Explainer:
         pixels = torch.stack([self.preprocess.normalise(crop) for crop, _ in crops])  # (B, 3, S, S)
         pixels = pixels.to(self.device, self._dtype)
         indices = torch.tensor([classes], device=self.device) if classes else None  # (1, B)
-        with fast.gradients_of(self.precision):
+        precision = self._chosen(exact)
+        with fast.gradients_of(precision):
             result = cams(self.model, pixels, list(paths.values()), methods, indices)
         return [
-            self._told(*crops[row], result.of(row), paths, methods, self.precision)[0]
+            self._told(*crops[row], result.of(row), paths, methods, precision)[0]
             for row in range(len(crops))
         ]
+
+    def _chosen(self, exact: bool) -> str:
+        """The precision of one question."""
+        if exact and self.precision == "bf16":
+            raise ValueError("these weights are in bfloat16: load them with precision='exact'")
+        return "exact" if exact else self.precision
 
     def names(self, sites: str | Sequence[str]) -> tuple[str, ...]:
         """The places that `sites` means, each once. Raises ValueError for one that is none."""

@@ -45,11 +45,13 @@ class Job:
     target: int | None
     sites: tuple[str, ...]
     methods: tuple[str, ...]
+    exact: bool = False
 
     @property
     def alike(self) -> tuple[object, ...]:
         """Jobs with the same can share a pass."""
-        return self.weights, self.attention, self.sites, self.methods, self.target is None
+        network = self.weights, self.attention
+        return *network, self.sites, self.methods, self.target is None, self.exact
 
 
 class Networks:
@@ -71,10 +73,10 @@ class Networks:
             first = jobs[places[0]]
             targets = [jobs[place].target for place in places]
             try:
-                told: Sequence[Explanation | Exception] = self._load(
-                    first.weights, first.attention
-                ).explain_batch(
-                    [jobs[place].image for place in places], targets, first.sites, first.methods
+                explainer = self._load(first.weights, first.attention)
+                images = [jobs[place].image for place in places]
+                told: Sequence[Explanation | Exception] = explainer.explain_batch(
+                    images, targets, first.sites, first.methods, exact=first.exact
                 )
             except (ValueError, OSError, RuntimeError) as error:
                 told = [error] * len(places)
@@ -116,6 +118,7 @@ class Spread(Explainer):
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
+        exact: bool = False,
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
         """As `Explainer.explain_each`, but `progress` is not told; RuntimeError without replicas.
@@ -125,7 +128,7 @@ class Spread(Explainer):
         opened = open_image(image)
         names = self.names(sites)
         indices = [None if target is None else self.index(target) for target in targets]
-        jobs = [Job(*self._key, opened, index, names, tuple(methods)) for index in indices]
+        jobs = [Job(*self._key, opened, index, names, tuple(methods), exact) for index in indices]
         asked = [self._handle.remote(job) for job in jobs]
         return [self._answer(job, one) for job, one in zip(jobs, asked, strict=True)]
 
