@@ -150,9 +150,7 @@ class Explainer:
         `crop` is `Explanation.image`, uint8 RGB (S, S, 3), and `where` its `Explanation.crop`.
         Without `methods` there is no backward pass.
         """
-        if exact and self.precision == "bf16":
-            raise ValueError("these weights are in bfloat16: load them with precision='exact'")
-        precision = "exact" if exact else self.precision
+        precision = self._chosen(exact)
         paths = {name: self.model.path(name) for name in self.names(sites)}
         classes = [None if target is None else self.index(target) for target in targets]
         pixels = self.preprocess.normalise(crop)[None]  # (1, 3, S, S)
@@ -174,6 +172,7 @@ class Explainer:
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
+        exact: bool = False,
         watch: Sequence[str] = (),
     ) -> list[Explanation]:
         """One explanation for each of several pictures, one class each, in the same two passes.
@@ -189,16 +188,23 @@ class Explainer:
         pixels = torch.stack([self.preprocess.normalise(crop) for crop, _ in crops])  # (B, 3, S, S)
         pixels = pixels.to(self.device, self._dtype)
         indices = torch.tensor([classes], device=self.device) if classes else None  # (1, B)
+        precision = self._chosen(exact)
         watched = {name: self.model.path(name) for name in watch}
         wanted, layers = list(watched.values()), list(paths.values())
-        with fast.gradients_of(self.precision):
+        with fast.gradients_of(precision):
             result = cams(self.model, pixels, layers, methods, indices, watch=wanted)
         return [
-            self._told(
-                np.asarray(crop), where, result.of(row), paths, methods, self.precision, watched
-            )[0]
+            self._told(np.asarray(crop), where, result.of(row), paths, methods, precision, watched)[
+                0
+            ]
             for row, (crop, where) in enumerate(crops)
         ]
+
+    def _chosen(self, exact: bool) -> str:
+        """The precision of one question."""
+        if exact and self.precision == "bf16":
+            raise ValueError("these weights are in bfloat16: load them with precision='exact'")
+        return "exact" if exact else self.precision
 
     def names(self, sites: str | Sequence[str]) -> tuple[str, ...]:
         """The places that `sites` means, each once. Raises ValueError for one that is none."""

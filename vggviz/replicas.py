@@ -46,12 +46,14 @@ class Job:
     sites: tuple[str, ...]
     methods: tuple[str, ...]
     watch: tuple[str, ...] = ()
+    exact: bool = False
 
     @property
     def alike(self) -> tuple[object, ...]:
         """Jobs with the same can share a pass."""
-        asked = self.weights, self.attention, self.sites, self.methods, self.watch
-        return *asked, self.target is None
+        network = self.weights, self.attention
+        asked = self.sites, self.methods, self.watch, self.target is None, self.exact
+        return *network, *asked
 
 
 class Networks:
@@ -73,13 +75,13 @@ class Networks:
             first = jobs[places[0]]
             targets = [jobs[place].target for place in places]
             try:
-                told: Sequence[Explanation | Exception] = self._load(
-                    first.weights, first.attention
-                ).explain_batch(
+                explainer = self._load(first.weights, first.attention)
+                told: Sequence[Explanation | Exception] = explainer.explain_batch(
                     [jobs[place].image for place in places],
                     targets,
                     first.sites,
                     first.methods,
+                    exact=first.exact,
                     watch=first.watch,
                 )
             except (ValueError, OSError, RuntimeError) as error:
@@ -122,6 +124,7 @@ class Spread(Explainer):
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
+        exact: bool = False,
         watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
@@ -132,7 +135,7 @@ class Spread(Explainer):
         opened = open_image(image)
         names = self.names(sites)
         indices = [None if target is None else self.index(target) for target in targets]
-        asked_for = (names, tuple(methods), tuple(watch))
+        asked_for = (names, tuple(methods), tuple(watch), exact)
         jobs = [Job(*self._key, opened, index, *asked_for) for index in indices]
         asked = [self._handle.remote(job) for job in jobs]
         return [self._answer(job, one) for job, one in zip(jobs, asked, strict=True)]
