@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torchvision
-from PIL import Image
 from torch import Tensor
 
 import vggviz
@@ -99,9 +99,26 @@ class Explainer:
         They share the picture, the prediction and the attention, which know no class. Arguments
         and errors as for `explain`.
         """
+        crop, where = self.preprocess.crop(open_image(image))
+        return self.explain_crop(np.asarray(crop), where, targets, sites, methods, progress=progress)
+
+    def explain_crop(
+        self,
+        crop: npt.NDArray[np.uint8],
+        where: Crop,
+        targets: Sequence[int | str | None] = (None,),
+        sites: str | Sequence[str] = "all",
+        methods: Sequence[str] = ("gradcam",),
+        *,
+        progress: Report = lambda done, total: None,
+    ) -> list[Explanation]:
+        """As `explain_each`, for the very square that a network saw before.
+
+        `crop` is `Explanation.image`, uint8 RGB (S, S, 3), and `where` its `Explanation.crop`.
+        Without `methods` there is no backward pass.
+        """
         paths = {name: self.model.path(name) for name in self.names(sites)}
         classes = [None if target is None else self.index(target) for target in targets]
-        crop, where = self.preprocess.crop(open_image(image))
         pixels = self.preprocess.normalise(crop)[None]  # (1, 3, S, S)
         indices = self._fill(classes, pixels)
         result = cams(self.model, pixels, list(paths.values()), methods, indices, progress=progress)
@@ -128,7 +145,8 @@ class Explainer:
         indices = torch.tensor([classes]) if classes else None  # (1, B)
         result = cams(self.model, pixels, list(paths.values()), methods, indices)
         return [
-            self._told(*crops[row], result.of(row), paths, methods)[0] for row in range(len(crops))
+            self._told(np.asarray(crop), where, result.of(row), paths, methods)[0]
+            for row, (crop, where) in enumerate(crops)
         ]
 
     def names(self, sites: str | Sequence[str]) -> tuple[str, ...]:
@@ -141,7 +159,7 @@ class Explainer:
 
     def _told(
         self,
-        crop: Image.Image,
+        crop: npt.NDArray[np.uint8],
         where: Crop,
         result: CAMs,
         paths: Mapping[str, str],
@@ -161,7 +179,7 @@ class Explainer:
             }
             explained.append(
                 Explanation(
-                    image=np.asarray(crop),
+                    image=crop,
                     crop=where,
                     prediction=prediction,
                     target=by_index[target],
