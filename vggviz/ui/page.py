@@ -16,6 +16,7 @@ from vggviz.ui.own import Upload
 from vggviz.ui.pictures import Choice, Given, Picture, refusal
 from vggviz.ui.shell import Shell
 from vggviz.ui.tabs import TABS
+from vggviz.ui.tabs.waking import wake
 from vggviz.ui.texts import LANGUAGES, preferred, say
 from vggviz.vgg import SITES
 
@@ -59,6 +60,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         lang = gr.State("en")
         shown = gr.State(first[1])
         own = gr.State({})
+        wish = gr.State(0)
         with gr.Row(elem_id="top"):
             head = _html(_head("en"), elem_id="head")
             switch = gr.Radio(
@@ -116,14 +118,17 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                     own=own,
                     lang=lang,
                     tabs=tabs,
+                    wish=wish,
                 )
-                with gr.Tab(say("en", explore.NAME), id="explore") as tab:
+                rooms: dict[str, gr.Tab] = {}
+                with gr.Tab(say("en", explore.NAME), id="explore") as rooms["explore"]:
                     parts = explore.build(shell, OPACITY, (first[2], first[3], first[4]))
-                shell.labelled(tab, label=explore.NAME)
+                shell.labelled(rooms["explore"], label=explore.NAME)
                 for key, room in TABS.items():
-                    with gr.Tab(say("en", room.NAME), id=key) as tab:
+                    with gr.Tab(say("en", room.NAME), id=key) as rooms[key]:
                         room.build(shell)
-                    shell.labelled(tab, label=room.NAME)
+                    shell.labelled(rooms[key], label=room.NAME)
+                wake(shell, rooms)
         details = gr.JSON(visible=False)
 
         shell.labelled(head, lambda lang: {"value": _head(lang)})
@@ -161,6 +166,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
             api_description="Explain a picture: prediction, attention and Grad-CAM, as JSON first.",
         )
         ran.failure(handlers.back, shown, picture, queue=False, api_visibility="private")
+        wish.change(**again)
         with_weights.blur(
             partial(handlers.choose, networks),
             [with_weights, with_attention, target, shown, own],

@@ -7,6 +7,7 @@ from vggviz.ui.texts import (
     explore,
     faithful,
     lessons,
+    panels,
     pixel,
     shell,
     types,
@@ -15,7 +16,7 @@ from vggviz.ui.texts import (
 
 __all__ = ["LANGUAGES", "TEXTS", "preferred", "say"]
 
-_ROOMS = (shell, explore, pixel, blocks, types, what_if, faithful, lessons)
+_ROOMS = (shell, explore, panels, pixel, blocks, types, what_if, faithful, lessons)
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 """The languages by their own names, the default first."""
