@@ -203,8 +203,8 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         relabelled: dict[str, Any] = {
             "fn": lambda lang: [lang, *shell.relabel(lang)],
             "inputs": switch,
+            # In the queue, or `lang.change` would not fire.
             "outputs": [lang, *(component for component, _ in shell.labels)],
-            "queue": False,
             "show_progress": "hidden",
             "api_visibility": "private",
         }

@@ -259,14 +259,13 @@ def build(shell: Shell) -> None:
         [call, kept, site, shell.own],
         [asked, told],
         show_progress="hidden",
-        trigger_mode="always_last",
+        trigger_mode="multiple",
         **how,
     )
     choose.click(
         lambda wish: ("self_attention", wish + 1),
         shell.wish,
         [shell.attention, shell.wish],
-        queue=False,
         api_visibility="private",
     )
 
@@ -284,7 +283,18 @@ const ask = (stage, row, column) => {
   cell.style.top = 100 * row / rows + "%";
   element.querySelector("#asked").textContent =
     stage.dataset.place.replace("{row}", row + 1).replace("{column}", column + 1);
+  if (waiting === null) send(stage);
+};
+// At most one question in 150 ms, and always the last one.
+let waiting = null;
+const send = (stage) => {
+  const [row, column] = [stage.dataset.row, stage.dataset.column].map(Number);
   trigger("select", {row, column});
+  waiting = setTimeout(() => {
+    waiting = null;
+    const now = [stage.dataset.row, stage.dataset.column].map(Number);
+    if (now[0] !== row || now[1] !== column) send(stage);
+  }, 150);
 };
 element.addEventListener("click", (event) => {
   const stage = event.target.closest(".stage");
