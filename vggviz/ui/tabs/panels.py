@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from html import escape
+from html import escape, unescape
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -16,9 +17,22 @@ from vggviz.ui.markup import _SCALE as SCALE
 from vggviz.ui.markup import _ends as ends
 from vggviz.ui.markup import _percent as percent
 from vggviz.ui.pictures import Floats, Pixels, data_uri
+from vggviz.ui.shell import Shell
 from vggviz.ui.texts import say
+from vggviz.vgg import SITES
 
-__all__ = ["bars", "block", "cell", "html", "instead", "panel", "percent", "shrink"]
+__all__ = [
+    "bars",
+    "block",
+    "blocks",
+    "cell",
+    "html",
+    "instead",
+    "join",
+    "panel",
+    "shrink",
+    "text_percent",
+]
 
 OPACITY = 0.55
 
@@ -61,6 +75,28 @@ def panel(
 def block(lang: str, site: str) -> str:
     """The name of a site."""
     return say(lang, "explore.block", number=site[-1])
+
+
+def blocks(shell: Shell, elem_id: str) -> gr.Radio:
+    """The five sites to choose from."""
+
+    def named(lang: str) -> dict[str, Any]:
+        choices = [(block(lang, site), site) for site in SITES]
+        return {"choices": choices, "label": say(lang, "explore.site")}
+
+    part = gr.Radio(named("en")["choices"], elem_id=elem_id, elem_classes="segments")
+    shell.labelled(part, named)
+    return part
+
+
+def join(lang: str, sentences: Sequence[str]) -> str:
+    """Sentences as one text: Chinese has no space between them."""
+    return (" " if lang == "en" else "").join(sentences)
+
+
+def text_percent(probability: float) -> str:
+    """A probability as text that is yet to be escaped."""
+    return unescape(percent(probability))
 
 
 def cell(row: int, column: int, grid: Grid) -> str:

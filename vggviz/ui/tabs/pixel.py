@@ -16,7 +16,7 @@ from vggviz.ui.handlers import boundary
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.pictures import Shown, data_uri, refusal
 from vggviz.ui.shell import Shell
-from vggviz.ui.tabs.panels import block, cell, html, instead, panel, percent, shrink
+from vggviz.ui.tabs.panels import block, cell, html, instead, join, panel, shrink, text_percent
 from vggviz.ui.tabs.waking import Call
 from vggviz.ui.texts import say
 
@@ -171,17 +171,13 @@ def reading(lang: str, record: AttentionRecord, asked: Cell) -> str:
         column=asked.column + 1,
         to_row=to_row + 1,
         to_column=to_column + 1,
-        most=_share(weights.max()),
+        most=text_percent(float(weights.max())),
         half=half,
         all=len(weights),
-        **{"self": _share(itself)},
+        **{"self": text_percent(float(itself))},
     )
-    ending = say(lang, "pixel.spread" if spread else "pixel.focus", even=_share(even))
-    return f"{said} {ending}" if lang == "en" else f"{said}{ending}"
-
-
-def _share(value: Any) -> str:
-    return percent(float(value)).replace("&lt;", "<").replace("&gt;", ">")
+    ending = say(lang, "pixel.spread" if spread else "pixel.focus", even=text_percent(even))
+    return join(lang, [said, ending])
 
 
 def opened(networks: Networks, call: Call, site: str, own: Owned = NOTHING) -> tuple[Any, ...]:
