@@ -100,7 +100,9 @@ class Explainer:
         and errors as for `explain`.
         """
         crop, where = self.preprocess.crop(open_image(image))
-        return self.explain_crop(np.asarray(crop), where, targets, sites, methods, progress=progress)
+        return self.explain_crop(
+            np.asarray(crop), where, targets, sites, methods, progress=progress
+        )
 
     def explain_crop(
         self,

@@ -99,7 +99,9 @@ def _grid(lang: str, shown: Shown, found: Explanation, methods: Sequence[str]) -
             alt = say(lang, "blocks.alt", name=NAMES[name], block=where)
             gone = say(lang, "blocks.unknown")
             tiles.append(
-                panel(lang, square, map.raw.numpy(), alt) if map else panel(lang, square, None, gone)
+                panel(lang, square, map.raw.numpy(), alt)
+                if map
+                else panel(lang, square, None, gone)
             )
         rows.append((NAMES[name], tiles))
     body = "".join(

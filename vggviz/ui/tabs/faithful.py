@@ -43,9 +43,7 @@ def maps_of(shown: Shown, site: str) -> dict[str, Tensor]:
     return {**found, "random": noise(blank, torch.Generator().manual_seed(0))[0]}
 
 
-def measure(
-    networks: Networks, shown: Shown, site: str, own: Owned = NOTHING
-) -> Iterator[Curves]:
+def measure(networks: Networks, shown: Shown, site: str, own: Owned = NOTHING) -> Iterator[Curves]:
     """All curves of what is shown, as they grow: the same dict again and again."""
     explainer = explainer_of(networks, shown, own)
     pixels = explainer.preprocess.normalise(shown.crop)
@@ -60,9 +58,7 @@ def measure(
                     yield curves
 
 
-def run(
-    networks: Networks, call: Call | None, site: str, own: Owned = NOTHING
-) -> Iterator[str]:
+def run(networks: Networks, call: Call | None, site: str, own: Owned = NOTHING) -> Iterator[str]:
     """The tab's result as HTML, again and again while it is measured."""
     if call is None:
         return

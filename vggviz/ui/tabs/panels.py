@@ -111,7 +111,7 @@ def cell(row: int, column: int, grid: Grid) -> str:
 def bars(lang: str, ranked: Sequence[Ranked], title: str, target: int | None = None) -> str:
     """Classes with their probabilities as bars; the `target` class is marked."""
     rows = "".join(
-        f'<li{" class=target" if one.index == target else ""}>'
+        f"<li{' class=target' if one.index == target else ''}>"
         f'<span class="name">{escape(one.label)}</span>'
         f'<span class="share">{percent(one.probability)}</span>'
         f'<span class="bar"><i style="width:{100 * one.probability:.2f}%"></i></span></li>'

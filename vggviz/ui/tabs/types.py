@@ -57,9 +57,7 @@ def row(networks: Networks, shown: Shown, attention: str, site: str, own: Owned 
     return Row(attention, first, site, map, gradcam.numpy(), alike, weighs)
 
 
-def run(
-    networks: Networks, call: Call | None, site: str, own: Owned = NOTHING
-) -> Iterator[str]:
+def run(networks: Networks, call: Call | None, site: str, own: Owned = NOTHING) -> Iterator[str]:
     """The table as HTML, once more for each type."""
     if call is None:
         return
