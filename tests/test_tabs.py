@@ -239,7 +239,7 @@ class TestFaithful:
             "gradcam",
             "random",
         ]
-        whole = dict((r.index, r.probability) for r in call.shown.top)[call.shown.target.index]
+        whole = {r.index: r.probability for r in call.shown.top}[call.shown.target.index]
         for (kind, _), points in curves.items():
             assert len(points) == faithful.POINTS
             assert [x for x, _ in points] == pytest.approx(np.linspace(0, 1, faithful.POINTS))

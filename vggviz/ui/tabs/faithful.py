@@ -115,7 +115,7 @@ def _chart(lang: str, shown: Shown, kind: Kind, curves: Curves, names: list[str]
     found = areas(curves)
     title, how = say(lang, f"faithful.{kind}"), say(lang, f"faithful.{kind}_how")
     lines = "".join(
-        f'<path class="curve {name}" d="M{" ".join(f"{100 * x:.1f},{100 - 100 * y:.2f}" for x, y in points)}"/>'
+        f'<path class="curve {name}" d="M{_path(points)}"/>'
         for name in reversed(names)
         if (points := curves.get((kind, name)))
     )
@@ -145,9 +145,14 @@ def _chart(lang: str, shown: Shown, kind: Kind, curves: Curves, names: list[str]
     )
 
 
+def _path(points: list[tuple[float, float]]) -> str:
+    return " ".join(f"{100 * x:.1f},{100 - 100 * y:.2f}" for x, y in points)
+
+
 def _row(lang: str, kind: Kind, name: str, value: float | None) -> str:
     shown = "–" if value is None else f"{value:.3f}"
-    key = f'<svg class="key" viewBox="0 0 28 8" aria-hidden="true"><path class="curve {name}" d="M0 4H28"/></svg>'
+    line = f'<path class="curve {name}" d="M0 4H28"/>'
+    key = f'<svg class="key" viewBox="0 0 28 8" aria-hidden="true">{line}</svg>'
     label = escape(say(lang, f"faithful.{name}"))
     return f'<tr><th scope="row">{key}{label}</th><td>{shown}</td></tr>'
 

@@ -180,9 +180,13 @@ def reading(lang: str, record: AttentionRecord, asked: Cell) -> str:
     return join(lang, [said, ending])
 
 
-def opened(networks: Networks, call: Call, site: str, own: Owned = NOTHING) -> tuple[Any, ...]:
+def opened(
+    networks: Networks, call: Call | None, site: str, own: Owned = NOTHING
+) -> tuple[Any, ...]:
     """What the tab shows of another result: what is kept, the sites to choose from, the place, the
     stage, where it looks; or what to choose instead. Outputs as in `build`."""
+    if call is None:
+        return (gr.skip(),) * 6
     with boundary():
         shown, lang = call
         sites = sites_of(shown)

@@ -143,9 +143,11 @@ def _half(
         title = say(lang, f"what_if.{kind}", label=shown.target.label)
         alt = say(lang, "what_if.alt", map=title, block=where, name=name)
         drawn = panel(lang, square, raw, say(lang, "what_if.no_map") if raw is None else alt)
-        maps += f'<figure><figcaption title="{escape(title)}">{escape(title)}</figcaption>{drawn}</figure>'
+        named = f'<figcaption title="{escape(title)}">{escape(title)}</figcaption>'
+        maps += f"<figure>{named}{drawn}</figure>"
     listed = bars(lang, top, say(lang, "what_if.top", name=name), shown.target.index)
-    return f'<section class="{key}"><h2>{escape(name)}</h2>{listed}<div class="pair">{maps}</div></section>'
+    heading = f"<h2>{escape(name)}</h2>"
+    return f'<section class="{key}">{heading}{listed}<div class="pair">{maps}</div></section>'
 
 
 def reading(

@@ -2,11 +2,13 @@
 
 EN = {
     "pixel.name": "Ask a pixel",
-    "pixel.line": "In self-attention every place gathers from all others. Click a place, or move it "
+    "pixel.line": "In self-attention every place gathers "
+    "from all others. Click a place, or move it "
     "with the arrow keys, and see where it looks.",
     "pixel.site": "Where in the network",
     "pixel.ask": "Ask here",
-    "pixel.stage": "The picture as {rows} × {columns} places. The arrow keys move the place that is "
+    "pixel.stage": "The picture as {rows} × {columns} places. "
+    "The arrow keys move the place that is "
     "asked.",
     "pixel.average": "Where it looks",
     "pixel.average_how": "average of {heads} heads",
@@ -27,7 +29,8 @@ EN = {
 
 ZH = {
     "pixel.name": "询问像素",
-    "pixel.line": "在自注意力中，每个位置都从所有其他位置收集信息。点击一个位置，或用方向键移动，看看它在看哪里。",
+    "pixel.line": "在自注意力中，每个位置都从所有其他位置收集信息。"
+    "点击一个位置，或用方向键移动，看看它在看哪里。",
     "pixel.site": "网络中的位置",
     "pixel.ask": "在此询问",
     "pixel.stage": "图片分为 {rows} × {columns} 个位置。用方向键移动所询问的位置。",
@@ -36,7 +39,8 @@ ZH = {
     "pixel.head": "第 {number} 个头",
     "pixel.alt": "第 {row} 行第 {column} 列的位置看向哪里：{name}",
     "pixel.place": "第 {row} 行第 {column} 列",
-    "pixel.reading": "第 {row} 行第 {column} 列的位置最关注第 {to_row} 行第 {to_column} 列（{most}），"
+    "pixel.reading": "第 {row} 行第 {column} 列的位置最关注第 "
+    "{to_row} 行第 {to_column} 列（{most}），"
     "对自身的关注为 {self}。它一半的注意力集中在 {all} 个位置中的 {half} 个上。",
     "pixel.spread": "它几乎不偏向任何位置：若均匀分布，每个位置为 {even}。",
     "pixel.focus": "若均匀分布，每个位置为 {even}。",

@@ -31,7 +31,8 @@ EN = {
 
 ZH = {
     "types.name": "所有类型",
-    "types.line": "同一张图片经过每种注意力：各自的预测、看向哪里、是否与 Grad-CAM 一致，以及测得的价值。",
+    "types.line": "同一张图片经过每种注意力：各自的预测、看向哪里、是否与 "
+    "Grad-CAM 一致，以及测得的价值。",
     "types.start": "逐一运行所有类型",
     "types.stop": "停止",
     "types.table": "每种注意力在这张图片上的表现",
@@ -53,5 +54,6 @@ ZH = {
     "types.differ": "它们的预测不一致：{labels}。",
     "types.progress": "已完成 {done} / {total} 种",
     "types.only": "这些权重只有一种注意力。左侧的 tiny50 包含所有类型。",
-    "types.source": "正确率及与无注意力之差在 tiny50 的 1,224 张验证图片上测得；耗时为一次前向计算。",
+    "types.source": "正确率及与无注意力之差在 tiny50 的 "
+    "1,224 张验证图片上测得；耗时为一次前向计算。",
 }

@@ -38,7 +38,8 @@ EN = {
 
 ZH = {
     "what_if.name": "如果",
-    "what_if.line": "用其他权重代替学到的注意力，或从顶层向下逐层取消训练，看看预测和热图是否在意。",
+    "what_if.line": "用其他权重代替学到的注意力，"
+    "或从顶层向下逐层取消训练，看看预测和热图是否在意。",
     "what_if.replacement": "注意力权重",
     "what_if.learned": "学到的权重",
     "what_if.identity": "不起作用",
