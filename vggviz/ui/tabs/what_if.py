@@ -38,7 +38,7 @@ MOST = 1 + len(SITES) + 16  # the classifier, attention, convolutions: all that 
 
 def layers(model: VGG) -> dict[str, tuple[str, ...]]:
     """What can be untrained, from the top down: module paths by 'classifier', site or layer."""
-    found = {"classifier": ("classifier",)}
+    found: dict[str, tuple[str, ...]] = {"classifier": ("classifier",)}
     for site in reversed(SITES):
         if site in model.attention:
             found[site] = (f"attention.{site}",)
