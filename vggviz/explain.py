@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torchvision
 from torch import Tensor
@@ -98,11 +99,28 @@ class Explainer:
         They share the picture, the prediction and the attention, which know no class. Arguments
         and errors as for `explain`.
         """
+        crop, where = self.preprocess.crop(open_image(image))
+        return self.explain_crop(np.asarray(crop), where, targets, sites, methods, progress=progress)
+
+    def explain_crop(
+        self,
+        crop: npt.NDArray[np.uint8],
+        where: Crop,
+        targets: Sequence[int | str | None] = (None,),
+        sites: str | Sequence[str] = "all",
+        methods: Sequence[str] = ("gradcam",),
+        *,
+        progress: Report = lambda done, total: None,
+    ) -> list[Explanation]:
+        """As `explain_each`, for the very square that a network saw before.
+
+        `crop` is `Explanation.image`, uint8 RGB (S, S, 3), and `where` its `Explanation.crop`.
+        Without `methods` there is no backward pass.
+        """
         if isinstance(sites, str):
             sites = SITES if sites == "all" else sites.split(",")
         paths = {name: self.model.path(name) for name in dict.fromkeys(sites)}
         classes = [None if target is None else self.index(target) for target in targets]
-        crop, where = self.preprocess.crop(open_image(image))
         pixels = self.preprocess.normalise(crop)[None]  # (1, 3, S, S)
         indices = self._fill(classes, pixels)
         result = cams(self.model, pixels, list(paths.values()), methods, indices, progress=progress)
@@ -119,7 +137,7 @@ class Explainer:
             }
             explained.append(
                 Explanation(
-                    image=np.asarray(crop),
+                    image=crop,
                     crop=where,
                     prediction=prediction,
                     target=by_index[target],
