@@ -1,4 +1,4 @@
-"""`vggviz explain`: pictures in, JSON, NPZ and PNG out."""
+"""`vggviz explain`: pictures in, JSON, arrays, figures and reports out."""
 
 from __future__ import annotations
 
@@ -39,10 +39,14 @@ def explain(
     target: Annotated[
         str | None, typer.Option(help="Class as label or index; by default the likeliest.")
     ] = None,
+    formats: Annotated[
+        str, typer.Option(help="Files for each picture with commas: json,npz,png,svg,html.")
+    ] = "json,npz,png",
 ) -> None:
-    """Explain pictures: prediction, attention and CAMs as JSON, NPZ and PNG for each."""
+    """Explain pictures: prediction, attention and CAMs as files for each; html is a report."""
     from vggviz import Explainer
     from vggviz.cam import known
+    from vggviz.explanation import FORMATS
 
     files = list(_pictures(images))
     explainer = or_stop(Explainer.load, weights, attention)
@@ -51,19 +55,25 @@ def explain(
         or_stop(explainer.model.path, site)
     if target is not None:
         or_stop(explainer.index, target)
+    endings = [name for name in formats.split(",") if name]
+    for name in endings:
+        if name not in FORMATS:
+            stop(f"no format {name!r}: choose from {', '.join(FORMATS)}")
+    if not endings:
+        stop(f"--formats needs one or more of {', '.join(FORMATS)}")
     stems = _stems(files)
     failed = 0
     for file in tqdm(files, unit="picture", disable=len(files) < 2 or not sys.stderr.isatty()):
         try:
             explanation = explainer.explain(file, sites, chosen, target)
-            written = explanation.save(out, stems[file])
+            written = explanation.save(out, stems[file], endings)
         except (ValueError, OSError) as error:
             failed += 1
             tqdm.write(f"{file}: {error}", file=sys.stderr)
             continue
         first = explanation.prediction.top(1)[0]
         note = f" ({explanation.note})" if explanation.note else ""
-        tqdm.write(f"{file}: {first.label} {first.probability:.1%}{note} → {written[2]}")
+        tqdm.write(f"{file}: {first.label} {first.probability:.1%}{note} → {written[-1]}")
     if failed:
         print(f"{failed} of {len(files)} pictures could not be explained", file=sys.stderr)
         raise typer.Exit(1)

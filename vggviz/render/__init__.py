@@ -3,14 +3,17 @@
 from vggviz.render.figure import figure
 from vggviz.render.maps import COLORMAPS, colours, data_uri, overlay, resize, stretch
 from vggviz.render.page import png, svg
+from vggviz.render.report import METHOD_NAMES, report
 
 __all__ = [
     "COLORMAPS",
+    "METHOD_NAMES",
     "colours",
     "data_uri",
     "figure",
     "overlay",
     "png",
+    "report",
     "resize",
     "stretch",
     "svg",
