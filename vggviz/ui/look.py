@@ -53,7 +53,10 @@ def _theme() -> themes.Base:
 
 
 # In the head, so that it is there before the first paint; Gradio's `css` comes after it, rewritten.
-_STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+_STYLE = "".join(
+    Path(__file__).with_name(name).read_text(encoding="utf-8")
+    for name in ("style.css", "lessons.css")
+)
 
 LAUNCH: dict[str, Any] = {
     "theme": _theme(),

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from vggviz.images import open_image
-from vggviz.ui import explore, handlers
+from vggviz.ui import api, explore, handlers, take_home
 from vggviz.ui.examples import PICK, examples, strip
 from vggviz.ui.networks import Networks
 from vggviz.ui.own import Upload
@@ -59,8 +59,10 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         lang = gr.State("en")
         shown = gr.State(first[1])
         own = gr.State({})
+        wish = gr.State(0)
         with gr.Row(elem_id="top"):
             head = _html(_head("en"), elem_id="head")
+            home = _html(take_home.menu(), js_on_load=take_home.CLICK, elem_id="take")
             switch = gr.Radio(
                 [(name, key) for key, name in LANGUAGES.items()], value="en", elem_id="language"
             )
@@ -116,6 +118,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                     own=own,
                     lang=lang,
                     tabs=tabs,
+                    wish=wish,
                 )
                 with gr.Tab(say("en", explore.NAME), id="explore") as tab:
                     parts = explore.build(shell, OPACITY, (first[2], first[3], first[4]))
@@ -125,6 +128,8 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                         room.build(shell)
                     shell.labelled(tab, label=room.NAME)
         details = gr.JSON(visible=False)
+        take_home.build(shell, demo, home, pictures, ("explore", *TABS))
+        api.build(networks)
 
         shell.labelled(head, lambda lang: {"value": _head(lang)})
         shell.labelled(switch, label="shell.language")
@@ -150,16 +155,11 @@ def build(networks: Networks | None = None) -> gr.Blocks:
             "show_progress_on": [parts.answer, parts.maps, parts.channels],
             "concurrency_id": "network",
             "trigger_mode": "always_last",
+            "api_visibility": "private",
         }
-        again: dict[str, Any] = {**run, "api_visibility": "private"}
         # A dropdown's `input` comes twice for a click, its `select` not at all for the Enter key.
         # `blur` comes once after either; where nothing was chosen, `shown` has the answer.
-        ran = gr.on(
-            [picture.input, with_attention.blur, target.blur],
-            **run,
-            api_name="explain",
-            api_description="Explain a picture: prediction, attention and Grad-CAM, as JSON first.",
-        )
+        ran = gr.on([picture.input, with_attention.blur, target.blur, wish.change], **run)
         ran.failure(handlers.back, shown, picture, queue=False, api_visibility="private")
         with_weights.blur(
             partial(handlers.choose, networks),
@@ -168,7 +168,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
             show_progress_on=[parts.answer, parts.maps, parts.channels],
             concurrency_id="network",
             api_visibility="private",
-        ).success(**again)
+        ).success(**run)
         file.upload(
             partial(handlers.open_own, networks),
             [file, picture, shell.site, parts.opacity, own],
@@ -185,7 +185,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                 raise refusal("There is no such example.")
             return str(pictures[index].file)
 
-        offered.select(pick, None, picture, queue=False, api_visibility="private").success(**again)
+        offered.select(pick, None, picture, queue=False, api_visibility="private").success(**run)
 
         def speak(request: gr.Request) -> Any:
             """The browser's language, as it opens the page."""

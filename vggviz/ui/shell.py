@@ -24,7 +24,8 @@ class Shell:
     `picture` gives a `Given`; `weights`, `attention`, `target`, `contrast` are dropdowns (keys;
     a class index as text, '' for none); `site` is one of `SITES`. `shown` holds the last good
     result (`Shown`), `own` the session's networks (`Owned`), `lang` the language ('en', 'zh').
-    `tabs` opens a tab by its id. `shown.change` and `lang.change` fire where these change.
+    `tabs` opens a tab by its id. `shown.change` and `lang.change` fire where these change. Another
+    value in `wish` makes the page explain what the left column says.
     """
 
     networks: Networks
@@ -38,6 +39,7 @@ class Shell:
     own: gr.State
     lang: gr.State
     tabs: gr.Tabs
+    wish: gr.State
     labels: list[tuple[Any, Relabel]] = field(default_factory=list)
 
     def labelled(self, component: Any, relabel: Relabel | None = None, **keys: str) -> Any:

@@ -9,13 +9,14 @@ from vggviz.ui.texts import (
     lessons,
     pixel,
     shell,
+    take_home,
     types,
     what_if,
 )
 
 __all__ = ["LANGUAGES", "TEXTS", "preferred", "say"]
 
-_ROOMS = (shell, explore, pixel, blocks, types, what_if, faithful, lessons)
+_ROOMS = (shell, take_home, explore, pixel, blocks, types, what_if, faithful, lessons)
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 """The languages by their own names, the default first."""
