@@ -7,6 +7,7 @@ and know the bundled networks only.
 from __future__ import annotations
 
 import base64
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import Any
@@ -42,15 +43,15 @@ def explain(
     """Explain what VGG19 sees in a picture: its prediction, attention and class activation maps.
 
     Gives the JSON that the command `vggviz explain` writes: target, top five classes, shape and
-    raw range of every map by site, and where all of it comes from.
+    raw range of every map by site, and where all of it comes from. The methods are gradcam,
+    gradcam++, hirescam, layercam, xgradcam, eigencam, scorecam and attention*gradient.
 
     Args:
         image: The picture.
         weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
         attention: none, gate, se, eca, spatial, cbam, self_attention, softmax or simam.
         sites: 'all' for block1 to block5, or names with commas: block4, conv5_4, pool5.
-        methods: Names with commas: gradcam, gradcam++, hirescam, layercam, xgradcam, eigencam,
-            scorecam, attention*gradient.
+        methods: Names with commas, as gradcam, layercam, eigencam or attention*gradient.
         target: A class as its label, index or WordNet id; empty for the likeliest.
     """
     return _explained(networks, image, weights, attention, sites, methods, target).to_json()
@@ -118,7 +119,7 @@ def pixel(
     try:
         found = records[0].query(int(row), int(column), None if head == -1 else int(head))
     except IndexError as error:
-        raise refusal(f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
+        raise refusal(_sentence(error)) from error
     return {
         "site": site,
         "grid": list(records[0].grid),
@@ -212,7 +213,12 @@ def _explained(
             wanted = explainer.index(target.strip()) if target.strip() else None
             return explainer.explain(image.image, named, known(chosen), wanted)
         except ValueError as error:
-            raise refusal(f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
+            raise refusal(_sentence(error)) from error
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'}"
 
 
 def _listed(names: str) -> list[str]:
@@ -266,7 +272,6 @@ def build(networks: Networks) -> None:
 
 def _bound(function: Callable[..., Any], networks: Networks) -> Callable[..., Any]:
     """The function of one request, with the name, the arguments and the docstring of its own."""
-    import inspect
 
     @wraps(function)
     def call(*args: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -66,10 +67,8 @@ def read(
         kept["attention"] = wanted["attention"]
     if wanted["target"]:
         explainer = networks.get(weights, kept.get("attention") or types[0])
-        try:
+        with suppress(ValueError):  # no such class
             kept["target"] = explainer.labels[explainer.index(wanted["target"])]
-        except ValueError:
-            pass
     return Asked(**kept), tuple(
         name for name, value in wanted.items() if value and name not in kept
     )
@@ -117,6 +116,6 @@ def settings(
         gr.update(choices=handlers.types_of(networks, weights, own), value=attention),
         gr.update(choices=listed, value=target),
         gr.update(value=""),
-        handlers.start(explainer, asked.site or "block4") if not asked.site else asked.site,
+        asked.site or handlers.start(explainer),
         gr.update(selected=asked.tab) if asked.tab else gr.skip(),
     ]

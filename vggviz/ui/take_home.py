@@ -27,7 +27,7 @@ from vggviz.ui.texts import preferred, say
 __all__ = ["build", "menu", "open_link", "take"]
 
 ROOM = 48 << 20
-"""The most bytes of a file that goes through the page: self-attention at five large sites has more."""
+"""The most bytes of a file that goes through the page."""
 TYPES = {
     "png": "image/png",
     "svg": "image/svg+xml",

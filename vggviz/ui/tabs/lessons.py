@@ -203,4 +203,4 @@ element.addEventListener("click", (event) => {
   if (button) trigger("select", {lesson: Number(button.dataset.lesson), go: button.dataset.go});
 });
 """
-"""The lessons' script: a button is a `select` event with the lesson's index and the button's name."""
+"""The lessons' script: a button is a `select` event with the lesson's index and its own name."""

@@ -1,4 +1,4 @@
-"""The tab 'Lessons': of each lesson its title, text, what the letters mean, a question, an answer."""
+"""The tab 'Lessons': each lesson's title, text, what the letters mean, a question, its answer."""
 
 EN = {
     "lessons.name": "Lessons",
