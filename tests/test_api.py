@@ -60,7 +60,10 @@ def test_explain_gives_what_the_command_line_writes(client: Any, koala: Any) -> 
     for site in ("block4", "conv5_4"):
         assert told["sites"][site].keys() == wanted["sites"][site].keys()
         for method, map in wanted["sites"][site]["maps"].items():
-            assert told["sites"][site]["maps"][method] == pytest.approx(map, rel=1e-3)
+            found = told["sites"][site]["maps"][method]
+            assert (found["shape"], found["flat"]) == (map["shape"], map["flat"])
+            for end in ("low", "high"):
+                assert found[end] == pytest.approx(map[end], rel=1e-3, abs=1e-6)
 
 
 def test_only_the_picture_must_be_given(client: Any, koala: Any) -> None:
@@ -137,12 +140,12 @@ def test_each_endpoint_is_documented_and_no_other_is_public(client: Any) -> None
 
 def test_the_same_over_mcp(app: str) -> None:
     mcp = pytest.importorskip("mcp", reason="needs the extra 'mcp'")
-    from mcp.client.streamable_http import streamablehttp_client
+    from mcp.client.streamable_http import streamable_http_client
 
     async def talk() -> tuple[list[Any], Any]:
         picture = base64.b64encode(KOALA.read_bytes()).decode()
         async with (
-            streamablehttp_client(f"{app}/gradio_api/mcp/") as (reads, writes, _),
+            streamable_http_client(f"{app}/gradio_api/mcp/") as (reads, writes, _),
             mcp.ClientSession(reads, writes) as session,
         ):
             await session.initialize()

@@ -355,26 +355,10 @@ def test_the_opening_and_the_terms(config: dict[str, Any]) -> None:
     assert f">{label}</b>" in parts["answer"]["props"]["value"]
     assert parts["examples"]["props"]["value"].count("<button") >= 6
     states = [part for part in config["components"] if part["type"] == "state"]
-    assert len(states) == 3
+    assert len(states) == 4
     assert not any("value" in state["props"] for state in states)
     public = [d["api_name"] for d in config["dependencies"] if d["api_visibility"] == "public"]
-    assert public == ["explain"]
+    assert public == ["explain", "figure", "pixel", "faithfulness"]
     assert not config["show_error"]
     assert not config["run_history"]
     assert config["max_file_size"] == 24 << 20
-
-
-def test_the_same_as_an_api(app: str) -> None:
-    """The first output is the explanation as JSON, for any class, weights and attention."""
-    client = pytest.importorskip("gradio_client")
-    page = client.Client(app, verbose=False)
-    file = EXAMPLES / "koala.jpg"
-    asked = (client.handle_file(file), "tiny50", "none", "pizza", "block5", 0.5)
-    details = page.predict(*asked, api_name="/explain")[0]
-    explained = Explainer.load("tiny50", "none").explain(file, target="pizza")
-    assert details["target"]["label"] == "pizza"
-    assert [one["label"] for one in details["top"]] == [
-        ranked.label for ranked in explained.prediction.top(5)
-    ]
-    with pytest.raises(Exception, match="No class 'piza': did you mean 'pizza'"):
-        page.predict(*asked[:3], "piza", "block5", 0.5, api_name="/explain")
