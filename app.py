@@ -1,7 +1,4 @@
-"""Start the page: `python app.py`. The port and address are Gradio's, by GRADIO_SERVER_PORT.
-
-With VGGVIZ_MCP=1 its functions can be called over MCP as well: `pip install '.[mcp]'`.
-"""
+"""Start the page: `python app.py`. The README lists the environment variables that it reads."""
 
 from __future__ import annotations
 
@@ -9,10 +6,13 @@ import os
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
-from vggviz.ui import LAUNCH, QUEUE, build
+from vggviz.serve import Settings, SettingsError, page, run
 
-demo = build()
-demo.queue(**QUEUE)
+try:
+    settings = Settings.from_environ(os.environ)
+    demo = page(settings)
+except SettingsError as error:
+    raise SystemExit(f"vggviz: {error}") from error
 
 if __name__ == "__main__":
-    demo.launch(**LAUNCH, mcp_server=os.environ.get("VGGVIZ_MCP") == "1")
+    run(demo, settings)

@@ -29,7 +29,7 @@ def served(folder: Path, **setting: str) -> Iterator[str]:
         process = subprocess.Popen(
             [sys.executable, "app.py"],
             cwd=ROOT,
-            env={**os.environ, **own, **setting},
+            env={**{k: v for k, v in os.environ.items() if k[:7] != "VGGVIZ_"}, **own, **setting},
             stdout=opened,
             stderr=subprocess.STDOUT,
         )

@@ -40,12 +40,13 @@ FLOORS = {
     "fit": 5,
     "compare": 5,
     "bench": 5,
-    "cli": 5,
+    "replicas": 5,
     "ui": 5,
-    "app": 6,
+    "serve": 6,
+    "cli": 7,
+    "app": 7,
 }
-# Within one floor, one way only: a tap has a kind, and the command line starts its neighbours.
-SIDEWAYS = {("taps", "types"), ("cli", "bench"), ("cli", "fit"), ("cli", "compare")}
+SIDEWAYS = {("taps", "types")}  # within one floor, one way only: a tap has a kind
 # What `import vggviz` offers is loaded from its home: `from vggviz import VGG` is `vgg`.
 HOMES: dict[str, str] = vars(vggviz)["_HOMES"]
 
@@ -78,7 +79,7 @@ def wrong_imports(source: str, here: str) -> list[str]:
         top, _, rest = name.partition(".")
         target = rest.split(".")[0]
         target = HOMES.get(target, target)
-        if top == "gradio" and here not in ("ui", "app"):
+        if top == "gradio" and here not in ("ui", "serve", "app"):
             found.append(name)
         if top != "vggviz" or target not in FLOORS or target == here:
             continue  # another library, the package itself (its version), or a sibling

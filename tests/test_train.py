@@ -18,12 +18,13 @@ from torch import nn
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
 from vggviz import zoo
-from vggviz.capture import TapReading
+from vggviz.capture import TapReading, intervene
 from vggviz.fit import Network, fit
 from vggviz.images import Preprocess
+from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.train import Examples, Progress, TrainConfig, TrainError, measure, train
-from vggviz.train.objective import indecision, objective
-from vggviz.train.views import augment
+from vggviz.train.objective import effect, half_flat, indecision, objective
+from vggviz.train.views import augment, normalise
 from vggviz.vgg import VGG, VGGConfig
 
 PREPROCESS = Preprocess(32, 32)
@@ -261,21 +262,43 @@ def test_indecision_by_hand() -> None:
     assert float(indecision([sharp, undecided])) == pytest.approx(0.125)
 
 
-def test_attention_that_adds_can_be_made_to_do_alone() -> None:
-    model = small("softmax", sites=("block5",), blend="replace").eval()
-    site, x = model.attention["block5"], torch.rand(64, 64, 2, 2)
-    whole = site(x)
-    site.alone = 1.0
-    assert torch.equal(site(x), whole)  # nothing changes where nothing is learned
-    site.train()
-    torch.testing.assert_close(site(x), whole - x)
-    site.alone = 0.25
-    torch.manual_seed(0)
-    left_out = ((site(x) - whole).abs().amax((1, 2, 3)) > 1e-4).float().mean()
-    assert 0.1 < float(left_out) < 0.45
-    gate = small("se", sites=("block5",), blend="replace").attention["block5"].train()
-    gate.alone = 1.0
-    torch.testing.assert_close(gate(x), gate.module(x))  # a gate has nothing to give by itself
+def test_the_effect_of_attention_is_judged_by_what_it_changes() -> None:
+    logits, without = torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 1.0]])
+    right = float(effect(logits, without, torch.tensor([0])))
+    assert right == pytest.approx(math.log(1 + math.exp(-2)))  # the change is (2, 0)
+    unchanged = float(effect(logits, logits, torch.tensor([0])))
+    assert unchanged == pytest.approx(math.log(2))  # however sure the network is
+
+
+@pytest.mark.parametrize("attention", ["spatial", "self_attention"])
+def test_half_of_a_batch_gets_the_mean_in_the_place_of_its_weights(attention: str) -> None:
+    model = small(attention, sites=("block4",), blend="replace").eval()
+    x = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        with intervene(model, half_flat):
+            learned, other = model(torch.cat((x, x))).chunk(2)
+        torch.testing.assert_close(learned, model(x))
+        uniform = REPLACEMENTS["uniform"]
+        with intervene(model, lambda _, kind, w: uniform(kind, w, torch.Generator())):
+            torch.testing.assert_close(other, model(x))
+    assert (learned - other).abs().max() > 1e-6
+
+
+def test_a_price_on_attention_without_effect_makes_the_network_need_it(tmp_path: Path) -> None:
+    def lost(counterfactual: float) -> float:
+        """How much likelier the right class becomes through attention, after training."""
+        torch.manual_seed(0)
+        model = small("se", sites=("block4",), blend="replace")
+        config = replace(CONFIG, epochs=6, attention_rate=10.0, counterfactual=counterfactual)
+        pictures = coloured(48)
+        train(model, pictures, pictures, PREPROCESS, config, tmp_path / f"{counterfactual}")
+        x = normalise(pictures.pixels, PREPROCESS, torch.device("cpu"))
+        with torch.no_grad(), intervene(model, half_flat):
+            learned, other = model.eval()(torch.cat((x, x))).softmax(1).chunk(2)
+        of = pictures.targets[:, None]
+        return float((learned.gather(1, of) - other.gather(1, of)).mean())
+
+    assert lost(1.0) > lost(0.0) + 0.3
 
 
 def test_attention_learns_at_its_own_rate(tmp_path: Path) -> None:

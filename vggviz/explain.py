@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torchvision
+from PIL import Image
 from torch import Tensor
 
 import vggviz
@@ -22,7 +23,7 @@ from vggviz.images import Crop, ImageSource, Preprocess, open_image
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 from vggviz.vgg import SITES, VGG
 
-__all__ = ["Explainer"]
+__all__ = ["Explainer", "Report"]
 
 Report = Callable[[int, int], None]
 
@@ -100,7 +101,8 @@ class Explainer:
         and errors as for `explain`.
         """
         crop, where = self.preprocess.crop(open_image(image))
-        return self.explain_crop(np.asarray(crop), where, targets, sites, methods, progress=progress)
+        seen = np.asarray(crop)
+        return self.explain_crop(seen, where, targets, sites, methods, progress=progress)
 
     def explain_crop(
         self,
@@ -117,13 +119,54 @@ class Explainer:
         `crop` is `Explanation.image`, uint8 RGB (S, S, 3), and `where` its `Explanation.crop`.
         Without `methods` there is no backward pass.
         """
-        if isinstance(sites, str):
-            sites = SITES if sites == "all" else sites.split(",")
-        paths = {name: self.model.path(name) for name in dict.fromkeys(sites)}
+        paths = {name: self.model.path(name) for name in self.names(sites)}
         classes = [None if target is None else self.index(target) for target in targets]
         pixels = self.preprocess.normalise(crop)[None]  # (1, 3, S, S)
         indices = self._fill(classes, pixels)
         result = cams(self.model, pixels, list(paths.values()), methods, indices, progress=progress)
+        return self._told(crop, where, result, paths, methods)
+
+    def explain_batch(
+        self,
+        images: Sequence[ImageSource],
+        targets: Sequence[int | str | None],
+        sites: str | Sequence[str] = "all",
+        methods: Sequence[str] = ("gradcam",),
+    ) -> list[Explanation]:
+        """One explanation for each of several pictures, one class each, in the same two passes.
+
+        The likeliest class is asked for all pictures or for none. Other arguments and errors as
+        for `explain`, and ValueError where some targets are None.
+        """
+        paths = {name: self.model.path(name) for name in self.names(sites)}
+        classes = [self.index(target) for target in targets if target is not None]
+        if classes and len(classes) < len(images):
+            raise ValueError("a batch has a target for each of its pictures, or for none")
+        crops = [self.preprocess.crop(open_image(image)) for image in images]
+        pixels = torch.stack([self.preprocess.normalise(crop) for crop, _ in crops])  # (B, 3, S, S)
+        indices = torch.tensor([classes]) if classes else None  # (1, B)
+        result = cams(self.model, pixels, list(paths.values()), methods, indices)
+        return [
+            self._told(*crops[row], result.of(row), paths, methods)[0] for row in range(len(crops))
+        ]
+
+    def names(self, sites: str | Sequence[str]) -> tuple[str, ...]:
+        """The places that `sites` means, each once. Raises ValueError for one that is none."""
+        if isinstance(sites, str):
+            sites = SITES if sites == "all" else sites.split(",")
+        for name in sites:
+            self.model.path(name)
+        return tuple(dict.fromkeys(sites))
+
+    def _told(
+        self,
+        crop: Image.Image | npt.NDArray[np.uint8],
+        where: Crop,
+        result: CAMs,
+        paths: Mapping[str, str],
+        methods: Sequence[str],
+    ) -> list[Explanation]:
+        """The result of one picture, as one explanation a target."""
         prediction = self._prediction(result.logits[0])
         attention = {name: _records(name, path, result) for name, path in paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
@@ -137,7 +180,7 @@ class Explainer:
             }
             explained.append(
                 Explanation(
-                    image=crop,
+                    image=np.asarray(crop),
                     crop=where,
                     prediction=prediction,
                     target=by_index[target],

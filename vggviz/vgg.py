@@ -79,14 +79,9 @@ class AttentionSite(nn.Module):
     """Attention f at one site: f(x), or x + γ·(f(x) − x) with a γ that starts at 0.
 
     (B, C, H, W) → (B, C, H, W). `gamma` is None where the attention replaces the features.
-
-    Attention that adds to the features (`additive`) is easily ignored. In training, with
-    probability `alone`, a picture's own features are left out, y − x, and what attention gathered
-    has to do. `alone` is 0, and means nothing in evaluation mode.
     """
 
     gamma: nn.Parameter | None
-    alone: float = 0.0
 
     def __init__(self, attention: nn.Module, blend: Literal["residual", "replace"]) -> None:
         super().__init__()
@@ -95,9 +90,6 @@ class AttentionSite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.module(x)
-        if self.training and self.alone and getattr(self.module, "additive", False):
-            left_out = torch.rand(len(x), 1, 1, 1, device=x.device) < self.alone
-            y = y - x * left_out
         return y if self.gamma is None else x + self.gamma * (y - x)
 
 

@@ -28,8 +28,6 @@ class SelfAttention(nn.Module):
     Raises ValueError where `heads` does not divide `channels`.
     """
 
-    additive = True
-
     def __init__(self, channels: int, heads: int = 4, grid: int = 14) -> None:
         super().__init__()
         if channels % heads:

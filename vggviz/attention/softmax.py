@@ -20,8 +20,6 @@ class SoftmaxPooling(nn.Module):
     hidden units.
     """
 
-    additive = True
-
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
         hidden = max(channels // reduction, 4)

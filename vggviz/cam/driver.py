@@ -27,6 +27,16 @@ class CAMs:
     taps: dict[str, TapReading]
     maps: dict[tuple[str, str], Tensor]
 
+    def of(self, row: int) -> CAMs:
+        """The results of one picture of the batch, as a batch of one."""
+        one = slice(row, row + 1)
+        return CAMs(
+            self.logits[one],
+            self.targets[:, one],
+            {path: replace(tap, weights=tap.weights[one]) for path, tap in self.taps.items()},
+            {key: values[:, one] for key, values in self.maps.items()},
+        )
+
 
 def cams(
     model: nn.Module,

@@ -11,6 +11,7 @@ from vggviz.cli.evaluate import evaluate
 from vggviz.cli.explain import explain
 from vggviz.cli.models import models
 from vggviz.cli.push import push
+from vggviz.cli.serve import serve
 from vggviz.cli.train import train
 
 app = typer.Typer(
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="See what attention does inside VGG19: learned attention beside Grad-CAM.",
 )
-for command in (explain, models, data, train, evaluate, compare, push, bench):
+for command in (explain, models, data, train, evaluate, compare, push, bench, serve):
     app.command()(command)
 
 

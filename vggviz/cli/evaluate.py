@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from tqdm import tqdm
 
+from vggviz.cli.judging import judge
 from vggviz.cli.says import or_stop, stop
 from vggviz.files import whole
 from vggviz.machine import machine
@@ -42,6 +43,25 @@ def evaluate(
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 128,
     seed: Annotated[int, typer.Option(help="For resampling and shuffling.")] = 0,
     strict: Annotated[bool, typer.Option(help="Stop at an unreadable picture.")] = False,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Judge the maps instead: all, or agreement,faithfulness,localisation,sanity,"
+            "causality. Writes to --out."
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the report on maps; what it holds is not redone.")
+    ] = Path("evaluation"),
+    pictures: Annotated[int, typer.Option(min=2, help="Pictures to judge maps on.")] = 200,
+    curves: Annotated[
+        int, typer.Option(min=2, help="Of these, for faithfulness and sanity, which are slow.")
+    ] = 24,
+    sites: Annotated[str, typer.Option(help="Where maps are judged.")] = "all",
+    methods: Annotated[str, typer.Option(help="CAM methods to judge.")] = "gradcam,layercam",
+    other: Annotated[
+        Path | None, typer.Option(help="Weights of another seed: what agreement can reach.")
+    ] = None,
 ) -> None:
     """Measure attention types against 'none' on labelled pictures. Needs the extra 'train'."""
     try:
@@ -52,10 +72,30 @@ def evaluate(
 
     if as_json is not None and as_json.is_dir():
         stop(f"{as_json} is a folder, --json needs a file")
+    if as_json is not None and metrics is not None:
+        stop("--json is for the tables of accuracy and cost: --metrics writes to --out")
     dataset = _pictures(data, part)
     subjects, reference = _subjects(weights, attention, against)
     if as_json is not None:
-        _prepare(as_json.parent)  # before the work, which takes minutes
+        _prepare(as_json.parent, "--json")  # before the work, which takes minutes
+    if metrics is not None:
+        _prepare(out, "--out")
+        judge(
+            subjects,
+            dataset,
+            _training(data, dataset),
+            out,
+            metrics=metrics,
+            sites=sites,
+            methods=methods,
+            other=other,
+            pictures=pictures,
+            curves=curves,
+            seed=seed,
+            batch=batch,
+            strict=strict,
+        )
+        return
 
     def unreadable(error: Exception) -> None:
         tqdm.write(f"left out: {error}", file=sys.stderr)
@@ -134,10 +174,21 @@ def _subjects(
     return {kind: or_stop(Explainer.load, weights, kind) for kind in kinds}, "none"
 
 
-def _prepare(folder: Path) -> None:
+def _training(data: Path, dataset: Dataset) -> Dataset | None:
+    """The part that networks learn from, where it has boxes and is not the part that is judged."""
+    from vggviz.data import open_dataset, parts_of
+
+    parts = or_stop(parts_of, data)
+    if dataset.boxes is None or not parts:
+        return None
+    found = or_stop(open_dataset, data, parts[0])
+    return None if set(found.files) == set(dataset.files) else found
+
+
+def _prepare(folder: Path, option: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        stop(f"no folder {folder} for --json: {error.strerror}")
+        stop(f"no folder {folder} for {option}: {error.strerror}")
     if not os.access(folder, os.W_OK):
-        stop(f"the folder {folder} for --json can't be written to")
+        stop(f"the folder {folder} for {option} can't be written to")

@@ -52,9 +52,8 @@ def train(
     contrast: Annotated[
         float, typer.Option(help="How much attention that does not decide costs.")
     ] = 0.0,
-    alone: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="How often softmax and self_attention must do alone."),
+    counterfactual: Annotated[
+        float, typer.Option(min=0, help="Price on attention that its mean could stand in for.")
     ] = 0.0,
     min_scale: Annotated[
         float, typer.Option(min=0.05, max=1, help="Smallest part of a picture that a crop shows.")
@@ -95,7 +94,7 @@ def train(
         rate=rate or (0.05 if fresh else 0.01),
         attention_rate=attention_rate,
         contrast=contrast,
-        alone=alone,
+        counterfactual=counterfactual,
         min_scale=min_scale,
         zoom_out=zoom_out,
         distil=distil if teacher else 0.0,

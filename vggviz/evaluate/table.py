@@ -15,7 +15,7 @@ from vggviz.evaluate.result import (
 )
 from vggviz.metrics.statistics import Estimate
 
-__all__ = ["table"]
+__all__ = ["markdown", "table"]
 
 Row = Sequence[str]
 TITLES = {"all": "all pictures", "off_centre": "box misses the centre", "small": "small box"}
@@ -57,7 +57,7 @@ def _accuracy(evaluation: Evaluation) -> str:
         "are paired, in points, and p is McNemar's exact test.",
         ANCHORS,
     ]
-    return _markdown(head, rows, notes)
+    return markdown(head, rows, notes)
 
 
 def _cost(evaluation: Evaluation) -> str:
@@ -76,7 +76,7 @@ def _cost(evaluation: Evaluation) -> str:
         "Multiply-adds are those of convolutions and matrix products. Latency is that of one "
         f"picture: medians of {evaluation.rounds} interleaved rounds, the ratio within each round."
     )
-    return _markdown(head, rows, [note])
+    return markdown(head, rows, [note])
 
 
 def _pointing(evaluation: Evaluation) -> str:
@@ -106,7 +106,7 @@ def _pointing(evaluation: Evaluation) -> str:
         "Each cell names its best site, the one with the most hits on these same pictures: that "
         "flatters both, and more so on few pictures. Every site is in the JSON.",
     ]
-    return _markdown(head, rows, notes)
+    return markdown(head, rows, notes)
 
 
 def _rate(pointing: Pointing, of: str, subset: str) -> str:
@@ -126,7 +126,7 @@ def _use(evaluation: Evaluation) -> str:
         "Points of top-1 lost when the weights of all sites together are replaced. 'uniform': "
         "each picture's weights by their mean; 'shuffled': put in another order."
     )
-    return _markdown(head, rows, [note])
+    return markdown(head, rows, [note])
 
 
 def _weights(evaluation: Evaluation) -> str:
@@ -147,7 +147,7 @@ def _weights(evaluation: Evaluation) -> str:
         "Attention weights over all pictures; the last column is the mean over pictures of the "
         "standard deviation inside one. Weights that hardly differ make a picture of nothing."
     )
-    return _markdown(head, rows, [note])
+    return markdown(head, rows, [note])
 
 
 def _gamma(result: Result, site: str) -> str:
@@ -177,7 +177,7 @@ def _bracketed(estimate: Estimate, times: float, digits: int) -> str:
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def _markdown(head: Row, rows: Sequence[Row], notes: Sequence[str]) -> str:
+def markdown(head: Row, rows: Sequence[Row], notes: Sequence[str]) -> str:
     """A table whose first column is aligned left, then a paragraph for each note."""
     lines = [head, [":--", *["--:"] * (len(head) - 1)], *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

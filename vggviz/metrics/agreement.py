@@ -78,8 +78,8 @@ def _nothing(maps: Tensor) -> Tensor:
 def _ranks(a: Tensor, b: Tensor) -> Tensor:
     """ρ and τ_b: (B, n), (B, n) → (2, B)."""
     first, second = _places(a), _places(b)  # (2, B, n): how many are smaller, and not larger
-    means = [places.double().mean(0) for places in (first, second)]
-    rho = F.cosine_similarity(*(mean - mean.mean(1, keepdim=True) for mean in means))
+    x, y = (places.double().mean(0) for places in (first, second))  # ranks from 0: (B, n)
+    rho = F.cosine_similarity(x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True))
     tied = [(places[1] - places[0]).sum(1).double() for places in (first, second)]
     count = a.shape[1]
     rows = max(1, PAIRS // count**2)

@@ -13,7 +13,7 @@ from vggviz.types import Grid
 __all__ = ["OVERLAPS", "THRESHOLDS", "accurate", "chosen", "overlaps"]
 
 OVERLAPS = (0.3, 0.5, 0.7)  # δ: the IoU from which a box counts
-THRESHOLDS = tuple(step / 50 for step in range(50))  # τ, of a map scaled to [0, 1]
+THRESHOLDS = tuple(step / 25 for step in range(25))  # τ, of a map scaled to [0, 1]
 
 
 def overlaps(maps: Tensor, boxes: Tensor, size: Grid) -> Tensor:
@@ -25,7 +25,7 @@ def overlaps(maps: Tensor, boxes: Tensor, size: Grid) -> Tensor:
     above, as for a map that is flat or holds a NaN or an infinity.
 
     Choe et al. 2020, 'Evaluating Weakly Supervised Object Localization Methods Right', section
-    3.3, and Choe et al. 2022 (PAMI), which lets all boxes of a map compete. Departures: 50
+    3.3, and Choe et al. 2022 (PAMI), which lets all boxes of a map compete. Departures: 25
     thresholds instead of 1000, and ends of boxes that are exclusive.
     """
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)

@@ -46,9 +46,9 @@ class TrainConfig:
     `attention_rate` multiplies the learning rate of attention modules.
 
     The loss. `distil` is the weight of the teacher's soft labels, at `temperature` (Hinton et
-    al. 2015). `contrast` is the weight of the term that makes attention decide (see
-    `vggviz.train.objective.indecision`). `alone` is how often attention that adds to the features
-    has to do without them (see `AttentionSite`).
+    al. 2015); `contrast` that of the term that makes attention decide (`indecision`), and
+    `counterfactual` that of the one that makes the network need it (`effect`, both in
+    `vggviz.train.objective`).
     """
 
     epochs: int = 24
@@ -63,7 +63,7 @@ class TrainConfig:
     distil: float = 0.0
     temperature: float = 2.0
     contrast: float = 0.0
-    alone: float = 0.0
+    counterfactual: float = 0.0
     min_scale: float = 0.35
     zoom_out: float = 0.0
     freeze_backbone: bool = False
@@ -81,6 +81,10 @@ class TrainConfig:
         if step < peak:
             return self.rate * (0.04 + 0.96 * (1 - math.cos(math.pi * step / peak)) / 2)
         return self.rate * (1 + math.cos(math.pi * (step - peak) / (steps - peak))) / 2
+
+    def seed_for(self, number: int, salt: int) -> int:
+        """A seed of its own for the step, epoch or view of this `number`; `salt` tells what for."""
+        return (self.seed * 1_000_003 + number) * 1_009 + salt
 
     def lowest(self, model: VGG) -> str | None:
         """The site below which nothing learns, None where all may."""

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,13 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from vggviz.capture import Trace, capture
+from vggviz.capture import Trace, capture, intervene
 from vggviz.images import Preprocess
 from vggviz.train.checkpoint import State, restore, store
 from vggviz.train.config import Examples, Progress, TrainConfig, TrainError
-from vggviz.train.objective import indecision, objective
-from vggviz.train.views import (
-    augment,
-    features,
-    fits_in_memory,
-    identity,
-    kept,
-    normalise,
-    resized,
-)
-from vggviz.vgg import VGG, AttentionSite
+from vggviz.train.objective import effect, half_flat, indecision, objective
+from vggviz.train.views import Inputs, normalise, resized
+from vggviz.vgg import VGG
 
 __all__ = ["has_bf16", "measure", "train"]
 
@@ -73,9 +64,6 @@ def train(
     )
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     site = config.lowest(model)
-    for attention in model.modules():
-        if isinstance(attention, AttentionSite):
-            attention.alone = config.alone
     still = set_learning(model, site, frozen=config.freeze_backbone)
     model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.SGD(_groups(model, config), momentum=config.momentum, nesterov=True)
@@ -86,60 +74,30 @@ def train(
     if tensorboard is not None:
         accelerator.init_trackers(".", init_kwargs={"tensorboard": {"purge_step": state.step}})
 
-    cached: dict[int, Tensor] = {}
-    views, name = 0, ""
-    if site is not None and len(set(config.sizes)) == 1:
-        pictures = len(examples.targets) * config.views + len(validation.targets)
-        if fits_in_memory(model, site, pictures, config.sizes[0]):
-            views = config.views
-            name = identity(model, site, (examples, validation), preprocess, config)
-
-    def keep(name: str, make: Callable[[], Tensor]) -> Tensor:
-        return make() if cache is None else kept(cache / f"{name}.safetensors", make)
-
-    def inputs(chosen: Tensor, epoch: int, step: int, size: int) -> Tensor:
-        """What the learning part of the network gets for the pictures `chosen`."""
-        if views and site is not None:
-            number = epoch % views
-            if number not in cached:
-                view = (config, _seed(config.seed, number, salt=500))
-                made = partial(features, model, site, examples, size, preprocess, accelerator, view)
-                cached[number] = keep(f"{name}-{number}", made)
-            return cached[number][chosen].to(device, memory_format=torch.channels_last)
-        seed = _seed(config.seed, step, salt=2 + rank)
-        pixels = augment(examples.pixels[chosen], size, preprocess, config, seed)
-        images = normalise(pixels, preprocess, device)
-        if site is None:
-            return images
-        with torch.no_grad(), accelerator.autocast():
-            return model.arriving(images, site)
-
-    order, judged = torch.empty(0), None
+    inputs = Inputs(model, site, examples, validation, preprocess, config, accelerator, cache)
+    order = torch.empty(0)
     started, seen = time.perf_counter(), 0
     while state.step < steps:
         epoch, within = divmod(state.step, per_epoch)
         size = config.size_at(epoch)
         if seen == 0 or within == 0:
             _teach(model, still)
-            generator = torch.Generator().manual_seed(_seed(config.seed, epoch, salt=1))
+            generator = torch.Generator().manual_seed(config.seed_for(epoch, salt=1))
             order = torch.randperm(len(examples.targets), generator=generator)
-            inputs(order[:1], epoch, state.step, size)  # views are made before the clock starts
+            inputs.batch(
+                order[:1], epoch, state.step, size
+            )  # views are made before the clock starts
             started, seen = time.perf_counter(), 0
         chosen = order[within * config.batch : (within + 1) * config.batch][rank::world]
         for group in optimizer.param_groups:
             group["lr"] = config.rate_at(state.step, steps) * group["scale"]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_seed(config.seed, state.step, salt=100 + rank))  # dropout
-            batch, targets = inputs(chosen, epoch, state.step, size), examples.targets[chosen]
+            torch.manual_seed(config.seed_for(state.step, salt=100 + rank))  # dropout
+            batch, targets = inputs.batch(chosen, epoch, state.step, size), examples.targets[chosen]
+            targets = targets.to(device)
             soft = None if examples.soft is None else examples.soft[chosen].to(device)
-            with (
-                capture(model) if config.contrast else nullcontext(Trace()) as trace,
-                accelerator.autocast(),
-            ):
-                logits = wrapped(batch, site).float()
-            loss = objective(logits, targets.to(device), soft, config)
-            if trace.taps:
-                loss = loss + config.contrast * indecision(trace.taps.values())
+            with accelerator.autocast():
+                logits, loss = _judged(wrapped, batch, site, targets, soft, config)
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
             optimizer.step()
@@ -149,18 +107,15 @@ def train(
                 f"the loss is {value} at step {state.step}: lower the learning rate (--rate "
                 f"{config.rate}); the last good checkpoint is {checkpoint.name}"
             )
-        hits = (logits.detach().argmax(1) == targets.to(device)).sum()
+        hits = (logits.detach().argmax(1) == targets).sum()
         state.loss, state.right = state.loss + value, state.right + int(accelerator.reduce(hits))
         state.step, seen = state.step + 1, seen + config.batch
         speed = seen / (time.perf_counter() - started)
         done = within + 1
         top1 = None
         if done == per_epoch:
-            if judged is None and site is not None and views:
-                made = partial(features, model, site, validation, size, preprocess, accelerator)
-                judged = keep(f"{name}-validation", made)
             with accelerator.autocast():
-                found = measure(wrapped, validation, preprocess, size, judged, site)
+                found = measure(wrapped, validation, preprocess, size, inputs.judged(size), site)
             top1 = found["top1"]
             entry = {
                 "epoch": epoch,
@@ -264,6 +219,30 @@ def _teach(model: VGG, still: list[nn.Module]) -> None:
         module.eval()
 
 
+def _judged(
+    model: nn.Module,
+    batch: Tensor,
+    site: str | None,
+    targets: Tensor,
+    soft: Tensor | None,
+    config: TrainConfig,
+) -> tuple[Tensor, Tensor]:
+    """The logits (B, K) of a batch, and its loss with the prices put on attention."""
+    twice = bool(config.counterfactual)
+    with (
+        capture(model) if config.contrast else nullcontext(Trace()) as trace,
+        intervene(model, half_flat) if twice else nullcontext(),
+    ):
+        both: Tensor = model(torch.cat((batch, batch)) if twice else batch, site).float()
+    logits, without = both[: len(batch)], both[len(batch) :]
+    loss = objective(logits, targets, soft, config)
+    if trace.taps:
+        loss = loss + config.contrast * indecision(trace.taps.values())
+    if twice:
+        loss = loss + config.counterfactual * effect(logits, without, targets)
+    return logits, loss
+
+
 def _groups(model: VGG, config: TrainConfig) -> list[dict[str, Any]]:
     """No weight decay on biases, norms and γ; a rate of its own for attention."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -276,7 +255,3 @@ def _groups(model: VGG, config: TrainConfig) -> list[dict[str, Any]]:
         {"params": parameters, "scale": scale, "weight_decay": decay, "lr": config.rate}
         for (scale, decay), parameters in groups.items()
     ]
-
-
-def _seed(seed: int, step: int, salt: int) -> int:
-    return (seed * 1_000_003 + step) * 1_009 + salt

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vggviz.capture import TapReading
+from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.train.config import TrainConfig
+from vggviz.types import Kind
 
-__all__ = ["indecision", "objective"]
+__all__ = ["effect", "half_flat", "indecision", "objective"]
 
 
 def objective(logits: Tensor, targets: Tensor, soft: Tensor | None, config: TrainConfig) -> Tensor:
@@ -26,6 +29,28 @@ def objective(logits: Tensor, targets: Tensor, soft: Tensor | None, config: Trai
     student = (logits / config.temperature).log_softmax(-1)
     distance = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
     return (1 - config.distil) * loss + config.distil * config.temperature**2 * distance
+
+
+def effect(logits: Tensor, without: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of what attention changes: of `logits` − `without`, those that the network
+    gives where each picture's weights have become their mean (see `half_flat`); a scalar.
+
+    Rao, Chen, Lu, Zhou 2021, 'Counterfactual Attention Learning for Fine-Grained Visual
+    Categorization and Re-identification', eq. 6 to 8: a network that its mean would serve as well
+    gains nothing, so it learns attention that tells, and to need it.
+    """
+    return F.cross_entropy(logits - without, targets)
+
+
+def half_flat(path: str, kind: Kind, weights: Tensor) -> Tensor:
+    """The second half of a batch gets each picture's mean in the place of its weights: a change for
+    `vggviz.capture.intervene`.
+
+    Both halves go through the same norms at once: a network could tell them apart by the
+    statistics of two passes, and did.
+    """
+    learned, other = weights.chunk(2)
+    return torch.cat((learned, REPLACEMENTS["uniform"](kind, other, torch.Generator())))
 
 
 def indecision(readings: Iterable[TapReading]) -> Tensor:

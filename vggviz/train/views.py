@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +22,74 @@ from vggviz.train.config import Examples, TrainConfig
 from vggviz.vgg import VGG
 from vggviz.zoo import write_safetensors
 
-__all__ = ["augment", "features", "fits_in_memory", "identity", "kept", "normalise", "resized"]
+__all__ = ["Inputs", "augment", "normalise", "resized"]
+
+
+class Inputs:
+    """What the learning part of a network gets: pictures, or the features that arrive at `site`,
+    below which nothing learns. These are computed once for each view where they fit in memory,
+    and are kept in the folder `cache`, if there is one."""
+
+    def __init__(
+        self,
+        model: VGG,
+        site: str | None,
+        examples: Examples,
+        validation: Examples,
+        preprocess: Preprocess,
+        config: TrainConfig,
+        accelerator: Accelerator,
+        cache: Path | None,
+    ) -> None:
+        self._model, self._site, self._config = model, site, config
+        self._examples, self._validation, self._preprocess = examples, validation, preprocess
+        self._accelerator, self._cache = accelerator, cache
+        self._made: dict[str, Tensor] = {}
+        self._views, self._name = 0, ""
+        if site is not None and len(set(config.sizes)) == 1:
+            pictures = len(examples.targets) * config.views + len(validation.targets)
+            if _fits_in_memory(model, site, pictures, config.sizes[0]):
+                self._views = config.views
+                self._name = _identity(model, site, (examples, validation), preprocess, config)
+
+    def batch(self, chosen: Tensor, epoch: int, step: int, size: int) -> Tensor:
+        """The input for the pictures `chosen`, each augmented, at `size` pixels, on the device."""
+        config, device = self._config, self._accelerator.device
+        if self._views:
+            number = epoch % self._views
+            view = (config, config.seed_for(number, salt=500))
+            made = self._features(str(number), self._examples, size, view)
+            return made[chosen].to(device, memory_format=torch.channels_last)
+        seed = config.seed_for(step, salt=2 + self._accelerator.process_index)
+        pixels = augment(self._examples.pixels[chosen], size, self._preprocess, config, seed)
+        images = normalise(pixels, self._preprocess, device)
+        if self._site is None:
+            return images
+        with torch.no_grad(), self._accelerator.autocast():
+            return self._model.arriving(images, self._site)
+
+    def judged(self, size: int) -> Tensor | None:
+        """The features of all validation pictures; None where pictures are looked at instead."""
+        return self._features("validation", self._validation, size) if self._views else None
+
+    def _features(
+        self, name: str, examples: Examples, size: int, view: tuple[TrainConfig, int] | None = None
+    ) -> Tensor:
+        assert self._site is not None
+        if name not in self._made:
+            make = partial(
+                _features,
+                self._model,
+                self._site,
+                examples,
+                size,
+                self._preprocess,
+                self._accelerator,
+                view,
+            )
+            file = self._cache and self._cache / f"{self._name}-{name}.safetensors"
+            self._made[name] = make() if file is None else _kept(file, make)
+        return self._made[name]
 
 
 def augment(
@@ -57,7 +125,7 @@ def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device) -> T
 
 
 @torch.no_grad()
-def features(
+def _features(
     model: VGG,
     site: str,
     examples: Examples,
@@ -87,7 +155,7 @@ def features(
     return found
 
 
-def fits_in_memory(model: VGG, site: str, pictures: int, size: int) -> bool:
+def _fits_in_memory(model: VGG, site: str, pictures: int, size: int) -> bool:
     """Whether the features at `site` of so many pictures take at most half of the memory."""
     with torch.device("meta"):
         shape = VGG(model.config).arriving(torch.empty(1, 3, size, size), site).shape
@@ -95,7 +163,7 @@ def fits_in_memory(model: VGG, site: str, pictures: int, size: int) -> bool:
     return pictures * shape.numel() * 4 <= memory / 2
 
 
-def identity(
+def _identity(
     model: VGG,
     site: str,
     parts: Sequence[Examples],
@@ -114,7 +182,7 @@ def identity(
     return digest.hexdigest()[:16]
 
 
-def kept(file: Path, make: Callable[[], Tensor]) -> Tensor:
+def _kept(file: Path, make: Callable[[], Tensor]) -> Tensor:
     """The tensor in `file`, made and written there first where there is no whole one."""
     try:
         return load_file(file)["features"].to(memory_format=torch.channels_last)

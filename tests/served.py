@@ -1,0 +1,93 @@
+"""A page in a process of its own, as people start it, for the tests that drive one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+APP = ("app.py",)
+SERVE = ("-m", "vggviz.cli", "serve")
+# Nothing outside can be reached: what tries gets a refused connection at once.
+OFFLINE = {
+    **dict.fromkeys(
+        ("http_proxy", "https_proxy", "HTTPS_PROXY", "HTTP_PROXY"), "http://127.0.0.1:9"
+    ),
+    "no_proxy": "127.0.0.1,localhost",
+}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server: its process, address, and what it has printed so far."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    @property
+    def address(self) -> str:
+        """Where it listens on this machine."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def printed(self) -> str:
+        """Everything on stdout and stderr."""
+        return self.log.read_text(encoding="utf-8")
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def served(
+    folder: Path,
+    command: Sequence[str] = APP,
+    env: Mapping[str, str] | None = None,
+    *,
+    python: str = sys.executable,
+    cwd: Path = ROOT,
+    until: str = "Running on",
+) -> Iterator[Served]:
+    """Start `python command` and wait until it serves; killed at the end if it still runs."""
+    port = free_port()
+    own = {
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_TEMP_DIR": str(folder / "uploads"),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",
+        **OFFLINE,
+    }
+    log = folder / f"{port}.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [python, *command],
+            cwd=cwd,
+            env={**os.environ, **own, **(env or {})},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    server = Served(process, port, log)
+    try:
+        for _ in range(1800):
+            if process.poll() is not None or until in server.printed():
+                break
+            time.sleep(0.1)
+        assert process.poll() is None, server.printed()
+        yield server
+    finally:
+        with suppress(ProcessLookupError):  # with the processes that it started
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

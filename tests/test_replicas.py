@@ -1,0 +1,153 @@
+"""Networks as Ray Serve's replicas on a real local cluster, one killed while many ask."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from served import SERVE, Served, served
+from student import Answer, Student, students
+
+from vggviz import Explainer, zoo
+from vggviz.explanation import Explanation
+
+pytest.importorskip("ray.serve", reason="needs the extra 'ray'")
+
+from vggviz.replicas import Job, Networks
+
+EXAMPLES = sorted((zoo.assets() / "examples").resolve().glob("*.jpg"))[:4]
+
+
+def same(a: Explanation, b: Explanation) -> bool:
+    """Whether two explanations say the same, up to how a batch rounds."""
+    return (
+        a.target.index == b.target.index
+        and a.provenance == b.provenance
+        and torch.allclose(a.prediction.logits, b.prediction.logits, atol=1e-4)
+        and np.array_equal(a.image, b.image)
+        and a.heatmaps.keys() == b.heatmaps.keys()
+        and all(
+            torch.allclose(a.heatmaps[k].raw, b.heatmaps[k].raw, rtol=1e-3, atol=1e-5)
+            for k in a.heatmaps
+        )
+        and a.attention.keys() == b.attention.keys()
+        and all(
+            torch.allclose(x.weights, y.weights, atol=1e-5)
+            for k in a.attention
+            for x, y in zip(a.attention[k], b.attention[k], strict=True)
+        )
+    )
+
+
+def test_a_batch_says_what_its_pictures_say_alone() -> None:
+    explainer = Explainer.load("tiny50", "cbam")
+    alone = [explainer.explain(file) for file in EXAMPLES]
+    assert sum(same(a, b) for a in alone for b in alone) == len(alone)  # a mix-up would show
+    together = explainer.explain_batch(EXAMPLES, [None] * 4)
+    assert all(same(a, b) for a, b in zip(alone, together, strict=True))
+    told = explainer.explain_batch(EXAMPLES, ["koala", 3, 2, "1"], "block5", ("layercam",))
+    for file, target, one in zip(EXAMPLES, ("koala", 3, 2, 1), told, strict=True):
+        assert same(one, explainer.explain(file, "block5", ("layercam",), target))
+    with pytest.raises(ValueError, match="for each of its pictures, or for none"):
+        explainer.explain_batch(EXAMPLES, [None, 1, 2, 3])
+
+
+def test_jobs_of_every_kind_find_their_own_answers() -> None:
+    images = [Image.open(file).convert("RGB") for file in EXAMPLES]
+    sites, methods = ("block4", "block5"), ("gradcam",)
+    jobs = [
+        Job("tiny50", attention, image, target, sites, methods)
+        for image in images
+        for attention, target in (("cbam", None), ("se", None), ("cbam", 7), ("nothing", None))
+    ]
+    answers = Networks().explain(jobs)
+    explainers = {name: Explainer.load("tiny50", name) for name in ("cbam", "se")}
+    for job, answer in zip(jobs, answers, strict=True):
+        if job.attention == "nothing":
+            assert isinstance(answer, ValueError)
+            continue
+        wanted = explainers[job.attention].explain(job.image, sites, methods, job.target)
+        assert isinstance(answer, Explanation)
+        assert same(answer, wanted)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """`vggviz serve --engine ray` with two replicas on a cluster that it starts itself."""
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("two replicas need two cores")
+    folder = tmp_path_factory.mktemp("ray")
+    env = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_DASHBOARD": "1"}
+    with served(folder, (*SERVE, "--engine", "ray"), env) as server:
+        yield server
+
+
+def replicas(server: Served) -> list[int]:
+    """The process ids of this page's replicas."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (folder / "cmdline").read_bytes()
+            if (
+                b"ServeReplica:vggviz" in title
+                and str(server.log.parent).encode() in (folder / "environ").read_bytes()
+            ):
+                found.append(int(folder.name))
+        except OSError:  # gone meanwhile
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds replicas in /proc")
+def test_a_replica_is_killed_and_nobody_notices(page: Served) -> None:
+    local = Explainer.load("tiny50", "cbam")
+    wanted = {file: local.explain(file).prediction.top(1)[0] for file in EXAMPLES}
+
+    async def ask(one: Student, rounds: int) -> list[tuple[Path, Answer]]:
+        found = []
+        for index in range(rounds):
+            file = EXAMPLES[(index + hash(one.session)) % len(EXAMPLES)]
+            found.append((file, await one.explain(file)))
+        return found
+
+    async def lesson() -> list[tuple[Path, Answer]]:
+        async with students(page.address, 16) as people:
+            for one in people:
+                await one.open()
+            before = await asyncio.gather(*(ask(one, 1) for one in people))
+            first = replicas(page)
+            assert len(first) == 2
+            for process in first:  # held up, so that both have work in their hands
+                os.kill(process, signal.SIGSTOP)
+            asking = [asyncio.create_task(ask(one, 3)) for one in people]
+            await asyncio.sleep(1.5)
+            os.kill(first[0], signal.SIGKILL)
+            os.kill(first[1], signal.SIGCONT)
+            during = await asyncio.gather(*asking)
+            until = time.monotonic() + 60
+            while len(now := set(replicas(page))) < 2:  # Ray starts another in its place
+                assert time.monotonic() < until
+                await asyncio.sleep(0.2)
+            assert first[0] not in now
+            after = await asyncio.gather(*(ask(one, 1) for one in people))
+            return [pair for part in (*before, *during, *after) for pair in part]
+
+    answers = asyncio.run(lesson())
+    assert [answer.said for _, answer in answers] == ["ok"] * 16 * 5
+    for file, answer in answers:
+        top = answer.details["top"][0]
+        assert top["label"] == wanted[file].label
+        assert top["probability"] == pytest.approx(wanted[file].probability, abs=1e-4)
+        assert answer.whole()
+    assert "a replica did not answer" in page.printed()
+    page.process.terminate()
+    assert page.process.wait(60) == 0
+    assert replicas(page) == []

@@ -1,0 +1,143 @@
+"""The page as a server of its own: watched, stopped, shut behind a password."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gradio_client import Client, handle_file
+from served import SERVE, Served, served
+from student import Answer, students
+
+from vggviz import zoo
+
+EXAMPLES = zoo.assets() / "examples"
+
+
+def fetch(url: str, data: bytes | None = None) -> tuple[int, str]:
+    """Status and body, also of an error."""
+    kind = {"Content-Type": "application/json"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, kind), timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def explained(client: Client, picture: Path) -> dict[str, Any]:
+    """What the page's API says of a picture."""
+    return client.predict(picture=handle_file(str(picture)), api_name="/explain")[0]
+
+
+def meters(server: Served) -> dict[str, float]:
+    """What Prometheus reads."""
+    status, text = fetch(f"{server.address}/metrics")
+    assert status == 200, text
+    lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in lines}
+
+
+def test_it_is_watched_without_anyones_names_and_stops_when_work_is_done(tmp_path: Path) -> None:
+    pytest.importorskip("prometheus_client", reason="needs the extra 'serve'")
+    mine = tmp_path / "my-sister.jpg"
+    shutil.copy(EXAMPLES / "koala.jpg", mine)
+    with served(tmp_path, SERVE, {"VGGVIZ_LOG": "json", "VGGVIZ_AT_ONCE": "1"}) as server:
+        status, told = fetch(f"{server.address}/healthz")
+        assert (status, json.loads(told)["status"]) == (200, "ok")
+        client = Client(server.address, verbose=False)
+        assert explained(client, mine)["target"]["label"] == "koala"
+        time.sleep(0.2)
+        found = meters(server)
+        joined = 'vggviz_requests_total{route="/gradio_api/queue/join",status="200"}'
+        assert found[joined] == 1
+        assert found['vggviz_request_seconds_count{route="/gradio_api/queue/data"}'] == 1
+        assert found["vggviz_queue_length"] == 0
+        assert found["vggviz_requests_under_way"] == 1  # this very question
+        assert found["process_resident_memory_bytes"] > 1e8
+
+        # Twenty people wait in a queue that serves one at a time; then the host stops the server.
+        async def lesson() -> list[Answer]:
+            async with students(server.address, 20) as people:
+                for one in people:
+                    await one.open()
+                jobs = [asyncio.create_task(one.explain(EXAMPLES / "koala.jpg")) for one in people]
+                await asyncio.sleep(0)
+                while meters(server)[joined] < 21:
+                    await asyncio.sleep(0.01)
+                server.process.send_signal(signal.SIGTERM)
+                until = time.monotonic() + 5
+                while fetch(f"{server.address}/healthz")[0] != 503:
+                    assert time.monotonic() < until
+                refused = fetch(f"{server.address}/gradio_api/queue/join", b"{}")
+                assert refused[0] == 503
+                assert "try again" in json.loads(refused[1])["detail"]
+                assert not all(job.done() for job in jobs)
+                return await asyncio.gather(*jobs)
+
+        answers = asyncio.run(lesson())
+        assert [answer.said for answer in answers] == ["ok"] * 20
+        assert {answer.details["target"]["label"] for answer in answers} == {"koala"}
+        assert server.process.wait(20) == 0
+
+        lines = [line for line in server.printed().splitlines() if line.startswith("{")]
+        logged = [json.loads(line) for line in lines]
+        assert {"/gradio_api/upload", "/gradio_api/queue/data"} <= {x.get("route") for x in logged}
+        assert all(x["level"] == "info" for x in logged), server.printed()
+        assert "sister" not in server.printed()
+        assert "koala" not in server.printed()
+        assert "127.0.0.1:" not in "".join(lines)
+        assert "Traceback" not in server.printed()
+
+
+@pytest.fixture(scope="module")
+def classroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """`vggviz serve --classroom --password chalk`, with few explanations a minute."""
+    folder = tmp_path_factory.mktemp("room")
+    command = (*SERVE, "--classroom", "--password", "chalk")
+    until = "Everyone in this network"
+    with served(folder, command, {"VGGVIZ_RATE": "3"}, until=until) as server:
+        yield server
+
+
+def test_a_room_is_told_where_the_page_is(classroom: Served) -> None:
+    pytest.importorskip("segno", reason="needs the extra 'serve'")
+    assert f":{classroom.port}\n" in classroom.printed()
+    assert "█▀▀▀▀▀█" in classroom.printed() or "▄▄▄▄▄" in classroom.printed()
+    # Every address of this machine answers, not 127.0.0.1 alone.
+    assert fetch(f"http://127.0.0.2:{classroom.port}/healthz")[0] == 200
+
+
+def test_a_password_opens_the_page_and_nothing_else_does(classroom: Served) -> None:
+    assert fetch(f"{classroom.address}/gradio_api/info")[0] == 401
+    assert fetch(f"{classroom.address}/gradio_api/queue/status")[0] == 401
+    start = time.monotonic()
+    with pytest.raises(Exception, match="Could not login"):
+        Client(classroom.address, auth=("ada", "cheese"), verbose=False)
+    assert time.monotonic() - start > 1  # so that nobody tries thousands
+    client = Client(classroom.address, auth=("ada", "chalk"), verbose=False)
+    assert explained(client, EXAMPLES / "koala.jpg")["target"]["label"] == "koala"
+    assert "chalk" not in classroom.printed()
+
+
+def test_one_phone_can_not_keep_the_room_waiting(classroom: Served) -> None:
+    client = Client(classroom.address, auth=("bob", "chalk"), verbose=False)
+    told: list[str] = []
+    for _ in range(4):
+        try:
+            told.append(explained(client, EXAMPLES / "koala.jpg")["target"]["label"])
+        except Exception as error:
+            told.append(re.sub(".*(429 Too Many Requests).*", r"\1", str(error).splitlines()[0]))
+    assert told[-1].endswith("429 Too Many Requests")
+    assert len(set(told)) == 2  # before that it was answered
+    assert told[0] == "koala"

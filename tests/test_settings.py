@@ -1,0 +1,82 @@
+"""The host's settings: read from the environment in one place, refused in one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pytest
+
+import vggviz
+from vggviz.serve.settings import Settings, SettingsError, variable
+
+
+def test_nothing_set_is_what_stands_in_the_class() -> None:
+    assert Settings.from_environ({"PATH": "/bin", "VGGVIZ_PORT": " "}) == Settings()
+
+
+def test_every_field_is_read_from_its_variable() -> None:
+    wanted = {
+        "host": "0.0.0.0",
+        "port": 8080,
+        "password": "chalk",
+        "preload": "imagenet",
+        "engine": "ray",
+        "replicas": 3,
+        "cluster": "192.0.2.7:6379",
+        "places": 17,
+        "at_once": 4,
+        "sessions": 50,
+        "rate": 9,
+        "grace": 5,
+        "log": "json",
+    }
+    assert set(wanted) == {field.name for field in fields(Settings)}
+    found = Settings.from_environ({f"VGGVIZ_{k.upper()}": f"{v} " for k, v in wanted.items()})
+    assert asdict(found) == wanted
+    assert all(asdict(found)[name] != value for name, value in asdict(Settings()).items())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("VGGVIZ_PORT", "http", "VGGVIZ_PORT must be a whole number, not 'http'"),
+        ("VGGVIZ_PORT", "-1", "VGGVIZ_PORT must be a whole number, not '-1'"),
+        ("VGGVIZ_PORT", "65536", "VGGVIZ_PORT must be a port, at most 65535"),
+        ("VGGVIZ_AT_ONCE", "0", "VGGVIZ_AT_ONCE must be at least 1"),
+        ("VGGVIZ_PLACES", "²", "VGGVIZ_PLACES must be a whole number, not '²'"),
+        ("VGGVIZ_ENGINE", "spark", "VGGVIZ_ENGINE must be one of local, ray, not 'spark'"),
+        ("VGGVIZ_LOG", "xml", "VGGVIZ_LOG must be one of text, json, not 'xml'"),
+        ("VGGVIZ_PASWORD", "chalk", "there is no setting VGGVIZ_PASWORD: known are VGGVIZ_HOST"),
+    ],
+)
+def test_what_can_not_be_is_one_sentence(name: str, value: str, sentence: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environ({name: value})
+    assert str(refused.value).startswith(sentence)
+    assert "chalk" not in str(refused.value)
+
+
+def test_a_room_has_limits_and_keeps_what_was_set() -> None:
+    room = Settings(places=40, password="chalk", port=9).for_a_room()
+    assert (room.host, room.places, room.password, room.port) == ("0.0.0.0", 40, "chalk", 9)
+    assert 0 < room.rate <= 60
+    assert Settings().for_a_room().places < Settings().places
+    assert Settings(host="192.0.2.7", rate=5).for_a_room().host == "192.0.2.7"
+    assert Settings(host="192.0.2.7", rate=5).for_a_room().rate == 5
+
+
+def test_a_password_is_not_shown() -> None:
+    assert "chalk" not in repr(Settings(password="chalk"))
+
+
+def test_the_environment_is_read_nowhere_else() -> None:
+    """Only the border knows of variables: app.py and the command line hand them over."""
+    package = Path(vggviz.__file__).parent
+    naming = [
+        str(file.relative_to(package))
+        for file in package.rglob("*.py")
+        if "VGGVIZ_" in file.read_text("utf-8")
+    ]
+    assert sorted(naming) == ["cli/serve.py", "serve/settings.py"]
+    assert variable("at_once") == "VGGVIZ_AT_ONCE"

@@ -1,0 +1,108 @@
+"""`vggviz evaluate --metrics`: what the maps are worth, as tables and files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from vggviz.cli.says import or_stop, stop
+from vggviz.files import whole
+from vggviz.machine import machine
+
+if TYPE_CHECKING:
+    from vggviz import Explainer
+    from vggviz.data import Dataset
+
+
+def judge(
+    subjects: Mapping[str, Explainer],
+    dataset: Dataset,
+    training: Dataset | None,
+    out: Path,
+    *,
+    metrics: str,
+    sites: str,
+    methods: str,
+    other: Path | None,
+    pictures: int,
+    curves: int,
+    seed: int,
+    batch: int,
+    strict: bool,
+) -> None:
+    """Judge the maps, print the tables, and write maps.json, .csv, .md and .html to `out`."""
+    from vggviz import Explainer
+    from vggviz.evaluate import maps
+    from vggviz.vgg import SITES
+
+    def unreadable(error: Exception) -> None:
+        tqdm.write(f"left out: {error}", file=sys.stderr)
+
+    others: dict[str, Explainer] = {}
+    if other is not None:
+        second = or_stop(Explainer.load, other)
+        others = {
+            name: second
+            for name, one in subjects.items()
+            if one.card.config.attention == second.card.config.attention
+        }
+        if not others:
+            stop(f"{other} has {second.card.config.attention!r}, which is not evaluated")
+    here = machine()
+    with tqdm(unit="part", disable=not sys.stderr.isatty()) as bar:
+
+        def progress(done: int, total: int, what: str) -> None:
+            bar.total = total
+            bar.set_description(what)
+            bar.update(done - bar.n)
+
+        try:
+            report = or_stop(
+                maps.judge_maps,
+                subjects,
+                dataset,
+                training,
+                metrics=tuple(maps.METRICS) if metrics == "all" else _words(metrics),
+                sites=SITES if sites == "all" else _words(sites),
+                methods=_words(methods),
+                others=others,
+                pictures=pictures,
+                curves=curves,
+                folder=out,
+                seed=seed,
+                batch=batch,
+                progress=progress,
+                unreadable=None if strict else unreadable,
+            )
+        except OSError as error:
+            stop(f"{out} can't be written to: {error.strerror}")
+    command = " ".join(["vggviz", *sys.argv[1:]])
+    about = (
+        f"{here.cpu}, {here.cores} cores, {here.threads} threads, torch {here.torch}, "
+        f"{here.date}: {command}"
+    )
+    tables = maps.markdown_of(report)
+    told = {"command": command, "machine": asdict(here), **report.to_json()}
+    files = {
+        "maps.json": json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False),
+        "maps.csv": maps.csv_of(report),
+        "maps.md": f"{tables}\n\n{about}\n",
+        "maps.html": maps.html_of(report, about),
+    }
+    for name, text in files.items():
+        try:
+            with whole(out / name) as written:
+                written.write_text(text, "utf-8")
+        except OSError as error:
+            stop(f"{out / name} can't be written: {error.strerror}")
+    print(f"{tables}\n\n{about}")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.split(",") if word)

@@ -1,0 +1,54 @@
+"""`vggviz serve`: the page as a server, for one person, a room or a department."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from vggviz.cli.says import or_stop, stop
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="The address to listen on; by default this machine only.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The port; by default the first free one from 7860 up.")
+    ] = None,
+    classroom: Annotated[
+        bool, typer.Option("--classroom", help="Open to the network, with a QR code and limits.")
+    ] = False,
+    password: Annotated[str | None, typer.Option(help="What everyone must type first.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="local, or ray: networks as Ray Serve's replicas.")
+    ] = None,
+) -> None:
+    """Serve the page. An option goes before its environment variable, such as VGGVIZ_PORT."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+    from vggviz.serve import Settings, page, room, run
+
+    given = {"host": host, "port": port, "password": password, "engine": engine}
+    settings = or_stop(Settings.from_environ, os.environ)
+    chosen = {name: value for name, value in given.items() if value is not None}
+    settings = or_stop(lambda: replace(settings, **chosen))  # type: ignore[arg-type]
+    if classroom:
+        settings = settings.for_a_room()
+
+    def ready(port: int) -> None:
+        if classroom:
+            found = room.address(settings.host, port)
+            try:
+                print(room.code(found))
+            except ModuleNotFoundError:
+                print("no QR code: pip install 'vggviz[serve]' draws one", file=sys.stderr)
+            print(f"Everyone in this network: {found}", flush=True)
+
+    demo = or_stop(page, settings)
+    try:
+        run(demo, settings, ready)
+    except OSError as error:
+        stop(f"the page can't be served: {error}")

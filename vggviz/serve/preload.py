@@ -1,0 +1,43 @@
+"""The networks that a host offers, one of them loaded before the first visitor comes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from vggviz import zoo
+from vggviz.attention import ATTENTION
+from vggviz.explain import Explainer
+from vggviz.serve.settings import SettingsError, variable
+from vggviz.ui.networks import Networks
+
+__all__ = ["offered"]
+
+log = logging.getLogger(__name__)
+
+
+def offered(
+    preload: str, load: Callable[[str, str], Explainer] = Explainer.load
+) -> tuple[Networks, str]:
+    """The page's networks with `preload` first and loaded, and a notice, '' where all went well.
+
+    Where its weights can't be had the bundled networks stand alone, and the notice says so.
+    Raises SettingsError for weights that have no such name.
+    """
+    bundled = Networks.bundled().choices
+    if preload and preload not in (*zoo.STOCK, *bundled):
+        known = ", ".join((*bundled, *zoo.STOCK))
+        raise SettingsError(f"{variable('preload')} must be one of {known}, not {preload!r}")
+    if not preload:
+        return Networks(bundled, load), ""
+    types = bundled.get(preload, ("cbam", *(key for key in ("none", *ATTENTION) if key != "cbam")))
+    first = Networks({preload: types, **{k: v for k, v in bundled.items() if k != preload}}, load)
+    try:
+        first.get(preload, types[0])
+    except zoo.WeightsError as error:
+        fallback = next(iter(bundled))
+        told = {"preload": preload, "instead": fallback, "reason": str(error)}
+        log.warning("%(preload)s could not be loaded: %(reason)s", told, extra={"fields": told})
+        sentence = f"The network {preload} could not be loaded just now: this is {fallback}."
+        return Networks(bundled, load), sentence
+    return first, ""
