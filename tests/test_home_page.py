@@ -21,7 +21,7 @@ from vggviz.ui.tabs.lessons import LESSONS
 from vggviz.ui.texts import say
 
 EXAMPLES = zoo.assets() / "examples"
-WAIT = 20_000  # milliseconds
+WAIT = 120_000  # milliseconds
 SCREENS = "VGGVIZ_SCREENS"
 """The environment variable with the folder that pictures of the page are written to."""
 
