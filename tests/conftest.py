@@ -1,10 +1,21 @@
-"""What several test files share: a small network, pictures for it, and the rule of no traces."""
+"""What several test files share: a small network, pictures for it, the rule of no traces, and one
+app and one browser for all tests of the page."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import torch
@@ -12,6 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vggviz.vgg import VGG, VGGConfig
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+WAIT = 120_000  # milliseconds: a loaded machine with two cores loads full-size networks, too
 
 HOOKS = (
     "_forward_hooks",
@@ -106,3 +121,99 @@ def pictures() -> Callable[..., Tensor]:
         return F.interpolate(coarse, (size, size), mode="bicubic") * 1.5 + fine * 0.3
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of `python app.py`, started in the repository on a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("app")
+    setting = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder / "uploads")}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "app.py"],
+            cwd=ROOT,
+            env={**os.environ, **setting},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(1200):
+            if process.poll() is not None or "Running on" in (folder / "log").read_text():
+                break
+            time.sleep(0.1)
+        assert process.poll() is None, (folder / "log").read_text()
+        yield address
+        assert "Traceback" not in (folder / "log").read_text()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def config(app: str) -> dict[str, Any]:
+    """What the server tells a browser about the page."""
+    with urllib.request.urlopen(f"{app}/config") as response:
+        return json.load(response)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="the package playwright is missing")
+    if not Path(CHROMIUM).is_file():
+        pytest.skip("no chromium: install Debian's package of that name")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(app: str, browser: Any) -> Iterator[Callable[..., Any]]:
+    """Open the page in a browser of one's own; nothing may fail there, or leave the machine."""
+    troubles: list[str] = []
+    contexts: list[Any] = []
+
+    def watch(request: Any) -> None:
+        if urlsplit(request.url).scheme in ("http", "https", "ws", "wss") and not (
+            request.url.startswith(f"{app}/")
+        ):
+            troubles.append(request.url)
+
+    def open_page(
+        width: int = 1440,
+        height: int = 900,
+        theme: str = "light",
+        locale: str = "en-GB",
+        query: str = "",
+    ) -> Any:
+        size = {"width": width, "height": height}
+        context = browser.new_context(viewport=size, locale=locale)
+        contexts.append(context)
+        context.set_default_timeout(WAIT)
+        context.add_init_script(SHIFTS)
+        page = context.new_page()
+        page.on("request", watch)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.goto(f"{app}/?__theme={theme}{query}")
+        page.locator("#maps img").nth(1).wait_for()
+        page.locator("#picture input[type=file]").wait_for(state="attached")
+        page.locator("#examples button").first.wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not troubles
+
+
+# Layout shifts that no one caused by an input just before, summed up as browsers report them.
+SHIFTS = """
+window.shifted = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
+}).observe({type: "layout-shift", buffered: true});
+"""

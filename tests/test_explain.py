@@ -227,3 +227,19 @@ def test_a_file_brings_its_own_attention(tmp_path: Path) -> None:
     assert Explainer.load(str(file), "eca").card.weights == "own"
     with pytest.raises(ValueError, match="holds 'eca', not 'cbam'"):
         Explainer.load(file, "cbam")
+
+
+def test_what_is_watched_is_what_the_network_computed(photograph: Path) -> None:
+    """Features in the same passes, and not one value of anything else changes."""
+    explainer = build("se")
+    plain = explainer.explain(photograph)
+    wanted = ("conv5_4", explainer.model.source("block4"))
+    (watched,) = explainer.explain_each(photograph, (None,), watch=wanted)
+    with torch.no_grad():
+        arriving = explainer.model.arriving(explainer.preprocess(photograph), "block4")[0]
+    torch.testing.assert_close(watched.features[wanted[1]], arriving, atol=1e-6, rtol=1e-5)
+    assert watched.features["conv5_4"].shape == (64, 4, 4)
+    assert watched.to_json() == plain.to_json()
+    assert not plain.features
+    with pytest.raises(ValueError, match="no layer 'conv9'"):
+        explainer.explain_each(photograph, (None,), watch=("conv9",))

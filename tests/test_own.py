@@ -30,7 +30,7 @@ from vggviz.ui.pictures import Given
 from vggviz.vgg import VGG, VGGConfig
 
 LABELS = ("<img src=x onerror=alert(1)>", "cup & saucer", "ladder")
-OPENS = {"site": "block3", "opacity": 0.5}
+OPENS = ("block3",)
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def test_a_file_becomes_a_choice_and_explains_the_picture(
     networks: Networks, write: Callable[..., Path]
 ) -> None:
     file = write()
-    own, weights, attention, target, site, details, shown, answer, *_ = open_own(
-        networks, file, given(), own={}, **OPENS
+    own, weights, attention, target, _, site, details, shown, _, answer, *_ = open_own(
+        networks, file, given(), *OPENS
     )
     key = zoo.fingerprint(file)
     assert own.keys() == {key}
@@ -90,18 +90,18 @@ def test_a_file_becomes_a_choice_and_explains_the_picture(
     assert "<img src=x" not in answer
     assert "&lt;img src=x onerror=alert(1)&gt;" in answer
 
-    asked = (networks, given(), key, "se", "ladder", "block5", 0.5)
-    assert explain(*asked, shown, own)[0]["target"]["label"] == "ladder"
-    attention, target = choose(networks, "small", "se", "2", shown, own)
+    asked = (networks, given(), key, "se", "ladder", "", "block5")
+    assert explain(*asked, shown=shown, own=own)[0]["target"]["label"] == "ladder"
+    attention, target, _ = choose(networks, "small", "se", "2", "", shown, own)
     assert [key for _, key in attention["choices"]] == ["cbam", "se"]
     assert (attention["value"], target["value"], len(target["choices"])) == ("se", "", 11)
-    attention, target = choose(networks, key, "cbam", "2", shown, own)
+    attention, target, _ = choose(networks, key, "cbam", "2", "", shown, own)
     assert attention["value"] == "se"
     assert target["value"] == "2"  # these are the weights that are shown: the class stays
 
 
 def test_it_opens_without_a_picture_too(networks: Networks, write: Callable[..., Path]) -> None:
-    own, weights, *_, details, shown = open_own(networks, write(), None, **OPENS)[:7]
+    own, weights, *_, details, shown = open_own(networks, write(), None, *OPENS)[:8]
     assert weights["value"] in own
     assert details == shown == gr.skip()
 
@@ -117,22 +117,22 @@ def test_an_adapter_stands_on_the_bundled_network(networks: Networks, tmp_path: 
     under = zoo.backbone("tiny50", "none")
     zoo.save(model, replace(card, config=config, labels=LABELS, wnids=(), backbone=under), file)
     assert file.stat().st_size < 100_000
-    own, *_, site, details = open_own(networks, file, given(), **OPENS)[:6]
+    own, *_, site, details = open_own(networks, file, given(), *OPENS)[:7]
     assert site == "block5"
     assert details["provenance"]["config"]["attention"] == "eca"
 
     describe(file, backbone={**zoo.read_card(file).to_json()["backbone"], "fingerprint": "0" * 64})
     with pytest.raises(gr.Error, match=r"^'mine\.safetensors was trained on another copy of tiny5"):
-        open_own(networks, file, given(), own=own, **OPENS)
+        open_own(networks, file, given(), *OPENS, own=own)
 
 
 def test_what_was_not_learned_is_said(networks: Networks, write: Callable[..., Path]) -> None:
     file = write(trained="nothing", attention="cbam")
-    _, weights, *_, answer, maps, _, _ = open_own(networks, file, given(), **OPENS)
+    _, weights, *_, answer, _, _, maps, _, _ = open_own(networks, file, given(), *OPENS)
     assert weights["choices"][-1][0] == "mine: untrained, 3 classes"
     assert 'class="badge">untrained' in answer
     assert 'class="badge">untrained' in maps
-    maps = open_own(networks, write(attention="cbam"), given(), **OPENS)[8]
+    maps = open_own(networks, write(attention="cbam"), given(), *OPENS)[12]
     assert "γ = 0.60" in maps
 
 
@@ -140,14 +140,14 @@ class TestSessions:
     def test_no_other_session_has_it(self, networks: Networks, write: Callable[..., Path]) -> None:
         """Not even one that knows the fingerprint, while the network is loaded."""
         file = write()
-        own = open_own(networks, file, given(), **OPENS)[0]
+        own = open_own(networks, file, given(), *OPENS)[0]
         (key,) = own
         assert networks.get(key, "se", own) is networks.get(key, "se", dict(own))
-        for session in ({}, open_own(networks, write(seed=1), given(), **OPENS)[0]):
+        for session in ({}, open_own(networks, write(seed=1), given(), *OPENS)[0]):
             with pytest.raises(zoo.WeightsError, match=r"there is no network '[0-9a-f]{64}' here"):
                 networks.get(key, "se", session)
             with pytest.raises(gr.Error, match="There is no network"):
-                choose(networks, key, "se", "", None, session)
+                choose(networks, key, "se", "", "", None, session)
             assert key not in dict(map(reversed, weights_of(networks, session)))
         with pytest.raises(zoo.WeightsError, match="with attention 'cbam'"):
             networks.get(key, "cbam", own)
@@ -157,7 +157,7 @@ class TestSessions:
         self, networks: Networks, write: Callable[..., Path]
     ) -> None:
         file = write()
-        own = open_own(networks, file, given(), **OPENS)[0]
+        own = open_own(networks, file, given(), *OPENS)[0]
         (key,) = own
         networks._room = 0
         first = networks.get(key, "se", own)
@@ -169,19 +169,19 @@ class TestSessions:
         networks.get("small", "se")
         file.write_bytes(write(seed=1).read_bytes())  # another network under this name
         with pytest.raises(gr.Error, match=r"upload it again\."):
-            explain(networks, given(), key, "se", "", "block4", 0.5, own=own)
+            explain(networks, given(), key, "se", "", "", own=own)
         file.unlink()
         with pytest.raises(
             gr.Error, match=r"^'The file mine\.safetensors is no longer here, since"
         ) as gone:
-            explain(networks, given(), key, "se", "", "block4", 0.5, own=own)
+            explain(networks, given(), key, "se", "", "", own=own)
         assert str(file.parent) not in gone.value.message
-        assert explain(networks, given(), "small", "se", "", "block4", 0.5, own=own)[0]
+        assert explain(networks, given(), "small", "se", "", "", own=own)[0]
 
     def test_names_are_told_apart(self, networks: Networks, write: Callable[..., Path]) -> None:
         own: Any = {}
         for seed in (0, 1, 0):
-            own = open_own(networks, write(seed=seed), given(), own=own, **OPENS)[0]
+            own = open_own(networks, write(seed=seed), given(), *OPENS, own=own)[0]
         assert [name for name, _ in weights_of(networks, own)] == [
             "small",
             "mine: 3 classes",
@@ -198,13 +198,13 @@ class TestRefusals:
     ) -> Callable[[Path], str]:
         def refused(file: Path) -> str:
             with pytest.raises(gr.Error) as error:
-                open_own(networks, file, given(), **OPENS)
+                open_own(networks, file, given(), *OPENS)
             assert not error.value.print_exception
             assert not caplog.records
             message: str = error.value.message
             assert str(file.parent) not in message
             assert message.endswith(".")
-            assert explain(networks, given(), "small", "se", "", "block4", 0.5)[0]
+            assert explain(networks, given(), "small", "se", "", "")[0]
             return message
 
         return refused
@@ -320,7 +320,7 @@ class TestRefusals:
 
     def test_nothing_arrived(self, networks: Networks) -> None:
         with pytest.raises(gr.Error, match="did not arrive"):
-            open_own(networks, None, given(), **OPENS)
+            open_own(networks, None, given(), *OPENS)
 
 
 def test_the_upload_button_hands_over_a_path() -> None:

@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,15 @@ from PIL import Image
 from vggviz import render, zoo
 from vggviz.attention import ATTENTION
 from vggviz.explain import Explainer
-from vggviz.images import Preprocess
+from vggviz.images import ImageError, Preprocess
 from vggviz.ui import handlers, markup, pictures
-from vggviz.ui.handlers import choose, explain, view
+from vggviz.ui.handlers import Drawn, choose, draw, explain, look
+from vggviz.ui.inputs import Picture
 from vggviz.ui.networks import Networks
-from vggviz.ui.pictures import Given, Picture, Question, Shown, data_uri
+from vggviz.ui.parts.answer import about
+from vggviz.ui.parts.maps import LAYOUTS, listed
+from vggviz.ui.pictures import Given, Shown, data_uri
+from vggviz.ui.texts import say
 from vggviz.vgg import SITES, VGG
 
 LABELS = ('<b>bold</b> & "quoted"', "koala", "kiwi", *(f"thing {k}" for k in range(3, 10)))
@@ -51,12 +56,16 @@ def given(seed: int = 0, size: tuple[int, int] = (120, 90)) -> Given:
 
 
 def ask(networks: Networks, attention: str, picture: Given | None = None, **changes: Any) -> Any:
-    asked = {"weights": "small", "target": "", "site": "block3", "opacity": 0.5, **changes}
-    return explain(networks, picture or given(), attention=attention, **asked)
+    asked = {"weights": "small", "target": "", "contrast": "", **changes}
+    first = (asked.pop(name) for name in ("weights", "target", "contrast"))
+    weights, target, contrast = first
+    view = (asked.pop("site", "block3"), *asked.pop("view", ()))
+    known = (weights, attention, target, contrast)
+    return explain(networks, picture or given(), *known, *view, **asked)
 
 
 def sources(part: str) -> list[str]:
-    return re.findall(r'<img src="([^"]+)"', part)
+    return re.findall(r'src="([^"]+)"', part)
 
 
 @pytest.mark.parametrize("attention", TYPES)
@@ -64,8 +73,7 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
     networks: Networks, attention: str
 ) -> None:
     explanation = networks.get("small", attention).explain(given().image)
-    shown = Shown.of(explanation, given(), Question(None, "small", attention, ""))
-    maps, channels = view(shown, "block3", 0.5)
+    drawn = Drawn(*ask(networks, attention)[3:])
     views = {
         view: [getattr(record, view) for record in explanation.attention.get("block3", ())]
         for view in ("spatial", "channel")
@@ -74,26 +82,29 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
     channel = next((vector for vector in views["channel"] if vector is not None), None)
     heatmap = explanation.heatmaps["block3", "gradcam"]
 
-    drawn = render.overlay(shown.square, heatmap.values.numpy(), 0.5)
-    expected = [data_uri(shown.square if heatmap.flat else drawn)]
+    maps = [heatmap.raw.numpy()] if not heatmap.flat else []
     if spatial is not None:
-        values, low, high = render.stretch(spatial.numpy())
-        expected.insert(0, data_uri(render.overlay(shown.square, values, 0.5)))
-        assert all(end in maps for end in markup._ends(low, high))
-    for got, wanted in zip(sources(maps), expected, strict=True):
-        assert np.abs(decoded(got) - decoded(wanted)).max() <= 4  # what JPEG makes of one step
-    assert all(end in maps for end in markup._ends(heatmap.low, heatmap.high))
-    assert ("This attention weighs channels, not places." in maps) == (attention in ("se", "eca"))
-    assert ("No attention in this network." in maps) == (attention == "none")
+        maps.insert(0, spatial.numpy())
+    expected = [render.colours(render.resize(render.stretch(map)[0], (448, 448))) for map in maps]
+    layers = re.findall(r'<img class="heat" style="" src="([^"]+)"', drawn.maps)
+    for got, wanted in zip(layers, expected, strict=True):
+        assert np.abs(decoded(got) - 255 * wanted).max() <= 24  # what JPEG makes of edges
+        assert np.abs(decoded(got) - 255 * wanted).mean() <= 2
+    for map in maps:
+        assert all(end in drawn.maps for end in markup.ends(map.min(), map.max()))
+    said = "This attention weighs channels, not places."
+    assert (said in drawn.maps) == (attention in ("se", "eca"))
+    assert ("No attention in this network." in drawn.maps) == (attention == "none")
 
-    assert ("<svg" in channels) == (channel is not None)
+    assert ("<svg" in drawn.channels) == (channel is not None)
     places_only = attention in ("spatial", "self_attention", "softmax")
-    assert ("This attention weighs places, not channels." in channels) == places_only
+    assert ("This attention weighs places, not channels." in drawn.channels) == places_only
     if channel is not None:
-        assert f"highest {markup._ends(channel.min(), channel.max())[1]} (channel " in channels
-        assert f"(channel {int(channel.argmax())})" in channels
-        assert f"(channel {int(channel.argmin())})" in channels
-    assert ask(networks, attention)[5] == f"<p>{markup.ABOUT[attention][1]}</p>"
+        assert f"highest {markup.ends(channel.min(), channel.max())[1]} (channel " in drawn.channels
+        assert f"(channel {int(channel.argmax())})" in drawn.channels
+        assert f"(channel {int(channel.argmin())})" in drawn.channels
+    line = html.escape(say("en", f"attention.{attention}.line"))
+    assert drawn.about == f"<p>{line}</p>"
 
 
 def decoded(uri: str) -> Any:
@@ -103,26 +114,28 @@ def decoded(uri: str) -> Any:
 
 
 def test_every_type_has_a_line_that_explains_it() -> None:
-    assert tuple(sorted(markup.ABOUT)) == tuple(sorted(TYPES))
-    assert all(name and line.endswith(".") for name, line in markup.ABOUT.values())
+    for key in TYPES:
+        assert markup.named("en", key)
+        assert say("en", f"attention.{key}.line").endswith(".")
+        assert say("zh", f"attention.{key}.line").endswith("。")
 
 
 def test_the_answer_is_the_networks(networks: Networks) -> None:
-    details, shown, answer, *_ = ask(networks, "cbam")
+    details, shown, _, answer, _, _, maps, *_ = ask(networks, "cbam")
     explanation = networks.get("small", "cbam").explain(given().image)
     assert details == explanation.to_json()
     names = re.findall(r'class="name">(.*?)</span>', answer)
     assert [html.unescape(name) for name in names] == [
         ranked.label for ranked in explanation.prediction.top(5)
     ]
-    (crop,) = re.findall(r'src="([^"]+)"', answer)
+    crop = re.findall(r'src="([^"]+)"', maps)[0]
     assert np.array_equal(decoded(crop), explanation.image)
     assert shown.crop is not None
-    assert "64&nbsp;×&nbsp;64 pixels" in answer
+    assert "64&nbsp;×&nbsp;64 pixels" in maps
 
 
 def test_labels_are_text_and_never_markup(networks: Networks) -> None:
-    _, _, answer, maps, channels, _ = ask(networks, "cbam", target="0")
+    _, _, _, answer, _, _, maps, channels, _ = ask(networks, "cbam", target="0")
     assert "<b>bold" not in answer + maps + channels
     assert "for &lt;b&gt;bold&lt;/b&gt; &amp; &quot;quoted&quot;" in maps
     assert 'alt="Grad-CAM for &lt;b&gt;bold&lt;/b&gt; &amp; &quot;quoted&quot; at' in maps
@@ -132,10 +145,17 @@ def test_another_view_runs_no_network(networks: Networks) -> None:
     runs = count_runs(networks.get("small", "cbam"))
     _, shown, *_ = ask(networks, "cbam")
     assert len(runs) == 1
-    views = [view(shown, site, 0.5) for site in SITES]
-    assert len({maps for maps, _ in views}) == len({channels for _, channels in views}) == 5
-    bare, _ = view(shown, "block4", 0)
-    assert sources(bare) == [data_uri(shown.square)] * 2
+    drawn = [draw(shown, site) for site in SITES]
+    assert len({one.maps for one in drawn}) == len({one.channels for one in drawn}) == 5
+    assert len({one.channel for one in drawn}) == 5
+    assert len({look(shown, "block3", "gradcam", layout)[0] for layout in LAYOUTS}) == 4
+    looks = {
+        look(shown, "block3", "gradcam", "side", on, colours, scale)[0]
+        for on in ("crop", "picture")
+        for colours in ("inferno", "viridis")
+        for scale in ("raw", "stretch")
+    }
+    assert len(looks) == 8
     assert len(runs) == 1
 
 
@@ -145,7 +165,7 @@ def test_the_same_question_is_not_asked_twice(networks: Networks) -> None:
     again = ask(networks, "cbam", shown=first[1], site="block5")
     assert again[1] is first[1]
     assert again[0] == first[0]
-    assert (again[3], again[4]) == view(first[1], "block5", 0.5)
+    assert again[3:] == tuple(draw(first[1], "block5"))
     assert len(runs) == 1
     assert ask(networks, "cbam", shown=first[1], target="koala")[1] is not first[1]
     assert ask(networks, "cbam", given(1), shown=first[1])[1] is not first[1]
@@ -156,7 +176,7 @@ def test_the_same_question_is_not_asked_twice(networks: Networks) -> None:
 
 def count_runs(explainer: Explainer) -> list[None]:
     runs: list[None] = []
-    explainer.model.register_forward_hook(lambda *_: runs.append(None))
+    explainer.model.features[0].register_forward_hook(lambda *_: runs.append(None))
     return runs
 
 
@@ -165,13 +185,14 @@ def test_another_class_changes_gradcam_and_nothing_else(networks: Networks, targ
     explainer = networks.get("small", "cbam")
     ranked = explainer.explain(given().image).prediction.ranked
     assert ranked[0].label != "koala"
-    _, plain, answer, before, *_ = ask(networks, "cbam")
-    details, shown, same, after, *_ = ask(networks, "cbam", target=target)
+    _, plain, _, answer, _, _, before, *_ = ask(networks, "cbam")
+    details, shown, _, same, _, _, after, *_ = ask(networks, "cbam", target=target)
     assert details["target"]["label"] == shown.target.label == "koala"
     assert "for koala" in after
-    assert same == answer
-    assert sources(after)[0] == sources(before)[0]
-    assert sources(after)[1] != sources(before)[1]
+    pressed = re.compile(r'aria-pressed="\w+"')
+    assert pressed.sub("", same) == pressed.sub("", answer)
+    assert sources(after)[:3] == sources(before)[:3]  # original, and attention over it
+    assert sources(after)[4] != sources(before)[4]
     assert plain.target == ranked[0]
 
 
@@ -186,13 +207,13 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     with pytest.raises(gr.Error, match="no network 'small' with attention 'nonsense'"):
         ask(networks, "nonsense")
     with pytest.raises(gr.Error, match="Choose a picture first"):
-        explain(networks, None, "small", "cbam", "", "block4", 0.5)
+        explain(networks, None, "small", "cbam", "", "")
     assert not caplog.records
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret /srv/path")
 
-    monkeypatch.setattr(Explainer, "explain", fail)
+    monkeypatch.setattr(Explainer, "explain_each", fail)
     with pytest.raises(gr.Error, match=r"^'Something went wrong on the server") as refused:
         ask(networks, "cbam")
     assert "secret" not in refused.value.message
@@ -202,42 +223,47 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
 def test_what_was_not_learned_is_said(
     networks: Networks, small_vgg: Callable[..., VGG], pictures: Any
 ) -> None:
-    _, _, answer, maps, *_ = ask(networks, "cbam", weights="fresh")
-    assert markup._badge("untrained") in answer
-    assert markup._badge("untrained") in maps
-    _, _, answer, maps, *_ = ask(networks, "cbam")
-    assert "badge" not in answer + maps
+    *_, answer, _, strip, maps, _, _ = ask(networks, "cbam", weights="fresh")
+    for part in (answer, strip, maps):
+        assert markup.badge("untrained") in part
+    *_, answer, _, strip, maps, _, _ = ask(networks, "cbam")
+    assert "badge" not in answer + strip + maps
 
     model = small_vgg(attention="cbam", blend="residual", batch_norm=True)
     card = zoo.Card("small", model.config, Preprocess(64, 64), LABELS)
     blended = Networks({"small": ("cbam",)}, lambda *_: Explainer(model, card))
     model.attention["block2"].gamma.data.fill_(-0.001)
-    _, shown, _, maps, *_ = ask(blended, "cbam")
+    _, shown, *_, strip, maps, _, _ = ask(blended, "cbam")
     assert "γ = 0.60" in maps
     assert "badge" not in maps
-    badge = markup._badge("γ = 0.00: the network ignores this attention")
-    assert badge in view(shown, "block2", 0.5)[0]
+    assert strip.count(markup.badge("γ = 0.00: ignored")) == 1
+    badge = markup.badge("γ = 0.00: the network ignores this attention")
+    assert badge in draw(shown, "block2").maps
 
 
 def test_a_block_without_attention_says_so(small_vgg: Callable[..., VGG]) -> None:
     model = small_vgg(attention="cbam", sites=("block5",), blend="replace", batch_norm=True)
     card = zoo.Card("small", model.config, Preprocess(64, 64), LABELS)
     networks = Networks({"small": ("cbam",)}, lambda *_: Explainer(model, card))
-    _, shown, _, maps, channels, _ = ask(networks, "cbam")
-    assert "No attention at block 3.</p><p>Block 5 has it." in maps
-    assert "No attention at block 3." in channels
-    assert "No attention at" not in "".join(view(shown, "block5", 0.5))
-    for count, said in ((2, "Blocks 1 and 2 have"), (4, "Blocks 1, 2, 3 and 4 have")):
-        assert markup._listed(["1", "2", "3", "4"][:count]) == said
+    _, shown, *_, maps, channels, channel = ask(networks, "cbam")
+    assert "No attention at Block 3.</p><p>Block 5 has it." in maps
+    assert "No attention at Block 3." in channels
+    assert not channel
+    assert "No attention at" not in "".join(draw(shown, "block5"))
+    for count, said in ((2, "Blocks 1 and 2 have it."), (4, "Blocks 1, 2, 3 and 4 have it.")):
+        assert listed("en", ["1", "2", "3", "4"][:count]) == said
 
 
 def test_a_flat_map_is_called_flat_and_leaves_the_picture_bare(networks: Networks) -> None:
     _, shown, *_ = ask(networks, "spatial")
-    flat = np.full((8, 8), 0.5, dtype=np.float32)
-    part = markup._overlay(shown.square, flat, 1.0, "A map")
-    assert sources(part) == [data_uri(shown.square)]
-    assert "the same everywhere: 0.50" in part
-    assert "linear-gradient" not in part
+    flat = replace(shown.places["block3"], attention=np.full((8, 8), 0.5, dtype=np.float32))
+    shown = replace(shown, places={**shown.places, "block3": flat})
+    part = draw(shown, "block3").maps
+    attention = part.split("<figure")[2]
+    assert sources(attention) == [data_uri(shown.square)]
+    assert "the same everywhere: 0.50" in attention
+    assert "linear-gradient" not in attention
+    assert "Nothing to compare here" in part
 
 
 def test_a_session_keeps_no_full_attention(networks: Networks) -> None:
@@ -258,27 +284,29 @@ def test_the_sharp_square_is_what_the_network_saw(networks: Networks) -> None:
 
 def test_two_at_once_get_what_they_chose(networks: Networks) -> None:
     asked = [(given(seed), attention) for seed in range(3) for attention in ("cbam", "simam")] * 3
-    alone = [ask(networks, attention, picture)[2:] for picture, attention in asked]
+    alone = [ask(networks, attention, picture)[3:] for picture, attention in asked]
     with ThreadPoolExecutor(4) as pool:
-        together = pool.map(lambda one: ask(networks, one[1], one[0])[2:], asked)
+        together = pool.map(lambda one: ask(networks, one[1], one[0])[3:], asked)
     assert len(set(alone)) == 6
     assert list(together) == alone
 
 
 def test_other_weights_keep_the_attention_they_have(networks: Networks) -> None:
-    attention, target = choose(networks, "fresh", "cbam", "1")
+    attention, target, contrast = choose(networks, "fresh", "cbam", "1", "2")
+    assert contrast["value"] == ""
     assert attention["value"] == "cbam"
     assert [key for _, key in attention["choices"]] == ["se", "cbam"]
     assert target["value"] == ""
     assert len(target["choices"]) == 1 + len(LABELS)
     assert ("koala", "1") in target["choices"]
-    attention, _ = choose(networks, "fresh", "spatial", "")
+    attention, *_ = choose(networks, "fresh", "spatial", "", "")
     assert attention["value"] == "se"
     _, shown, *_ = ask(networks, "cbam", weights="fresh")
-    attention, target = choose(networks, "fresh", "cbam", "1", shown)
+    attention, target, contrast = choose(networks, "fresh", "cbam", "1", "2", shown)
     assert (attention["value"], target["value"]) == ("cbam", "1")  # only the focus was here
+    assert contrast["value"] == "2"
     with pytest.raises(gr.Error, match="There is no network 'other' here"):
-        choose(networks, "other", "cbam", "")
+        choose(networks, "other", "cbam", "", "")
 
 
 class TestNetworks:
@@ -356,8 +384,12 @@ class TestPicture:
     ) -> None:
         file = tmp_path / "holiday <b>.png"
         file.write_bytes(content)
-        with pytest.raises(gr.Error, match=r"holiday &lt;b&gt;\.png") as refused:
-            Picture(render=False).preprocess(ImageData(path=str(file)))
+        read = Picture(render=False).preprocess(ImageData(path=str(file)))
+        with (
+            pytest.raises(gr.Error, match=r"holiday &lt;b&gt;\.png") as refused,
+            handlers.boundary(),
+        ):
+            _ = read and read.image
         assert str(tmp_path) not in refused.value.message
         assert not refused.value.print_exception
 
@@ -368,8 +400,9 @@ class TestPicture:
         assert np.array_equal(read.image, pixels)
         assert read.path is None
         for url in ("data:image/png;base64,%%%", "data:text/html;base64,AAAA", "file:///x", None):
-            with pytest.raises(gr.Error):
-                Picture(render=False).preprocess(ImageData(url=url))
+            broken = Picture(render=False).preprocess(ImageData(url=url))
+            with pytest.raises(ImageError):
+                _ = broken and broken.image
 
     def test_gradio_writes_no_stub_beside_the_source(self) -> None:
         assert not list(Path(pictures.__file__).parent.glob("*.pyi"))
@@ -389,7 +422,7 @@ class TestPicture:
 def test_both_ends_have_the_digits_that_tell_them_apart(
     low: float, high: float, ends: tuple[str, str]
 ) -> None:
-    assert markup._ends(low, high) == ends
+    assert markup.ends(low, high) == ends
 
 
 @pytest.mark.parametrize(
@@ -405,7 +438,7 @@ def test_both_ends_have_the_digits_that_tell_them_apart(
     ],
 )
 def test_percent(probability: float, text: str) -> None:
-    assert markup._percent(probability) == text
+    assert markup.percent(probability) == text
 
 
 def test_nothing_of_anyone_is_kept_between_requests(networks: Networks) -> None:
@@ -430,10 +463,10 @@ def test_the_page_says_what_was_measured_of_a_type() -> None:
             },
         }
 
-    told = markup.about("spatial", found(0.0212, {"attention": "block4", "gradcam": "block4"}))
+    told = about("en", "spatial", found(0.0212, {"attention": "block4", "gradcam": "block4"}))
     assert "Measured: 72.5% right; its mean in its place costs 2.1 points; finds 44% of" in told
     assert "(chance 14%)" in told
-    told = markup.about("se", found(0.004, {"gradcam": "block4"}))
+    told = about("en", "se", found(0.004, {"gradcam": "block4"}))
     assert "hardly used: its mean in its place costs 0.4 points." in told
     assert "finds" not in told
-    assert "Measured" not in markup.about("se")
+    assert "Measured" not in about("en", "se")

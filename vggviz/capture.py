@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vggviz.taps import Tap
 from vggviz.types import Grid, Kind
 
-__all__ = ["Change", "TapReading", "Trace", "capture", "evaluating", "intervene"]
+__all__ = ["Change", "TapReading", "Trace", "bypass", "capture", "evaluating", "intervene"]
 
 Change = Callable[[str, Kind, Tensor], Tensor]
 
@@ -156,6 +156,39 @@ def intervene(model: nn.Module, change: Change) -> Generator[None, None, None]:
             )
             for path, tap in model.named_modules()
             if isinstance(tap, Tap)
+        ]
+    token = _changing.set((*_changing.get(), mine))
+    try:
+        yield
+    finally:
+        _changing.reset(token)
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def bypass(model: nn.Module, paths: Iterable[str]) -> Generator[None, None, None]:
+    """Let the modules at `paths` pass their input on unchanged: y = x.
+
+    With the paths of its attention sites, `model` answers inside the `with` as it would without
+    attention. As with `intervene`, only the calling context's forward passes are changed.
+
+    Raises ValueError for a path that is no module of `model`.
+    """
+    modules, mine = dict(model.named_modules()), object()
+    wanted = {path: modules.get(path) for path in paths}
+    unknown = [path for path, module in wanted.items() if module is None]
+    if unknown:
+        raise ValueError(f"the model has no module {', '.join(map(repr, unknown))}")
+
+    def passed_on(args: tuple[Any, ...]) -> object:
+        return args[0] if any(active is mine for active in _changing.get()) else None
+
+    with _registering:
+        handles = [
+            module.register_forward_hook(lambda _, args, __: passed_on(args))
+            for module in wanted.values()
+            if module is not None
         ]
     token = _changing.set((*_changing.get(), mine))
     try:

@@ -6,17 +6,17 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torchvision
-from PIL import Image
 from torch import Tensor
 
 import vggviz
-from vggviz import zoo
+from vggviz import fast, zoo
 from vggviz.cam import METHODS, CAMs, cams
 from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageSource, Preprocess, open_image
@@ -34,12 +34,27 @@ class Explainer:
     `model` is the network, in evaluation mode and frozen; `card` says which weights they are;
     `preprocess` takes a picture to (1, 3, S, S), normalised; `labels` and `wnids` name the
     classes (`wnids`, WordNet ids, may be empty).
+
+    `precision` is a key of `fast.PRECISIONS`: 'exact', 'gradients' (prediction and attention stay
+    exact to the bit) or 'bf16' (about half the time, maps of low blocks only roughly; see `fast`).
+    Raises ValueError for another.
     """
 
-    def __init__(self, model: VGG, card: zoo.Card) -> None:
+    def __init__(
+        self,
+        model: VGG,
+        card: zoo.Card,
+        *,
+        precision: str = "exact",
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self.precision = fast.known(precision)
         # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
-        frozen = model.eval().requires_grad_(False)
-        self.model = frozen.to(memory_format=torch.channels_last)
+        frozen = model.eval().requires_grad_(False).to(self.device)
+        frozen = frozen.to(memory_format=torch.channels_last)
+        self.model = fast.whole(frozen) if self.precision == "bf16" else frozen
+        self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self.card = card
         self.preprocess: Preprocess = card.preprocess
         self.labels = card.labels
@@ -47,7 +62,13 @@ class Explainer:
 
     @classmethod
     def load(
-        cls, weights: str | Path = "tiny50", attention: str | None = None, **changes: Any
+        cls,
+        weights: str | Path = "tiny50",
+        attention: str | None = None,
+        *,
+        precision: str = "exact",
+        device: str | torch.device = "cpu",
+        **changes: Any,
     ) -> Explainer:
         """An explainer for weights by name ('tiny50', 'imagenet', 'random'), a .safetensors file,
         or a file on the Hugging Face Hub ('hf:user/repo', 'hf:user/repo@revision').
@@ -57,14 +78,15 @@ class Explainer:
         attention is untrained: see `zoo.load`.
 
         Raises WeightsError where the weights cannot be had, ValueError for an unknown attention
-        or one that is not the file's.
+        or one that is not the file's, and for an unknown precision.
         """
+        fast.known(precision)  # a wrong word is said before a long load
         named = str(weights) in zoo.WEIGHTS
         chosen = attention or ("cbam" if named else "none")
         model, card = zoo.load(weights, chosen, **changes)
         if not named and attention is not None and attention != card.config.attention:
             raise ValueError(f"{weights} holds {card.config.attention!r}, not {attention!r}")
-        return cls(model, card)
+        return cls(model, card, precision=precision, device=device)
 
     def explain(
         self,
@@ -73,18 +95,22 @@ class Explainer:
         methods: Sequence[str] = ("gradcam",),
         target: int | str | None = None,
         *,
+        exact: bool = False,
         progress: Report = lambda done, total: None,
     ) -> Explanation:
         """Prediction, attention and CAMs of one picture: one forward, one partial backward pass.
 
         `sites` is 'all' for block1 to block5, or names: sites, layers ('conv5_4', 'pool5') or
         module paths. `methods` are keys of `METHODS`. `target` is a class index, a label or a
-        WordNet id, by default the likeliest class. `progress` follows Score-CAM.
+        WordNet id, by default the likeliest class. `exact` asks for float32
+        throughout, whatever the explainer's precision. `progress` follows Score-CAM.
 
         Raises ImageError for a picture that cannot be used, ValueError for an unknown site,
-        method or class.
+        method or class, and for `exact` where the weights are kept in bfloat16.
         """
-        return self.explain_each(image, (target,), sites, methods, progress=progress)[0]
+        return self.explain_each(image, (target,), sites, methods, exact=exact, progress=progress)[
+            0
+        ]
 
     def explain_each(
         self,
@@ -93,16 +119,19 @@ class Explainer:
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
+        exact: bool = False,
+        watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
         """One explanation for each of several classes of one picture, in the same two passes.
 
-        They share the picture, the prediction and the attention, which know no class. Arguments
-        and errors as for `explain`.
+        They share the picture, the prediction and the attention, which know no class. `watch` are
+        layers or module paths whose outputs are to be kept as `features`. Other arguments and
+        errors as for `explain`.
         """
         crop, where = self.preprocess.crop(open_image(image))
-        seen = np.asarray(crop)
-        return self.explain_crop(seen, where, targets, sites, methods, progress=progress)
+        more: dict[str, Any] = {"exact": exact, "watch": watch, "progress": progress}
+        return self.explain_crop(np.asarray(crop), where, targets, sites, methods, **more)
 
     def explain_crop(
         self,
@@ -112,6 +141,8 @@ class Explainer:
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
+        exact: bool = False,
+        watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
         """As `explain_each`, for the very square that a network saw before.
@@ -119,12 +150,20 @@ class Explainer:
         `crop` is `Explanation.image`, uint8 RGB (S, S, 3), and `where` its `Explanation.crop`.
         Without `methods` there is no backward pass.
         """
+        precision = self._chosen(exact)
         paths = {name: self.model.path(name) for name in self.names(sites)}
         classes = [None if target is None else self.index(target) for target in targets]
         pixels = self.preprocess.normalise(crop)[None]  # (1, 3, S, S)
+        pixels = pixels.to(self.device, self._dtype)
         indices = self._fill(classes, pixels)
-        result = cams(self.model, pixels, list(paths.values()), methods, indices, progress=progress)
-        return self._told(crop, where, result, paths, methods)
+        watched = {name: self.model.path(name) for name in watch}
+        wanted = list(watched.values())
+        layers = list(paths.values())
+        with fast.gradients_of(precision):
+            result = cams(
+                self.model, pixels, layers, methods, indices, watch=wanted, progress=progress
+            )
+        return self._told(crop, where, result, paths, methods, precision, watched)
 
     def explain_batch(
         self,
@@ -132,6 +171,9 @@ class Explainer:
         targets: Sequence[int | str | None],
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
+        *,
+        exact: bool = False,
+        watch: Sequence[str] = (),
     ) -> list[Explanation]:
         """One explanation for each of several pictures, one class each, in the same two passes.
 
@@ -144,11 +186,25 @@ class Explainer:
             raise ValueError("a batch has a target for each of its pictures, or for none")
         crops = [self.preprocess.crop(open_image(image)) for image in images]
         pixels = torch.stack([self.preprocess.normalise(crop) for crop, _ in crops])  # (B, 3, S, S)
-        indices = torch.tensor([classes]) if classes else None  # (1, B)
-        result = cams(self.model, pixels, list(paths.values()), methods, indices)
+        pixels = pixels.to(self.device, self._dtype)
+        indices = torch.tensor([classes], device=self.device) if classes else None  # (1, B)
+        precision = self._chosen(exact)
+        watched = {name: self.model.path(name) for name in watch}
+        wanted, layers = list(watched.values()), list(paths.values())
+        with fast.gradients_of(precision):
+            result = cams(self.model, pixels, layers, methods, indices, watch=wanted)
         return [
-            self._told(*crops[row], result.of(row), paths, methods)[0] for row in range(len(crops))
+            self._told(np.asarray(crop), where, result.of(row), paths, methods, precision, watched)[
+                0
+            ]
+            for row, (crop, where) in enumerate(crops)
         ]
+
+    def _chosen(self, exact: bool) -> str:
+        """The precision of one question."""
+        if exact and self.precision == "bf16":
+            raise ValueError("these weights are in bfloat16: load them with precision='exact'")
+        return "exact" if exact else self.precision
 
     def names(self, sites: str | Sequence[str]) -> tuple[str, ...]:
         """The places that `sites` means, each once. Raises ValueError for one that is none."""
@@ -160,14 +216,17 @@ class Explainer:
 
     def _told(
         self,
-        crop: Image.Image | npt.NDArray[np.uint8],
+        crop: npt.NDArray[np.uint8],
         where: Crop,
         result: CAMs,
         paths: Mapping[str, str],
         methods: Sequence[str],
+        precision: str,
+        watched: Mapping[str, str] = MappingProxyType({}),
     ) -> list[Explanation]:
         """The result of one picture, as one explanation a target."""
-        prediction = self._prediction(result.logits[0])
+        prediction = self.prediction(result.logits[0])
+        features = {name: result.outputs[path][0].float().cpu() for name, path in watched.items()}
         attention = {name: _records(name, path, result) for name, path in paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
         explained: list[Explanation] = []
@@ -180,13 +239,14 @@ class Explainer:
             }
             explained.append(
                 Explanation(
-                    image=np.asarray(crop),
+                    image=crop,
                     crop=where,
                     prediction=prediction,
                     target=by_index[target],
                     attention={name: records for name, records in attention.items() if records},
                     heatmaps=heatmaps,
-                    provenance=self._provenance(where),
+                    provenance=self._provenance(where, precision),
+                    features=features,
                 )
             )
         return explained
@@ -218,13 +278,14 @@ class Explainer:
         if any(index is None for index in classes):
             likeliest = int(self._likeliest(pixels))
             classes = [likeliest if index is None else index for index in classes]
-        return torch.tensor(classes)
+        return torch.tensor(classes, device=self.device)
 
     @torch.no_grad()
     def _likeliest(self, pixels: Tensor) -> Tensor:
         return self.model(pixels).argmax(1)
 
-    def _prediction(self, logits: Tensor) -> Prediction:
+    def prediction(self, logits: Tensor) -> Prediction:
+        """What logits (K,) say of the classes, the likeliest first."""
         probabilities = logits.double().softmax(0)
         order = probabilities.argsort(descending=True, stable=True).tolist()
         ranked = tuple(
@@ -232,13 +293,14 @@ class Explainer:
         )
         return Prediction(logits.float().cpu(), ranked)
 
-    def _provenance(self, where: Crop) -> Mapping[str, Any]:
+    def _provenance(self, where: Crop, precision: str) -> Mapping[str, Any]:
         return {
             "weights": self.card.weights,
             "trained": self.card.trained,
             "fingerprint": self.card.fingerprint,
             "config": self.card.config.to_json(),
             "gamma": self.model.gammas(),
+            "precision": precision,
             "preprocess": self.preprocess.to_json(),
             "crop": asdict(where),
             "versions": {

@@ -6,7 +6,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,12 @@ from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
-__all__ = ["FORMATS", "Explanation"]
+__all__ = ["FILES", "FORMATS", "Explanation"]
+
+FILES = ("json", "npz", "png")
+"""The formats that are written where no others are asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +34,8 @@ class Explanation:
 
     `image` is the crop that the network saw, uint8 (S, S, 3), and `crop` where it lies in the
     original; `attention` are the records by site, `heatmaps` the maps by (site, method), both at
-    the site's resolution; `provenance` tells which weights, which versions and how.
+    the site's resolution; `provenance` tells which weights, which versions and how; `features` are
+    the outputs (C, H, W) of what was to be watched, by its name.
     """
 
     image: npt.NDArray[np.uint8]
@@ -40,6 +45,7 @@ class Explanation:
     attention: Mapping[str, tuple[AttentionRecord, ...]]
     heatmaps: Mapping[tuple[str, str], Heatmap]
     provenance: Mapping[str, Any]
+    features: Mapping[str, Tensor] = field(default_factory=dict[str, "Tensor"])
 
     @property
     def note(self) -> str:
@@ -124,7 +130,7 @@ class Explanation:
         self,
         folder: str | os.PathLike[str],
         stem: str = "explanation",
-        formats: Sequence[str] = ("json", "npz", "png"),
+        formats: Sequence[str] = FILES,
     ) -> tuple[Path, ...]:
         """Write `<stem>.<format>` to `folder` for each of `FORMATS` that is asked for; each file
         whole or not at all.

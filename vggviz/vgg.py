@@ -212,6 +212,11 @@ class VGG(nn.Module):
             f"no layer {layer!r}: sites are {', '.join(SITES)}, layers conv1_1 to pool5"
         )
 
+    def source(self, site: str) -> str:
+        """The module path whose output arrives where the attention of `site` is, or would be."""
+        index = next(index for index, name in self._site_after.items() if name == site)
+        return f"features.{index}"
+
     def gammas(self) -> dict[str, float]:
         """γ by site, where attention is blended in: at 0 the network ignores it."""
         found: dict[str, float] = {}

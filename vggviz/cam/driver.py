@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,14 @@ __all__ = ["CAMs", "cams"]
 @dataclass(frozen=True, slots=True, eq=False)
 class CAMs:
     """What one pass gave: `logits` (B, K), the `targets` (T, B) that were explained, the taps'
-    readings by path, and raw maps (T, B, H, W) by (layer path, method)."""
+    readings by path, raw maps (T, B, H, W) by (layer path, method), and `outputs` (B, ...) by the
+    path of each module that was to be watched."""
 
     logits: Tensor
     targets: Tensor
     taps: dict[str, TapReading]
     maps: dict[tuple[str, str], Tensor]
+    outputs: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     def of(self, row: int) -> CAMs:
         """The results of one picture of the batch, as a batch of one."""
@@ -35,6 +37,7 @@ class CAMs:
             self.targets[:, one],
             {path: replace(tap, weights=tap.weights[one]) for path, tap in self.taps.items()},
             {key: values[:, one] for key, values in self.maps.items()},
+            {path: values[one] for path, values in self.outputs.items()},
         )
 
 
@@ -45,6 +48,7 @@ def cams(
     methods: Sequence[str] = ("gradcam",),
     targets: Tensor | None = None,
     *,
+    watch: Sequence[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> CAMs:
     """The raw maps of `methods` at `layers` of any `model` for a batch of pictures.
@@ -52,8 +56,9 @@ def cams(
     `images` (B, 3, H, W) as the model takes them; `layers` module paths whose output is
     (B, C, h, w); `targets` class indices (T,) for all pictures or (T, B), by default each
     picture's likeliest class. All results are detached. 'attention*gradient' is given where a
-    layer holds a tap that weighs positions, and nowhere else. `progress` follows the methods
-    that need many forward passes (Score-CAM).
+    layer holds a tap that weighs positions, and nowhere else. `watch` are module paths whose
+    outputs are wanted as well. `progress` follows the methods that need many forward passes
+    (Score-CAM).
 
     The model is left as it was: training flags, gradients, hooks. It runs in evaluation mode.
     Raises ValueError for an unknown layer or method, a target that is no class, a layer whose
@@ -65,7 +70,8 @@ def cams(
     if "attention" in needs and not tapped:
         raise ValueError("'attention*gradient' needs attention over positions at a wanted layer")
     graph = [*(layers if "gradient" in needs else ()), *tapped.values()]
-    with evaluating(model), capture(model, layers, graph=graph) as trace, torch.no_grad():
+    paths = [*layers, *watch]
+    with evaluating(model), capture(model, paths, graph=graph) as trace, torch.no_grad():
         logits: Tensor = model(images)
         _check(trace, layers)
         targets = _targets(targets, logits.detach())
@@ -73,16 +79,16 @@ def cams(
     maps: dict[tuple[str, str], Tensor] = {}
     with torch.no_grad():
         for layer in layers:
-            activation = trace.outputs[layer].detach()
+            activation = _full(trace.outputs[layer].detach())
             for name in methods:
                 method = METHODS[name]
                 if method.needs == "gradient":
-                    maps[layer, name] = method.formula(activation, gradients[layer])
+                    maps[layer, name] = method.formula(activation, _full(gradients[layer]))
                 elif method.needs == "activation":
                     maps[layer, name] = method.formula(activation).expand(len(targets), -1, -1, -1)
                 elif method.needs == "attention" and layer in tapped:
                     tap = tapped[layer]
-                    maps[layer, name] = _attention_map(trace.taps[tap], gradients[tap])
+                    maps[layer, name] = _attention_map(trace.taps[tap], _full(gradients[tap]))
     # These run the model again, so the hooks must be gone.
     for layer in layers:
         for name in methods:
@@ -101,7 +107,8 @@ def cams(
         path: replace(reading, weights=reading.weights.detach())
         for path, reading in trace.taps.items()
     }
-    return CAMs(logits.detach(), targets, taps, maps)
+    outputs = {path: trace.outputs[path].detach() for path in watch}
+    return CAMs(logits.detach(), targets, taps, maps, outputs)
 
 
 def _gradients(
@@ -151,7 +158,7 @@ def _taps_of(model: nn.Module, layers: Sequence[str]) -> dict[str, str]:
 
 def _attention_map(reading: TapReading, gradient: Tensor) -> Tensor:
     """(T, B, H, W), on the grid of the positions that are weighed."""
-    weights = reading.weights.detach()
+    weights = _full(reading.weights.detach())
     if reading.kind == "volume":
         return hirescam(weights, gradient)  # relu(Σ_c a ⊙ ∂y/∂a)
     if reading.kind == "token":
@@ -160,6 +167,11 @@ def _attention_map(reading: TapReading, gradient: Tensor) -> Tensor:
         return received.reshape(*received.shape[:2], *reading.keys)
     grid = attention_gradient(weights, gradient)
     return grid.reshape(*grid.shape[:2], *reading.grid)  # (T, B, N) or (T, B, H, W)
+
+
+def _full(values: Tensor) -> Tensor:
+    """In float32 where they came in 16 bits, whose sums would be rounded once more."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 
 def _check(trace: Trace, layers: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ METHOD_NAMES = {
     "xgradcam": "XGrad-CAM",
     "eigencam": "Eigen-CAM",
     "scorecam": "Score-CAM",
+    "attention*gradient": "Attention × gradient",
 }
 """CAM methods as their authors spell them."""
 

@@ -21,8 +21,8 @@ from vggviz.explain import Explainer
 from vggviz.explanation import Explanation
 from vggviz.metrics import faithfulness as curves
 from vggviz.ui.handlers import boundary
+from vggviz.ui.inputs import Given, Picture, refusal
 from vggviz.ui.networks import Networks
-from vggviz.ui.pictures import Given, Picture, refusal
 from vggviz.vgg import SITES
 
 __all__ = ["build", "explain", "faithfulness", "figure", "pixel"]

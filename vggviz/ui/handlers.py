@@ -3,27 +3,177 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
+import torch
 
 from vggviz import zoo
+from vggviz.cam import METHODS
+from vggviz.capture import bypass
 from vggviz.explain import Explainer
-from vggviz.ui import markup
+from vggviz.explanation import Explanation
+from vggviz.images import Crop, ImageError
+from vggviz.types import Prediction
+from vggviz.ui.markup import named
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.own import Own
+from vggviz.ui.parts.answer import about, answer
+from vggviz.ui.parts.channels import channel, channels
+from vggviz.ui.parts.maps import View, maps
+from vggviz.ui.parts.strip import strip
 from vggviz.ui.pictures import Given, Question, Shown, refusal
+from vggviz.ui.texts import say
+from vggviz.ui.texts.trouble import translated
+from vggviz.vgg import SITES
 
 log = logging.getLogger(__name__)
 
-_WEIGHTS = {
-    "tiny50": "tiny50: trained, 50 classes",
-    "random": "random: untrained, full size",
-}
+Report = Callable[[int, int], None]
+
+
+class Wanted(NamedTuple):
+    """Maps that are asked for and not there yet: of which result, method and site."""
+
+    question: Question
+    method: str
+    site: str
+
+
+class Drawn(NamedTuple):
+    """All parts of the first tab."""
+
+    answer: str
+    about: str
+    strip: str
+    maps: str
+    channels: str
+    channel: str
+
+
+def explain(
+    networks: Networks,
+    picture: Given | None,
+    weights: str,
+    attention: str,
+    target: str,
+    contrast: str,
+    *view: str,
+    shown: Shown | None = None,
+    own: Owned = NOTHING,
+    lang: str = "en",
+) -> tuple[Any, ...]:
+    """Run the network once and show all: the details, what to keep, what is still wanted, and the
+    parts of the page (`Drawn`).
+
+    `target` and `contrast` are a class index, a label or a WordNet id; '' for the likeliest class,
+    and for no contrast. `view` are the fields of `View`. `shown` is the last result: the network
+    does not run where it answers the same question. `own` are the session's own networks. Raises
+    gr.Error, a sentence for people.
+    """
+    if picture is None:
+        raise refusal(say(lang, "trouble.picture"))
+    question = Question(picture.path, weights, attention, target, contrast)
+    with boundary(lang):
+        if shown is None or shown.question != question or picture.path is None:
+            explainer = networks.get(weights, attention, own)
+            shown = _run(explainer, picture, question, lang)
+        return (shown.details, shown, wanted(shown, *view), *draw(shown, *view, lang=lang))
+
+
+def _run(explainer: Explainer, picture: Given, question: Question, lang: str) -> Shown:
+    """One forward and one partial backward pass; then, with attention off, what lies above it."""
+    targets = [known(explainer, question.target, lang)]
+    if question.contrast:
+        targets.append(known(explainer, question.contrast, lang))
+    model = explainer.model
+    sources = {site: model.source(site) for site in model.attention}
+    image = picture.image
+    explanations = explainer.explain_each(image, targets, watch=tuple(sources.values()))
+    if not explanations[0].prediction.logits.isfinite().all():
+        raise refusal(say(lang, "trouble.nan"))
+    # Features are known by their site from here on.
+    explanations[0] = replace(
+        explanations[0],
+        features={site: explanations[0].features[path] for site, path in sources.items()},
+    )
+    return Shown.of(explanations, picture, question, _off(explainer, explanations[0]))
+
+
+def _off(explainer: Explainer, explanation: Explanation) -> Prediction | None:
+    """The prediction with every attention site passing its input on, None where there is none."""
+    model = explainer.model
+    if not len(model.attention):
+        return None
+    lowest = next(site for site in SITES if site in model.attention)
+    with torch.no_grad(), bypass(model, [f"attention.{site}" for site in model.attention]):
+        logits = model(explanation.features[lowest][None], lowest)[0]
+    return explainer.prediction(logits)
+
+
+def wanted(shown: Shown, *view: str) -> Wanted | None:
+    """What must be computed before this view can be drawn, None where all is there."""
+    look = View(*view)
+    there = (look.site, look.method, 0) in shown.maps
+    return None if there else Wanted(shown.question, look.method, look.site)
+
+
+def more(
+    networks: Networks,
+    asked: Wanted | None,
+    shown: Shown | None,
+    *view: str,
+    own: Owned = NOTHING,
+    lang: str = "en",
+    progress: Report = lambda done, total: None,
+) -> tuple[Any, Any]:
+    """One more CAM method for what is shown: at all sites, but one that takes many passes at the
+    wanted one only. What to keep, and the maps. Raises gr.Error."""
+    if asked is None or shown is None or shown.question != asked.question:
+        return gr.skip(), gr.skip()
+    with boundary(lang):
+        explainer = networks.get(shown.question.weights, shown.attention, own)
+        sites = (asked.site,) if METHODS[asked.method].needs == "passes" else SITES
+        targets = [shown.target.index, *([shown.contrast.index] if shown.contrast else [])]
+        found: Sequence[Explanation] = ()
+        if METHODS[asked.method].needs != "attention" or _weighs_places(shown):
+            found = explainer.explain_crop(
+                shown.crop,
+                Crop(**shown.details["provenance"]["crop"]),
+                targets,
+                sites,
+                (asked.method,),
+                progress=progress,
+            )
+        shown = shown.with_maps(found, sites, asked.method)
+        return shown, maps(lang, shown, View(*view))
+
+
+def _weighs_places(shown: Shown) -> bool:
+    return any(place.attention is not None for place in shown.places.values())
+
+
+def look(shown: Shown, *view: str, lang: str = "en") -> tuple[str, Wanted | None]:
+    """The maps of a result, looked at in another way: no network runs."""
+    return maps(lang, shown, View(*view)), wanted(shown, *view)
+
+
+def draw(shown: Shown, *view: str, lang: str = "en") -> Drawn:
+    """Everything that the first tab shows of a result: no network runs."""
+    view_ = View(*view)
+    found = zoo.measured(shown.question.weights, shown.attention)
+    return Drawn(
+        answer(lang, shown),
+        about(lang, shown.attention, found),
+        strip(lang, shown, view_.colours),
+        maps(lang, shown, view_),
+        channels(lang, shown, view_.site),
+        channel(lang, shown, view_.site, 1, view_.colours),
+    )
 
 
 def choose(
@@ -31,21 +181,38 @@ def choose(
     weights: str,
     attention: str,
     target: str,
+    contrast: str,
     shown: Shown | None = None,
     own: Owned = NOTHING,
-) -> tuple[Any, Any]:
+    lang: str = "en",
+) -> tuple[Any, Any, Any]:
     """Other weights: their attention types, the same one if they have it, and their classes.
 
-    Where they are those of the last result, which a dropdown can't tell, the class stays.
+    Where they are those of the last result, which a dropdown can't tell, the classes stay.
     """
-    with boundary():
+    with boundary(lang):
         types = networks.types(weights, own)
         chosen = attention if attention in types else types[0]
         labels = networks.labels(weights, chosen, own)
     same = shown is not None and shown.question.weights == weights
     return (
-        gr.update(choices=types_of(networks, weights, own), value=chosen),
-        gr.update(choices=classes(labels), value=target if same else ""),
+        gr.update(choices=types_of(networks, weights, own, lang), value=chosen),
+        gr.update(choices=classes(labels, lang), value=target if same else ""),
+        gr.update(choices=classes(labels, lang, "nothing"), value=contrast if same else ""),
+    )
+
+
+def spoken(
+    networks: Networks, weights: str, attention: str, own: Owned, lang: str
+) -> tuple[Any, Any, Any, Any]:
+    """The choices of the four dropdowns in this language; what is chosen stays."""
+    with boundary(lang):
+        labels = networks.labels(weights, attention, own)
+    return (
+        gr.update(choices=weights_of(networks, own, lang)),
+        gr.update(choices=types_of(networks, weights, own, lang)),
+        gr.update(choices=classes(labels, lang)),
+        gr.update(choices=classes(labels, lang, "nothing")),
     )
 
 
@@ -53,32 +220,34 @@ def open_own(
     networks: Networks,
     file: Path | None,
     picture: Given | None,
-    site: str,
-    opacity: float,
+    *view: str,
     own: Owned = NOTHING,
+    lang: str = "en",
 ) -> tuple[Any, ...]:
     """A weights file that came in is a choice of this session from now on, and chosen.
 
-    What the session owns, the four choices, and what `explain` tells of the picture with it. If
+    What the session owns, the five choices, and what `explain` tells of the picture with it. If
     anything is wrong, nothing changes. Raises gr.Error, a sentence for people.
     """
     if file is None:
-        raise refusal("The file did not arrive: please choose it again.")
-    with boundary(file.name):
+        raise refusal(say(lang, "trouble.file"))
+    with boundary(lang, file.name):
         one = _named(Own.admit(file), own)
         own = {**own, one.fingerprint: one}
         explainer = networks.get(one.fingerprint, one.attention, own)
-    site = start(explainer, site)
-    told: Sequence[Any] = [gr.skip()] * 6
+    look = View(*view)
+    view = look._replace(site=start(explainer, look.site))
+    told: Sequence[Any] = [gr.skip()] * (3 + len(Drawn._fields))
     if picture is not None:
-        weights, attention = one.fingerprint, one.attention
-        told = explain(networks, picture, weights, attention, "", site, opacity, own=own)
+        key = one.fingerprint
+        told = explain(networks, picture, key, one.attention, "", "", *view, own=own, lang=lang)
     return (
         own,
-        gr.update(choices=weights_of(networks, own), value=one.fingerprint),
-        gr.update(choices=types_of(networks, one.fingerprint, own), value=one.attention),
-        gr.update(choices=classes(one.labels), value=""),
-        site,
+        gr.update(choices=weights_of(networks, own, lang), value=one.fingerprint),
+        gr.update(choices=types_of(networks, one.fingerprint, own, lang), value=one.attention),
+        gr.update(choices=classes(one.labels, lang), value=""),
+        gr.update(choices=classes(one.labels, lang, "nothing"), value=""),
+        view.site,
         *told,
     )
 
@@ -92,60 +261,19 @@ def _named(one: Own, own: Owned) -> Own:
     return replace(one, name=name)
 
 
-def explain(
-    networks: Networks,
-    picture: Given | None,
-    weights: str,
-    attention: str,
-    target: str,
-    site: str,
-    opacity: float,
-    shown: Shown | None = None,
-    own: Owned = NOTHING,
-) -> tuple[Mapping[str, Any], Shown, str, str, str, str]:
-    """Run the network once and show all: the details, what to keep, and the parts of the page.
-
-    `target` is a class index, a label or a WordNet id, '' for the likeliest class. `shown` is the
-    last result: the network does not run where it answers the same question. `own` are the
-    session's own networks. Raises gr.Error, a sentence for people.
-    """
-    if picture is None:
-        raise refusal("Choose a picture first, or click one of the examples.")
-    question = Question(picture.path, weights, attention, target)
-    with boundary():
-        if shown is None or shown.question != question or picture.path is None:
-            explainer = networks.get(weights, attention, own)
-            explanation = explainer.explain(picture.image, target=known(explainer, target))
-            if not explanation.prediction.logits.isfinite().all():
-                raise zoo.WeightsError("the network's answer is no number: its weights are broken")
-            shown = Shown.of(explanation, picture, question)
-        return (
-            shown.details,
-            shown,
-            markup.answer(shown),
-            *view(shown, site, opacity),
-            markup.about(attention, zoo.measured(weights, attention)),
-        )
+def back(shown: Shown) -> tuple[str | None, str, str, str, str]:
+    """The picture and the choices of the last good result, for when others could not be used."""
+    return shown.question
 
 
-def view(shown: Shown, site: str, opacity: float) -> tuple[str, str]:
-    """The maps and the channel weights of a result at another site or opacity: no network runs."""
-    return markup.maps(shown, site, opacity), markup.channels(shown, site)
-
-
-def back(shown: Shown) -> str | None:
-    """The picture of the last good result, for when another one could not be used."""
-    return shown.question.path
-
-
-def known(explainer: Explainer, target: str) -> int | None:
+def known(explainer: Explainer, target: str, lang: str = "en") -> int | None:
     """The index of the class that was asked for, None for the likeliest; raises gr.Error."""
     if not target:
         return None
     try:
         return explainer.index(target)
     except ValueError as error:
-        raise refusal(_sentence(error)) from error
+        raise refusal(_sentence(error, lang)) from error
 
 
 def start(explainer: Explainer, site: str = "block4") -> str:
@@ -154,31 +282,40 @@ def start(explainer: Explainer, site: str = "block4") -> str:
     return next((one for one in (site, "block4", *sites[-1:]) if one in sites or not sites), site)
 
 
-def weights_of(networks: Networks, own: Owned = NOTHING) -> list[tuple[str, str]]:
+def weights_of(networks: Networks, own: Owned = NOTHING, lang: str = "en") -> list[tuple[str, str]]:
     """The networks as a dropdown's choices, a session's own ones last."""
-    known = [(_WEIGHTS.get(key, key), key) for key in networks.choices]
-    return [*known, *((_called(one), key) for key, one in own.items())]
+    bundled = [(_known(key, lang), key) for key in networks.choices]
+    return [*bundled, *((_called(one, lang), key) for key, one in own.items())]
 
 
-def _called(one: Own) -> str:
-    untrained = "untrained, " if one.trained == "nothing" else ""
+def _known(key: str, lang: str) -> str:
+    return say(lang, f"explore.network.{key}") if key in zoo.WEIGHTS else key
+
+
+def _called(one: Own, lang: str) -> str:
     count = len(one.labels)
-    return f"{one.name}: {untrained}{count} {'class' if count == 1 else 'classes'}"
+    kind = "own_untrained" if one.trained == "nothing" else "own_one" if count == 1 else "own"
+    return say(lang, f"explore.network.{kind}", name=one.name, count=count)
 
 
-def types_of(networks: Networks, weights: str, own: Owned = NOTHING) -> list[tuple[str, str]]:
+def types_of(
+    networks: Networks, weights: str, own: Owned = NOTHING, lang: str = "en"
+) -> list[tuple[str, str]]:
     """The attention types of these weights as a dropdown's choices."""
-    return [(markup.ABOUT[key][0], key) for key in networks.types(weights, own)]
+    return [(named(lang, key), key) for key in networks.types(weights, own)]
 
 
-def classes(labels: Sequence[str]) -> list[tuple[str, str]]:
+def classes(
+    labels: Sequence[str], lang: str = "en", none: str = "likeliest"
+) -> list[tuple[str, str]]:
     """The classes as a dropdown's choices, by index, since two may have the same label."""
     order = sorted(range(len(labels)), key=lambda index: labels[index].lower())
-    return [("What the network says", ""), *((labels[index], str(index)) for index in order)]
+    first = (say(lang, f"shell.{none}"), "")
+    return [first, *((labels[index], str(index)) for index in order)]
 
 
 @contextmanager
-def boundary(name: str = "") -> Generator[None, None, None]:
+def boundary(lang: str = "en", name: str = "") -> Generator[None, None, None]:
     """Where errors become a toast: what people can mend as it is said, all else logged.
 
     `name` is that of a file, which no sentence spells with another first letter.
@@ -187,14 +324,18 @@ def boundary(name: str = "") -> Generator[None, None, None]:
         yield
     except gr.Error:
         raise
+    except ImageError as error:  # its sentences begin with the file's name, as it is
+        raise refusal(translated(lang, str(error))) from error
     except zoo.WeightsError as error:
-        raise refusal(_sentence(error, name)) from error
+        raise refusal(_sentence(error, lang, name)) from error
     except Exception as error:  # the one broad except of the house: a page must not go blank
         log.exception("an explanation failed")
-        sentence = "Something went wrong on the server. Your last result is still here."
-        raise refusal(sentence) from error
+        raise refusal(say(lang, "trouble.server")) from error
 
 
-def _sentence(error: Exception, name: str = "") -> str:
-    text = str(error)
-    return f"{text}." if name and text.startswith(name) else f"{text[:1].upper()}{text[1:]}."
+def _sentence(error: Exception, lang: str, name: str = "") -> str:
+    text = translated(lang, str(error))
+    if text != str(error):
+        return text
+    text = text if text.endswith(".") else f"{text}."
+    return text if name and text.startswith(name) else f"{text[:1].upper()}{text[1:]}"

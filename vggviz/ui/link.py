@@ -96,7 +96,11 @@ def asked(
 
 
 def settings(
-    networks: Networks, pictures: Sequence[Example], asked: Asked, own: Owned = NOTHING
+    networks: Networks,
+    pictures: Sequence[Example],
+    asked: Asked,
+    own: Owned = NOTHING,
+    lang: str = "en",
 ) -> list[Any]:
     """What the parts of the page become, in the order of `PARTS`; no network runs.
 
@@ -107,15 +111,15 @@ def settings(
     types = networks.types(weights, own)
     attention = asked.attention or types[0]
     explainer = networks.get(weights, attention, own)
-    listed = handlers.classes(explainer.labels)
+    labels = explainer.labels
     target = str(explainer.index(asked.target)) if asked.target else ""
     files = {example.file.stem: str(example.file) for example in pictures}
     return [
         files[asked.example] if asked.example else gr.skip(),
         gr.update(value=weights),
-        gr.update(choices=handlers.types_of(networks, weights, own), value=attention),
-        gr.update(choices=listed, value=target),
-        gr.update(value=""),
+        gr.update(choices=handlers.types_of(networks, weights, own, lang), value=attention),
+        gr.update(choices=handlers.classes(labels, lang), value=target),
+        gr.update(choices=handlers.classes(labels, lang, "nothing"), value=""),
         asked.site or handlers.start(explainer),
         gr.update(selected=asked.tab) if asked.tab else gr.skip(),
     ]

@@ -1,4 +1,4 @@
-"""How the page looks: colours by Gradio's theme, everything else by `style.css`."""
+"""How the page looks: colours by Gradio's theme, everything else by the style sheets."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from vggviz.ui.own import SIZE
 __all__ = ["LAUNCH"]
 
 # Whoever goes to the list of classes can type a name at once, instead of deleting the last one.
-_TYPE_OVER = """
+# And the border of a before/after picture follows its slider.
+_SCRIPT = """
 for (const type of ["focusin", "click"]) document.addEventListener(type, (event) => {
   if (event.target.matches(":is(#target, #contrast) input")) event.target.select();
+});
+document.addEventListener("input", (event) => {
+  if (event.target.matches(".before-after input"))
+    event.target.parentNode.style.setProperty("--at", `${event.target.value}%`);
 });
 """
 
@@ -60,7 +65,7 @@ _STYLE = "".join(
 
 LAUNCH: dict[str, Any] = {
     "theme": _theme(),
-    "head": f"<style>{_STYLE}</style><script>{_TYPE_OVER}</script>",
+    "head": f"<style>{_STYLE}</style><script>{_SCRIPT}</script>",
     "footer_links": ["api", "settings"],
     "max_file_size": SIZE,  # that of weights; what a picture may take is for open_image to say
     "show_error": False,

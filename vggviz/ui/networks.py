@@ -43,10 +43,14 @@ class Networks:
 
     @classmethod
     def bundled(cls) -> Networks:
-        """The trained networks that come along, and an untrained one of each attention type."""
+        """The trained networks that come along, ImageNet's where its file is already here, and an
+        untrained one of each attention type."""
         types = ("cbam", *(key for key in ("none", *ATTENTION) if key != "cbam"))
-        trained = [key for key in types if key in zoo.bundled()]
-        return cls({**({"tiny50": trained} if trained else {}), "random": types})
+        trained = tuple(key for key in types if key in zoo.bundled())
+        known = {"tiny50": trained} if trained else {}
+        if zoo.stock_file("imagenet").is_file():  # the page never starts a download
+            known["imagenet"] = types
+        return cls({**known, "random": types})
 
     def types(self, weights: str, own: Owned = NOTHING) -> tuple[str, ...]:
         """The attention types of these weights. Raises WeightsError where there are no such."""

@@ -10,7 +10,7 @@ from gradio.data_classes import FileData
 
 from vggviz import zoo
 from vggviz.explain import Explainer
-from vggviz.ui.pictures import NoStub
+from vggviz.ui.inputs import NoStub
 
 SIZE = 24 << 20
 """The most bytes of a file: a whole network of tiny50's size has 10.1 MB, its adapters less, and

@@ -1,91 +1,43 @@
-"""Pictures at the page's border: the safe input, what a session keeps of a result, data URIs."""
+"""What a session keeps of a result, and pictures as data URIs."""
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-from abc import ABCMeta
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
-import gradio as gr
 import numpy as np
 import numpy.typing as npt
-from gradio.component_meta import ComponentMeta
-from gradio.data_classes import ImageData
 from PIL import Image
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from vggviz.explanation import Explanation
-from vggviz.images import Crop, ImageError, open_image
-from vggviz.types import AttentionRecord, Kind, Ranked
+from vggviz.images import Crop
+from vggviz.render import data_uri
+from vggviz.types import AttentionRecord, Kind, Prediction, Ranked
+from vggviz.ui.inputs import Given, refusal
 from vggviz.vgg import SITES
+
+__all__ = [
+    "SIDE",
+    "Floats",
+    "Given",
+    "Pixels",
+    "Place",
+    "Question",
+    "Shown",
+    "data_uri",
+    "refusal",
+]
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float32]
+Halves: TypeAlias = npt.NDArray[np.float16]
 
 SIDE = 448  # pixels of the square that maps are laid on: enough for a projector
-
-
-class NoStub(ComponentMeta):
-    """Gradio's metaclass, but without the .pyi file that it writes beside a component's source."""
-
-    def __new__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> type:
-        return ABCMeta.__new__(cls, name, bases, attrs)
-
-
-class Given(NamedTuple):
-    """A picture that came in, upright RGB, and where it lies, so that the page can go back."""
-
-    image: Image.Image
-    path: str | None = None
-
-
-class Picture(gr.Image, metaclass=NoStub):
-    """Gradio's picture input, read by `open_image`: what was given, or a sentence in a toast."""
-
-    is_template = True  # the browser draws it as the Image that it extends
-
-    def preprocess(self, payload: ImageData | None) -> Given | None:  # type: ignore[override]
-        """What was uploaded, None where nothing was. Raises gr.Error, never with a path."""
-        if payload is None:
-            return None
-        try:
-            if payload.path:
-                return Given(open_image(payload.path), payload.path)
-            return Given(open_image(_decoded(payload.url or "")))
-        except ImageError as error:
-            raise refusal(str(error)) from error
-
-
-class Choice(gr.Dropdown, metaclass=NoStub):
-    """A dropdown whose choices follow from another one, so they are checked where they are used.
-
-    Gradio would hold an API client's choice against those that the page opened with.
-    """
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> str:
-        """The value that was chosen or sent, '' for none."""
-        return "" if payload is None else str(payload)
-
-
-def _decoded(url: str) -> bytes:
-    """The bytes of a base64 data URI, as API clients may send."""
-    head, _, body = url.partition(",")
-    if not (head.startswith("data:image/") and head.endswith(";base64")):
-        raise ImageError("The picture did not arrive: please choose it again.")
-    try:
-        return base64.b64decode(body, validate=True)
-    except ValueError as error:
-        raise ImageError("The picture's base64 is damaged.") from error
-
-
-def refusal(sentence: str) -> gr.Error:
-    """A toast. The sentence may quote a file's name or what was typed, so it is no markup."""
-    return gr.Error(html.escape(sentence, quote=False), print_exception=False)
+WHOLE = 640  # pixels of the whole picture's longer side
+FINEST = 28  # cells a side of the features that a session keeps: less than 2 MB in all
 
 
 class Question(NamedTuple):
@@ -95,17 +47,24 @@ class Question(NamedTuple):
     weights: str
     attention: str
     target: str
+    contrast: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """What one site shows: raw maps (h, w), channel weights (C,), and γ where there is one."""
+    """What one site shows: raw maps (h, w), channel weights (C,), and γ where there is one.
+
+    Where channels are weighed, `features` (C, h, w) are those that arrive, and `weighed` the same
+    times their weights: averaged over areas to at most `FINEST` cells a side, in half precision.
+    """
 
     gradcam: Floats
     attention: Floats | None
     kind: Kind | None
     channels: Floats | None
     gamma: float | None
+    features: Halves | None = None
+    weighed: Halves | None = None
 
     @property
     def weighs(self) -> bool:
@@ -118,50 +77,113 @@ class Shown:
     """What a session keeps of an explanation, so that a view needs no network: all that is drawn.
 
     Full attention is left behind: that of one self-attention site can take 150 MB. `crop` is what
-    the network saw, (S, S, 3); `square` the same part of the picture, (SIDE, SIDE, 3);
-    `question` what was asked, `details` the explanation as JSON types.
+    the network saw, (S, S, 3); `square` the same part of the picture, (SIDE, SIDE, 3); `picture`
+    the whole of it, where `box` says which part that is; `question` what was asked, `details` the
+    explanation as JSON types. `off` are the likeliest classes with attention switched off, None
+    where there is none, and `off_shares` its probabilities of the classes in `top`. `maps` are raw
+    maps of CAM methods by (site, method, which class: 0 the target, 1 the contrast), None where
+    the method has no map at that site.
     """
 
     question: Question
     details: Mapping[str, Any]
     crop: Pixels
     square: Pixels
+    picture: Pixels
+    box: Crop
     top: tuple[Ranked, ...]
+    off: tuple[Ranked, ...] | None
+    off_shares: tuple[float, ...]
     target: Ranked
+    contrast: Ranked | None
     weights: str
     attention: str
     trained: str
     places: Mapping[str, Place]
+    maps: Mapping[tuple[str, str, int], Floats | None]
+
+    def __deepcopy__(self, memo: object) -> Shown:
+        """Itself: nothing of it changes, and Gradio would copy it for every visitor."""
+        return self
 
     @classmethod
-    def of(cls, explanation: Explanation, given: Given, question: Question) -> Shown:
-        """What to keep of an explanation, with Grad-CAM at all five sites, of what was given."""
-        provenance = explanation.provenance
+    def of(
+        cls,
+        explanations: Sequence[Explanation],
+        given: Given,
+        question: Question,
+        off: Prediction | None = None,
+    ) -> Shown:
+        """What to keep of explanations of what was given: for the target, and for the contrast.
+
+        Grad-CAM must be there at all five sites. `off` is the prediction without attention.
+        """
+        first = explanations[0]
+        provenance = first.provenance
+        top = first.prediction.top(5)
+        shares = {ranked.index: ranked.probability for ranked in off.ranked} if off else {}
+        picture, box = _small(given.image, first.crop)
         return cls(
             question=question,
-            details=explanation.to_json(),
-            crop=explanation.image,
-            square=_square(given.image, explanation.crop),
-            top=explanation.prediction.top(5),
-            target=explanation.target,
+            details=first.to_json(),
+            crop=first.image,
+            square=_square(given.image, first.crop),
+            picture=picture,
+            box=box,
+            top=top,
+            off=off.top(5) if off else None,
+            off_shares=tuple(shares[ranked.index] for ranked in top) if off else (),
+            target=first.target,
+            contrast=explanations[1].target if len(explanations) > 1 else None,
             weights=provenance["weights"],
             attention=provenance["config"]["attention"],
             trained=provenance["trained"],
-            places={site: _place(explanation, site) for site in SITES},
+            places={site: _place(first, site) for site in SITES},
+            maps=_maps(explanations),
         )
+
+    def with_maps(
+        self, explanations: Sequence[Explanation], sites: Sequence[str], method: str
+    ) -> Shown:
+        """The same with the maps of one more method at some sites."""
+        none = {(site, method, which): None for site in sites for which in (0, 1)}
+        return replace(self, maps={**self.maps, **none, **_maps(explanations)})
+
+
+def _maps(explanations: Sequence[Explanation]) -> dict[tuple[str, str, int], Floats | None]:
+    return {
+        (site, method, which): heatmap.raw.numpy()
+        for which, explanation in enumerate(explanations)
+        for (site, method), heatmap in explanation.heatmaps.items()
+    }
 
 
 def _place(explanation: Explanation, site: str) -> Place:
     records = explanation.attention.get(site, ())
     spatial = _first(records, "spatial")
     channel = _first(records, "channel")
+    features = weighed = None
+    if channel and site in explanation.features:
+        arriving = explanation.features[site]
+        weights = next(r.weights for r in records if r.channel is not None)
+        if weights.ndim == 1:
+            weights = weights[:, None, None]  # (C,) -> (C, 1, 1); `volume` is (C, H, W) already
+        features, weighed = _kept(arriving), _kept(arriving * weights)
     return Place(
         gradcam=explanation.heatmaps[site, "gradcam"].raw.numpy(),
         attention=spatial and spatial[1],
         kind=spatial and spatial[0],
         channels=channel and channel[1],
         gamma=explanation.provenance["gamma"].get(site),
+        features=features,
+        weighed=weighed,
     )
+
+
+def _kept(features: Tensor) -> Halves:
+    """(C, H, W) → (C, h, w), each side at most `FINEST`."""
+    height, width = (min(side, FINEST) for side in features.shape[1:])
+    return adaptive_avg_pool2d(features, (height, width)).numpy().astype(np.float16)
 
 
 def _first(records: tuple[AttentionRecord, ...], view: str) -> tuple[Kind, Floats] | None:
@@ -178,13 +200,11 @@ def _square(picture: Image.Image, crop: Crop) -> Pixels:
     return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box, reducing_gap=3))
 
 
-def data_uri(pixels: Pixels, kind: str = "jpeg") -> str:
-    """uint8 RGB (H, W, 3) as a data URI, exact with kind 'png'.
-
-    What travels inside the answer can't be fetched half written, nor by anyone else, and leaves
-    nothing on the disk.
-    """
-    file = io.BytesIO()
-    how: dict[str, Any] = {"quality": 88, "subsampling": 0} if kind == "jpeg" else {}
-    Image.fromarray(pixels).save(file, kind, **how)
-    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+def _small(picture: Image.Image, crop: Crop) -> tuple[Pixels, Crop]:
+    """The whole picture with a longer side of `WHOLE` pixels, and where the crop lies in it."""
+    scale = WHOLE / max(picture.size)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    x, y = width / picture.width, height / picture.height
+    small = picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3)
+    box = Crop(crop.left * x, crop.top * y, crop.right * x, crop.bottom * y, width, height)
+    return np.asarray(small), box

@@ -18,9 +18,10 @@ from vggviz.explanation import FORMATS
 from vggviz.ui.again import again, explainer_of
 from vggviz.ui.examples import Example
 from vggviz.ui.handlers import boundary
+from vggviz.ui.inputs import refusal
 from vggviz.ui.link import PARTS, asked, query, read, settings
 from vggviz.ui.networks import Networks, Owned
-from vggviz.ui.pictures import Shown, refusal
+from vggviz.ui.pictures import Shown
 from vggviz.ui.shell import Shell
 from vggviz.ui.texts import preferred, say
 
@@ -80,7 +81,7 @@ def take(
         return {"query": query(state)}
     if format not in TYPES:
         raise refusal(say(lang, "take.no_format"))
-    with boundary():
+    with boundary(lang):
         explanation = again(explainer_of(networks, shown, own), shown)
         stem = re.sub(r"[^a-z0-9]+", "-", f"{shown.target.label} {shown.attention}".lower())
         stem = f"vggviz-{stem.strip('-')[:60]}"
@@ -112,8 +113,8 @@ def open_link(
         gr.Warning(escape(say(lang, "take.ignored", listed=listed), quote=False))
     if not any(state._replace(lang="")):
         return tuple(gr.skip() for _ in (*PARTS, "wish"))
-    with boundary():
-        return (*settings(networks, pictures, state), wish + 1)
+    with boundary(lang):
+        return (*settings(networks, pictures, state, lang=lang), wish + 1)
 
 
 def build(

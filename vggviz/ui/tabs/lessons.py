@@ -12,10 +12,10 @@ from vggviz import zoo
 from vggviz.ui.examples import examples
 from vggviz.ui.formulas import FORMULAS
 from vggviz.ui.handlers import boundary
+from vggviz.ui.inputs import refusal
 from vggviz.ui.link import PARTS, Asked, settings
-from vggviz.ui.markup import ABOUT
+from vggviz.ui.markup import named
 from vggviz.ui.networks import NOTHING, Networks, Owned
-from vggviz.ui.pictures import refusal
 from vggviz.ui.shell import Shell
 from vggviz.ui.texts import say
 
@@ -115,7 +115,7 @@ def found(lesson: Lesson, lang: str) -> list[str]:
     plain = zoo.measured("tiny50", "none")
     if measured is None or plain is None:
         return []
-    name = ABOUT[lesson.measured][0]
+    name = named(lang, lesson.measured)
     pointing = measured["pointing"] or {"subsets": {}}
     told: list[str] = []
     if "accuracy" in lesson.tells:
@@ -162,21 +162,26 @@ def _tenths(share: float) -> str:
 
 
 def go(
-    networks: Networks, lesson: object, button: object, wish: int, own: Owned = NOTHING
+    networks: Networks,
+    lesson: object,
+    button: object,
+    wish: int,
+    own: Owned = NOTHING,
+    lang: str = "en",
 ) -> tuple[Any, ...]:
     """What the page's parts (`link.PARTS`) and the wish become at a lesson's button.
 
     Both come from a browser: they may be anything. Raises gr.Error, a sentence for people.
     """
     if not isinstance(lesson, int) or not 0 <= lesson < len(LESSONS):
-        raise refusal("There is no such lesson.")
+        raise refusal(say(lang, "trouble.lesson"))
     state = LESSONS[lesson].goes.get(str(button))
     if state is None:
-        raise refusal("There is no such lesson.")
+        raise refusal(say(lang, "trouble.lesson"))
     if state.weights not in networks.choices:
         state = state._replace(weights="", target="")
-    with boundary():
-        return (*settings(networks, examples(), state, own), wish + 1)
+    with boundary(lang):
+        return (*settings(networks, examples(), state, own, lang), wish + 1)
 
 
 def build(shell: Shell) -> None:
@@ -184,12 +189,13 @@ def build(shell: Shell) -> None:
     part = gr.HTML(page(), js_on_load=CLICK, apply_default_css=False, elem_id="lessons")
     shell.labelled(part, lambda lang: {"value": page(lang)})
 
-    def pressed(wish: int, own: Owned, event: gr.EventData) -> tuple[Any, ...]:
-        return go(shell.networks, event._data.get("lesson"), event._data.get("go"), wish, own)
+    def pressed(wish: int, own: Owned, lang: str, event: gr.EventData) -> tuple[Any, ...]:
+        asked = (event._data.get("lesson"), event._data.get("go"))
+        return go(shell.networks, *asked, wish, own, lang)
 
     part.select(
         pressed,
-        [shell.wish, shell.own],
+        [shell.wish, shell.own, shell.lang],
         [*(getattr(shell, name) for name in PARTS), shell.wish],
         concurrency_id="network",
         show_progress_on=[part],

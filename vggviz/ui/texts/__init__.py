@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vggviz.ui.texts import (
+    attention,
     blocks,
     explore,
     faithful,
@@ -10,13 +11,17 @@ from vggviz.ui.texts import (
     pixel,
     shell,
     take_home,
+    trouble,
     types,
     what_if,
 )
 
 __all__ = ["LANGUAGES", "TEXTS", "preferred", "say"]
 
-_ROOMS = (shell, take_home, explore, pixel, blocks, types, what_if, faithful, lessons)
+_ROOMS = (
+    *(shell, take_home, attention, explore, trouble),
+    *(pixel, blocks, types, what_if, faithful, lessons),
+)
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 """The languages by their own names, the default first."""

@@ -1,0 +1,44 @@
+"""What people do on the page, for its tests in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vggviz import zoo
+from vggviz.types import Ranked
+
+EXAMPLES = zoo.assets() / "examples"
+
+
+def upload(page: Any, file: Path) -> None:
+    page.set_input_files("#picture input[type=file]", file)
+
+
+def choose(page: Any, dropdown: str, option: str) -> None:
+    page.locator(f"{dropdown} input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def changes(page: Any, part: str, act: Callable[[], object]) -> None:
+    """Do something, and wait until it shows in that part of the page."""
+    before = page.locator(part).inner_html()
+    act()
+    page.wait_for_function(
+        "([part, before]) => document.querySelector(part).innerHTML !== before",
+        arg=[part, before],
+    )
+
+
+PARTS = ("answer", "maps", "channels", "channel", "strip")
+ANSWER, MAPS, CHANNELS, CHANNEL, STRIP = (f"#{part} .html-container" for part in PARTS)
+
+
+def says(page: Any, top: tuple[Ranked, ...]) -> None:
+    """Wait until the page shows these five classes, in this order."""
+    page.wait_for_function(
+        "(wanted) => JSON.stringify([...document.querySelectorAll('#answer .name')]"
+        ".map((name) => name.textContent)) === JSON.stringify(wanted)",
+        arg=[ranked.label for ranked in top],
+    )

@@ -1,0 +1,83 @@
+"""Attention switched off: what passes on, for whom, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vggviz.attention import ATTENTION
+from vggviz.capture import bypass, capture
+from vggviz.vgg import SITES, VGG
+
+Untouched = Callable[[nn.Module], AbstractContextManager[None]]
+Build = Callable[..., VGG]
+Draw = Callable[..., Tensor]
+
+
+def sites(model: VGG) -> list[str]:
+    return [f"attention.{site}" for site in model.attention]
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_the_network_answers_as_the_same_one_without_attention(
+    attention: str, small_vgg: Build, pictures: Draw, untouched: Untouched
+) -> None:
+    model, x = small_vgg(attention=attention, sites=("block3", "block5")).eval(), pictures(2, 32)
+    plain = small_vgg(attention="none").eval()
+    plain.load_state_dict(model.state_dict() | {}, strict=False)
+    with torch.no_grad(), untouched(model):
+        before = model(x)
+        with bypass(model, sites(model)):
+            off = model(x)
+        assert torch.equal(model(x), before)
+    assert torch.equal(off, plain(x))
+    assert not torch.allclose(off, before)
+
+
+@pytest.mark.parametrize("placement", ["before_pool", "after_pool"])
+def test_what_arrives_at_the_lowest_site_is_enough(
+    placement: str, small_vgg: Build, pictures: Draw
+) -> None:
+    model = small_vgg(attention="cbam", sites=SITES[2:], placement=placement).eval()
+    x, paths = pictures(2, 32), [model.source(site) for site in SITES]
+    with torch.no_grad():
+        with capture(model, paths) as trace:
+            model(x)
+        for site, path in zip(SITES, paths, strict=True):
+            assert torch.equal(trace.outputs[path], model.arriving(x, site))
+        with bypass(model, sites(model)):
+            above = model(trace.outputs[model.source("block3")], "block3")
+            assert torch.equal(above, model(x))
+
+
+def test_an_unknown_path_and_an_exception_leave_everything_as_it_was(
+    small_vgg: Build, pictures: Draw, untouched: Untouched
+) -> None:
+    model = small_vgg(attention="se").eval()
+    unknown = pytest.raises(ValueError, match=r"no module 'attention\.block9'")
+    with untouched(model), unknown, bypass(model, ["attention.block9"]):
+        pass
+    with untouched(model), pytest.raises(LookupError), bypass(model, sites(model)):
+        raise LookupError
+
+
+def test_another_thread_is_not_changed(small_vgg: Build, pictures: Draw) -> None:
+    model, x = small_vgg(attention="spatial").eval(), pictures(1, 32)
+    found: list[Tensor] = []
+
+    def other() -> None:
+        with torch.no_grad():
+            found.append(model(x))
+
+    with torch.no_grad():
+        before = model(x)
+        with bypass(model, sites(model)):
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+    assert torch.equal(found[0], before)

@@ -1,0 +1,146 @@
+"""The first tab in a real browser: every way of looking at one result."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from page import ANSWER, CHANNEL, EXAMPLES, MAPS, STRIP, changes, choose, says, upload
+
+from vggviz import zoo
+from vggviz.explain import Explainer
+from vggviz.ui.markup import METHOD_NAMES, named
+
+Visit = Callable[..., Any]
+
+
+def test_each_attention_type(visit: Visit) -> None:
+    page = visit()
+    for key in zoo.bundled():
+        if key != "cbam":
+            changes(page, STRIP, lambda key=key: choose(page, "#attention", named("en", key)))
+        says(
+            page,
+            Explainer.load("tiny50", key)
+            .explain(EXAMPLES / "golden-retriever.jpg")
+            .prediction.top(5),
+        )
+        assert page.locator("#answer .bar.without").count() == (0 if key == "none" else 5)
+
+
+def test_a_class_in_the_answer_becomes_the_target(visit: Visit) -> None:
+    page = visit()
+    second = page.locator("#answer li button").nth(1)
+    label = second.locator(".name").inner_text()
+    changes(page, MAPS, second.click)
+    page.get_by_role("heading", name=f"Grad-CAM for {label}").wait_for()
+    assert page.locator("#target input").input_value() == label
+    assert page.locator("#answer [aria-pressed=true] .name").all_inner_texts() == [label]
+    page.locator("#answer li button").nth(2).focus()
+    changes(page, MAPS, lambda: page.keyboard.press("Enter"))
+    assert page.locator("#answer [aria-pressed=true]").count() == 1
+
+
+def test_a_contrast(visit: Visit) -> None:
+    page = visit()
+    attention = page.get_attribute("#maps figure:nth-of-type(2) .heat", "src")
+    changes(page, MAPS, lambda: choose(page, "#contrast", "pizza"))
+    assert page.locator("#maps figure").count() == 4
+    assert page.get_attribute("#maps figure:nth-of-type(2) .heat", "src") == attention
+    assert "it knows no class" in page.locator("#maps").inner_text()
+    changes(page, MAPS, lambda: choose(page, "#contrast", "Nothing"))
+    assert page.locator("#maps figure").count() == 3
+
+
+def test_views_of_the_same_result(visit: Visit) -> None:
+    page = visit()
+    changes(page, MAPS, lambda: page.get_by_label("Picture", exact=True).last.check(force=True))
+    assert page.locator("#maps .frame").count() == 1
+    changes(page, MAPS, lambda: page.get_by_label("Raw", exact=True).check(force=True))
+    ends = page.locator("#maps figure:nth-of-type(2) .scale b").all_inner_texts()
+    assert ends == ["0", "1.0"]
+    changes(page, STRIP, lambda: choose(page, "#colours", "viridis"))
+
+    heat = "getComputedStyle(document.querySelector('#maps .heat')).opacity"
+    before = page.evaluate(heat)
+    page.locator("#opacity input[type=range]").focus()
+    page.keyboard.press("End")
+    page.wait_for_function(f"{heat} === '1'")
+    assert float(before) == pytest.approx(0.55)
+
+    changes(page, MAPS, lambda: choose(page, "#layout", "Attention | CAM"))
+    slider = page.locator(".before-after input")
+    slider.focus()
+    page.keyboard.press("Home")
+    assert "--at: 0%" in page.locator(".before-after").get_attribute("style")
+    page.mouse.click(*middle(slider))
+    assert re.search(r"--at: (49|50|51)%", page.locator(".before-after").get_attribute("style"))
+
+
+def middle(part: Any) -> tuple[float, float]:
+    box = part.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_other_methods_are_computed_when_asked_for(visit: Visit) -> None:
+    page = visit()
+    for method in ("layercam", "scorecam"):
+        changes(page, MAPS, lambda method=method: choose(page, "#method", METHOD_NAMES[method]))
+        page.get_by_role("heading", name=f"{METHOD_NAMES[method]} for").wait_for()
+        page.locator("#maps figure:nth-of-type(3) .heat").wait_for()
+    page.get_by_label("Block 5", exact=True).check(force=True)
+    page.locator("#maps figure:nth-of-type(3) .heat").wait_for()  # computed here, too
+
+
+def test_a_thumbnail_chooses_the_site_by_mouse_and_keyboard(visit: Visit) -> None:
+    page = visit()
+    changes(page, MAPS, lambda: page.mouse.click(*middle(page.locator("#strip img").nth(1))))
+    assert page.locator("#site input:checked").get_attribute("value") == "block2"
+    page.locator("#site input:checked").focus()
+    changes(page, MAPS, lambda: page.keyboard.press("ArrowRight"))
+    assert page.locator("#site input:checked").get_attribute("value") == "block3"
+
+
+def test_a_channel_is_chosen_by_mouse_and_keyboard(visit: Visit) -> None:
+    page = visit()
+    slider = page.locator("#channels input[type=range]")
+    changes(page, CHANNEL, lambda: page.mouse.click(*middle(slider)))
+    title = page.locator("#channel h2").inner_text()
+    assert abs(int(re.findall(r"rank (\d+)", title)[0]) - 128) <= 2
+    rank = int(slider.input_value())
+    changes(page, CHANNEL, lambda: page.keyboard.press("ArrowRight"))
+    page.get_by_role("heading", name=f"rank {rank + 1} of 256").wait_for()
+
+
+def test_the_language_follows_the_browser_and_the_switch(visit: Visit) -> None:
+    page = visit(locale="zh-CN")
+    page.get_by_role("heading", name="VGG19 在看哪里？").wait_for()
+    page.locator("#answer h2", has_text="网络的回答").wait_for()
+    page.get_by_role("tab", name="探索").wait_for()
+    assert "注意力" in page.locator("#maps").inner_text()
+    changes(page, MAPS, lambda: upload(page, EXAMPLES / "koala.jpg"))
+    assert "The" not in page.locator("#maps").inner_text()
+    changes(page, ANSWER, lambda: page.get_by_label("English").check(force=True))
+    page.locator("#answer h2", has_text="The network says").wait_for()
+    page.get_by_role("heading", name="What does VGG19 look at?").wait_for()
+    says(page, Explainer.load("tiny50", "cbam").explain(EXAMPLES / "koala.jpg").prediction.top(5))
+
+
+def test_a_broken_picture_is_told_in_chinese(visit: Visit, tmp_path: Any) -> None:
+    page = visit(query="&lang=zh")
+    page.locator("#answer h2", has_text="网络的回答").wait_for()
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"nothing")
+    upload(page, broken)
+    page.get_by_test_id("toast-body").filter(has_text="不是图片").wait_for()
+
+
+def test_at_a_phones_width_nothing_scrolls_sideways(visit: Visit) -> None:
+    page = visit(390, 844, "light", "zh-CN")
+    page.locator("#answer h2", has_text="网络的回答").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    changes(page, MAPS, lambda: choose(page, "#contrast", "pizza"))
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.locator("#channels svg").is_visible()

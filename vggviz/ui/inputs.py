@@ -1,0 +1,86 @@
+"""What comes in at the page's border: the safe picture input, and a dropdown that trusts no one."""
+
+from __future__ import annotations
+
+import base64
+import html
+from abc import ABCMeta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.component_meta import ComponentMeta
+from gradio.data_classes import ImageData
+from PIL import Image
+
+from vggviz.images import ImageSource, open_image
+
+__all__ = ["Choice", "Given", "NoStub", "Picture", "refusal"]
+
+
+class NoStub(ComponentMeta):
+    """Gradio's metaclass, but without the .pyi file that it writes beside a component's source."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> type:
+        return ABCMeta.__new__(cls, name, bases, attrs)
+
+
+class Given:
+    """A picture that came in, and where it lies, so that the page can go back to it.
+
+    It is read when `image`, upright RGB, is first asked for: by then the page knows in which
+    language to say what is wrong with it. `image` raises ImageError.
+    """
+
+    def __init__(self, source: ImageSource, path: str | None = None) -> None:
+        self._source = source
+        self.path = path
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The picture as `open_image` reads it."""
+        return open_image(self._source)
+
+
+class Picture(gr.Image, metaclass=NoStub):
+    """Gradio's picture input, but what was given is for `open_image` to read."""
+
+    is_template = True  # the browser draws it as the Image that it extends
+
+    def preprocess(self, payload: ImageData | None) -> Given | None:  # type: ignore[override]
+        """What was uploaded, None where nothing was."""
+        if payload is None:
+            return None
+        if payload.path:
+            return Given(Path(payload.path), payload.path)
+        return Given(_decoded(payload.url or ""))
+
+
+class Choice(gr.Dropdown, metaclass=NoStub):
+    """A dropdown whose choices follow from another one, so they are checked where they are used.
+
+    Gradio would hold an API client's choice against those that the page opened with.
+    """
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> str:
+        """The value that was chosen or sent, '' for none."""
+        return "" if payload is None else str(payload)
+
+
+def _decoded(url: str) -> bytes:
+    """The bytes of a base64 data URI, as API clients may send; none where it is not one."""
+    head, _, body = url.partition(",")
+    if not (head.startswith("data:image/") and head.endswith(";base64")):
+        return b""
+    try:
+        return base64.b64decode(body, validate=True)
+    except ValueError:
+        return b""
+
+
+def refusal(sentence: str) -> gr.Error:
+    """A toast. The sentence may quote a file's name or what was typed, so it is no markup."""
+    return gr.Error(html.escape(sentence, quote=False), print_exception=False)

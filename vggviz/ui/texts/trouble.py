@@ -1,0 +1,79 @@
+"""What went wrong, and what to do: sentences of the page, and those of lower floors in Chinese."""
+
+import re
+
+EN = {
+    "trouble.picture": "Choose a picture first, or click one of the examples.",
+    "trouble.file": "The file did not arrive: please choose it again.",
+    "trouble.example": "There is no such example.",
+    "trouble.class": "There is no such class.",
+    "trouble.lesson": "There is no such lesson.",
+    "trouble.nan": "The network's answer is no number: its weights are broken.",
+    "trouble.server": "Something went wrong on the server. Your last result is still here.",
+}
+
+ZH = {
+    "trouble.picture": "请先选择一张图片，或点击一个示例。",
+    "trouble.file": "文件没有传到：请重新选择。",
+    "trouble.example": "没有这个示例。",
+    "trouble.class": "没有这个类别。",
+    "trouble.lesson": "没有这一课。",
+    "trouble.nan": "网络的输出不是数字：它的权重已损坏。",
+    "trouble.server": "服务器出错了。上一个结果仍然保留。",
+}
+
+LOWER = (
+    (r"(.+) can't be opened: .*", "无法打开 {0}：请重新选择。"),
+    (r"(.+) can't be read: .*", "无法读取 {0}：请选择一张图片。"),
+    (r"(.+) is empty\.", "{0} 是空文件：请选择另一张图片。"),
+    (r"(.+) is too large: at most (\d+) MB .*", "{0} 太大：最多可用 {1} MB。"),
+    (r"(.+) is HEIC: .*", "{0} 是 HEIC 格式，这里无法读取：请另存为 JPEG。"),
+    (
+        r"(.+) has (?:tiles with )?too many pixels: at most (\d+) megapixels .*",
+        "{0} 的像素太多：最多可用 {1} 百万像素。",
+    ),
+    (r"(.+) is no picture: expected (.+)\.", "{0} 不是图片：可用的格式有 {1}。"),
+    (r"(.+) is truncated or damaged: .*", "{0} 不完整或已损坏：请选择另一张图片。"),
+    (
+        r"(.+) has (\d+) x (\d+) pixels: each side needs at least (\d+)\.",
+        "{0} 只有 {1} × {2} 像素：每边至少需要 {3}。",
+    ),
+    (
+        r"(.+) has (\d+) x (\d+) pixels: at most (\d+) megapixels .*",
+        "{0} 有 {1} × {2} 像素：最多可用 {3} 百万像素。",
+    ),
+    (r"(.+) has values outside (.+)\.", "{0} 含有 {1} 以外的值。"),
+    (r"(.+) is in the colour space Lab, .*", "{0} 是 Lab 颜色空间：请另存为 RGB。"),
+    (
+        r"no class '(.+)': did you mean '(.+)'\?*\.?",
+        "没有“{0}”这个类别：您是指“{1}”吗？",
+    ),
+    (r"no class '?(.+?)'?(?::.*)?\.?", "没有“{0}”这个类别。"),
+    (r"there is no network '(.+)' with attention '(.+)'\.?", "没有带注意力 {1} 的网络 {0}。"),
+    (r"there is no network '(.+)' here.*", "这里没有网络 {0}：请先上传自己的权重。"),
+    (r"(.+) is no \.safetensors file.*", "{0} 不是训练所写的 .safetensors 文件。"),
+    (r"(.+) is not a whole safetensors file.*", "{0} 不是完整的 safetensors 文件：请重新上传。"),
+    (r"(.+) has (\d+) classes, (\d+) at most\.?", "{0} 有 {1} 个类别，最多 {2} 个。"),
+    (r"(.+) wants pictures of (\d+) pixels, .*", "{0} 需要 {1} 像素的图片，这里无法使用。"),
+    (
+        r"(.+) needs the file (.+) beside it.*",
+        "{0} 需要旁边的文件 {1}：请在 tiny50 上训练，或不用 --freeze-backbone 训练。",
+    ),
+    (r"(.+) needs the backbone (.+), which is not here\.?", "{0} 需要骨干网络 {1}，这里没有。"),
+    (
+        r"the file (.+) is no longer here.*",
+        "文件 {0} 已不在这里：上传的文件只保留一小时，请重新上传。",
+    ),
+    (r"the description in (.+) is too long.*", "{0} 中的描述太长，这里无法读取。"),
+)
+"""Sentences of ImageError and WeightsError by what they match, and the same in Chinese."""
+
+
+def translated(lang: str, sentence: str) -> str:
+    """The sentence in this language; one that is not known here stays as it is."""
+    if lang != "zh":
+        return sentence
+    for pattern, text in LOWER:
+        if found := re.fullmatch(pattern, sentence, re.IGNORECASE | re.DOTALL):
+            return text.format(*found.groups())
+    return sentence
