@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,6 +17,7 @@ from PIL import Image
 from vggviz import Explainer, zoo
 from vggviz.ui import handlers, take_home
 from vggviz.ui.examples import examples
+from vggviz.ui.inputs import Given
 from vggviz.ui.link import PARTS, Asked, asked, query, read, settings
 from vggviz.ui.networks import Networks
 from vggviz.ui.tabs import TABS
@@ -35,8 +37,7 @@ def shown(networks: Networks) -> Any:
     """The page's result for the koala and the class pizza."""
     picture = _given(KOALA)
     index = str(networks.get("tiny50", "cbam").index("pizza"))
-    told = handlers.explain(networks, picture, "tiny50", "cbam", index, *_VIEW)
-    return told[1]
+    return handlers.explain(networks, picture, "tiny50", "cbam", index, "")[1]
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_opening_the_page_by_a_link(networks: Networks) -> None:
 
 def test_ones_own_picture_has_no_link_but_files(networks: Networks) -> None:
     own = _given(KOALA, path="/tmp/own.jpg")
-    shown = handlers.explain(networks, own, "tiny50", "cbam", "", *_VIEW)[1]
+    shown = handlers.explain(networks, own, "tiny50", "cbam", "", "")[1]
     assert asked(shown, "block5", "explore", "en", examples()) is None
     arguments: Any = (networks, shown, "block5", "", {}, "en", examples())
     with pytest.raises(gr.Error, match="can't carry your own picture"):
@@ -172,11 +173,5 @@ def test_what_can_not_be_taken_is_a_sentence(take: Take, monkeypatch: pytest.Mon
         take("npz")
 
 
-_VIEW = ("block4", 0.5)
-
-
-def _given(file: Any, path: str = "") -> Any:
-    from vggviz.images import open_image
-    from vggviz.ui.pictures import Given
-
-    return Given(open_image(file), path or str(file.resolve()))
+def _given(file: Path, path: str = "") -> Given:
+    return Given(file, path or str(file.resolve()))
