@@ -90,7 +90,9 @@ class Student:
         answer = await self.client.get("/config")
         config = answer.raise_for_status().json()
         parts = {part["id"]: part for part in config["components"]}
-        (asked,) = [one for one in config["dependencies"] if one["api_name"] == "explain"]
+        (chosen,) = [i for i, part in parts.items() if part["props"].get("elem_id") == "picture"]
+        on_choice = [chosen, "input"]
+        (asked,) = [one for one in config["dependencies"] if on_choice in one["targets"]]
         self.function = asked["id"]
         inputs = [parts[index] for index in asked["inputs"]]
         self.picture = [part["type"] for part in inputs].index("image")

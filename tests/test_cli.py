@@ -84,6 +84,8 @@ def test_explain_many_with_one_bad_file(weights: Path, tmp_path: Path) -> None:
         (["--weights", "nothing"], "no weights 'nothing'"),
         (["--attention", "magic"], "no attention 'magic'"),
         (["--methods", "cam"], "no method 'cam'"),
+        (["--formats", "json,pdf"], "no format 'pdf'"),
+        (["--formats", ","], "--formats needs one or more of json, npz, png, svg, html"),
         (["--precision", "fp8"], "no precision 'fp8'"),
         (["--engine", "spark"], "no engine 'spark': choose local or ray"),
     ],

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vggviz import Explainer, VGGConfig, zoo
+from vggviz import Explainer, VGGConfig, render, zoo
 from vggviz.attention import ATTENTION
 from vggviz.cam import cams
 from vggviz.images import ImageError, Preprocess
@@ -168,6 +168,16 @@ def test_two_users_at_once_get_what_they_asked_for(explainer: Explainer) -> None
             np.testing.assert_allclose(one[key], other[key], atol=1e-5, err_msg=key)
 
 
+def test_each_format_and_no_other(explainer: Explainer, photograph: Path, tmp_path: Path) -> None:
+    found = explainer.explain(photograph, "block5")
+    page, drawing = found.save(tmp_path, "cat", ("html", "svg"))
+    assert page.read_text(encoding="utf-8") == found.report("cat")
+    assert drawing.read_bytes() == render.svg(found.figure("cat"))
+    with pytest.raises(ValueError, match="no format 'pdf': choose from json, npz"):
+        found.save(tmp_path, "cat", ("json", "pdf"))
+    assert sorted(file.name for file in tmp_path.glob("cat.*")) == ["cat.html", "cat.svg"]
+
+
 def test_files(explainer: Explainer, photograph: Path, tmp_path: Path) -> None:
     found = explainer.explain(photograph, methods=("gradcam", "hirescam"))
     written = found.save(tmp_path / "new", "cat")
@@ -193,7 +203,7 @@ def test_files(explainer: Explainer, photograph: Path, tmp_path: Path) -> None:
             arrays["block4/attention/spatial"], found.attention["block4"][1].weights
         )
         np.testing.assert_array_equal(
-            arrays["block2/hirescam"], found.heatmaps["block2", "hirescam"].values
+            arrays["block2/hirescam"], found.heatmaps["block2", "hirescam"].raw
         )
         assert len(arrays) == 1 + 5 * 2 + 5 * 2
     with Image.open(written[2]) as picture:

@@ -121,7 +121,7 @@ def test_programs_without_cookies_are_served_too(balanced: Balanced) -> None:
     picture = handle_file(str(EXAMPLES / "koala.jpg"))
     for _ in range(2):
         client = Client(balanced.address, verbose=False)
-        told = client.predict(picture=picture, api_name="/explain")[0]
+        told = client.predict(image=picture, api_name="/explain")
         assert told["target"]["label"] == "koala"
 
 

@@ -504,6 +504,24 @@ def test_sites_may_differ_in_what_they_have() -> None:
     check_layout(figure)
 
 
+@pytest.mark.parametrize("kinds", [("pool",), ("channel", "spatial")])
+def test_attention_at_the_last_sites_leaves_no_empty_corner(kinds: tuple[str, ...]) -> None:
+    """Crop and prediction fill it, and no column of their own stands empty below them."""
+    attention = {site: tuple(record(kind, site) for kind in kinds) for site in ("block4", "block5")}
+    maps = {(site, "gradcam"): heatmap("gradcam", site) for site in SITES}
+    figure = render.figure(crop(), prediction(), attention, maps, title="T", target=LABELS[5])
+    check_layout(figure)
+    place = {
+        name: panel(figure, name).get_position()
+        for name in ("crop", "prediction", "block1; gradcam", f"block4; {kinds[0]} attention")
+    }
+    assert place["crop"].x0 == pytest.approx(place["block1; gradcam"].x0)
+    assert place["crop"].y0 > place["block1; gradcam"].y1
+    first = place[f"block4; {kinds[0]} attention"]
+    assert place["crop"].y1 == pytest.approx(first.y1, abs=0.01)  # a chart starts lower
+    assert place["crop"].x1 < place["prediction"].x0 < place["prediction"].x1 < first.x0
+
+
 def test_two_records_of_one_kind_get_a_row_each() -> None:
     records = {"block1": (record("spatial", "block1", 1), record("spatial", "block1", 2))}
     figure = render.figure(crop(), prediction(), records, {}, title="T")

@@ -37,7 +37,7 @@ def fetch(url: str, data: bytes | None = None) -> tuple[int, str]:
 
 def explained(client: Client, picture: Path) -> dict[str, Any]:
     """What the page's API says of a picture."""
-    return client.predict(picture=handle_file(str(picture)), api_name="/explain")[0]
+    return client.predict(image=handle_file(str(picture)), api_name="/explain")
 
 
 def meters(server: Served) -> dict[str, float]:

@@ -146,7 +146,7 @@ def check(server: Served) -> dict[str, Any]:
     """A client of the page's API, as a Space's visitors have it, explains a picture."""
     client = Client(server.address, verbose=False)
     picture = handle_file(str(EXAMPLES / "koala.jpg"))
-    return client.predict(picture=picture, api_name="/explain")[0]
+    return client.predict(image=picture, api_name="/explain")
 
 
 def test_it_starts_as_a_space_does_and_falls_back_where_weights_can_not_be_had(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import torch
 
 from vggviz.explain import Explainer
+from vggviz.explanation import FILES
 
 __all__ = ["Done", "Job", "Worker", "on_ray", "there"]
-
-SUFFIXES = ("json", "npz", "png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +29,7 @@ class Job:
     sites: str = "all"
     methods: tuple[str, ...] = ("gradcam",)
     target: str | None = None
+    formats: tuple[str, ...] = FILES
 
 
 class Done(NamedTuple):
@@ -61,18 +61,18 @@ class Worker:
         file, job = row["file"], self._job
         try:
             explanation = self.explainer.explain(file, job.sites, job.methods, job.target)
-            written = explanation.save(job.out, row["stem"])
+            written = explanation.save(job.out, row["stem"], job.formats)
         except (ValueError, OSError) as error:
             return Done(file, str(error), True, os.getpid())._asdict()
         first = explanation.prediction.top(1)[0]
         note = f" ({explanation.note})" if explanation.note else ""
-        said = f"{first.label} {first.probability:.1%}{note} → {written[2]}"
+        said = f"{first.label} {first.probability:.1%}{note} → {written[-1]}"
         return Done(file, said, False, os.getpid())._asdict()
 
 
-def there(out: str | Path, stem: str) -> bool:
-    """Whether all results of this name stand in `out` already; each file is whole or not there."""
-    return all((Path(out) / f"{stem}.{suffix}").is_file() for suffix in SUFFIXES)
+def there(out: str | Path, stem: str, formats: Sequence[str] = FILES) -> bool:
+    """Whether all files of this name stand in `out` already; each file is whole or not there."""
+    return all((Path(out) / f"{stem}.{format}").is_file() for format in formats)
 
 
 def on_ray(job: Job, stems: Mapping[Path, str], workers: int | None = None) -> Iterator[Done]:

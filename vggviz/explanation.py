@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-__all__ = ["Explanation"]
+__all__ = ["FILES", "FORMATS", "Explanation"]
+
+FILES = ("json", "npz", "png")
+"""The formats that are written where no others are asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,13 +89,13 @@ class Explanation:
         }
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Raw attention by '{site}/attention/{kind}', maps by '{site}/{method}', and 'crop'."""
+        """Raw attention by '{site}/attention/{kind}', raw maps by '{site}/{method}', and 'crop'."""
         found: dict[str, npt.NDArray[Any]] = {"crop": self.image}
         for site, records in self.attention.items():
             for record in records:
                 found[f"{site}/attention/{record.kind}"] = record.weights.numpy()
         for (site, method), heatmap in self.heatmaps.items():
-            found[f"{site}/{method}"] = heatmap.values.numpy()
+            found[f"{site}/{method}"] = heatmap.raw.numpy()
         return found
 
     def figure(self, title: str = "") -> Figure:
@@ -109,21 +112,60 @@ class Explanation:
             target=self.target.label,
         )
 
-    def save(self, folder: str | os.PathLike[str], stem: str = "explanation") -> tuple[Path, ...]:
-        """Write `<stem>.json`, `<stem>.npz` and `<stem>.png` to `folder`; each whole or not.
-
-        Returns their paths. Raises OSError where the folder cannot be written.
-        """
-        place = Path(folder)
-        packed = io.BytesIO()
-        arrays: dict[str, Any] = self.arrays()
-        np.savez(packed, **arrays)
-        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False)
-        return (
-            _write(place / f"{stem}.json", text.encode()),
-            _write(place / f"{stem}.npz", packed.getvalue()),
-            _write(place / f"{stem}.png", render.png(self.figure(stem))),
+    def report(self, title: str = "", link: str = "", lang: str = "en") -> str:
+        """One page of HTML to read and to print, with all pictures in it; see `render.report`."""
+        return render.report(
+            self.image,
+            self.prediction,
+            self.attention,
+            self.heatmaps,
+            target=self.target,
+            provenance=self.provenance,
+            title=title,
+            link=link,
+            lang=lang,
         )
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        stem: str = "explanation",
+        formats: Sequence[str] = FILES,
+    ) -> tuple[Path, ...]:
+        """Write `<stem>.<format>` to `folder` for each of `FORMATS` that is asked for; each file
+        whole or not at all.
+
+        Returns their paths. Raises ValueError for an unknown format, OSError where the folder
+        cannot be written.
+        """
+        for format in formats:
+            if format not in FORMATS:
+                raise ValueError(f"no format {format!r}: choose from {', '.join(FORMATS)}")
+        return tuple(
+            _write(Path(folder) / f"{stem}.{format}", FORMATS[format](self, stem))
+            for format in formats
+        )
+
+
+def _json(explanation: Explanation, title: str) -> bytes:
+    return json.dumps(explanation.to_json(), indent=2, ensure_ascii=False).encode()
+
+
+def _npz(explanation: Explanation, title: str) -> bytes:
+    packed = io.BytesIO()
+    arrays: dict[str, Any] = explanation.arrays()
+    np.savez(packed, **arrays)
+    return packed.getvalue()
+
+
+FORMATS: dict[str, Callable[[Explanation, str], bytes]] = {
+    "json": _json,
+    "npz": _npz,
+    "png": lambda explanation, title: render.png(explanation.figure(title)),
+    "svg": lambda explanation, title: render.svg(explanation.figure(title)),
+    "html": lambda explanation, title: explanation.report(title).encode(),
+}
+"""The files of an explanation by their ending: of it and a title, the file's content."""
 
 
 def _write(file: Path, content: bytes) -> Path:

@@ -1,4 +1,4 @@
-"""`vggviz explain`: pictures in, JSON, NPZ and PNG out."""
+"""`vggviz explain`: pictures in, JSON, arrays, figures and reports out."""
 
 from __future__ import annotations
 
@@ -41,6 +41,9 @@ def explain(
     target: Annotated[
         str | None, typer.Option(help="Class as label or index; by default the likeliest.")
     ] = None,
+    formats: Annotated[
+        str, typer.Option(help="Files for each picture with commas: json,npz,png,svg,html.")
+    ] = "json,npz,png",
     precision: Annotated[
         str,
         typer.Option(
@@ -58,15 +61,22 @@ def explain(
         int | None, typer.Option(min=1, help="With ray: how many, by default one a core or GPU.")
     ] = None,
 ) -> None:
-    """Explain pictures: prediction, attention and CAMs as JSON, NPZ and PNG for each."""
+    """Explain pictures: prediction, attention and CAMs as files for each; html is a report."""
     from vggviz.batch import Done, Job, Worker, on_ray, there
     from vggviz.cam import known
+    from vggviz.explanation import FORMATS
 
     if engine not in ("local", "ray"):
         stop(f"no engine {engine!r}: choose local or ray")
+    endings = tuple(name for name in formats.split(",") if name)
+    for name in endings:
+        if name not in FORMATS:
+            stop(f"no format {name!r}: choose from {', '.join(FORMATS)}")
+    if not endings:
+        stop(f"--formats needs one or more of {', '.join(FORMATS)}")
     files = list(_pictures(images))
     chosen = or_stop(known, [name for name in methods.split(",") if name])
-    job = Job(str(out), weights, attention, precision, sites, chosen, target)
+    job = Job(str(out), weights, attention, precision, sites, chosen, target, endings)
     worker = or_stop(Worker, asdict(job))
     for site in () if sites == "all" else sites.split(","):
         or_stop(worker.explainer.model.path, site)
@@ -77,7 +87,7 @@ def explain(
     if engine == "ray":
         if not (find_spec("ray") and find_spec("pyarrow")):
             stop("--engine ray needs Ray Data: pip install 'vggviz[ray]'")
-        new = {file: stem for file, stem in stems.items() if not there(out, stem)}
+        new = {file: stem for file, stem in stems.items() if not there(out, stem, endings)}
         if len(new) < len(stems):
             print(f"{len(stems) - len(new)} of {len(stems)} pictures were explained already")
         found, total = on_ray(job, new, workers), len(new)

@@ -63,6 +63,7 @@ def run(
         server_name=settings.host or None,
         server_port=settings.port or None,
         auth=_gate(settings.password) if settings.password else None,
+        mcp_server=settings.mcp == 1,
         auth_message="Any name will do. The password is the one that you were told.",
         app_kwargs={
             "routes": _routes(demo, traffic),

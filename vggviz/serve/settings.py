@@ -47,6 +47,8 @@ class Settings:
     uvicorn's FORWARDED_ALLOW_IPS, or all its visitors are one address."""
     grace: int = 30
     """Seconds that running work may take when the server is told to stop."""
+    mcp: int = 0
+    """1: the page's functions can be called over MCP too; needs the extra mcp."""
     log: str = "text"
     """text, or json: one object a line, without anyone's pictures, file names or addresses."""
 

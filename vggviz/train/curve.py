@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vggviz.files import whole
-from vggviz.render import ACCENT, GREY, INK, PALE, png
+from vggviz.render.page import INK, PALE, png
+from vggviz.render.panels import ACCENT, GREY
 
 __all__ = ["curve"]
 

@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 
-from vggviz.ui import handlers
+from vggviz.ui import api, handlers, take_home
+from vggviz.ui.examples import Example
 from vggviz.ui.explore import Parts
 from vggviz.ui.pictures import Shown, refusal
 from vggviz.ui.shell import Shell
+from vggviz.ui.tabs import TABS
 from vggviz.ui.texts import preferred, say
 
 __all__ = ["Column", "wire"]
 
 
 class Column(NamedTuple):
-    """The components of the left column that no other tab needs; `details` holds the JSON."""
+    """The components of the head and of the left column that no other tab needs; `details` holds
+    the JSON, `home` the menu of what people take home."""
 
     about: gr.HTML
     details: gr.JSON
     file: gr.UploadButton
+    home: gr.HTML
     offered: gr.HTML
     switch: gr.Radio
-    pictures: Sequence[Path]
+    pictures: Sequence[Example]
 
 
 def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
-    """Every event of the left column and of the answer, which chooses a class."""
+    """Every event of the head, of the left column and of the answer, which chooses a class; and
+    the API, the only events that others may call."""
     networks = shell.networks
+    api.build(networks)  # first: Gradio numbers a name that a private event has already
     chosen = [shell.weights, shell.attention, shell.target, shell.contrast]
     session = [shell.shown, shell.own, shell.lang]
     drawn = [parts.answer, column.about, parts.strip, parts.maps, parts.channels, parts.channel]
@@ -105,7 +110,7 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
         index = event._data.get("index")
         if not isinstance(index, int) or not 0 <= index < len(column.pictures):
             raise refusal(say(lang, "trouble.example"))
-        return str(column.pictures[index])
+        return str(column.pictures[index].file)
 
     then(column.offered.select(pick, shell.lang, shell.picture, **quiet))
 
@@ -117,6 +122,8 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
         return str(index)
 
     then(parts.answer.select(explained, shell.lang, shell.target, **quiet))
+
+    take_home.build(shell, demo, column.home, column.pictures, ("explore", *TABS))
 
     # The language: labels by `shell`, choices by what is chosen, all else drawn anew.
     dropdowns = set(map(id, chosen))

@@ -1,4 +1,4 @@
-"""How the page looks: colours by Gradio's theme, everything else by the two style sheets."""
+"""How the page looks: colours by Gradio's theme, everything else by the style sheets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,6 @@ __all__ = ["LAUNCH"]
 _SCRIPT = """
 for (const type of ["focusin", "click"]) document.addEventListener(type, (event) => {
   if (event.target.matches(":is(#target, #contrast) input")) event.target.select();
-});
-document.addEventListener("input", (event) => {
-  if (event.target.matches(".before-after input"))
-    event.target.parentNode.style.setProperty("--at", `${event.target.value}%`);
 });
 document.addEventListener("input", (event) => {
   if (event.target.matches(".before-after input"))
@@ -63,7 +59,8 @@ def _theme() -> themes.Base:
 
 # In the head, so that it is there before the first paint; Gradio's `css` comes after it, rewritten.
 _STYLE = "".join(
-    Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("style.css", "tabs.css")
+    Path(__file__).with_name(name).read_text(encoding="utf-8")
+    for name in ("style.css", "tabs.css", "lessons.css")
 )
 
 LAUNCH: dict[str, Any] = {

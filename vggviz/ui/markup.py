@@ -14,6 +14,7 @@ import numpy as np
 
 from vggviz import render
 from vggviz.images import Crop
+from vggviz.render import METHOD_NAMES
 from vggviz.types import Kind
 from vggviz.ui.pictures import Floats, Pixels, data_uri
 from vggviz.ui.texts import say
@@ -36,18 +37,6 @@ __all__ = [
     "spread",
     "stage",
 ]
-
-METHOD_NAMES = {
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "hirescam": "HiResCAM",
-    "layercam": "LayerCAM",
-    "xgradcam": "XGrad-CAM",
-    "eigencam": "Eigen-CAM",
-    "scorecam": "Score-CAM",
-    "attention*gradient": "Attention × gradient",
-}
-"""The CAM methods as their authors spell them."""
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 GATES = ("channel", "spatial", "volume")  # weights between 0 and 1; the others are shares

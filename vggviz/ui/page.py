@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from vggviz.ui import explore, handlers
+from vggviz.ui import explore, handlers, take_home
 from vggviz.ui.events import Column, wire
 from vggviz.ui.examples import PICK, examples, strip
 from vggviz.ui.inputs import Choice, Given, Picture
@@ -52,10 +52,10 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         delete_cache=(HOUR, HOUR),
         fill_width=True,
     ) as demo:
-        lang, shown, own = gr.State("en"), gr.State(first), gr.State({})
-        wish = gr.State(0)
+        lang, shown, own, wish = gr.State("en"), gr.State(first), gr.State({}), gr.State(0)
         with gr.Row(elem_id="top"):
             head = _html(_head("en"), elem_id="head")
+            home = _html(take_home.menu(), js_on_load=take_home.CLICK, elem_id="take")
             switch = gr.Radio(
                 [(name, key) for key, name in LANGUAGES.items()],
                 value="en",
@@ -137,7 +137,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         for component, texts in shell.labels:  # so that each label stands in one place only
             for name, text in texts("en").items():
                 setattr(component, name, text)
-        column = Column(about, details, file, offered, switch, [one.file for one in pictures])
+        column = Column(about, details, file, home, offered, switch, pictures)
         wire(demo, shell, first_tab, column)
     return demo
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
@@ -16,6 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from vggviz.explanation import Explanation
 from vggviz.images import Crop
+from vggviz.render import data_uri
 from vggviz.types import AttentionRecord, Kind, Prediction, Ranked
 from vggviz.ui.inputs import Given, refusal
 from vggviz.vgg import SITES
@@ -209,15 +208,3 @@ def _small(picture: Image.Image, crop: Crop) -> tuple[Pixels, Crop]:
     small = picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3)
     box = Crop(crop.left * x, crop.top * y, crop.right * x, crop.bottom * y, width, height)
     return np.asarray(small), box
-
-
-def data_uri(pixels: Pixels, kind: str = "jpeg") -> str:
-    """uint8 RGB (H, W, 3) as a data URI, exact with kind 'png'.
-
-    What travels inside the answer can't be fetched half written, nor by anyone else, and leaves
-    nothing on the disk.
-    """
-    file = io.BytesIO()
-    how: dict[str, Any] = {"quality": 88, "subsampling": 0} if kind == "jpeg" else {}
-    Image.fromarray(pixels).save(file, kind, **how)
-    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -11,6 +11,7 @@ from vggviz.ui.texts import (
     panels,
     pixel,
     shell,
+    take_home,
     trouble,
     types,
     what_if,
@@ -19,17 +20,8 @@ from vggviz.ui.texts import (
 __all__ = ["LANGUAGES", "TEXTS", "preferred", "say"]
 
 _ROOMS = (
-    shell,
-    attention,
-    explore,
-    trouble,
-    panels,
-    pixel,
-    blocks,
-    types,
-    what_if,
-    faithful,
-    lessons,
+    *(shell, take_home, attention, explore, trouble, panels),
+    *(pixel, blocks, types, what_if, faithful, lessons),
 )
 
 LANGUAGES = {"en": "English", "zh": "中文"}

@@ -7,6 +7,7 @@ EN = {
     "trouble.file": "The file did not arrive: please choose it again.",
     "trouble.example": "There is no such example.",
     "trouble.class": "There is no such class.",
+    "trouble.lesson": "There is no such lesson.",
     "trouble.nan": "The network's answer is no number: its weights are broken.",
     "trouble.server": "Something went wrong on the server. Your last result is still here.",
 }
@@ -16,6 +17,7 @@ ZH = {
     "trouble.file": "文件没有传到：请重新选择。",
     "trouble.example": "没有这个示例。",
     "trouble.class": "没有这个类别。",
+    "trouble.lesson": "没有这一课。",
     "trouble.nan": "网络的输出不是数字：它的权重已损坏。",
     "trouble.server": "服务器出错了。上一个结果仍然保留。",
 }

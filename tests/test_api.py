@@ -1,0 +1,175 @@
+"""The named API, as a program and as a language model's host call it, against the Explainer."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from serving import served
+
+from vggviz import Explainer, zoo
+from vggviz.metrics.faithfulness import curves
+
+KOALA = zoo.assets() / "examples" / "koala.jpg"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    try:
+        import mcp  # noqa: F401
+
+        setting = {"VGGVIZ_MCP": "1"}
+    except ModuleNotFoundError:
+        setting = {}
+    folder = tmp_path_factory.mktemp("api")
+    with served(folder, **setting) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(app: str) -> Any:
+    return pytest.importorskip("gradio_client").Client(app, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def koala() -> Any:
+    return pytest.importorskip("gradio_client").handle_file(KOALA)
+
+
+def test_explain_gives_what_the_command_line_writes(client: Any, koala: Any) -> None:
+    told = client.predict(
+        image=koala, weights="tiny50", attention="se", sites="block4, conv5_4",
+        methods="layercam,eigencam", target="pizza", api_name="/explain",
+    )  # fmt: skip
+    explained = Explainer.load("tiny50", "se").explain(
+        KOALA, ("block4", "conv5_4"), ("layercam", "eigencam"), "pizza"
+    )
+    wanted = json.loads(json.dumps(explained.to_json()))
+    assert told.keys() == wanted.keys()
+    assert told["provenance"] == wanted["provenance"]
+    assert told["target"]["probability"] == pytest.approx(wanted["target"]["probability"], rel=1e-3)
+    for site in ("block4", "conv5_4"):
+        assert told["sites"][site].keys() == wanted["sites"][site].keys()
+        for method, map in wanted["sites"][site]["maps"].items():
+            found = told["sites"][site]["maps"][method]
+            assert (found["shape"], found["flat"]) == (map["shape"], map["flat"])
+            for end in ("low", "high"):
+                assert found[end] == pytest.approx(map[end], rel=1e-3, abs=1e-6)
+
+
+def test_only_the_picture_must_be_given(client: Any, koala: Any) -> None:
+    told = client.predict(koala, api_name="/explain")
+    assert told["attention"] == "cbam"
+    assert told["target"] == told["top"][0]
+    assert all("gradcam" in site["maps"] for site in told["sites"].values())
+
+
+def test_figure(client: Any, koala: Any) -> None:
+    head, _, body = client.predict(koala, sites="block5", api_name="/figure").partition(",")
+    assert head == "data:image/png;base64"
+    Image.open(BytesIO(base64.b64decode(body))).verify()
+    head, _, body = client.predict(koala, format="html", api_name="/figure").partition(",")
+    assert head == "data:text/html;base64"
+    assert base64.b64decode(body).startswith(b"<!doctype html>")
+
+
+def test_pixel(client: Any, koala: Any) -> None:
+    told = client.predict(koala, row=2, column=7, head=1, api_name="/pixel")
+    record = Explainer.load("tiny50", "self_attention").explain(KOALA).attention["block4"][0]
+    assert (told["grid"], told["heads"]) == ([10, 10], 4)
+    np.testing.assert_allclose(told["map"], record.query(2, 7, 1), atol=1e-5)
+    told = client.predict(koala, row=9, site="block4", api_name="/pixel")
+    np.testing.assert_allclose(told["map"], record.query(9, 0), atol=1e-5)
+
+
+def test_faithfulness(client: Any, koala: Any) -> None:
+    told = client.predict(koala, attention="none", api_name="/faithfulness")
+    explainer = Explainer.load("tiny50", "none")
+    explained = explainer.explain(KOALA)
+    pixels = explainer.preprocess.normalise(explained.image)[None]
+    map = explained.heatmaps["block5", "gradcam"].raw[None]
+    targets = explained.prediction.logits.argmax()[None]
+    for kind in ("deletion", "insertion"):
+        found = told["curves"]["gradcam"][kind]
+        wanted = curves(explainer.model, pixels, map, targets, kind)[0]
+        np.testing.assert_allclose(found["probabilities"], wanted, atol=1e-3)
+        assert found["fractions"] == pytest.approx(np.linspace(0, 1, 51))
+        assert found["area"] == pytest.approx(np.trapezoid(wanted, dx=1 / 50), abs=1e-3)
+    assert set(told["curves"]) == {"gradcam", "random"}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"),
+    [
+        ("/explain", {"attention": "magic"}, "no network 'tiny50' with attention 'magic'"),
+        ("/explain", {"weights": "/etc/passwd"}, "There is no network '/etc/passwd' here"),
+        ("/explain", {"target": "piza"}, "did you mean 'pizza'"),
+        ("/explain", {"sites": "block9"}, "No layer 'block9'"),
+        ("/explain", {"methods": "cam"}, "No method 'cam'"),
+        ("/explain", {"weights": "random", "methods": "scorecam"}, "Score-CAM"),
+        ("/figure", {"format": "exe"}, "choose from png, svg, html"),
+        ("/pixel", {"row": 10}, "outside the 10×10 grid"),
+        ("/pixel", {"head": 4}, "Head 4 does not exist"),
+        ("/pixel", {"attention": "cbam"}, "No self-attention at block4"),
+        ("/faithfulness", {"site": "conv5_4"}, "One site of block1"),
+        ("/faithfulness", {"method": "gradcam,layercam"}, "one method"),
+    ],
+)
+def test_what_can_not_be_is_a_sentence(
+    client: Any, koala: Any, name: str, wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(Exception, match=said):
+        client.predict(koala, **wrong, api_name=name)
+
+
+def test_each_endpoint_is_documented_and_no_other_is_public(client: Any) -> None:
+    known = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(known) == {"/explain", "/figure", "/pixel", "/faithfulness"}
+    asked = [part["parameter_name"] for part in known["/explain"]["parameters"]]
+    assert asked == ["image", "weights", "attention", "sites", "methods", "target"]
+
+
+def test_the_same_over_mcp(app: str) -> None:
+    mcp = pytest.importorskip("mcp", reason="needs the extra 'mcp'")
+    from mcp.client.streamable_http import streamable_http_client
+
+    async def talk() -> tuple[list[Any], Any]:
+        picture = base64.b64encode(KOALA.read_bytes()).decode()
+        async with (
+            streamable_http_client(f"{app}/gradio_api/mcp/") as (reads, writes, _),
+            mcp.ClientSession(reads, writes) as session,
+        ):
+            await session.initialize()
+            tools = (await session.list_tools()).tools
+            given = {"image": f"data:image/jpeg;base64,{picture}", "attention": "se"}
+            return tools, await session.call_tool("explain", given)
+
+    tools, answer = asyncio.run(talk())
+    assert {tool.name for tool in tools} == {"explain", "figure", "pixel", "faithfulness"}
+    for tool in tools:
+        described = tool.inputSchema["properties"]
+        assert all(part.get("description") for part in described.values()), described
+    assert not answer.isError
+    told = ast.literal_eval(answer.content[0].text)
+    wanted = Explainer.load("tiny50", "se").explain(KOALA)
+    assert told["target"]["label"] == wanted.target.label
+
+
+def test_without_the_switch_there_is_no_mcp(tmp_path: Path) -> None:
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    with served(tmp_path, VGGVIZ_MCP="0", GRADIO_MCP_SERVER="True") as address:
+        with pytest.raises(HTTPError) as error:
+            urlopen(f"{address}/gradio_api/mcp/schema")
+        assert error.value.code == 404
+        error.value.close()

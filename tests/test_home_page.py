@@ -1,0 +1,240 @@
+"""Lessons, what is taken home, and links, in a real browser; and pictures of all for people."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from serving import CHROMIUM, served
+
+from vggviz import Explainer, zoo
+from vggviz.ui.tabs import TABS
+from vggviz.ui.tabs.lessons import LESSONS
+from vggviz.ui.texts import say
+
+EXAMPLES = zoo.assets() / "examples"
+WAIT = 120_000  # milliseconds
+SCREENS = "VGGVIZ_SCREENS"
+"""The environment variable with the folder that pictures of the page are written to."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def app(folder: Path) -> Iterator[str]:
+    with served(folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="the package playwright is missing")
+    if not Path(CHROMIUM).is_file():
+        pytest.skip("no chromium: install Debian's package of that name")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(app: str, browser: Any) -> Iterator[Callable[..., Any]]:
+    """Open the page with a query; nothing may fail in the browser, or leave the machine."""
+    troubles: list[str] = []
+    contexts: list[Any] = []
+
+    def watch(request: Any) -> None:
+        if not request.url.startswith((f"{app}/", f"blob:{app}/", "data:")):
+            troubles.append(request.url)
+
+    def open_page(query: str = "", width: int = 1440, height: int = 900) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": height})
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        contexts.append(context)
+        context.set_default_timeout(WAIT)
+        page = context.new_page()
+        page.on("request", watch)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.goto(f"{app}/?{query}")
+        page.locator("#picture input[type=file]").wait_for(state="attached")
+        page.locator("#examples button").first.wait_for()
+        page.locator("#take summary").wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not troubles
+
+
+def says(page: Any, label: str) -> None:
+    """Wait until the page's verdict is this class."""
+    page.locator(".verdict b", has_text=re.compile(f"^{label}$")).wait_for(state="attached")
+
+
+def heads(page: Any, text: str) -> None:
+    """Wait until this stands over a map."""
+    page.locator("#maps h2", has_text=text).wait_for(state="attached")
+
+
+def download(page: Any, format: str) -> tuple[str, bytes]:
+    if not page.locator("#take details").evaluate("(details) => details.open"):
+        page.locator("#take summary").click()
+    with page.expect_download() as waiting:
+        page.locator(f"#take button[data-format={format}]").click()
+    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+
+def test_every_file_arrives_and_opens(visit: Callable[..., Any], folder: Path) -> None:
+    page = visit("example=koala&attention=se&target=pizza&site=block5")
+    says(page, "koala")
+    heads(page, "pizza")
+    explained = Explainer.load("tiny50", "se").explain(EXAMPLES / "koala.jpg", target="pizza")
+    name, packed = download(page, "npz")
+    assert name == "vggviz-pizza-se.npz"
+    with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
+        wanted = explained.arrays()
+        assert set(arrays) == set(wanted)
+        for key in wanted:
+            np.testing.assert_allclose(arrays[key], wanted[key], atol=1e-4, err_msg=key)
+    told = json.loads(download(page, "json")[1])
+    assert (told["target"]["label"], told["attention"]) == ("pizza", "se")
+    with Image.open(io.BytesIO(download(page, "png")[1])) as picture:
+        assert picture.width > 1000
+    assert b"<svg" in download(page, "svg")[1]
+    name, report = download(page, "html")
+    found = [file.name for file in (folder / "uploads").rglob("*") if file.is_file()]
+    assert not [name for name in found if name.startswith("vggviz-")]  # nothing lies on the disk
+    link = re.search(r'<a href="([^"]*)"', report.decode())
+    assert link is not None
+    again = visit(link[1].replace("&amp;", "&").partition("?")[2])
+    says(again, "koala")
+    heads(again, "pizza")
+
+
+def test_a_copied_link_opens_the_same(visit: Callable[..., Any]) -> None:
+    page = visit("example=orange&attention=softmax&site=block5&lang=zh&tab=lessons")
+    page.locator("#lessons").get_by_text(say("zh", "lessons.line")).wait_for()
+    says(page, "orange")
+    page.locator("#take summary", has_text=say("zh", "take.name")).click()
+    page.locator("#take button[data-format=link]").click()
+    page.locator("#take output", has_text=say("zh", "take.copied")).wait_for()
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link.endswith(
+        "/?example=orange&weights=tiny50&attention=softmax&site=block5&tab=lessons&lang=zh"
+    )
+    other = visit(link.partition("?")[2])
+    other.locator("#lessons").get_by_text(say("zh", "lessons.line")).wait_for()
+    says(other, "orange")
+    assert other.locator("#picture img").get_attribute("src").endswith("orange.jpg")
+
+
+def test_a_link_with_nonsense_says_so_and_opens_the_rest(visit: Callable[..., Any]) -> None:
+    page = visit("example=koala&attention=magic&site=block9")
+    toast = page.get_by_test_id("toast-body")
+    toast.wait_for()
+    assert "attention=magic, site=block9" in toast.inner_text()
+    says(page, "koala")
+
+
+def test_ones_own_picture_is_no_link(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.set_input_files("#picture input[type=file]", EXAMPLES / "koala.jpg")
+    says(page, "koala")
+    page.locator("#take summary").click()
+    page.locator("#take button[data-format=link]").click()
+    page.get_by_test_id("toast-body").wait_for()
+    assert "your own picture" in page.get_by_test_id("toast-body").inner_text()
+    name, packed = download(page, "json")
+    assert json.loads(packed)["top"][0]["label"] == "koala"
+    assert name == "vggviz-koala-cbam.json"
+
+
+def test_the_menu_by_keyboard(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.locator("#take summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.dataset.format") == "png"
+    with page.expect_download():
+        page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    assert not page.locator("#take details").evaluate("(details) => details.open")
+    assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+
+
+def test_lessons_set_the_page(visit: Callable[..., Any]) -> None:
+    page = visit("tab=lessons")
+    parts = page.locator("#lessons details[name]")
+    parts.first.wait_for()
+    assert parts.count() == len(LESSONS)
+    for number, lesson in enumerate(LESSONS):
+        for name, state in lesson.goes.items():
+            page.locator('#tabs [role="tab"][data-tab-id="lessons"]').click()
+            if not parts.nth(number).evaluate("(part) => part.open"):
+                parts.nth(number).locator("summary").first.click()
+            assert parts.evaluate_all("(parts) => parts.filter((part) => part.open).length") == 1
+            page.locator(f"#lessons button[data-lesson='{number}'][data-go={name}]").click()
+            tab = f'[role="tab"][data-tab-id="{state.tab}"][aria-selected="true"]'
+            page.locator(tab).first.wait_for()
+            page.wait_for_function(
+                "(file) => document.querySelector('#picture img')?.src.endsWith(file)",
+                arg=f"{state.example}.jpg",
+            )
+            explained = Explainer.load("tiny50", state.attention).explain(
+                EXAMPLES / f"{state.example}.jpg"
+            )
+            says(page, explained.prediction.top(1)[0].label)
+            assert page.locator("#site input:checked").input_value() == state.site
+            if state.target:
+                heads(page, state.target)
+
+
+def test_formulas_are_drawn_and_answers_unfold(visit: Callable[..., Any]) -> None:
+    page = visit("tab=lessons", width=390)
+    first = page.locator("#lessons details[name]").first
+    first.locator("math").first.wait_for()
+    high = first.locator("mfrac").first.bounding_box()["height"]
+    letter = first.locator("mfrac mi").first.bounding_box()["height"]
+    assert high > 1.8 * letter  # a fraction stands in two lines
+    answer = first.locator(".ask details p")
+    assert not answer.is_visible()
+    first.locator(".ask summary").click()
+    assert answer.is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+@pytest.mark.skipif(SCREENS not in os.environ, reason=f"no folder in {SCREENS}")
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_pictures_of_every_tab_for_people(
+    visit: Callable[..., Any], width: int, theme: str, lang: str
+) -> None:
+    """One picture a tab, named by language, theme, width and tab."""
+    target = Path(os.environ[SCREENS])
+    target.mkdir(parents=True, exist_ok=True)
+    for tab in ("explore", *TABS):
+        attention = "self_attention" if tab == "pixel" else "cbam"
+        query = f"example=golden-retriever&attention={attention}&site=block4&tab={tab}"
+        page = visit(f"{query}&lang={lang}&__theme={theme}", width)
+        page.locator(f'[role="tab"][data-tab-id="{tab}"][aria-selected="true"]').first.wait_for(
+            state="attached"
+        )
+        page.wait_for_timeout(4000)  # some tabs draw by and by, and no one part tells of the last
+        file = target / f"{lang}-{theme}-{width}-{tab}.png"
+        page.screenshot(path=file, full_page=True)
+        with Image.open(file) as picture:
+            assert picture.width == width
+        page.context.close()

@@ -1,0 +1,177 @@
+"""What is taken home is what was computed; a link brings back what it says, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+from PIL import Image
+
+from vggviz import Explainer, zoo
+from vggviz.ui import handlers, take_home
+from vggviz.ui.examples import examples
+from vggviz.ui.inputs import Given
+from vggviz.ui.link import PARTS, Asked, asked, query, read, settings
+from vggviz.ui.networks import Networks
+from vggviz.ui.tabs import TABS
+
+KOALA = zoo.assets() / "examples" / "koala.jpg"
+ROOMS = ("explore", *TABS)
+Take = Callable[..., dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def networks() -> Networks:
+    return Networks.bundled()
+
+
+@pytest.fixture(scope="module")
+def shown(networks: Networks) -> Any:
+    """The page's result for the koala and the class pizza."""
+    picture = _given(KOALA)
+    index = str(networks.get("tiny50", "cbam").index("pizza"))
+    return handlers.explain(networks, picture, "tiny50", "cbam", index, "")[1]
+
+
+@pytest.fixture
+def take(networks: Networks, shown: Any) -> Take:
+    def call(format: str, lang: str = "en", tab: str = "explore", **changes: Any) -> Any:
+        given = {"shown": shown, "site": "block5", "target": "47", "own": {}, **changes}
+        return take_home.take(
+            networks, **given, lang=lang, pictures=examples(), format=format, tab=tab,
+            address="http://x/",
+        )  # fmt: skip
+
+    return call
+
+
+def content(file: dict[str, str]) -> bytes:
+    return base64.b64decode(file["data"], validate=True)
+
+
+def test_the_arrays_are_those_of_an_explanation(take: Take) -> None:
+    file = take("npz")
+    wanted = Explainer.load("tiny50", "cbam").explain(KOALA, target="pizza").arrays()
+    with np.load(io.BytesIO(content(file)), allow_pickle=False) as arrays:
+        assert set(arrays) == set(wanted)
+        for key, values in wanted.items():
+            np.testing.assert_allclose(arrays[key], values, atol=1e-5, err_msg=key)
+    assert file["name"] == "vggviz-pizza-cbam.npz"
+
+
+def test_the_numbers_are_those_of_the_command_line(take: Take) -> None:
+    told = json.loads(content(take("json")))
+    wanted = json.loads(
+        json.dumps(Explainer.load("tiny50", "cbam").explain(KOALA, target="pizza").to_json())
+    )
+    assert told.keys() == wanted.keys()
+    assert told["target"]["label"] == "pizza"
+    assert told["sites"].keys() == wanted["sites"].keys()
+    assert told["provenance"] == wanted["provenance"]
+
+
+def test_figures_and_report(take: Take) -> None:
+    with Image.open(io.BytesIO(content(take("png")))) as picture:
+        picture.load()
+        assert picture.format == "PNG"
+    assert content(take("svg")).rstrip().endswith(b"</svg>")
+    report = content(take("html", lang="zh")).decode()
+    assert '<html lang="zh-Hans">' in report
+    assert "http://x/?example=koala&amp;weights=tiny50" in report
+    assert all(take(kind)["type"] == type for kind, type in take_home.TYPES.items())
+
+
+def test_every_button_has_a_format() -> None:
+    for lang in ("en", "zh"):
+        for kind in (*take_home.TYPES, "link"):
+            assert f'data-format="{kind}"' in take_home.menu(lang)
+
+
+def test_a_link_brings_back_what_is_shown(take: Take, networks: Networks) -> None:
+    link = take("link", lang="zh", tab="faithful")["query"]
+    assert link == (
+        "example=koala&weights=tiny50&attention=cbam&site=block5&target=pizza&tab=faithful&lang=zh"
+    )
+    given = dict(pair.split("=") for pair in link.split("&"))
+    state, ignored = read(given, networks, examples(), ROOMS)
+    assert ignored == ()
+    assert query(state) == link
+    parts = dict(zip(PARTS, settings(networks, examples(), state), strict=True))
+    assert parts["picture"] == str(KOALA.resolve())
+    assert parts["weights"]["value"] == "tiny50"
+    assert parts["attention"]["value"] == "cbam"
+    assert dict(map(reversed, parts["target"]["choices"]))[parts["target"]["value"]] == "pizza"
+    assert parts["site"] == "block5"
+    assert parts["tabs"]["selected"] == "faithful"
+
+
+def test_without_a_chosen_class_a_link_names_none(take: Take) -> None:
+    assert "target" not in take("link", target="")["query"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("example", "../../etc/passwd"),
+        ("example", "koala.jpg"),
+        ("weights", "/etc/passwd"),
+        ("weights", "hf:user/repo"),
+        ("attention", "__class__"),
+        ("site", "block9"),
+        ("target", "<script>"),
+        ("target", "50"),
+        ("tab", "admin"),
+        ("lang", "xx"),
+    ],
+)
+def test_what_a_link_can_not_ask_for_is_ignored(networks: Networks, name: str, value: str) -> None:
+    state, ignored = read({name: value, "__theme": "dark"}, networks, examples(), ROOMS)
+    assert ignored == (name,)
+    assert state == Asked()
+
+
+def test_a_class_goes_with_its_network(networks: Networks) -> None:
+    state, ignored = read({"target": "ESPRESSO", "site": "block1"}, networks, examples(), ROOMS)
+    assert (state.target, state.site, ignored) == ("espresso", "block1", ())
+
+
+def test_opening_the_page_by_a_link(networks: Networks) -> None:
+    told = take_home.open_link(networks, examples(), ROOMS, {"attention": "se"}, 3)
+    assert told[-1] == 4
+    assert told[PARTS.index("attention")]["value"] == "se"
+    assert told[PARTS.index("picture")] == gr.skip()
+    plain = take_home.open_link(networks, examples(), ROOMS, {"lang": "zh", "view": "api"}, 3)
+    assert all(part == gr.skip() for part in plain)
+
+
+def test_ones_own_picture_has_no_link_but_files(networks: Networks) -> None:
+    own = _given(KOALA, path="/tmp/own.jpg")
+    shown = handlers.explain(networks, own, "tiny50", "cbam", "", "")[1]
+    assert asked(shown, "block5", "explore", "en", examples()) is None
+    arguments: Any = (networks, shown, "block5", "", {}, "en", examples())
+    with pytest.raises(gr.Error, match="can't carry your own picture"):
+        take_home.take(*arguments, "link")
+    report = content(take_home.take(*arguments, "html", address="http://x/")).decode()
+    assert "http://x/" not in report
+    assert "/tmp/own.jpg" not in report
+
+
+def test_what_can_not_be_taken_is_a_sentence(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(gr.Error, match="no such file"):
+        take("exe")
+    with pytest.raises(gr.Error, match="还没有"):
+        take("png", lang="zh", shown=None)
+    monkeypatch.setattr(take_home, "ROOM", 1000)
+    with pytest.raises(gr.Error, match="vggviz explain"):
+        take("npz")
+
+
+def _given(file: Path, path: str = "") -> Given:
+    return Given(file, path or str(file.resolve()))

@@ -1,0 +1,20 @@
+"""Maps as colours, as overlays, as the figure for a lecture and as a page to print."""
+
+from vggviz.render.figure import figure
+from vggviz.render.maps import COLORMAPS, colours, data_uri, overlay, resize, stretch
+from vggviz.render.page import png, svg
+from vggviz.render.report import METHOD_NAMES, report
+
+__all__ = [
+    "COLORMAPS",
+    "METHOD_NAMES",
+    "colours",
+    "data_uri",
+    "figure",
+    "overlay",
+    "png",
+    "report",
+    "resize",
+    "stretch",
+    "svg",
+]

@@ -1,0 +1,283 @@
+"""The page's functions as a named API, for `gradio_client` and MCP: no state, no page.
+
+Each takes a picture and plain texts and gives JSON. They share the page's networks and its queue,
+and know the bundled networks only.
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
+from typing import Any
+
+import gradio as gr
+import torch
+
+from vggviz import render
+from vggviz.cam import known
+from vggviz.explain import Explainer
+from vggviz.explanation import Explanation
+from vggviz.metrics import faithfulness as curves
+from vggviz.ui.handlers import boundary
+from vggviz.ui.inputs import Given, Picture, refusal
+from vggviz.ui.networks import Networks
+from vggviz.vgg import SITES
+
+__all__ = ["build", "explain", "faithfulness", "figure", "pixel"]
+
+SIDE = 128
+"""Score-CAM runs the network once a channel: only on networks with pictures this small."""
+
+
+def explain(
+    networks: Networks,
+    image: Given | None,
+    weights: str = "tiny50",
+    attention: str = "cbam",
+    sites: str = "all",
+    methods: str = "gradcam",
+    target: str = "",
+) -> dict[str, Any]:
+    """Explain what VGG19 sees in a picture: its prediction, attention and class activation maps.
+
+    Gives the JSON that the command `vggviz explain` writes: target, top five classes, shape and
+    raw range of every map by site, and where all of it comes from. The methods are gradcam,
+    gradcam++, hirescam, layercam, xgradcam, eigencam, scorecam and attention*gradient.
+
+    Args:
+        image: The picture.
+        weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
+        attention: none, gate, se, eca, spatial, cbam, self_attention, softmax or simam.
+        sites: 'all' for block1 to block5, or names with commas: block4, conv5_4, pool5.
+        methods: Names with commas, as gradcam, layercam, eigencam or attention*gradient.
+        target: A class as its label, index or WordNet id; empty for the likeliest.
+    """
+    return _explained(networks, image, weights, attention, sites, methods, target).to_json()
+
+
+def figure(
+    networks: Networks,
+    image: Given | None,
+    weights: str = "tiny50",
+    attention: str = "cbam",
+    sites: str = "all",
+    methods: str = "gradcam",
+    target: str = "",
+    format: str = "png",
+) -> str:
+    """Draw what VGG19 sees in a picture as one figure: crop, prediction, attention and maps.
+
+    Gives a data URI, base64 for 'png', 'svg' and 'html' (a one-page report) alike; nothing is
+    kept on the server.
+
+    Args:
+        image: The picture.
+        weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
+        attention: none, gate, se, eca, spatial, cbam, self_attention, softmax or simam.
+        sites: 'all' for block1 to block5, or names with commas.
+        methods: CAM methods with commas, as for explain.
+        target: A class as its label, index or WordNet id; empty for the likeliest.
+        format: png, svg or html.
+    """
+    if format not in FIGURES:
+        raise refusal(f"No format {format!r}: choose from {', '.join(FIGURES)}.")
+    explanation = _explained(networks, image, weights, attention, sites, methods, target)
+    kind, draw = FIGURES[format]
+    return f"data:{kind};base64,{base64.b64encode(draw(explanation)).decode()}"
+
+
+def pixel(
+    networks: Networks,
+    image: Given | None,
+    weights: str = "tiny50",
+    attention: str = "self_attention",
+    site: str = "block4",
+    row: int = 0,
+    column: int = 0,
+    head: int = -1,
+) -> dict[str, Any]:
+    """Ask where one place of a picture looks, in VGG19 with self-attention.
+
+    Gives the grid of places that may ask (rows, columns), the number of heads, and the map of
+    where this place looks: shares that sum to 1, row by row.
+
+    Args:
+        image: The picture.
+        weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
+        attention: self_attention, the one type whose places ask.
+        site: block4 or block5 for tiny50.
+        row: The place's row on the site's grid, from 0 at the top.
+        column: The place's column, from 0 at the left.
+        head: One head, from 0; -1 for the mean over all heads.
+    """
+    explanation = _explained(networks, image, weights, attention, site, "", "")
+    records = [one for one in explanation.attention.get(site, ()) if one.kind == "token"]
+    if not records:
+        raise refusal(f"No self-attention at {site} with attention {attention!r}.")
+    try:
+        found = records[0].query(int(row), int(column), None if head == -1 else int(head))
+    except IndexError as error:
+        raise refusal(_sentence(error)) from error
+    return {
+        "site": site,
+        "grid": list(records[0].grid),
+        "heads": len(records[0].weights),
+        "row": int(row),
+        "column": int(column),
+        "head": None if head == -1 else int(head),
+        "map": found.tolist(),
+    }
+
+
+def faithfulness(
+    networks: Networks,
+    image: Given | None,
+    weights: str = "tiny50",
+    attention: str = "cbam",
+    site: str = "block5",
+    method: str = "gradcam",
+    target: str = "",
+) -> dict[str, Any]:
+    """Test whether VGG19 needs what a map calls important: deletion and insertion curves.
+
+    Gives, for the attention map where there is one, the CAM method and a random map: fractions of
+    the pixels, the class's probability at each, and the area under the curve. A faithful map has
+    a small area for deletion and a large one for insertion (Petsiuk et al. 2018, RISE).
+
+    Args:
+        image: The picture.
+        weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
+        attention: none, gate, se, eca, spatial, cbam, self_attention, softmax or simam.
+        site: block1 to block5.
+        method: One CAM method.
+        target: A class as its label, index or WordNet id; empty for the likeliest.
+    """
+    if site not in SITES or len(_listed(method)) != 1:
+        raise refusal(f"One site of {', '.join(SITES)} and one method are needed.")
+    explanation = _explained(networks, image, weights, attention, site, method, target)
+    explainer = networks.get(weights, attention)
+    pixels = explainer.preprocess.normalise(explanation.image)
+    maps = {method: explanation.heatmaps[site, method].raw}
+    records = explanation.attention.get(site, ())
+    places = [one.spatial for one in records if one.spatial is not None]
+    if places:
+        maps = {"attention": places[0], **maps}
+    maps["random"] = torch.rand(pixels.shape[-2:], generator=torch.Generator().manual_seed(0))
+    with boundary():
+        return {
+            "target": explanation.target._asdict(),
+            "site": site,
+            "curves": {
+                name: _curves(explainer, pixels, map, explanation) for name, map in maps.items()
+            },
+        }
+
+
+def _curves(
+    explainer: Explainer, pixels: torch.Tensor, map: torch.Tensor, explanation: Explanation
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    kinds: tuple[curves.Kind, ...] = ("deletion", "insertion")
+    for kind in kinds:
+        points = list(curves.perturb(explainer.model, pixels, map, explanation.target.index, kind))
+        fractions, scores = (list(values) for values in zip(*points, strict=True))
+        area = float(curves.area(fractions, scores))
+        found[kind] = {"fractions": fractions, "probabilities": scores, "area": area}
+    return found
+
+
+def _explained(
+    networks: Networks,
+    image: Given | None,
+    weights: str,
+    attention: str,
+    sites: str,
+    methods: str,
+    target: str,
+) -> Explanation:
+    """As `Explainer.explain`, from texts. Raises gr.Error, a sentence for people."""
+    if image is None:
+        raise refusal("A picture is needed.")
+    with boundary():
+        explainer = networks.get(weights, attention)
+        chosen = _listed(methods)
+        if "scorecam" in chosen and explainer.preprocess.size > SIDE:
+            raise refusal(
+                f"Score-CAM would run {weights!r} thousands of times: use tiny50, or the command "
+                "line on a computer of your own."
+            )
+        try:
+            named = SITES if sites.strip() == "all" else _listed(sites)
+            wanted = explainer.index(target.strip()) if target.strip() else None
+            return explainer.explain(image.image, named, known(chosen), wanted)
+        except ValueError as error:
+            raise refusal(_sentence(error)) from error
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'}"
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+FIGURES: Mapping[str, tuple[str, Callable[[Explanation], bytes]]] = {
+    "png": ("image/png", lambda explanation: render.png(explanation.figure())),
+    "svg": ("image/svg+xml", lambda explanation: render.svg(explanation.figure())),
+    "html": ("text/html", lambda explanation: explanation.report().encode()),
+}
+"""What `figure` can draw, by its name: media type and content."""
+
+
+def build(networks: Networks) -> None:
+    """Register the endpoints, on components that no page shows."""
+    with gr.Row(visible=False):
+        image = Picture(label="image")
+        text = partial(gr.Textbox, visible=False)
+        weights = text("tiny50", label="weights")
+        attention = text("cbam", label="attention")
+        sites = text("all", label="sites")
+        methods = text("gradcam", label="methods")
+        target = text("", label="target")
+        told = gr.JSON(label="explanation")
+        format = text("png", label="format")
+        drawn = gr.Textbox(label="data URI")
+        asking = text("self_attention", label="attention")
+        site = text("block4", label="site")
+        row, column = (gr.Number(0, precision=0, label=name) for name in ("row", "column"))
+        head = gr.Number(-1, precision=0, label="head")
+        last = text("block5", label="site")
+        method = text("gradcam", label="method")
+        asked = [image, weights, attention, sites, methods, target]
+        endpoints: list[tuple[Callable[..., Any], list[Any], Any]] = [
+            (explain, asked, told),
+            (figure, [*asked, format], drawn),
+            (pixel, [image, weights, asking, site, row, column, head], told),
+            (faithfulness, [image, weights, attention, last, method, target], told),
+        ]
+        for function, inputs, output in endpoints:
+            gr.Button(visible=False).click(
+                _bound(function, networks),
+                inputs,
+                output,
+                api_name=function.__name__,
+                api_description=function.__doc__,
+                concurrency_id="network",
+            )
+
+
+def _bound(function: Callable[..., Any], networks: Networks) -> Callable[..., Any]:
+    """The function of one request, with the name, the arguments and the docstring of its own."""
+
+    @wraps(function)
+    def call(*args: Any) -> Any:
+        return function(networks, *args)
+
+    signature = inspect.signature(function)
+    own = [p for name, p in signature.parameters.items() if name != "networks"]
+    call.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
+    return call

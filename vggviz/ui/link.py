@@ -1,0 +1,125 @@
+"""What the page was asked to show, as the query of a link, and back to what its parts hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import gradio as gr
+
+from vggviz import zoo
+from vggviz.ui import handlers
+from vggviz.ui.examples import Example
+from vggviz.ui.networks import NOTHING, Networks, Owned
+from vggviz.ui.pictures import Shown
+from vggviz.ui.texts import LANGUAGES
+from vggviz.vgg import SITES
+
+__all__ = ["Asked", "asked", "query", "read", "settings"]
+
+PARTS = ("picture", "weights", "attention", "target", "contrast", "site", "tabs")
+"""The parts of the shell that `settings` sets, in order."""
+
+
+class Asked(NamedTuple):
+    """A state of the page, each part '' where it stays as it is: an example by its file's stem,
+    weights and attention by their keys, a site, a class's label, a tab and a language by key."""
+
+    example: str = ""
+    weights: str = ""
+    attention: str = ""
+    site: str = ""
+    target: str = ""
+    tab: str = ""
+    lang: str = ""
+
+
+def query(asked: Asked) -> str:
+    """`asked` as a query, without the question mark."""
+    return urlencode({name: value for name, value in asked._asdict().items() if value})
+
+
+def read(
+    given: Mapping[str, str],
+    networks: Networks,
+    pictures: Sequence[Example],
+    tabs: Sequence[str],
+) -> tuple[Asked, tuple[str, ...]]:
+    """What a query asks for, and the names of the parts that were ignored, since there is no such.
+
+    Nothing in a query is trusted: a network is shared and bundled, an example comes along, and a
+    class is one of the network's own. What other names stand in the query is not ours to judge.
+    """
+    wanted = {name: given.get(name, "") for name in Asked._fields}
+    offered: dict[str, Sequence[str]] = {
+        "example": [example.file.stem for example in pictures],
+        "weights": tuple(networks.choices),
+        "site": SITES,
+        "tab": tabs,
+        "lang": tuple(LANGUAGES),
+    }
+    kept = {name: value for name, value in wanted.items() if value in offered.get(name, ())}
+    weights = kept.get("weights") or next(iter(networks.choices))
+    types = networks.types(weights)
+    if wanted["attention"] in types:
+        kept["attention"] = wanted["attention"]
+    if wanted["target"]:
+        explainer = networks.get(weights, kept.get("attention") or types[0])
+        with suppress(ValueError):  # no such class
+            kept["target"] = explainer.labels[explainer.index(wanted["target"])]
+    return Asked(**kept), tuple(
+        name for name, value in wanted.items() if value and name not in kept
+    )
+
+
+def asked(
+    shown: Shown, site: str, tab: str, lang: str, pictures: Sequence[Example], target: str = ""
+) -> Asked | None:
+    """What would bring back what is shown; None where the picture or the network is one's own.
+
+    `target` is the class that was chosen, by its index as the dropdown has it, '' for none.
+    """
+    by_path = {str(example.file): example.file.stem for example in pictures}
+    if shown.question.path not in by_path or shown.question.weights not in zoo.WEIGHTS:
+        return None
+    return Asked(
+        example=by_path[shown.question.path],
+        weights=shown.question.weights,
+        attention=shown.question.attention,
+        site=site,
+        target=shown.target.label if target else "",
+        tab=tab,
+        lang=lang,
+    )
+
+
+def settings(
+    networks: Networks,
+    pictures: Sequence[Example],
+    asked: Asked,
+    own: Owned = NOTHING,
+    lang: str = "en",
+) -> list[Any]:
+    """What the parts of the page become, in the order of `PARTS`; no network runs.
+
+    With an example, everything that is not asked for goes to where the page opens; without one,
+    the picture stays. Raises WeightsError where there is no such network.
+    """
+    weights = asked.weights or next(iter(networks.choices))
+    types = networks.types(weights, own)
+    attention = asked.attention or types[0]
+    explainer = networks.get(weights, attention, own)
+    labels = explainer.labels
+    target = str(explainer.index(asked.target)) if asked.target else ""
+    files = {example.file.stem: str(example.file) for example in pictures}
+    return [
+        files[asked.example] if asked.example else gr.skip(),
+        gr.update(value=weights),
+        gr.update(choices=handlers.types_of(networks, weights, own, lang), value=attention),
+        gr.update(choices=handlers.classes(labels, lang), value=target),
+        gr.update(choices=handlers.classes(labels, lang, "nothing"), value=""),
+        asked.site or handlers.start(explainer),
+        gr.update(selected=asked.tab) if asked.tab else gr.skip(),
+    ]
