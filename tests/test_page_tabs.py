@@ -124,7 +124,7 @@ def test_what_if(visit: Visit) -> None:
     changes(page, IF, lambda: page.get_by_label("Without effect").check(force=True))
     says(page, "#what-if .reading", "rank correlation")
     assert page.locator("#what-if .before .name").all_inner_texts() == labels
-    changes(page, IF, lambda: page.get_by_label("As learned").check(force=True))
+    changes(page, IF, lambda: page.get_by_role("radio", name="As learned").check(force=True))
     says(page, "#what-if", "Nothing is changed yet")
     slider = page.locator("#what-layers input[type=range]")
     slider.focus()
@@ -178,8 +178,6 @@ def test_no_tab_computes_unseen(visit: Visit) -> None:
     page = visit()
     go(page, "All blocks")
     page.locator("#blocks tbody tr").nth(2).wait_for()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.post_data or ""))
     go(page, "Explore")
     choose(page, "#method", "LayerCAM")
     page.get_by_role("heading", name="LayerCAM for").wait_for()
