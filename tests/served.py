@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 APP = ("app.py",)
 SERVE = ("-m", "vggviz.cli", "serve")
+START = 400  # seconds, of which a machine that does nothing else needs ten
 # Nothing outside can be reached: what tries gets a refused connection at once.
 OFFLINE = {
     **dict.fromkeys(
@@ -81,9 +82,9 @@ def served(
         )
     server = Served(process, port, log)
     try:
-        for _ in range(1800):
-            if process.poll() is not None or until in server.printed():
-                break
+        give_up = time.monotonic() + START
+        while process.poll() is None and until not in server.printed():
+            assert time.monotonic() < give_up, server.printed()
             time.sleep(0.1)
         assert process.poll() is None, server.printed()
         yield server

@@ -130,6 +130,65 @@ def test_an_unreadable_picture(data: Path, weights: dict[str, Path], tmp_path: P
     assert not file.exists()
 
 
+# --metrics -----------------------------------------------------------------------------------
+
+
+def judged(weights: Path, data: Path, out: Path, *words: object, code: int = 0) -> Result:
+    given = ("--weights", weights, "--data", data, "--out", out, "--metrics")
+    return run(*given, *(words or ("agreement,causality",)), "--sites", "block4,block5", code=code)
+
+
+def test_maps_are_judged(data: Path, weights: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    done = judged(weights["se"], data, out, "agreement,causality", "--pictures", 4, "--seed", 2)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "maps.csv", "maps.html", "maps.json", "maps.md", "parts"
+    ]  # fmt: skip
+    told = json.loads((out / "maps.json").read_text("utf-8"))
+    assert told["settings"]["pictures"] == 4
+    assert told["settings"]["seed"] == 2
+    assert {row["metric"] for row in told["rows"]} == {"agreement", "causality"}
+    assert {row["map"] for row in told["rows"]} == {"gradcam", "layercam", "attention"}
+    assert told["machine"]["cores"] >= 1
+    lines = (out / "maps.csv").read_text("utf-8").splitlines()
+    assert len(lines) == 1 + len(told["rows"])
+    assert (out / "maps.md").read_text("utf-8") == done.stdout
+    assert "| se" in done.stdout
+    before = {path: path.stat().st_mtime_ns for path in (out / "parts").iterdir()}
+    again = judged(weights["se"], data, out, "agreement,causality", "--pictures", 4, "--seed", 2)
+    assert again.stdout.split("\n\n")[:-1] == done.stdout.split("\n\n")[:-1]
+    assert {path: path.stat().st_mtime_ns for path in (out / "parts").iterdir()} == before
+
+
+def test_another_seed(data: Path, weights: dict[str, Path], tmp_path: Path) -> None:
+    done = judged(weights["se"], data, tmp_path, "agreement", "--other", weights["again"])
+    assert "ρ, other seed" in done.stdout
+    assert "no ceiling" not in done.stdout
+    wrong = judged(weights["se"], data, tmp_path, "agreement", "--other", weights["bare"], code=2)
+    assert "has 'none', which is not evaluated" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["magic"], "no metric 'magic': choose from agreement"),
+        (["agreement", "--methods", "x"], "no method 'x'"),
+        (["agreement", "--methods", "layercam"], "agreement compares with 'gradcam'"),
+        (["agreement", "--json", "{data}/x.json"], "--metrics writes to --out"),
+        (["agreement", "--other", "nothing.safetensors"], "nothing.safetensors"),
+        (["agreement", "--out", "{se}/x"], "for --out"),
+    ],
+)
+def test_wrong_words_about_maps_are_answered_in_one_line(
+    words: list[str], message: str, data: Path, weights: dict[str, Path], tmp_path: Path
+) -> None:
+    chosen = [word.format(se=weights["se"], data=data) for word in words]
+    done = judged(weights["se"], data, tmp_path, *chosen, code=2)
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+
+
 @pytest.mark.parametrize("missing", ["scipy", "torchmetrics"])
 def test_without_the_extra_it_says_what_to_install(missing: str, data: Path) -> None:
     code = (

@@ -22,7 +22,7 @@ from blobs import BLOBS, LABELS, PREPROCESS, blobs, subject
 from vggviz.capture import capture, intervene
 from vggviz.data import DataError, Dataset
 from vggviz.evaluate import Evaluation, evaluate, table
-from vggviz.evaluate.cost import latencies, multiply_adds, parameters
+from vggviz.evaluate.cost import multiply_adds, parameters
 from vggviz.evaluate.judge import Judge
 from vggviz.evaluate.observer import Seen
 from vggviz.evaluate.pictures import batches, classes_of
@@ -406,30 +406,6 @@ def test_attention_costs_its_own_products(small_vgg: Build) -> None:
     more = multiply_adds(attended, image) - multiply_adds(bare, image)
     assert more == 2 * 49 * 4 * 4  # a 7×7 convolution of two maps at 4×4 positions
     assert parameters(attended) - parameters(bare) == 2 * 49 + 2 + 1  # bias and γ
-
-
-def test_latencies_are_interleaved() -> None:
-    order: list[str] = []
-
-    class Called(nn.Module):
-        def __init__(self, name: str) -> None:
-            super().__init__()
-            self.name = name
-
-        def forward(self, x: Tensor) -> Tensor:
-            order.append(self.name)
-            return x
-
-    models: dict[str, tuple[nn.Module, Tensor]] = {
-        name: (Called(name), torch.zeros(1)) for name in "abc"
-    }
-    steps: list[int] = []
-    seconds = latencies(models, 7, progress=lambda: steps.append(1))
-    rounds = ["".join(order[start : start + 3]) for start in range(0, 24, 3)]
-    assert {"".join(sorted(one)) for one in rounds} == {"abc"}
-    assert len(set(rounds)) > 1  # in an order drawn anew
-    assert len(steps) == 24
-    assert {len(taken) for taken in seconds.values()} == {7}
 
 
 # What is told --------------------------------------------------------------------------------

@@ -166,12 +166,14 @@ def test_areas_by_hand() -> None:
 
 
 def test_confidence_by_hand() -> None:
-    pixels = torch.full((3, 3, 2, 2), 0.5)
+    pixels = torch.full((4, 3, 2, 2), 0.5)
+    pixels[3, :, 0, 0] = 0  # what the map hides is nothing
     maps = torch.tensor([[[0.0, 1], [1, 1]], [[2.0, 3], [2, 2]], [[5.0, 5], [5, 5]]])
-    drop, increase = confidence(share, pixels, maps, torch.tensor([0, 1, 0]))
+    maps = torch.cat((maps, maps[:1]))
+    drop, increase = confidence(share, pixels, maps, torch.tensor([0, 1, 0, 0]))
     # The mean falls from 0.5 to 3/8; class 1 has what is left of 1: from 0.5 to 7/8; to 0.
-    assert drop.tolist() == pytest.approx([0.25, 0, 1])
-    assert increase.tolist() == [False, True, False]
+    assert drop.tolist() == pytest.approx([0.25, 0, 1, 0])
+    assert increase.tolist() == [False, True, False, False]
 
 
 def test_confidence_is_that_of_grad_cam(small_vgg: Build, pictures: Draw) -> None:

@@ -21,6 +21,8 @@ APP = ROOT / "app.py"
 FLOORS = {
     "types": 0,
     "machine": 0,
+    "fast": 0,
+    "timing": 0,
     "files": 0,
     "taps": 0,
     "attention": 1,
@@ -35,8 +37,10 @@ FLOORS = {
     "fetch": 3,
     "explanation": 3,
     "explain": 4,
+    "cache": 4,
     "train": 4,
     "evaluate": 4,
+    "batch": 5,
     "fit": 5,
     "compare": 5,
     "bench": 5,
@@ -46,7 +50,8 @@ FLOORS = {
     "cli": 7,
     "app": 7,
 }
-SIDEWAYS = {("taps", "types")}  # within one floor, one way only: a tap has a kind
+# Within one floor, one way only: a tap has a kind, and a cache keeps what explain says.
+SIDEWAYS = {("taps", "types"), ("cache", "explain")}
 # What `import vggviz` offers is loaded from its home: `from vggviz import VGG` is `vgg`.
 HOMES: dict[str, str] = vars(vggviz)["_HOMES"]
 

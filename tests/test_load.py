@@ -23,7 +23,8 @@ def test_a_small_lesson_passes_without_a_fault(tmp_path: Path) -> None:
     assert [row["errors"] for row in rows.values()] == [{}] * 7
     assert all(row["ok"] + row["busy"] == row["asked"] for row in rows.values())
     assert found["full queue"]["busy"] >= 40 - 20 - 8  # more than wait and run are told so
-    assert found["steady"]["busy"] == found["burst"]["busy"] == found["cold loads"]["busy"] == 0
+    assert found["steady"]["busy"] == found["burst"]["busy"] == found["identical"]["busy"] == 0
+    assert found["cold loads"]["busy"] == 0
     assert found["answers"] == {
         "broken": 0,
         "of_others": 0,

@@ -16,7 +16,7 @@ import torchvision
 from torch import Tensor
 
 import vggviz
-from vggviz import zoo
+from vggviz import fast, zoo
 from vggviz.cam import METHODS, CAMs, cams
 from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageSource, Preprocess, open_image
@@ -34,12 +34,27 @@ class Explainer:
     `model` is the network, in evaluation mode and frozen; `card` says which weights they are;
     `preprocess` takes a picture to (1, 3, S, S), normalised; `labels` and `wnids` name the
     classes (`wnids`, WordNet ids, may be empty).
+
+    `precision` is a key of `fast.PRECISIONS`: 'exact', 'gradients' (prediction and attention stay
+    exact to the bit) or 'bf16' (about half the time, maps of low blocks only roughly; see `fast`).
+    Raises ValueError for another.
     """
 
-    def __init__(self, model: VGG, card: zoo.Card) -> None:
+    def __init__(
+        self,
+        model: VGG,
+        card: zoo.Card,
+        *,
+        precision: str = "exact",
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self.precision = fast.known(precision)
         # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
-        frozen = model.eval().requires_grad_(False)
-        self.model = frozen.to(memory_format=torch.channels_last)
+        frozen = model.eval().requires_grad_(False).to(self.device)
+        frozen = frozen.to(memory_format=torch.channels_last)
+        self.model = fast.whole(frozen) if self.precision == "bf16" else frozen
+        self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self.card = card
         self.preprocess: Preprocess = card.preprocess
         self.labels = card.labels
@@ -47,7 +62,13 @@ class Explainer:
 
     @classmethod
     def load(
-        cls, weights: str | Path = "tiny50", attention: str | None = None, **changes: Any
+        cls,
+        weights: str | Path = "tiny50",
+        attention: str | None = None,
+        *,
+        precision: str = "exact",
+        device: str | torch.device = "cpu",
+        **changes: Any,
     ) -> Explainer:
         """An explainer for weights by name ('tiny50', 'imagenet', 'random'), a .safetensors file,
         or a file on the Hugging Face Hub ('hf:user/repo', 'hf:user/repo@revision').
@@ -57,14 +78,15 @@ class Explainer:
         attention is untrained: see `zoo.load`.
 
         Raises WeightsError where the weights cannot be had, ValueError for an unknown attention
-        or one that is not the file's.
+        or one that is not the file's, and for an unknown precision.
         """
+        fast.known(precision)  # a wrong word is said before a long load
         named = str(weights) in zoo.WEIGHTS
         chosen = attention or ("cbam" if named else "none")
         model, card = zoo.load(weights, chosen, **changes)
         if not named and attention is not None and attention != card.config.attention:
             raise ValueError(f"{weights} holds {card.config.attention!r}, not {attention!r}")
-        return cls(model, card)
+        return cls(model, card, precision=precision, device=device)
 
     def explain(
         self,
@@ -73,18 +95,22 @@ class Explainer:
         methods: Sequence[str] = ("gradcam",),
         target: int | str | None = None,
         *,
+        exact: bool = False,
         progress: Report = lambda done, total: None,
     ) -> Explanation:
         """Prediction, attention and CAMs of one picture: one forward, one partial backward pass.
 
         `sites` is 'all' for block1 to block5, or names: sites, layers ('conv5_4', 'pool5') or
         module paths. `methods` are keys of `METHODS`. `target` is a class index, a label or a
-        WordNet id, by default the likeliest class. `progress` follows Score-CAM.
+        WordNet id, by default the likeliest class. `exact` asks for float32
+        throughout, whatever the explainer's precision. `progress` follows Score-CAM.
 
         Raises ImageError for a picture that cannot be used, ValueError for an unknown site,
-        method or class.
+        method or class, and for `exact` where the weights are kept in bfloat16.
         """
-        return self.explain_each(image, (target,), sites, methods, progress=progress)[0]
+        return self.explain_each(image, (target,), sites, methods, exact=exact, progress=progress)[
+            0
+        ]
 
     def explain_each(
         self,
@@ -93,6 +119,7 @@ class Explainer:
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
+        exact: bool = False,
         watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
@@ -103,7 +130,7 @@ class Explainer:
         errors as for `explain`.
         """
         crop, where = self.preprocess.crop(open_image(image))
-        more: dict[str, Any] = {"watch": watch, "progress": progress}
+        more: dict[str, Any] = {"exact": exact, "watch": watch, "progress": progress}
         return self.explain_crop(np.asarray(crop), where, targets, sites, methods, **more)
 
     def explain_crop(
@@ -114,6 +141,7 @@ class Explainer:
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
+        exact: bool = False,
         watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
@@ -122,21 +150,20 @@ class Explainer:
         `crop` is `Explanation.image`, uint8 RGB (S, S, 3), and `where` its `Explanation.crop`.
         Without `methods` there is no backward pass.
         """
+        precision = self._chosen(exact)
         paths = {name: self.model.path(name) for name in self.names(sites)}
         classes = [None if target is None else self.index(target) for target in targets]
         pixels = self.preprocess.normalise(crop)[None]  # (1, 3, S, S)
+        pixels = pixels.to(self.device, self._dtype)
         indices = self._fill(classes, pixels)
         watched = {name: self.model.path(name) for name in watch}
-        result = cams(
-            self.model,
-            pixels,
-            list(paths.values()),
-            methods,
-            indices,
-            watch=list(watched.values()),
-            progress=progress,
-        )
-        return self._told(crop, where, result, paths, methods, watched)
+        wanted = list(watched.values())
+        layers = list(paths.values())
+        with fast.gradients_of(precision):
+            result = cams(
+                self.model, pixels, layers, methods, indices, watch=wanted, progress=progress
+            )
+        return self._told(crop, where, result, paths, methods, precision, watched)
 
     def explain_batch(
         self,
@@ -145,6 +172,7 @@ class Explainer:
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
+        exact: bool = False,
         watch: Sequence[str] = (),
     ) -> list[Explanation]:
         """One explanation for each of several pictures, one class each, in the same two passes.
@@ -158,14 +186,25 @@ class Explainer:
             raise ValueError("a batch has a target for each of its pictures, or for none")
         crops = [self.preprocess.crop(open_image(image)) for image in images]
         pixels = torch.stack([self.preprocess.normalise(crop) for crop, _ in crops])  # (B, 3, S, S)
-        indices = torch.tensor([classes]) if classes else None  # (1, B)
+        pixels = pixels.to(self.device, self._dtype)
+        indices = torch.tensor([classes], device=self.device) if classes else None  # (1, B)
+        precision = self._chosen(exact)
         watched = {name: self.model.path(name) for name in watch}
-        wanted = list(watched.values())
-        result = cams(self.model, pixels, list(paths.values()), methods, indices, watch=wanted)
+        wanted, layers = list(watched.values()), list(paths.values())
+        with fast.gradients_of(precision):
+            result = cams(self.model, pixels, layers, methods, indices, watch=wanted)
         return [
-            self._told(np.asarray(crop), where, result.of(row), paths, methods, watched)[0]
+            self._told(np.asarray(crop), where, result.of(row), paths, methods, precision, watched)[
+                0
+            ]
             for row, (crop, where) in enumerate(crops)
         ]
+
+    def _chosen(self, exact: bool) -> str:
+        """The precision of one question."""
+        if exact and self.precision == "bf16":
+            raise ValueError("these weights are in bfloat16: load them with precision='exact'")
+        return "exact" if exact else self.precision
 
     def names(self, sites: str | Sequence[str]) -> tuple[str, ...]:
         """The places that `sites` means, each once. Raises ValueError for one that is none."""
@@ -182,6 +221,7 @@ class Explainer:
         result: CAMs,
         paths: Mapping[str, str],
         methods: Sequence[str],
+        precision: str,
         watched: Mapping[str, str] = MappingProxyType({}),
     ) -> list[Explanation]:
         """The result of one picture, as one explanation a target."""
@@ -205,7 +245,7 @@ class Explainer:
                     target=by_index[target],
                     attention={name: records for name, records in attention.items() if records},
                     heatmaps=heatmaps,
-                    provenance=self._provenance(where),
+                    provenance=self._provenance(where, precision),
                     features=features,
                 )
             )
@@ -238,7 +278,7 @@ class Explainer:
         if any(index is None for index in classes):
             likeliest = int(self._likeliest(pixels))
             classes = [likeliest if index is None else index for index in classes]
-        return torch.tensor(classes)
+        return torch.tensor(classes, device=self.device)
 
     @torch.no_grad()
     def _likeliest(self, pixels: Tensor) -> Tensor:
@@ -253,13 +293,14 @@ class Explainer:
         )
         return Prediction(logits.float().cpu(), ranked)
 
-    def _provenance(self, where: Crop) -> Mapping[str, Any]:
+    def _provenance(self, where: Crop, precision: str) -> Mapping[str, Any]:
         return {
             "weights": self.card.weights,
             "trained": self.card.trained,
             "fingerprint": self.card.fingerprint,
             "config": self.card.config.to_json(),
             "gamma": self.model.gammas(),
+            "precision": precision,
             "preprocess": self.preprocess.to_json(),
             "crop": asdict(where),
             "versions": {

@@ -31,6 +31,7 @@ APP = "vggviz"
 BATCH = 8  # pictures of one pass
 WAIT = 0.01  # seconds that a first picture waits for others
 TRIES = 6  # a replica that died is replaced in seconds; until then others answer
+PATIENCE = 300  # seconds; a replica that hangs is found and ended by Ray before
 PAUSE = 0.5  # seconds before the second try, then twice, three times as long
 
 
@@ -45,12 +46,14 @@ class Job:
     sites: tuple[str, ...]
     methods: tuple[str, ...]
     watch: tuple[str, ...] = ()
+    exact: bool = False
 
     @property
     def alike(self) -> tuple[object, ...]:
         """Jobs with the same can share a pass."""
-        asked = self.weights, self.attention, self.sites, self.methods, self.watch
-        return *asked, self.target is None
+        network = self.weights, self.attention
+        asked = self.sites, self.methods, self.watch, self.target is None, self.exact
+        return *network, *asked
 
 
 class Networks:
@@ -72,13 +75,13 @@ class Networks:
             first = jobs[places[0]]
             targets = [jobs[place].target for place in places]
             try:
-                told: Sequence[Explanation | Exception] = self._load(
-                    first.weights, first.attention
-                ).explain_batch(
+                explainer = self._load(first.weights, first.attention)
+                told: Sequence[Explanation | Exception] = explainer.explain_batch(
                     [jobs[place].image for place in places],
                     targets,
                     first.sites,
                     first.methods,
+                    exact=first.exact,
                     watch=first.watch,
                 )
             except (ValueError, OSError, RuntimeError) as error:
@@ -121,6 +124,7 @@ class Spread(Explainer):
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
+        exact: bool = False,
         watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
@@ -131,7 +135,7 @@ class Spread(Explainer):
         opened = open_image(image)
         names = self.names(sites)
         indices = [None if target is None else self.index(target) for target in targets]
-        asked_for = (names, tuple(methods), tuple(watch))
+        asked_for = (names, tuple(methods), tuple(watch), exact)
         jobs = [Job(*self._key, opened, index, *asked_for) for index in indices]
         asked = [self._handle.remote(job) for job in jobs]
         return [self._answer(job, one) for job, one in zip(jobs, asked, strict=True)]
@@ -140,8 +144,11 @@ class Spread(Explainer):
         """Wait for an answer; a replica that dies while it works is no one's loss."""
         for attempt in range(1, TRIES + 1):
             try:
-                told = asked.result(timeout_s=60)
-            except (ray.exceptions.RayError, TimeoutError) as error:
+                told = asked.result(timeout_s=PATIENCE)
+            except TimeoutError as error:  # slow, not dead: to ask again would make it slower
+                asked.cancel()
+                raise RuntimeError("the replicas have too much to do") from error
+            except ray.exceptions.RayError as error:
                 log.warning("a replica did not answer, try %s: %s", attempt, type(error).__name__)
                 time.sleep(PAUSE * attempt)
                 asked = self._handle.remote(job)
@@ -155,15 +162,15 @@ class Spread(Explainer):
 def start(replicas: int, cluster: str = "") -> Callable[[str, str], Explainer]:
     """Start the replicas and wait for them: what loads an explainer over them.
 
-    `cluster` is the address of a Ray cluster that runs already, '' for one that is started here
-    and listens to this machine only. Raises RuntimeError where there is no room for the replicas,
-    ConnectionError where there is no such cluster.
+    `cluster` is the address of a Ray cluster that runs already, '' for one that is started here.
+    That one listens in the network too, but only to who has its token. Raises RuntimeError where
+    there is no room for the replicas, ConnectionError where there is no such cluster.
     """
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     if cluster:
         ray.init(cluster, **quiet)
     else:
-        ray.init("local", _node_ip_address="127.0.0.1", include_dashboard=False, **quiet)
+        ray.init("local", include_dashboard=False, **quiet)
     cores = ray.cluster_resources().get("CPU", 0)
     if cores < replicas:
         raise RuntimeError(f"{replicas} replicas need as many cores; Ray has {cores:g}")

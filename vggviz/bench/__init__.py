@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from vggviz.bench.cases import BARE, CASES, Bed, Case
-from vggviz.bench.report import Interval, Report, Timing, table
+from vggviz.bench.bed import Bed, Case
+from vggviz.bench.cases import BARE, CASES
+from vggviz.bench.interval import Interval, Measured
+from vggviz.bench.measures import MEASURES
+from vggviz.bench.report import Report, Timing, table
 from vggviz.bench.rounds import run
 
 __all__ = [
     "BARE",
     "CASES",
+    "MEASURES",
     "Bed",
     "Case",
     "Interval",
+    "Measured",
     "Report",
     "Timing",
     "run",

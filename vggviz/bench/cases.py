@@ -2,189 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from importlib import import_module
+import shutil
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from vggviz import zoo
+from vggviz import fast
+from vggviz.bench import libraries
+from vggviz.bench.bed import Bed, Case, Work
 from vggviz.cam import cams
-from vggviz.explain import Explainer
 from vggviz.vgg import SITES, VGG
 
-__all__ = ["BARE", "CASES", "Bed", "Case", "Work"]
+__all__ = ["BARE", "CASES"]
 
 BARE = "bare"
-
-Work = Callable[[], list[Tensor]]
-
-
-class Bed:
-    """What all cases work on: one picture of noise, and networks that share their weights."""
-
-    def __init__(self, size: int, width: float) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.image = torch.randn(1, 3, size, size, generator=generator)
-        model, self._card = zoo.load(
-            "random", "cbam", generator=generator, blend="residual", width=width
-        )
-        self._state = model.state_dict()
-
-    def network(
-        self, attention: str = "none", layout: torch.memory_format = torch.contiguous_format
-    ) -> VGG:
-        """The network with attention 'none' or 'cbam', a module tree of its own on these weights.
-
-        Its parameters require gradients, as torchvision's do: other libraries need that to
-        build a graph, and what they leave in `.grad` must not reach the other cases.
-        """
-        with torch.device("meta"):
-            model = VGG(replace(self._card.config, attention=attention))
-        state = {
-            name: value.contiguous(memory_format=layout) if value.ndim == 4 else value
-            for name, value in self._state.items()
-            if attention != "none" or not name.startswith("attention.")
-        }
-        model.load_state_dict(state, assign=True)
-        return model.eval()
-
-    def explained(self, attention: str) -> VGG:
-        """The network as an `Explainer` keeps it."""
-        return Explainer(self.network(attention), self._card).model
-
-    @cached_property
-    def target(self) -> int:
-        """The likeliest class, for a library that must be told one."""
-        return int(_bare(self.network(), self.image)[0].argmax())
+BATCH, CLASSES = 16, 3
 
 
-def _forward(bed: Bed, _: tuple[str, ...]) -> Work:
-    return partial(_bare, bed.network(), bed.image)
+def _forward(bed: Bed, case: Case) -> Work:
+    return partial(_bare, bed.network(), bed.images(case.images))
 
 
-def _forward_channels_last(bed: Bed, _: tuple[str, ...]) -> Work:
+def _forward_channels_last(bed: Bed, _: Case) -> Work:
     layout = torch.channels_last
     return partial(_bare, bed.network("none", layout), bed.image.contiguous(memory_format=layout))
 
 
-def _forward_cbam(bed: Bed, _: tuple[str, ...]) -> Work:
+def _forward_cbam(bed: Bed, _: Case) -> Work:
     return partial(_bare, bed.network("cbam"), bed.image)
 
 
+def _forward_bf16(bed: Bed, _: Case) -> Work:
+    return partial(_bare, bed.explained("none", "bf16"), _half(bed.image))
+
+
+def _forward_compiled(bed: Bed, _: Case) -> Work:
+    """The same, compiled. Compiling happens in the warm-up, and takes longer than it ever saves
+    on a CPU (24 s, for 3% of a forward pass), so that explanations don't."""
+    if not (shutil.which("c++") or shutil.which("g++")):
+        raise ModuleNotFoundError("torch.compile needs a C++ compiler")
+    model = bed.explained("none", "bf16")
+    model.compile(fullgraph=True)
+    return partial(_bare, model, _half(bed.image))
+
+
+def _half(images: Tensor) -> Tensor:
+    return images.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+
+
 @torch.inference_mode()
-def _bare(model: VGG, image: Tensor) -> list[Tensor]:
-    return [model(image)]
+def _bare(model: VGG, images: Tensor) -> list[Tensor]:
+    return [model(images)]
 
 
-def _ours(bed: Bed, sites: tuple[str, ...]) -> Work:
-    return partial(_cams, bed.explained("none"), bed.image, sites)
+def _ours(bed: Bed, case: Case, attention: str = "none", precision: str = "exact") -> Work:
+    model, images = bed.explained(attention, precision), bed.images(case.images)
+    return partial(_cams, model, _half(images) if precision == "bf16" else images, case, precision)
 
 
-def _ours_cbam(bed: Bed, sites: tuple[str, ...]) -> Work:
-    return partial(_cams, bed.explained("cbam"), bed.image, sites)
+def _cams(model: VGG, images: Tensor, case: Case, precision: str) -> list[Tensor]:
+    paths = [model.path(site) for site in case.sites]
+    targets = torch.arange(case.targets) if case.targets > 1 else None
+    with fast.gradients_of(precision):
+        found = cams(model, images, paths, ("gradcam",), targets)
+    maps = [found.maps[path, "gradcam"] for path in paths]  # (T, B, h, w) each
+    if case.targets > 1:
+        return [cam[:, 0] for cam in maps]
+    return [cam[0] if case.images > 1 else cam[0, 0] for cam in maps]
 
 
-def _cams(model: VGG, image: Tensor, sites: tuple[str, ...]) -> list[Tensor]:
-    paths = [model.path(site) for site in sites]
-    found = cams(model, image, paths, ("gradcam",))
-    return [found.maps[path, "gradcam"][0, 0] for path in paths]
-
-
-def _torchcam(bed: Bed, sites: tuple[str, ...]) -> Work:
-    """One extractor for all layers: one forward and one partial backward, as ours."""
-    library = import_module("torchcam.methods")
-    model = bed.network()
-    paths = [model.path(site) for site in sites]
-
-    def work() -> list[Tensor]:
-        with library.GradCAM(model, paths) as extractor:
-            scores: Tensor = model(bed.image)
-            return [cam[0] for cam in extractor(int(scores.argmax()), scores)]
-
-    return work
-
-
-def _pytorch_grad_cam(bed: Bed, sites: tuple[str, ...]) -> Work:
-    return _grad_cam_each(bed.network(), bed.image, sites)
-
-
-def _pytorch_grad_cam_frozen(bed: Bed, sites: tuple[str, ...]) -> Work:
-    """The same without gradients of the weights, which its users must know to turn off.
-
-    The picture then has to require a gradient, or there would be no graph.
-    """
-    model = bed.network().requires_grad_(False)
-    return _grad_cam_each(model, bed.image.clone().requires_grad_(True), sites)
-
-
-def _grad_cam_each(model: VGG, image: Tensor, sites: tuple[str, ...]) -> Work:
-    """One object for each layer: given several layers, the library returns only their mean."""
-    library = import_module("pytorch_grad_cam")
-    layers = [model.get_submodule(model.path(site)) for site in sites]
-
-    def work() -> list[Tensor]:
-        maps: list[Tensor] = []
-        for layer in layers:
-            with library.GradCAM(model, [layer]) as extractor:
-                maps.append(torch.from_numpy(extractor(image, None))[0])
-        return maps
-
-    return work
-
-
-def _captum(bed: Bed, sites: tuple[str, ...]) -> Work:
-    """One call for each layer. It is told the class, so it is spared a forward pass."""
-    library = import_module("captum.attr")
-    model = bed.network()
-    layers = [model.get_submodule(model.path(site)) for site in sites]
-    target = bed.target
-
-    def work() -> list[Tensor]:
-        found: list[Tensor] = [
-            library.LayerGradCam(model, layer).attribute(bed.image, target, relu_attributions=True)
-            for layer in layers
-        ]
-        return [cam[0, 0].detach() for cam in found]
-
-    return work
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One thing to time: `prepare` sets it up, untimed, and returns the work for `sites`.
-
-    The work returns one Grad-CAM map (h, w) a site, or the logits of a bare forward pass. `ours`
-    is the case of ours that another library is compared with.
-    """
-
-    label: str
-    prepare: Callable[[Bed, tuple[str, ...]], Work]
-    sites: tuple[str, ...] = ()
-    ours: str = ""
-
+_cbam = partial(_ours, attention="cbam")
+_gradients = partial(_ours, precision="gradients")
+_bf16 = partial(_ours, precision="bf16")
 
 LAST = SITES[-1:]
 CASES: dict[str, Case] = {
     BARE: Case("bare forward", _forward),
     "bare-channels-last": Case("bare forward, channels-last", _forward_channels_last),
+    "bare-bf16": Case("bare forward, bfloat16", _forward_bf16),
+    "bare-compiled": Case("bare forward, bfloat16, compiled", _forward_compiled),
     "bare-cbam": Case("bare forward with cbam", _forward_cbam),
+    "bare-b16": Case("bare forward, batch 16", _forward, images=BATCH),
     "vggviz-1": Case("vggviz", _ours, LAST),
     "vggviz-5": Case("vggviz", _ours, SITES),
-    "vggviz-cbam-1": Case("vggviz, cbam and Grad-CAM", _ours_cbam, LAST),
-    "vggviz-cbam-5": Case("vggviz, cbam and Grad-CAM", _ours_cbam, SITES),
-    "torchcam-1": Case("torchcam", _torchcam, LAST, "vggviz-1"),
-    "torchcam-5": Case("torchcam", _torchcam, SITES, "vggviz-5"),
-    "captum-1": Case("captum", _captum, LAST, "vggviz-1"),
-    "captum-5": Case("captum", _captum, SITES, "vggviz-5"),
-    "grad-cam-1": Case("pytorch-grad-cam", _pytorch_grad_cam, LAST, "vggviz-1"),
-    "grad-cam-5": Case("pytorch-grad-cam", _pytorch_grad_cam, SITES, "vggviz-5"),
+    "vggviz-1-b16": Case("vggviz, batch 16", _ours, LAST, images=BATCH),
+    "vggviz-5-b16": Case("vggviz, batch 16", _ours, SITES, images=BATCH),
+    "vggviz-5-t3": Case("vggviz, 3 classes", _ours, SITES, targets=CLASSES),
+    "vggviz-cbam-1": Case("vggviz, cbam and Grad-CAM", _cbam, LAST),
+    "vggviz-cbam-5": Case("vggviz, cbam and Grad-CAM", _cbam, SITES),
+    "gradients-1": Case("vggviz, bfloat16 gradients", _gradients, LAST, "torchcam-1"),
+    "gradients-5": Case("vggviz, bfloat16 gradients", _gradients, SITES, "torchcam-5"),
+    "gradients-5-t3": Case(
+        "vggviz, bfloat16 gradients, 3 classes", _gradients, SITES, "torchcam-5-t3", targets=CLASSES
+    ),
+    "bf16-1": Case("vggviz, bfloat16", _bf16, LAST, "torchcam-1"),
+    "bf16-5": Case("vggviz, bfloat16", _bf16, SITES, "torchcam-5"),
+    "torchcam-1": Case("torchcam", libraries.torchcam, LAST, "vggviz-1"),
+    "torchcam-5": Case("torchcam", libraries.torchcam, SITES, "vggviz-5"),
+    "torchcam-5-b16": Case(
+        "torchcam, batch 16", libraries.torchcam, SITES, "vggviz-5-b16", images=BATCH
+    ),
+    "torchcam-5-t3": Case(
+        "torchcam, 3 classes", libraries.torchcam, SITES, "vggviz-5-t3", targets=CLASSES
+    ),
+    "captum-1": Case("captum", libraries.captum, LAST, "vggviz-1"),
+    "captum-5": Case("captum", libraries.captum, SITES, "vggviz-5"),
+    "grad-cam-1": Case("pytorch-grad-cam", libraries.grad_cam, LAST, "vggviz-1"),
+    "grad-cam-5": Case("pytorch-grad-cam", libraries.grad_cam, SITES, "vggviz-5"),
     "grad-cam-frozen-1": Case(
-        "pytorch-grad-cam, frozen weights", _pytorch_grad_cam_frozen, LAST, "vggviz-1"
+        "pytorch-grad-cam, frozen weights", libraries.grad_cam_frozen, LAST, "vggviz-1"
     ),
     "grad-cam-frozen-5": Case(
-        "pytorch-grad-cam, frozen weights", _pytorch_grad_cam_frozen, SITES, "vggviz-5"
+        "pytorch-grad-cam, frozen weights", libraries.grad_cam_frozen, SITES, "vggviz-5"
     ),
 }

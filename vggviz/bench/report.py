@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from vggviz.bench.cases import BARE, CASES
+from vggviz.bench.interval import Interval, Measured
 from vggviz.machine import Machine
 
-__all__ = ["Interval", "Report", "Timing", "table"]
+__all__ = ["Report", "Timing", "table"]
 
 ENOUGH = 6  # values for an interval of 95%: 2 · 2⁻⁶ ≤ 5%
 NOISY_SPREAD = 0.10  # of the bare forward: interquartile range / median
 NOISY_LOAD = 0.25  # running processes per core, before the run
-
-
-class Interval(NamedTuple):
-    """A median, and the bounds between which the true one lies with a confidence of 95%."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Interval:
-        """The median of `values` with its distribution-free interval from order statistics.
-
-        As many values are cut off on each side as leave a Binomial(n, 1/2) tail of at most
-        2.5%. Fewer than 6 values can't reach 95%: the interval is then all of their range.
-        """
-        ordered, count = sorted(values), len(values)
-        cut, tail = 0, 2.0**-count
-        while tail + math.comb(count, cut + 1) * 2.0**-count <= 0.025:
-            cut += 1
-            tail += math.comb(count, cut) * 2.0**-count
-        return cls(statistics.median(ordered), ordered[cut], ordered[count - 1 - cut])
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +45,14 @@ class Report:
     width: float
     timings: Mapping[str, Timing]
     missing: tuple[str, ...] = ()
+    measured: Mapping[str, Measured] = field(default_factory=dict[str, Measured])
 
     def ratio(self, name: str, to: str = BARE) -> Interval:
-        """How many times longer `name` took than `to`: the median of the rounds' own ratios."""
+        """How many times longer `name` took for a picture than `to`: the median of the rounds'
+        own ratios."""
         pairs = zip(self.timings[name].seconds, self.timings[to].seconds, strict=True)
-        return Interval.of([a / b for a, b in pairs])
+        share = CASES[to].images / CASES[name].images
+        return Interval.of([a / b * share for a, b in pairs])
 
     @property
     def spread(self) -> float:
@@ -101,39 +82,57 @@ class Report:
                 name: {
                     "label": CASES[name].label,
                     "sites": list(CASES[name].sites),
+                    "images": CASES[name].images,
+                    "targets": CASES[name].targets,
                     "seconds": list(timing.seconds),
                     "median": timing.median,
                     "interval": list(timing.interval),
                     "ratios": {
                         other: self.ratio(name, other)._asdict()
-                        for other in (BARE, CASES[name].ours)
+                        for other in (BARE, CASES[name].like)
                         if other in self.timings
                     },
                 }
                 for name, timing in self.timings.items()
             },
             "missing": list(self.missing),
+            "measured": {name: found.to_json() for name, found in self.measured.items()},
         }
 
 
 def table(report: Report) -> str:
     """The report as plain text: one line a case, then what was measured, where, and how well."""
     sure = "95%" if len(report.timings[BARE].seconds) >= ENOUGH else "range"
-    rows = [("", "sites", "seconds", sure, "× bare", sure, "× ours", sure)]
+    rows = [("", "sites", "seconds", sure, "× bare", sure, "× like", sure)]
     for name, case in CASES.items():
         sites = str(len(case.sites) or "")
         if name in report.missing:
             rows.append((case.label, sites, "not installed", "", "", "", "", ""))
         elif name in report.timings:
             seconds = Interval.of(report.timings[name].seconds)
-            bare, ours = _ratio(report, name, BARE), _ratio(report, name, case.ours)
-            rows.append((case.label, sites, *_cells(seconds, 3), *bare, *ours))
+            bare, like = _ratio(report, name, BARE), _ratio(report, name, case.like)
+            rows.append((case.label, sites, *_cells(seconds, 3), *bare, *like))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
         for row in rows
     ]
-    return "\n".join([*lines, "", *_notes(report)])
+    return "\n".join([*lines, "", *_measured(report), *_notes(report)])
+
+
+def _measured(report: Report) -> list[str]:
+    """A line for each measure, with its 95th percentile and what it aims at."""
+    lines = [
+        f"{found.label}: {_number(found.interval.median)} {found.unit} "
+        f"({_number(found.interval.low)}–{_number(found.interval.high)}), 95% of them within "
+        f"{_number(found.p95)}; aim {found.aim}."
+        for found in report.measured.values()
+    ]
+    return [*lines, ""] if lines else []
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def _ratio(report: Report, name: str, to: str) -> tuple[str, str]:
@@ -153,10 +152,11 @@ def _notes(report: Report) -> list[str]:
     rounds = len(report.timings[BARE].seconds)
     load = "unknown" if machine.load is None else f"{machine.load:.2f}"
     return [
-        f"VGG19, width {report.width:g}, random weights, fp32, batch 1, {report.size} px; Grad-CAM "
-        "at the last ReLU of block5, or of all five blocks.",
-        f"Medians of {rounds} rounds; each ratio is the median of the rounds' own ratios to the "
-        "plain bare forward (contiguous, no attention), or to vggviz on the same sites.",
+        f"VGG19, width {report.width:g}, random weights, fp32 and batch 1 where nothing else is "
+        f"said, {report.size} px; Grad-CAM at the last ReLU of block5, or of all five blocks.",
+        f"Medians of {rounds} rounds; each ratio is the median of the rounds' own, for a picture, "
+        "to the plain bare forward (contiguous, no attention), or to what is alike: other "
+        "libraries to vggviz on the same sites, vggviz in fewer bits to torchcam.",
         f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads, torch {machine.torch}, "
         f"{machine.date}.",
         f"{'Noisy' if report.noisy else 'Quiet'} machine: the bare forward's interquartile range "

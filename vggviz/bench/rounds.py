@@ -1,16 +1,18 @@
-"""The measuring: every case once a round, in rounds."""
+"""The measuring: every case once a round, in rounds, then what is measured by itself."""
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from time import perf_counter
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from vggviz.bench.cases import BARE, CASES, Bed, Work
+from vggviz.bench.bed import Bed, Work
+from vggviz.bench.cases import BARE, CASES
+from vggviz.bench.interval import Measured
+from vggviz.bench.measures import MEASURES
 from vggviz.bench.report import Report, Timing
 from vggviz.machine import machine
+from vggviz.timing import interleaved
 
 __all__ = ["run"]
 
@@ -24,34 +26,48 @@ def run(
     names: Sequence[str] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Time the cases `names` (keys of `CASES`, by default all) on VGG19 with random weights.
+    """Time the cases `names` (keys of `CASES`, by default all) on VGG19 with random weights, and
+    take the measures among them (keys of `MEASURES`).
 
-    Batch 1, fp32, `size` × `size` pixels, `width` as in `VGGConfig`, `threads` of PyTorch (by
+    `size` × `size` pixels, `width` as in `VGGConfig`, `threads` of PyTorch (by
     default as many as it uses now). After one warm-up each, every round runs every case once, in
     an order drawn anew, so that whatever disturbs the machine hits all alike. `progress` is told
-    (calls done, calls in all), the warm-up included.
+    (calls done, calls in all), the warm-up included. Measures come after the rounds, one after
+    another, `repeats` times each or more, after a first time that is not kept.
 
     Raises ValueError for an unknown case or fewer than one round.
     """
-    unknown = [name for name in names or () if name not in CASES]
+    known = (*CASES, *MEASURES)
+    unknown = [name for name in names or () if name not in known]
     if unknown:
-        raise ValueError(f"no case {unknown[0]!r}: choose from {', '.join(CASES)}")
+        raise ValueError(f"no case {unknown[0]!r}: choose from {', '.join(known)}")
     if repeats < 1:
         raise ValueError(f"there must be at least 1 round, not {repeats}")
     wanted = [name for name in CASES if names is None or name in names or name == BARE]
-    before, collecting = torch.get_num_threads(), gc.isenabled()
+    measures = [name for name in MEASURES if names is None or name in names]
+    calls = {name: 1 + repeats * MEASURES[name].often for name in measures}
+    before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
-    gc.disable()  # a collection in the middle of a case would be counted as its own
     try:
         where = machine()
         works, missing = _prepare(wanted, Bed(size, width))
-        seconds = _rounds(works, repeats, progress)
+        total = len(works) * (repeats + 1) + sum(calls.values())
+        seconds = interleaved(works, repeats, progress=lambda done, _: progress(done, total))
+        works.clear()  # their networks would be counted as memory of what comes
+        measured: dict[str, Measured] = {}
+        done = total - sum(calls.values())
+        for name in measures:
+            take, values = MEASURES[name].prepare(), list[float]()
+            for _ in range(calls[name]):
+                values.append(take())
+                done += 1
+                progress(done, total)
+            measure = MEASURES[name]
+            measured[name] = Measured(measure.label, measure.unit, measure.aim, tuple(values[1:]))
     finally:
         torch.set_num_threads(before)
-        if collecting:
-            gc.enable()
     timings = {name: Timing(name, tuple(taken)) for name, taken in seconds.items()}
-    return Report(where, size, width, timings, tuple(missing))
+    return Report(where, size, width, timings, tuple(missing), measured)
 
 
 def _prepare(names: Iterable[str], bed: Bed) -> tuple[dict[str, Work], list[str]]:
@@ -60,27 +76,7 @@ def _prepare(names: Iterable[str], bed: Bed) -> tuple[dict[str, Work], list[str]
     for name in names:
         case = CASES[name]
         try:
-            works[name] = case.prepare(bed, case.sites)
+            works[name] = case.ready(bed)
         except ModuleNotFoundError:
             missing.append(name)
     return works, missing
-
-
-def _rounds(
-    works: Mapping[str, Work], repeats: int, progress: Callable[[int, int], None]
-) -> dict[str, list[float]]:
-    names, generator = list(works), torch.Generator().manual_seed(0)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    done, total = 0, len(names) * (repeats + 1)
-    for number in range(repeats + 1):  # round 0 is the warm-up
-        gc.collect()
-        for index in torch.randperm(len(names), generator=generator).tolist():
-            work = works[names[index]]
-            start = perf_counter()
-            work()
-            taken = perf_counter() - start
-            if number:
-                seconds[names[index]].append(taken)
-            done += 1
-            progress(done, total)
-    return seconds

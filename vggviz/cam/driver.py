@@ -79,16 +79,16 @@ def cams(
     maps: dict[tuple[str, str], Tensor] = {}
     with torch.no_grad():
         for layer in layers:
-            activation = trace.outputs[layer].detach()
+            activation = _full(trace.outputs[layer].detach())
             for name in methods:
                 method = METHODS[name]
                 if method.needs == "gradient":
-                    maps[layer, name] = method.formula(activation, gradients[layer])
+                    maps[layer, name] = method.formula(activation, _full(gradients[layer]))
                 elif method.needs == "activation":
                     maps[layer, name] = method.formula(activation).expand(len(targets), -1, -1, -1)
                 elif method.needs == "attention" and layer in tapped:
                     tap = tapped[layer]
-                    maps[layer, name] = _attention_map(trace.taps[tap], gradients[tap])
+                    maps[layer, name] = _attention_map(trace.taps[tap], _full(gradients[tap]))
     # These run the model again, so the hooks must be gone.
     for layer in layers:
         for name in methods:
@@ -158,7 +158,7 @@ def _taps_of(model: nn.Module, layers: Sequence[str]) -> dict[str, str]:
 
 def _attention_map(reading: TapReading, gradient: Tensor) -> Tensor:
     """(T, B, H, W), on the grid of the positions that are weighed."""
-    weights = reading.weights.detach()
+    weights = _full(reading.weights.detach())
     if reading.kind == "volume":
         return hirescam(weights, gradient)  # relu(Σ_c a ⊙ ∂y/∂a)
     if reading.kind == "token":
@@ -167,6 +167,11 @@ def _attention_map(reading: TapReading, gradient: Tensor) -> Tensor:
         return received.reshape(*received.shape[:2], *reading.keys)
     grid = attention_gradient(weights, gradient)
     return grid.reshape(*grid.shape[:2], *reading.grid)  # (T, B, N) or (T, B, H, W)
+
+
+def _full(values: Tensor) -> Tensor:
+    """In float32 where they came in 16 bits, whose sums would be rounded once more."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 
 def _check(trace: Trace, layers: Sequence[str]) -> None:

@@ -9,14 +9,22 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from vggviz.cli.says import or_stop
+
 
 def bench(
     size: Annotated[int, typer.Option(min=32, help="Side of the picture in pixels.")] = 224,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds: each runs every case once.")] = 15,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Some cases and measures, with commas; a wrong word lists all."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Time one pass against a bare forward pass and other libraries, in one run."""
     from vggviz import bench as benchmark
+
+    names = only and [name for name in only.split(",") if name]
 
     with tqdm(unit="call", disable=not sys.stderr.isatty()) as bar:
 
@@ -24,5 +32,7 @@ def bench(
             bar.total = total
             bar.update(done - bar.n)
 
-        report = benchmark.run(size=size, repeats=repeats, progress=progress)
+        report = or_stop(
+            benchmark.run, size=size, repeats=repeats, names=names or None, progress=progress
+        )
     print(json.dumps(report.to_json(), indent=2) if as_json else benchmark.table(report))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -39,33 +41,59 @@ def explain(
     target: Annotated[
         str | None, typer.Option(help="Class as label or index; by default the likeliest.")
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="exact, gradients (only gradients in bfloat16) or bf16 (all of it, maps roughly)."
+        ),
+    ] = "exact",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="local, or ray: Ray Data on all cores, GPUs or machines of a cluster; what is in "
+            "the folder already is skipped."
+        ),
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="With ray: how many, by default one a core or GPU.")
+    ] = None,
 ) -> None:
     """Explain pictures: prediction, attention and CAMs as JSON, NPZ and PNG for each."""
-    from vggviz import Explainer
+    from vggviz.batch import Done, Job, Worker, on_ray, there
     from vggviz.cam import known
 
+    if engine not in ("local", "ray"):
+        stop(f"no engine {engine!r}: choose local or ray")
     files = list(_pictures(images))
-    explainer = or_stop(Explainer.load, weights, attention)
     chosen = or_stop(known, [name for name in methods.split(",") if name])
+    job = Job(str(out), weights, attention, precision, sites, chosen, target)
+    worker = or_stop(Worker, asdict(job))
     for site in () if sites == "all" else sites.split(","):
-        or_stop(explainer.model.path, site)
+        or_stop(worker.explainer.model.path, site)
     if target is not None:
-        or_stop(explainer.index, target)
+        or_stop(worker.explainer.index, target)
     stems = _stems(files)
-    failed = 0
-    for file in tqdm(files, unit="picture", disable=len(files) < 2 or not sys.stderr.isatty()):
-        try:
-            explanation = explainer.explain(file, sites, chosen, target)
-            written = explanation.save(out, stems[file])
-        except (ValueError, OSError) as error:
-            failed += 1
-            tqdm.write(f"{file}: {error}", file=sys.stderr)
-            continue
-        first = explanation.prediction.top(1)[0]
-        note = f" ({explanation.note})" if explanation.note else ""
-        tqdm.write(f"{file}: {first.label} {first.probability:.1%}{note} → {written[2]}")
+    found: Iterator[Done]
+    if engine == "ray":
+        if not (find_spec("ray") and find_spec("pyarrow")):
+            stop("--engine ray needs Ray Data: pip install 'vggviz[ray]'")
+        new = {file: stem for file, stem in stems.items() if not there(out, stem)}
+        if len(new) < len(stems):
+            print(f"{len(stems) - len(new)} of {len(stems)} pictures were explained already")
+        found, total = on_ray(job, new, workers), len(new)
+    else:
+        rows = ({"file": str(file), "stem": stems[file]} for file in files)
+        found, total = (Done(**worker(row)) for row in rows), len(files)
+    failed, processes = 0, set[int]()
+    hidden = total < 2 or not sys.stderr.isatty()
+    for done in tqdm(found, unit="picture", total=total, disable=hidden):
+        processes.add(done.process)
+        failed += done.failed
+        tqdm.write(f"{done.file}: {done.said}", file=sys.stderr if done.failed else sys.stdout)
+    if engine == "ray" and total:
+        print(f"{total - failed} pictures explained by {len(processes)} workers")
     if failed:
-        print(f"{failed} of {len(files)} pictures could not be explained", file=sys.stderr)
+        print(f"{failed} of {total} pictures could not be explained", file=sys.stderr)
         raise typer.Exit(1)
 
 

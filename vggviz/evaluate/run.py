@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from vggviz.capture import evaluating
 from vggviz.data import DataError, Dataset
-from vggviz.evaluate.cost import latencies, multiply_adds, parameters
+from vggviz.evaluate.cost import multiply_adds, parameters
 from vggviz.evaluate.judge import Judge
 from vggviz.evaluate.observer import Observer
 from vggviz.evaluate.pictures import batches, classes_of
@@ -17,6 +20,7 @@ from vggviz.evaluate.result import Cost, Evaluation, Result
 from vggviz.images import ImageError
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.metrics.statistics import median
+from vggviz.timing import interleaved
 from vggviz.vgg import VGG
 from vggviz.zoo import Card
 
@@ -144,7 +148,11 @@ def _costs(
         name: (subject.model, _noise(subject.card.preprocess.size))
         for name, subject in subjects.items()
     }
-    seconds = latencies(models, rounds, progress=step)
+    with ExitStack() as stack, torch.no_grad():
+        for model, _ in models.values():
+            stack.enter_context(evaluating(model))
+        works = {name: partial(model, image) for name, (model, image) in models.items()}
+        seconds = interleaved(works, rounds, progress=lambda *_: step())
     return {
         name: Cost(
             parameters=parameters(model),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import html
 import io
@@ -19,8 +20,8 @@ __all__ = ["csv_of", "html_of", "markdown_of"]
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;
 color:#1b1f24;background:#fff}table{border-collapse:collapse;font-size:14px}
 td,th{padding:.25rem .6rem;border-bottom:1px solid #e3e8ed;text-align:right;white-space:nowrap}
-td:first-child,th:first-child{text-align:left}.wide{overflow-x:auto}svg{max-width:100%;height:auto}
-.row{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0;width:160px;font-size:13px}"""
+td:first-child,th:first-child{text-align:left}.wide{overflow-x:auto}img{max-width:100%;height:auto}
+.row{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0;width:160px;font-size:13px;overflow-wrap:anywhere}"""
 DEPTHS = ("fc8", "head", "conv5_4", "conv5_1", "conv4_1", "conv3_1", "conv1_1")  # in the table
 SAID = {
     "agreement": "How alike each map and Grad-CAM of the same site are, for the class that the "
@@ -71,8 +72,9 @@ def html_of(report: Report, about: str) -> str:
         if not rows:
             body.append("<p>Nothing could be measured.</p>")
             continue
-        drawn = svg(PLOTS[metric](rows)).decode()
-        body.append(drawn[drawn.index("<svg") :])
+        # As pictures of their own: names inside of one SVG would mean something in another.
+        drawn = base64.b64encode(svg(PLOTS[metric](rows))).decode()
+        body.append(f'<img alt="{metric}" src="data:image/svg+xml;base64,{drawn}">')
         body.append(_html_table(TABLES[metric](rows, SAID[metric])))
         examples = [one for one in report.examples if one.metric == metric]
         body += _gallery(examples)
@@ -90,7 +92,7 @@ def _gallery(examples: Sequence[Example]) -> list[str]:
     for network in dict.fromkeys(one.network for one in examples):
         figures = [
             f'<figure><img width="160" height="160" alt="" src="data:image/png;base64,{one.png}">'
-            f"<figcaption>{html.escape(one.title)}<br>{html.escape(one.picture)}</figcaption>"
+            f"<figcaption>{html.escape(one.title)}<br>{html.escape(one.picture.rpartition('/')[2])}</figcaption>"
             "</figure>"
             for one in examples
             if one.network == network

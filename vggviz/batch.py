@@ -1,0 +1,124 @@
+"""Many pictures, one question: in this process, or over Ray Data on many cores or GPUs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from vggviz.explain import Explainer
+
+__all__ = ["Done", "Job", "Worker", "on_ray", "there"]
+
+SUFFIXES = ("json", "npz", "png")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is asked of every picture, as `Explainer.load` and `explain` take it, and where the
+    results go."""
+
+    out: str
+    weights: str = "tiny50"
+    attention: str | None = None
+    precision: str = "exact"
+    sites: str = "all"
+    methods: tuple[str, ...] = ("gradcam",)
+    target: str | None = None
+
+
+class Done(NamedTuple):
+    """What became of one picture: what was `said` of it, or why it failed, and in which process."""
+
+    file: str
+    said: str
+    failed: bool
+    process: int
+
+
+class Worker:
+    """One network that explains pictures one after another; on a GPU where it was given one.
+
+    Raises what `Explainer.load` raises.
+    """
+
+    def __init__(self, job: Mapping[str, Any], device: str = "cpu", threads: int = 0) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self._job = Job(**job)
+        self.explainer = Explainer.load(
+            self._job.weights, self._job.attention, precision=self._job.precision, device=device
+        )
+
+    def __call__(self, row: Mapping[str, str]) -> dict[str, Any]:
+        """`row` holds `file`, and `stem`, the name of its results. A `Done` as a dictionary: a
+        picture that can't be explained, or not be written, stops nothing."""
+        file, job = row["file"], self._job
+        try:
+            explanation = self.explainer.explain(file, job.sites, job.methods, job.target)
+            written = explanation.save(job.out, row["stem"])
+        except (ValueError, OSError) as error:
+            return Done(file, str(error), True, os.getpid())._asdict()
+        first = explanation.prediction.top(1)[0]
+        note = f" ({explanation.note})" if explanation.note else ""
+        said = f"{first.label} {first.probability:.1%}{note} → {written[2]}"
+        return Done(file, said, False, os.getpid())._asdict()
+
+
+def there(out: str | Path, stem: str) -> bool:
+    """Whether all results of this name stand in `out` already; each file is whole or not there."""
+    return all((Path(out) / f"{stem}.{suffix}").is_file() for suffix in SUFFIXES)
+
+
+def on_ray(job: Job, stems: Mapping[Path, str], workers: int | None = None) -> Iterator[Done]:
+    """The same over Ray Data: one actor for each GPU, or where there is none for each core, or
+    `workers` of them. They come in the order in which they are done.
+
+    Runs on the cluster of RAY_ADDRESS, or on this machine alone. Paths must mean
+    the same on all its machines.
+
+    Raises ModuleNotFoundError without the extra 'ray', ValueError for fewer than one worker.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"there must be at least 1 worker, not {workers}")
+    ray = import_module("ray")
+    data = import_module("ray.data")
+    rows = [{"file": str(file.absolute()), "stem": stem} for file, stem in stems.items()]
+    if not rows:
+        return
+    mine = not ray.is_initialized()
+    if mine:
+        alone = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+        ray.init(
+            **({} if "RAY_ADDRESS" in os.environ else alone),
+            log_to_driver=False,
+            logging_level="error",
+        )
+    try:
+        data.DataContext.get_current().enable_progress_bars = False
+        has = ray.cluster_resources()
+        kind, device = ("GPU", "cuda") if has.get("GPU", 0) >= 1 else ("CPU", "cpu")
+        count = min(workers or int(has[kind]), int(has[kind]), len(rows))
+        dataset = data.from_items(rows, override_num_blocks=min(len(rows), 8 * count)).map(
+            Worker,
+            fn_constructor_args=(asdict(_absolute(job)), device, 1),
+            compute=data.ActorPoolStrategy(size=count),
+            **{f"num_{kind.lower()}s": 1},
+        )
+        found: Iterable[dict[str, Any]] = dataset.iter_rows()
+        for row in found:
+            yield Done(**row)
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _absolute(job: Job) -> Job:
+    """With paths that don't depend on where a worker stands."""
+    weights = str(Path(job.weights).absolute()) if Path(job.weights).is_file() else job.weights
+    return Job(**{**asdict(job), "weights": weights, "out": str(Path(job.out).absolute())})
