@@ -85,7 +85,7 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
         "api_name": "explain",
         "api_description": "Explain a picture: prediction, attention and Grad-CAM, as JSON first.",
     }
-    ran = gr.on([shell.picture.input, *blurred], **public)
+    ran = gr.on([shell.picture.input, shell.wish.change, *blurred], **public)
     ran.failure(back, shell.shown, [shell.picture, *chosen], **quiet)
 
     def choose(

@@ -1,4 +1,4 @@
-"""How the page looks: colours by Gradio's theme, everything else by `style.css`."""
+"""How the page looks: colours by Gradio's theme, everything else by the two style sheets."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def _theme() -> themes.Base:
 
 
 # In the head, so that it is there before the first paint; Gradio's `css` comes after it, rewritten.
-_STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+_STYLE = "".join(
+    Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("style.css", "tabs.css")
+)
 
 LAUNCH: dict[str, Any] = {
     "theme": _theme(),

@@ -8,6 +8,7 @@ from vggviz.ui.texts import (
     explore,
     faithful,
     lessons,
+    panels,
     pixel,
     shell,
     trouble,
@@ -17,7 +18,19 @@ from vggviz.ui.texts import (
 
 __all__ = ["LANGUAGES", "TEXTS", "preferred", "say"]
 
-_ROOMS = (shell, attention, explore, trouble, pixel, blocks, types, what_if, faithful, lessons)
+_ROOMS = (
+    shell,
+    attention,
+    explore,
+    trouble,
+    panels,
+    pixel,
+    blocks,
+    types,
+    what_if,
+    faithful,
+    lessons,
+)
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 """The languages by their own names, the default first."""

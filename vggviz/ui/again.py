@@ -1,0 +1,48 @@
+"""The network once more on what a session shows, for the tabs that ask it something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from vggviz.explain import Explainer
+from vggviz.explanation import Explanation
+from vggviz.images import Crop
+from vggviz.ui.networks import NOTHING, Networks, Owned
+from vggviz.ui.pictures import Floats, Shown
+from vggviz.vgg import SITES
+
+__all__ = ["again", "explainer_of", "site_of", "spatial_of"]
+
+
+def explainer_of(networks: Networks, shown: Shown, own: Owned = NOTHING) -> Explainer:
+    """The network that gave what is shown. Raises WeightsError where the session lost it."""
+    return networks.get(shown.question.weights, shown.attention, own)
+
+
+def again(
+    explainer: Explainer,
+    shown: Shown,
+    sites: Sequence[str] = SITES,
+    methods: Sequence[str] = ("gradcam",),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Explanation:
+    """What this network, or another one with the same classes, says of the very same square, for
+    the class that is shown."""
+    where = Crop(**shown.details["provenance"]["crop"])
+    target = shown.target.index
+    found = explainer.explain_crop(shown.crop, where, (target,), sites, methods, progress=progress)
+    return found[0]
+
+
+def site_of(shown: Shown, site: str) -> str:
+    """This site, or the last one with attention where it has none there but elsewhere."""
+    having = [name for name, place in shown.places.items() if place.weighs]
+    return site if site in having or not having else having[-1]
+
+
+def spatial_of(found: Explanation, site: str) -> Floats | None:
+    """The first attention of a site that is a map over places, (h, w), raw."""
+    for record in found.attention.get(site, ()):
+        if record.spatial is not None:
+            return record.spatial.numpy()
+    return None
