@@ -135,8 +135,10 @@ class Spread(Explainer):
         opened = open_image(image)
         names = self.names(sites)
         indices = [None if target is None else self.index(target) for target in targets]
-        of_layers = (names, tuple(methods), tuple(watch))
-        jobs = [Job(*self._key, opened, index, *of_layers, exact=exact) for index in indices]
+        jobs = [
+            Job(*self._key, opened, index, names, tuple(methods), tuple(watch), exact)
+            for index in indices
+        ]
         asked = [self._handle.remote(job) for job in jobs]
         return [self._answer(job, one) for job, one in zip(jobs, asked, strict=True)]
 

@@ -8,10 +8,10 @@ from vggviz.explain import Explainer
 from vggviz.explanation import Explanation
 from vggviz.images import Crop
 from vggviz.ui.networks import NOTHING, Networks, Owned
-from vggviz.ui.pictures import Shown
+from vggviz.ui.pictures import Floats, Shown
 from vggviz.vgg import SITES
 
-__all__ = ["again", "explainer_of", "site_of"]
+__all__ = ["again", "explainer_of", "site_of", "spatial_of"]
 
 
 def explainer_of(networks: Networks, shown: Shown, own: Owned = NOTHING) -> Explainer:
@@ -38,3 +38,11 @@ def site_of(shown: Shown, site: str) -> str:
     """This site, or the last one with attention where it has none there but elsewhere."""
     having = [name for name, place in shown.places.items() if place.weighs]
     return site if site in having or not having else having[-1]
+
+
+def spatial_of(found: Explanation, site: str) -> Floats | None:
+    """The first attention of a site that is a map over places, (h, w), raw."""
+    for record in found.attention.get(site, ()):
+        if record.spatial is not None:
+            return record.spatial.numpy()
+    return None

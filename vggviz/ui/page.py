@@ -16,6 +16,7 @@ from vggviz.ui.networks import Networks
 from vggviz.ui.own import Upload
 from vggviz.ui.shell import Shell
 from vggviz.ui.tabs import TABS
+from vggviz.ui.tabs.waking import wake
 from vggviz.ui.texts import LANGUAGES, say
 
 __all__ = ["QUEUE", "build"]
@@ -112,13 +113,15 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                     tabs=tabs,
                     wish=wish,
                 )
-                with gr.Tab(say("en", explore.NAME), id="explore") as tab:
+                rooms: dict[str, gr.Tab] = {}
+                with gr.Tab(say("en", explore.NAME), id="explore") as rooms["explore"]:
                     first_tab = explore.build(shell, told)
-                shell.labelled(tab, label=explore.NAME)
+                shell.labelled(rooms["explore"], label=explore.NAME)
                 for key, room in TABS.items():
-                    with gr.Tab(say("en", room.NAME), id=key) as tab:
+                    with gr.Tab(say("en", room.NAME), id=key) as rooms[key]:
                         room.build(shell)
-                    shell.labelled(tab, label=room.NAME)
+                    shell.labelled(rooms[key], label=room.NAME)
+                wake(shell, rooms)
         details = gr.JSON(visible=False)
 
         shell.labelled(head, lambda lang: {"value": _head(lang)})

@@ -25,7 +25,8 @@ class Shell:
     a class index as text, '' for none); `site` is one of `SITES`. `shown` holds the last good
     result (`Shown`), `own` the session's networks (`Owned`), `lang` the language ('en', 'zh').
     `tabs` opens a tab by its id. `shown.change` and `lang.change` fire where these change. Another
-    value in `wish` makes the page explain what the left column says.
+    value in `wish` makes the page explain what the left column says; `calls` are the states, by
+    tab, that tell a tab what to show (see `tabs.waking`).
     """
 
     networks: Networks
@@ -40,6 +41,7 @@ class Shell:
     lang: gr.State
     tabs: gr.Tabs
     wish: gr.State
+    calls: dict[str, gr.State] = field(default_factory=dict[str, gr.State])
     labels: list[tuple[Any, Relabel]] = field(default_factory=list)
 
     def labelled(self, component: Any, relabel: Relabel | None = None, **keys: str) -> Any:
@@ -60,6 +62,16 @@ class Shell:
 
         def text(lang: str) -> dict[str, Any]:
             return {"value": f"<h2>{escape(say(lang, key))}</h2>"}
+
+        part = gr.HTML(text("en")["value"], apply_default_css=False)
+        self.labels.append((part, text))
+        return part
+
+    def line(self, key: str) -> gr.HTML:
+        """A line below the heading that says what there is to do."""
+
+        def text(lang: str) -> dict[str, Any]:
+            return {"value": f'<p class="line">{escape(say(lang, key))}</p>'}
 
         part = gr.HTML(text("en")["value"], apply_default_css=False)
         self.labels.append((part, text))

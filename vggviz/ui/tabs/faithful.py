@@ -1,12 +1,198 @@
-"""The tab 'How faithful'."""
+"""The tab 'How faithful': deletion and insertion curves, drawn while they are computed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from functools import partial
+from html import escape
+from typing import Any, TypeAlias
+
+import gradio as gr
+import torch
+from torch import Tensor
+
+from vggviz.metrics.baselines import noise
+from vggviz.metrics.faithfulness import SCALED, Kind, area, perturb
+from vggviz.ui.again import explainer_of, site_of
+from vggviz.ui.handlers import boundary
+from vggviz.ui.networks import NOTHING, Networks, Owned
+from vggviz.ui.pictures import Shown
 from vggviz.ui.shell import Shell
+from vggviz.ui.tabs.panels import block, blocks, html, join
+from vggviz.ui.tabs.waking import Call
+from vggviz.ui.texts import say
 
 NAME = "faithful.name"
+
+KINDS: tuple[Kind, ...] = ("deletion", "insertion")
+POINTS = SCALED.steps + 1
+BATCH = 17  # pictures between two drawings: 51 points are three of them
+
+Curves: TypeAlias = dict[tuple[Kind, str], list[tuple[float, float]]]
+"""The points (fraction, probability) so far, by kind of curve and name of map."""
+
+
+def maps_of(shown: Shown, site: str) -> dict[str, Tensor]:
+    """The maps (h, w) that are measured at this site, by name: 'random' has a value a pixel."""
+    place = shown.places[site]
+    side = len(shown.crop)
+    found = {"gradcam": torch.from_numpy(place.gradcam)}
+    if place.attention is not None:
+        found = {"attention": torch.from_numpy(place.attention), **found}
+    blank = torch.zeros(1, 3, side, side)
+    return {**found, "random": noise(blank, torch.Generator().manual_seed(0))[0]}
+
+
+def measure(networks: Networks, shown: Shown, site: str, own: Owned = NOTHING) -> Iterator[Curves]:
+    """All curves of what is shown, as they grow: the same dict again and again."""
+    explainer = explainer_of(networks, shown, own)
+    pixels = explainer.preprocess.normalise(shown.crop)
+    curves: Curves = {}
+    for kind in KINDS:
+        for name, map in maps_of(shown, site).items():
+            points = curves[kind, name] = []
+            target = shown.target.index
+            for point in perturb(explainer.model, pixels, map, target, kind, SCALED, batch=BATCH):
+                points.append(point)
+                if len(points) % BATCH == 0:
+                    yield curves
+
+
+def run(networks: Networks, call: Call | None, site: str, own: Owned = NOTHING) -> Iterator[str]:
+    """The tab's result as HTML, again and again while it is measured."""
+    if call is None:
+        return
+    with boundary():
+        shown, lang = call
+        for curves in measure(networks, shown, site, own):
+            yield told(lang, shown, site, curves)
+
+
+def told(lang: str, shown: Shown, site: str, curves: Curves) -> str:
+    """Progress, both charts, areas, and what they mean once all is there."""
+    names = list(maps_of(shown, site))
+    total = len(KINDS) * len(names) * POINTS
+    done = sum(map(len, curves.values()))
+    of = say(lang, "faithful.class", label=shown.target.label, block=block(lang, site))
+    state = say(lang, "faithful.progress" if done else "faithful.ready", done=done, total=total)
+    said = [] if "attention" in names else [say(lang, "faithful.no_map")]
+    if done == total:
+        said = [of, *verdicts(lang, areas(curves)), *said, say(lang, "faithful.one")]
+    else:
+        said = [of, state, *said]
+    charts = "".join(_chart(lang, shown, kind, curves, names) for kind in KINDS)
+    return (
+        f'<progress max="{total}" value="{done}" aria-label="{escape(state)}"></progress>'
+        f'<p class="reading" role="status">{escape(join(lang, said))}</p>'
+        f'<div class="halves">{charts}</div>'
+    )
+
+
+def areas(curves: Curves) -> dict[tuple[Kind, str], float]:
+    """The areas under the curves that are whole, in [0, 1]."""
+    return {
+        key: float(area(*zip(*points, strict=True)))
+        for key, points in curves.items()
+        if len(points) == POINTS
+    }
+
+
+def verdicts(lang: str, found: Mapping[tuple[Kind, str], float]) -> list[str]:
+    """In words: whether each map beats the random one, which does not look at the picture."""
+    said: list[str] = []
+    for name in ("attention", "gradcam"):
+        if ("deletion", name) not in found:
+            continue
+        wins = (found["deletion", name] < found["deletion", "random"]) + (
+            found["insertion", name] > found["insertion", "random"]
+        )
+        key = ("loses", "half", "wins")[wins]
+        said.append(say(lang, f"faithful.{key}", name=say(lang, f"faithful.{name}")))
+    return said
+
+
+def _chart(lang: str, shown: Shown, kind: Kind, curves: Curves, names: list[str]) -> str:
+    found = areas(curves)
+    title, how = say(lang, f"faithful.{kind}"), say(lang, f"faithful.{kind}_how")
+    lines = "".join(
+        f'<path class="curve {name}" d="M{_path(points)}"/>'
+        for name in reversed(names)
+        if (points := curves.get((kind, name)))
+    )
+    rows = "".join(_row(lang, kind, name, found.get((kind, name))) for name in names)
+    numbers = [
+        f"{say(lang, f'faithful.{name}')} {found[kind, name]:.2f}"
+        for name in names
+        if (kind, name) in found
+    ]
+    label = say(
+        lang,
+        "faithful.chart",
+        kind=title,
+        label=shown.target.label,
+        areas=", ".join(numbers),
+    )
+    better = say(lang, "faithful.better_low" if kind == "deletion" else "faithful.better_high")
+    return (
+        f"<section><h2>{escape(title)} <small>{escape(how)}</small></h2>"
+        f'<div class="curves"><div class="axis" aria-hidden="true"><i>100%</i><i>50%</i><i>0%</i>'
+        f'</div><svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(label)}"><path class="rule" d="M0 0H100M0 50H100M0 100H100"/>{lines}'
+        f'</svg></div><div class="under" aria-hidden="true"><i>0%</i>'
+        f"<i>{escape(say(lang, 'faithful.x'))}</i><i>100%</i></div>"
+        f'<table class="areas"><caption>{escape(say(lang, "faithful.area"))}: {escape(better)}'
+        f"</caption><tbody>{rows}</tbody></table></section>"
+    )
+
+
+def _path(points: list[tuple[float, float]]) -> str:
+    return " ".join(f"{100 * x:.1f},{100 - 100 * y:.2f}" for x, y in points)
+
+
+def _row(lang: str, kind: Kind, name: str, value: float | None) -> str:
+    shown = "–" if value is None else f"{value:.3f}"
+    line = f'<path class="curve {name}" d="M0 4H28"/>'
+    key = f'<svg class="key" viewBox="0 0 28 8" aria-hidden="true">{line}</svg>'
+    label = escape(say(lang, f"faithful.{name}"))
+    return f'<tr><th scope="row">{key}{label}</th><td>{shown}</td></tr>'
+
+
+def opened(
+    networks: Networks, call: Call | None, site: str, curves: Curves | None = None
+) -> tuple[Any, ...]:
+    """Another result: the site to look at and empty charts, nothing computed."""
+    if call is None:
+        return gr.skip(), gr.skip()
+    site = site_of(call.shown, site)
+    return site, told(call.lang, call.shown, site, {})
 
 
 def build(shell: Shell) -> None:
     """Lay the tab out and wire it up; called inside its `gr.Tab`."""
-    shell.heading(NAME)
+    call = shell.calls["faithful"] = gr.State(None)
+    shell.line("faithful.line")
+    with gr.Row(elem_classes="controls"):
+        site = blocks(shell, "faithful-site")
+        start = shell.labelled(
+            gr.Button(size="sm", elem_classes="act", elem_id="faithful-start"),
+            value="faithful.start",
+        )
+        stop = shell.labelled(
+            gr.Button(size="sm", elem_classes="act quiet", elem_id="faithful-stop"),
+            value="faithful.stop",
+        )
+    told_ = html("", elem_id="faithful", elem_classes="told", min_height=560)
+    how: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    running = start.click(
+        partial(run, shell.networks),
+        [call, site, shell.own],
+        told_,
+        concurrency_id="network",
+        **how,
+    )
+    stop.click(None, None, None, cancels=running, api_visibility="private")
+    # Whoever leaves, or asks something else, does not want the old answer any more.
+    shell.tabs.select(None, None, None, cancels=running, api_visibility="private")
+    empty = partial(opened, shell.networks)
+    call.change(empty, [call, shell.site], [site, told_], cancels=running, **how)
+    site.input(empty, [call, site], [site, told_], cancels=running, **how)

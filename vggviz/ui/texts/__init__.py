@@ -8,6 +8,7 @@ from vggviz.ui.texts import (
     explore,
     faithful,
     lessons,
+    panels,
     pixel,
     shell,
     take_home,
@@ -19,7 +20,7 @@ from vggviz.ui.texts import (
 __all__ = ["LANGUAGES", "TEXTS", "preferred", "say"]
 
 _ROOMS = (
-    *(shell, take_home, attention, explore, trouble),
+    *(shell, take_home, attention, explore, trouble, panels),
     *(pixel, blocks, types, what_if, faithful, lessons),
 )
 

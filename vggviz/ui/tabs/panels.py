@@ -1,0 +1,119 @@
+"""What several tabs draw: a map over the picture, and classes as bars. Labels are text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from html import escape, unescape
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from vggviz import render
+from vggviz.types import Grid, Ranked
+from vggviz.ui.markup import SCALE, block, ends, percent
+from vggviz.ui.pictures import Floats, Pixels, data_uri
+from vggviz.ui.shell import Shell
+from vggviz.ui.texts import say
+from vggviz.vgg import SITES
+
+__all__ = [
+    "bars",
+    "block",
+    "blocks",
+    "cell",
+    "html",
+    "instead",
+    "join",
+    "panel",
+    "shrink",
+    "text_percent",
+]
+
+OPACITY = 0.55
+
+html = partial(gr.HTML, apply_default_css=False)
+"""A part of a tab that is HTML of its own."""
+
+
+def shrink(square: Pixels, side: int) -> Pixels:
+    """The picture (S, S, 3) for a tile of `side` pixels."""
+    small = Image.fromarray(square).resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3)
+    return np.asarray(small)
+
+
+def panel(
+    lang: str, square: Pixels, raw: Floats | None, alt: str, *, mark: str = "", bare: bool = False
+) -> str:
+    """A raw map (h, w) over the picture with its colour bar and raw range; the picture stays bare
+    where the map is flat. None is an empty place. `mark` is laid over it, `bare` has no bar."""
+    if raw is None:
+        return f'<div class="panel"><div class="well none"><span>{escape(alt)}</span></div></div>'
+    values, low, high = render.stretch(raw)
+    least, most = ends(low, high)
+    flat = not high - low > 1e-6 * max(abs(low), abs(high))  # but for rounding of float32
+    if flat:
+        values = np.full_like(values, np.nan)
+        alt = say(lang, "panels.flat_alt", alt=alt, value=least)
+        scale = f"<b>{escape(say(lang, 'panels.flat', value=least))}</b>"
+    else:
+        gradient = f'<i style="background:linear-gradient(90deg,{SCALE})"></i>'
+        scale = f"<b>{least}</b>{gradient}<b>{most}</b>"
+    image = data_uri(render.overlay(square, values, OPACITY))
+    side = len(square)
+    below = "" if bare else f'<div class="scale">{scale}</div>'
+    return (
+        f'<div class="panel"><div class="well"><img src="{image}" width="{side}" height="{side}" '
+        f'alt="{escape(alt)}">{mark}</div>{below}</div>'
+    )
+
+
+def blocks(shell: Shell, elem_id: str) -> gr.Radio:
+    """The five sites to choose from."""
+
+    def named(lang: str) -> dict[str, Any]:
+        choices = [(block(lang, site), site) for site in SITES]
+        return {"choices": choices, "label": say(lang, "explore.site")}
+
+    part = gr.Radio(named("en")["choices"], elem_id=elem_id, elem_classes="segments")
+    shell.labelled(part, named)
+    return part
+
+
+def join(lang: str, sentences: Sequence[str]) -> str:
+    """Sentences as one text: Chinese has no space between them."""
+    return (" " if lang == "en" else "").join(sentences)
+
+
+def text_percent(probability: float) -> str:
+    """A probability as text that is yet to be escaped."""
+    return unescape(percent(probability))
+
+
+def cell(row: int, column: int, grid: Grid) -> str:
+    """The outline of one cell of a grid (H, W), to be laid over a picture."""
+    height, width = grid
+    return (
+        f'<i class="cell" style="left:{100 * column / width:.3f}%;top:{100 * row / height:.3f}%;'
+        f'width:{100 / width:.3f}%;height:{100 / height:.3f}%"></i>'
+    )
+
+
+def bars(lang: str, ranked: Sequence[Ranked], title: str, target: int | None = None) -> str:
+    """Classes with their probabilities as bars; the `target` class is marked."""
+    rows = "".join(
+        f"<li{' class=target' if one.index == target else ''}>"
+        f'<span class="name">{escape(one.label)}</span>'
+        f'<span class="share">{percent(one.probability)}</span>'
+        f'<span class="bar"><i style="width:{100 * one.probability:.2f}%"></i></span></li>'
+        for one in ranked
+    )
+    return f'<ol class="bars" aria-label="{escape(title)}">{rows}</ol>'
+
+
+def instead(sentence: str, hint: str = "") -> str:
+    """What a tab says where it has nothing to show, and what to do about it."""
+    more = f"<p>{escape(hint)}</p>" if hint else ""
+    return f'<div class="nothing"><p>{escape(sentence)}</p>{more}</div>'
