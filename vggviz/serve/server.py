@@ -23,7 +23,7 @@ from vggviz.explain import Explainer
 from vggviz.serve.logs import start_logs
 from vggviz.serve.meters import Meters
 from vggviz.serve.preload import offered
-from vggviz.serve.settings import Settings, SettingsError
+from vggviz.serve.settings import Settings, SettingsError, variable
 from vggviz.serve.watch import Traffic, Watch
 from vggviz.ui import LAUNCH, QUEUE, build
 
@@ -38,7 +38,7 @@ def page(settings: Settings) -> gr.Blocks:
     Raises SettingsError for weights that do not exist, and for what needs a missing extra.
     """
     if settings.mcp and find_spec("mcp") is None:
-        raise SettingsError("VGGVIZ_MCP needs mcp: pip install 'vggviz[mcp]'")
+        raise SettingsError(f"{variable('mcp')} needs mcp: pip install 'vggviz[mcp]'")
     start_logs(settings.log)
     load, at_once = _engine(settings)
     networks, notice = offered(settings.preload, load)
