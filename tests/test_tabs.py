@@ -6,12 +6,14 @@ import html
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 import numpy as np
 import pytest
 import torch
+from gradio.utils import deep_hash
 from PIL import Image
 
 from vggviz import zoo
@@ -285,3 +287,47 @@ def test_nothing_is_computed_before_a_tab_is_called(networks: Networks, lang: st
     site, told = faithful.opened(networks, call, "block4")
     assert (site, runs) == ("block4", [])
     assert 'value="0"' in told
+
+
+def test_a_network_without_queries_says_so(networks: Networks) -> None:
+    told = pixel.opened(networks, called(networks, "cbam"), "block4")
+    assert "no place can be asked" in told[4]
+    assert told[5]["visible"] is True
+    only = Networks(
+        {"small": ("cbam",)}, lambda weights, attention: networks.get(weights, attention)
+    )
+    told = pixel.opened(only, called(networks, "cbam"), "block4")
+    assert "no self-attention" in told[4]
+    assert told[5]["visible"] is False
+
+
+def test_a_toast_is_in_the_language_of_the_page(networks: Networks) -> None:
+    lost = Networks(
+        {"small": ("none",)}, lambda weights, attention: networks.get(weights, attention)
+    )
+    call = called(networks, "self_attention", "zh")
+    runs: list[Callable[[], Any]] = [
+        lambda: pixel.opened(lost, call, "block4"),
+        lambda: blocks.grid(lost, call, ["gradcam"]),
+        lambda: what_if.compare(lost, call, "learned", 0, "block4"),
+        lambda: next(faithful.run(lost, call, "block4")),
+    ]
+    for run in runs:
+        with pytest.raises(gr.Error, match=r"[一-鿿]"):
+            run()
+    with pytest.raises(gr.Error, match="没有这个位置"):
+        pixel.at({"row": 0, "column": 99}, (4, 4), "zh")
+
+
+def test_a_call_is_new_where_the_question_or_the_language_is(networks: Networks) -> None:
+    """Gradio tells by `deep_hash` whether a state has changed."""
+    first, again = called(networks, "cbam"), called(networks, "cbam")
+    assert first.shown is not again.shown
+    assert deep_hash(first) == deep_hash(again)
+    assert deep_hash(first) != deep_hash(called(networks, "cbam", "zh"))
+    assert deep_hash(first) != deep_hash(called(networks, "se"))
+    pasted = [
+        Call(replace(one.shown, question=one.shown.question._replace(path=None)), "en")
+        for one in (first, again)
+    ]
+    assert deep_hash(pasted[0]) != deep_hash(pasted[1])

@@ -15,6 +15,7 @@ from vggviz.cam import METHODS
 from vggviz.explanation import Explanation
 from vggviz.ui.again import again, explainer_of
 from vggviz.ui.handlers import boundary
+from vggviz.ui.markup import METHOD_NAMES
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.pictures import Shown
 from vggviz.ui.shell import Shell
@@ -24,18 +25,6 @@ from vggviz.ui.texts import say
 from vggviz.vgg import SITES
 
 NAME = "blocks.name"
-
-NAMES = {
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "hirescam": "HiResCAM",
-    "layercam": "LayerCAM",
-    "xgradcam": "XGrad-CAM",
-    "eigencam": "Eigen-CAM",
-    "scorecam": "Score-CAM",
-    "attention*gradient": "Attention × gradient",
-}
-"""How the methods are called in print: names, the same in every language."""
 
 FIRST = ("gradcam", "layercam")
 TILE = 224  # pixels
@@ -78,8 +67,8 @@ def grid(
     """The grid as HTML: a row for attention and one for each method, a column a block."""
     if call is None:
         return gr.skip()
-    with boundary():
-        shown, lang = call
+    with boundary(call.lang):
+        shown, lang = call.shown, call.lang
 
         def report(done: int, total: int) -> None:
             progress((done, total))
@@ -96,14 +85,14 @@ def _grid(lang: str, shown: Shown, found: Explanation, methods: Sequence[str]) -
         for site in SITES:
             map = found.heatmaps.get((site, name))
             where = block(lang, site)
-            alt = say(lang, "blocks.alt", name=NAMES[name], block=where)
+            alt = say(lang, "blocks.alt", name=METHOD_NAMES[name], block=where)
             gone = say(lang, "blocks.unknown")
             tiles.append(
                 panel(lang, square, map.raw.numpy(), alt)
                 if map
                 else panel(lang, square, None, gone)
             )
-        rows.append((NAMES[name], tiles))
+        rows.append((METHOD_NAMES[name], tiles))
     body = "".join(
         f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{t}</td>" for t in tiles)}</tr>'
         for name, tiles in rows
@@ -133,7 +122,7 @@ def download(
     """The figure for a lecture as a data URI, and its file name, for the browser to save."""
     if call is None:
         return ""
-    with boundary():
+    with boundary(call.lang):
         figure = explained(networks, call.shown, methods, own).figure()
         coded = base64.b64encode(render.png(figure, dpi=110)).decode()
         return f"data:image/png;base64,{coded}"
@@ -143,10 +132,10 @@ def build(shell: Shell) -> None:
     """Lay the tab out and wire it up; called inside its `gr.Tab`."""
     call = shell.calls["blocks"] = gr.State(None)
     shell.line("blocks.line")
-    with gr.Row(elem_classes="controls"):
+    with gr.Row(elem_classes="controls ends"):
         methods = shell.labelled(
             gr.CheckboxGroup(
-                [(name, key) for key, name in NAMES.items()],
+                [(name, key) for key, name in METHOD_NAMES.items()],
                 value=list(FIRST),
                 elem_id="blocks-methods",
                 elem_classes="ticks",

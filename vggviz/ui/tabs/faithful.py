@@ -62,8 +62,8 @@ def run(networks: Networks, call: Call | None, site: str, own: Owned = NOTHING) 
     """The tab's result as HTML, again and again while it is measured."""
     if call is None:
         return
-    with boundary():
-        shown, lang = call
+    with boundary(call.lang):
+        shown, lang = call.shown, call.lang
         for curves in measure(networks, shown, site, own):
             yield told(lang, shown, site, curves)
 

@@ -65,11 +65,11 @@ def first(shown: Shown, site: str, grid: tuple[int, int]) -> Cell:
     return Cell(int(row) * grid[0] // map.shape[0], int(column) * grid[1] // map.shape[1])
 
 
-def at(event: Mapping[str, Any], grid: tuple[int, int]) -> Cell:
+def at(event: Mapping[str, Any], grid: tuple[int, int], lang: str = "en") -> Cell:
     """The place that was clicked. It comes from a browser: it may be anything."""
     found = [event.get("row"), event.get("column")]
     if not all(isinstance(n, int) and 0 <= n < size for n, size in zip(found, grid, strict=True)):
-        raise refusal("There is no such place.")
+        raise refusal(say(lang, "pixel.no_place"))
     return Cell(*found)  # type: ignore[arg-type]
 
 
@@ -88,8 +88,8 @@ def looks(
     own: Owned = NOTHING,
 ) -> str:
     """Where the place looks, on average and with each head, and the same in words."""
-    with boundary():
-        shown, lang = call
+    with boundary(call.lang):
+        shown, lang = call.shown, call.lang
         if site not in sites_of(shown):
             return ""
         grid = grid_of(shown, site)
@@ -149,8 +149,8 @@ def _looks(lang: str, shown: Shown, record: AttentionRecord, asked: Cell) -> str
     return (
         f'<figure class="average"><h2>{escape(say(lang, "pixel.average"))} '
         f"<small>{escape(average)}</small></h2>{one(None, average, shown.square)}</figure>"
-        f'<p class="reading">{escape(reading(lang, record, asked))}</p>'
         f'<div class="heads">{each}</div>'
+        f'<p class="reading">{escape(reading(lang, record, asked))}</p>'
     )
 
 
@@ -187,8 +187,8 @@ def opened(
     stage, where it looks; or what to choose instead. Outputs as in `build`."""
     if call is None:
         return (gr.skip(),) * 6
-    with boundary():
-        shown, lang = call
+    with boundary(call.lang):
+        shown, lang = call.shown, call.lang
         sites = sites_of(shown)
         if not sites:
             could = any("self_attention" in types for types in networks.choices.values())
@@ -209,7 +209,7 @@ def moved(
     networks: Networks, call: Call, kept: Kept, site: str, own: Owned = NOTHING
 ) -> tuple[Any, ...]:
     """Another site: the place begins anew there."""
-    shown, lang = call
+    shown, lang = call.shown, call.lang
     if site not in sites_of(shown):
         return None, "", ""
     asked = first(shown, site, grid_of(shown, site))
@@ -223,10 +223,11 @@ def build(shell: Shell) -> None:
     call, kept, asked = gr.State(None), gr.State({}), gr.State(None)
     shell.calls["pixel"] = call
     shell.line("pixel.line")
-    site = shell.labelled(
-        gr.Radio([], visible=False, elem_classes="segments", elem_id="pixel-site"),
-        label="pixel.site",
-    )
+    with gr.Row(elem_classes="controls"):
+        site = shell.labelled(
+            gr.Radio([], visible=False, elem_classes="segments", elem_id="pixel-site"),
+            label="pixel.site",
+        )
     with gr.Row(elem_id="pixel"):
         ask = html("", js_on_load=_ASK, elem_id="pixel-stage")
         told = html("", elem_id="pixel-looks")
@@ -251,7 +252,7 @@ def build(shell: Shell) -> None:
     )
 
     def clicked(call: Call, kept: Kept, site: str, own: Owned, event: gr.EventData) -> Any:
-        here = at(event._data, grid_of(call.shown, site))
+        here = at(event._data, grid_of(call.shown, site), call.lang)
         return here, looks(networks, call, kept, site, here, own)
 
     ask.select(

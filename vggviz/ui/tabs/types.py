@@ -61,8 +61,8 @@ def run(networks: Networks, call: Call | None, site: str, own: Owned = NOTHING) 
     """The table as HTML, once more for each type."""
     if call is None:
         return
-    with boundary():
-        shown, lang = call
+    with boundary(call.lang):
+        shown, lang = call.shown, call.lang
         types = networks.types(shown.question.weights, own)
         rows: list[Row] = []
         for attention in types:
@@ -75,7 +75,7 @@ def begin(networks: Networks, call: Call | None, site: str, own: Owned = NOTHING
     if call is not None and len(call.shown.crop) <= SMALL:
         yield from run(networks, call, site, own)
     elif call is not None:
-        with boundary():
+        with boundary(call.lang):
             types = networks.types(call.shown.question.weights, own)
             yield table(call.lang, call.shown, [], types)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -13,38 +14,47 @@ from vggviz.ui.shell import Shell
 __all__ = ["Call", "wake"]
 
 
-class Call(NamedTuple):
-    """What a tab is to show, and in which language."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """What a tab is to show, and in which language.
+
+    Gradio tells by its hash whether a state has changed: it is that of the question, since the same
+    result with one more map of Explore's is nothing new to the other tabs.
+    """
 
     shown: Shown
     lang: str
+
+    def __hash__(self) -> int:
+        question = self.shown.question
+        return hash((question if question.path else id(self.shown), self.lang))
+
+    def __deepcopy__(self, memo: object) -> Call:
+        return self
 
 
 def wake(shell: Shell, tabs: Mapping[str, gr.Tab]) -> None:
     """Put a `Call` into the open tab's state in `shell.calls`, and into no other's, whenever the
     tab is opened, another result came or the language changed. What is the same as before changes
-    no state, so that a tab that is opened again still shows what it had."""
+    no state, so that a tab that is opened again still shows what it had.
+
+    Only one function writes the calls, one at a time, after what it reads has been set: so the
+    last one to run has seen it all, in whatever order things came.
+    """
     opened = gr.State("explore")
     how: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     # In the queue, since a state's `change` is fired by what went through it only.
     for key, tab in tabs.items():
-        if key in shell.calls:
-            tab.select(
-                lambda shown, lang, key=key: (key, Call(shown, lang)),
-                [shell.shown, shell.lang],
-                [opened, shell.calls[key]],
-                **how,
-            )
-        else:
-            tab.select(lambda key=key: key, None, opened, **how)
+        tab.select(lambda key=key: key, None, opened, **how)
 
     def call(opened: str, shown: Shown, lang: str) -> list[Any]:
         return [Call(shown, lang) if key == opened else gr.skip() for key in shell.calls]
 
     gr.on(
-        [shell.shown.change, shell.lang.change],
+        [opened.change, shell.shown.change, shell.lang.change],
         call,
         [opened, shell.shown, shell.lang],
         list(shell.calls.values()),
+        concurrency_limit=1,
         **how,
     )

@@ -88,8 +88,8 @@ def compare(
     """Before and after, side by side, and what it means, as HTML."""
     if call is None:
         return gr.skip()
-    with boundary():
-        shown, lang = call
+    with boundary(call.lang):
+        shown, lang = call.shown, call.lang
         explainer = explainer_of(networks, shown, own)
         names = list(layers(explainer.model))[:count]
         after = None
@@ -204,7 +204,7 @@ def opened(
     """Another result: the site to look at, how many layers there are, and the comparison."""
     if call is None:
         return (gr.skip(),) * 3
-    with boundary():
+    with boundary(call.lang):
         most = len(layers(explainer_of(networks, call.shown, own).model))
         count, site = min(count, most), site_of(call.shown, site)
         told = compare(networks, call, replacement, count, site, own)
@@ -231,7 +231,7 @@ def build(shell: Shell) -> None:
             named,
         )
         count = shell.labelled(
-            gr.Slider(0, MOST, 0, step=1, elem_id="what-layers", elem_classes="slide"),
+            gr.Slider(0, MOST, 0, step=1, buttons=[], elem_id="what-layers"),
             label="what_if.layers",
         )
         site = blocks(shell, "what-site")

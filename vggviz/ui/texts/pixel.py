@@ -22,8 +22,9 @@ EN = {
     "pixel.focus": "Evenly spread, each place would have {even}.",
     "pixel.other": "This attention has no queries, so no place can be asked.",
     "pixel.other_hint": "Only in self-attention does each place look for itself.",
+    "pixel.no_place": "There is no such place.",
     "pixel.choose": "Choose self-attention",
-    "pixel.none_here": "This network has no self-attention.",
+    "pixel.none": "This network has no self-attention.",
     "pixel.none_hint": "Choose the network tiny50 on the left: it has.",
 }
 
@@ -46,7 +47,8 @@ ZH = {
     "pixel.focus": "若均匀分布，每个位置为 {even}。",
     "pixel.other": "这种注意力没有查询，因此无法询问某个位置。",
     "pixel.other_hint": "只有在自注意力中，每个位置才会各自选择看向哪里。",
+    "pixel.no_place": "没有这个位置。",
     "pixel.choose": "选择自注意力",
-    "pixel.none_here": "这个网络没有自注意力。",
+    "pixel.none": "这个网络没有自注意力。",
     "pixel.none_hint": "请在左侧选择 tiny50 网络，它有自注意力。",
 }

@@ -1,0 +1,204 @@
+"""The tabs beside Explore in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from page import EXAMPLES, changes, choose, upload
+from PIL import Image
+
+from vggviz import zoo
+from vggviz.cam import METHODS
+from vggviz.explain import Explainer
+from vggviz.ui.again import spatial_of
+from vggviz.ui.markup import METHOD_NAMES, named
+from vggviz.vgg import SITES
+
+Visit = Callable[..., Any]
+
+LOOKS, GRID, ROWS, IF, CURVES = (
+    f"#{part} .html-container" for part in ("pixel-looks", "blocks", "types", "what-if", "faithful")
+)
+HOME = EXAMPLES / "golden-retriever.jpg"
+OVER = """([part, all]) => {
+  const bar = document.querySelector(`${part} progress`);
+  return bar && (all ? bar.value === bar.max : bar.value > 0);
+}"""
+
+
+def go(page: Any, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def runs(page: Any, part: str, *, whole: bool = True) -> None:
+    """Wait until a long run is over, or well under way."""
+    page.wait_for_function(OVER, arg=[part, whole])
+
+
+def says(page: Any, part: str, text: str) -> None:
+    page.locator(part, has_text=text).first.wait_for()
+
+
+def test_a_pixel_is_asked_by_mouse_and_keyboard(visit: Visit) -> None:
+    page = visit()
+    go(page, "Ask a pixel")
+    says(page, "#pixel", "no place can be asked")  # CBAM has no queries
+    page.get_by_role("button", name="Choose self-attention").click()
+    page.locator("#pixel .heads img").nth(3).wait_for()
+    assert page.locator("#attention input").input_value() == named("en", "self_attention")
+
+    record = Explainer.load("tiny50", "self_attention").explain(HOME).attention["block4"][0]
+    height, width = record.grid
+    changes(page, LOOKS, lambda: page.get_by_label("Block 4", exact=True).last.check(force=True))
+    stage = page.locator("#pixel .stage")
+    box = stage.bounding_box()
+    row, column = 1, width - 2
+    at = {
+        "x": box["width"] * (column + 0.5) / width,
+        "y": box["height"] * (row + 0.5) / height,
+    }
+    changes(page, LOOKS, lambda: stage.click(position=at))
+    looks_like(page, record, row, column)
+
+    changes(page, LOOKS, lambda: stage.press("ArrowDown"))
+    looks_like(page, record, row + 1, column)
+    changes(page, LOOKS, lambda: stage.press("ArrowLeft"))
+    looks_like(page, record, row + 1, column - 1)
+
+
+def looks_like(page: Any, record: Any, row: int, column: int) -> None:
+    """What is said of this place is what the network's weights are."""
+    weights = record.query(row, column)  # (H, W)
+    to_row, to_column = divmod(int(weights.argmax()), weights.shape[1])
+    says(
+        page,
+        "#pixel .reading",
+        f"The place in row {row + 1}, column {column + 1} looks most at row {to_row + 1}, "
+        f"column {to_column + 1} ({100 * float(weights.max()):.1f}%)",
+    )
+    assert page.locator("#asked").inner_text() == f"row {row + 1}, column {column + 1}"
+
+
+def test_all_blocks_and_their_figure(visit: Visit, tmp_path: Path) -> None:
+    page = visit()
+    go(page, "All blocks")
+    page.locator("#blocks tbody tr").nth(2).wait_for()
+    found = Explainer.load("tiny50", "cbam").explain(HOME)
+    weighing = sum(spatial_of(found, site) is not None for site in SITES)
+    assert 0 < weighing < 5
+    assert page.locator("#blocks img").count() == weighing + 5 + 5
+    changes(page, GRID, lambda: page.get_by_label("HiResCAM").check(force=True))
+    heads = page.locator("#blocks tbody th").all_inner_texts()
+    order = [METHOD_NAMES[key] for key in METHODS if key in ("gradcam", "hirescam", "layercam")]
+    assert heads == ["Attention", *order]
+
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="Download as PNG").click()
+    assert downloading.value.suggested_filename == "vggviz-blocks.png"
+    downloading.value.save_as(tmp_path / "figure.png")
+    with Image.open(tmp_path / "figure.png") as figure:
+        assert (figure.format, figure.width > 800) == ("PNG", True)
+        assert len(figure.convert("RGB").getcolors(1 << 24) or []) > 1000
+
+
+def test_all_types_row_by_row(visit: Visit) -> None:
+    page = visit()
+    go(page, "All types")
+    runs(page, "#types")
+    keys = page.locator("#types tbody th").all_inner_texts()
+    assert sorted(keys) == sorted(named("en", key) for key in zoo.bundled())
+    for key in ("none", "softmax"):
+        first = Explainer.load("tiny50", key).explain(HOME).prediction.top(1)[0]
+        row = page.locator("#types tbody tr", has_text=named("en", key)).first
+        assert first.label in row.inner_text()
+    assert page.locator("#types tr.current th").inner_text() == named("en", "cbam")
+
+
+def test_what_if(visit: Visit) -> None:
+    page = visit()
+    go(page, "What if")
+    says(page, "#what-if", "Nothing is changed yet")
+    labels = page.locator("#what-if .after .name").all_inner_texts()
+    changes(page, IF, lambda: page.get_by_label("Without effect").check(force=True))
+    says(page, "#what-if .reading", "rank correlation")
+    assert page.locator("#what-if .before .name").all_inner_texts() == labels
+    changes(page, IF, lambda: page.get_by_label("As learned").check(force=True))
+    says(page, "#what-if", "Nothing is changed yet")
+    slider = page.locator("#what-layers input[type=range]")
+    slider.focus()
+    changes(page, IF, lambda: slider.press("ArrowRight"))
+    says(page, "#what-if .reading", "the classifier")  # the first layer from the top
+    changes(page, IF, lambda: slider.press("End"))
+    says(page, "#what-if .reading", "conv1_1")  # and the last
+    assert page.locator("#what-if .before .name").all_inner_texts() == labels
+
+
+def test_how_faithful_runs_and_stops(visit: Visit) -> None:
+    page = visit()
+    go(page, "How faithful")
+    says(page, "#faithful", "golden retriever")
+    assert page.locator("#faithful progress").evaluate("bar => bar.value") == 0
+    page.locator("#faithful-start").click()
+    runs(page, "#faithful", whole=False)
+    page.locator("#faithful-stop").click()
+    page.wait_for_timeout(1500)  # what was under way when it was stopped
+    stopped = page.locator("#faithful progress").evaluate("bar => bar.value")
+    page.wait_for_timeout(2500)
+    now = page.locator("#faithful progress").evaluate("bar => [bar.value, bar.max]")
+    assert 0 < now[0] == stopped < now[1]
+
+    page.locator("#faithful-start").click()
+    runs(page, "#faithful")
+    says(page, "#faithful .reading", "One picture proves little")
+    areas = [float(one) for one in page.locator("#faithful .areas td").all_inner_texts()]
+    assert len(areas) == 6
+    assert all(0 < area < 1 for area in areas)
+
+
+def test_a_tab_speaks_the_language_that_is_chosen_while_it_is_open(visit: Visit) -> None:
+    page = visit()
+    go(page, "What if")
+    says(page, "#what-if", "Nothing is changed yet")
+    page.get_by_label("中文").check(force=True)
+    says(page, "#what-if", "尚未改变")
+    # Another tab at the very moment at which the language is set.
+    page.get_by_label("English").check(force=True)
+    page.get_by_role("tab").nth(5).click()
+    says(page, "#faithful", "Probability of golden retriever")
+    page.get_by_label("中文").check(force=True)
+    page.get_by_role("tab").nth(4).click()
+    says(page, "#what-if", "尚未改变")
+    assert page.locator("#what-if").get_by_text("Nothing is changed yet").count() == 0
+
+
+def test_no_tab_computes_unseen(visit: Visit) -> None:
+    """What Explore computes more is nothing new to the other tabs; a new picture is."""
+    page = visit()
+    go(page, "All blocks")
+    page.locator("#blocks tbody tr").nth(2).wait_for()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.post_data or ""))
+    go(page, "Explore")
+    choose(page, "#method", "LayerCAM")
+    page.get_by_role("heading", name="LayerCAM for").wait_for()
+    page.evaluate("document.querySelector('#blocks table')?.setAttribute('data-old', '')")
+    go(page, "All blocks")
+    page.wait_for_timeout(1500)
+    assert page.locator("#blocks table[data-old]").count() == 1
+    changes(page, GRID, lambda: upload(page, EXAMPLES / "koala.jpg"))
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+def test_no_tab_needs_sideways_scrolling(
+    visit: Visit, width: int, height: int, locale: str
+) -> None:
+    page = visit(width, height, locale=locale)
+    for number, part in enumerate(("pixel", "blocks", "types", "what-if", "faithful"), 1):
+        page.locator("#tabs > .tab-wrapper").get_by_role("tab").nth(number).click()
+        page.locator(f"#{part} :is(p, td)").first.wait_for()
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, part
