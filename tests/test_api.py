@@ -6,6 +6,8 @@ import ast
 import asyncio
 import base64
 import json
+import re
+import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +20,7 @@ from serving import served
 
 from vggviz import Explainer, zoo
 from vggviz.metrics.faithfulness import curves
+from vggviz.serve import Settings, SettingsError, page
 
 KOALA = zoo.assets() / "examples" / "koala.jpg"
 
@@ -162,6 +165,12 @@ def test_the_same_over_mcp(app: str) -> None:
     told = ast.literal_eval(answer.content[0].text)
     wanted = Explainer.load("tiny50", "se").explain(KOALA)
     assert told["target"]["label"] == wanted.target.label
+
+
+def test_without_the_extra_the_switch_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mcp", None)  # as where the package is missing
+    with pytest.raises(SettingsError, match=re.escape("pip install 'vggviz[mcp]'")):
+        page(Settings(mcp=1))
 
 
 def test_without_the_switch_there_is_no_mcp(tmp_path: Path) -> None:

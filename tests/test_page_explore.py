@@ -99,7 +99,8 @@ def test_a_thumbnail_chooses_the_site_by_mouse_and_keyboard(visit: Visit) -> Non
     changes(page, MAPS, lambda: page.mouse.click(*middle(page.locator("#strip img").nth(1))))
     assert page.locator("#site input:checked").get_attribute("value") == "block2"
     page.locator("#site input:checked").focus()
-    changes(page, MAPS, lambda: page.keyboard.press("ArrowRight"))
+    page.keyboard.press("Tab")
+    changes(page, MAPS, lambda: page.keyboard.press("Space"))
     assert page.locator("#site input:checked").get_attribute("value") == "block3"
 
 

@@ -29,6 +29,7 @@ def test_every_field_is_read_from_its_variable() -> None:
         "sessions": 50,
         "rate": 9,
         "grace": 5,
+        "mcp": 1,
         "log": "json",
     }
     assert set(wanted) == {field.name for field in fields(Settings)}

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from types import FrameType
 from typing import Any
 
@@ -22,7 +23,7 @@ from vggviz.explain import Explainer
 from vggviz.serve.logs import start_logs
 from vggviz.serve.meters import Meters
 from vggviz.serve.preload import offered
-from vggviz.serve.settings import Settings, SettingsError
+from vggviz.serve.settings import Settings, SettingsError, variable
 from vggviz.serve.watch import Traffic, Watch
 from vggviz.ui import LAUNCH, QUEUE, build
 
@@ -32,7 +33,12 @@ QUIET = 1.0  # seconds without a request, after which no one is between asking a
 
 
 def page(settings: Settings) -> gr.Blocks:
-    """The page with its queue and networks. Raises SettingsError for weights that do not exist."""
+    """The page with its queue and networks.
+
+    Raises SettingsError for weights that do not exist, and for what needs a missing extra.
+    """
+    if settings.mcp and find_spec("mcp") is None:
+        raise SettingsError(f"{variable('mcp')} needs mcp: pip install 'vggviz[mcp]'")
     start_logs(settings.log)
     load, at_once = _engine(settings)
     networks, notice = offered(settings.preload, load)
@@ -63,7 +69,7 @@ def run(
         server_name=settings.host or None,
         server_port=settings.port or None,
         auth=_gate(settings.password) if settings.password else None,
-        mcp_server=settings.mcp == 1,
+        mcp_server=bool(settings.mcp),
         auth_message="Any name will do. The password is the one that you were told.",
         app_kwargs={
             "routes": _routes(demo, traffic),
