@@ -36,10 +36,10 @@ def test_a_card_tells_where_the_weights_come_from(attention: str) -> None:
     assert card.facts["recipe"]["seed"] == 0
     if attention != "none":
         assert card.backbone == zoo.backbone("tiny50", "none")
-    stem = zoo.load("tiny50", "none")[0].state_dict()
-    for key, value in model.state_dict().items():
-        if key.startswith("features.") and value.ndim == 4:
-            assert torch.equal(value, stem[key]), key  # one backbone for all
+    stem = zoo.load("tiny50", "none")[0]
+    for one, other in zip(model.below("block4"), stem.below("block4"), strict=True):
+        for key, value in one.state_dict().items():
+            assert torch.equal(value, other.state_dict()[key])  # one backbone for all
 
 
 def test_the_evaluation_is_of_these_files_and_the_readme_shows_it() -> None:

@@ -173,8 +173,8 @@ class TestTypes:
     def test_what_was_measured_stands_beside_it(self) -> None:
         base, cbam = zoo.measured("tiny50", "none"), zoo.measured("tiny50", "cbam")
         assert types._measured(cbam, base) == [
-            "73.1",
-            "+0.2 <small>(−0.7 … +1.1)</small>",
+            "72.5",
+            "−0.4 <small>(−1.6 … +0.8)</small>",
             "17,128",
             "1.06",
         ]
