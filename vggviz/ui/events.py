@@ -84,13 +84,7 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
     # A dropdown's `input` comes twice for a click, its `select` not at all for the Enter key.
     # `blur` comes once after either; where nothing was chosen, `shown` has the answer.
     blurred = [shell.attention.blur, shell.target.blur, shell.contrast.blur]
-    public: dict[str, Any] = {
-        **run,
-        "api_visibility": "public",
-        "api_name": "explain",
-        "api_description": "Explain a picture: prediction, attention and Grad-CAM, as JSON first.",
-    }
-    ran = gr.on([shell.picture.input, shell.wish.change, *blurred], **public)
+    ran = gr.on([shell.picture.input, shell.wish.change, *blurred], **run)
     ran.failure(back, shell.shown, [shell.picture, *chosen], **quiet)
 
     def choose(
