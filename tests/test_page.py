@@ -144,19 +144,3 @@ def test_the_opening_and_the_terms(config: dict[str, Any]) -> None:
     assert not config["show_error"]
     assert not config["run_history"]
     assert config["max_file_size"] == 24 << 20
-
-
-def test_the_same_as_an_api(app: str) -> None:
-    """The first output is the explanation as JSON, for any class, weights and attention."""
-    client = pytest.importorskip("gradio_client")
-    page = client.Client(app, verbose=False)
-    file = EXAMPLES / "koala.jpg"
-    asked = (client.handle_file(file), "tiny50", "none", "pizza")
-    details = page.predict(*asked, api_name="/explain")[0]
-    explained = Explainer.load("tiny50", "none").explain(file, target="pizza")
-    assert details["target"]["label"] == "pizza"
-    assert [one["label"] for one in details["top"]] == [
-        ranked.label for ranked in explained.prediction.top(5)
-    ]
-    with pytest.raises(Exception, match="No class 'piza': did you mean 'pizza'"):
-        page.predict(*asked[:3], "piza", api_name="/explain")
