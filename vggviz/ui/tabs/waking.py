@@ -43,9 +43,11 @@ def wake(shell: Shell, tabs: Mapping[str, gr.Tab]) -> None:
     """
     opened = gr.State("explore")
     how: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    # In the queue, since a state's `change` is fired by what went through it only.
+    # In the queue, since a state's `change` is fired by what went through it only; and one by one,
+    # or the first tab, which is selected as the page opens, may come after one that was clicked.
+    turns: dict[str, Any] = {"concurrency_id": "opened", "concurrency_limit": 1}
     for key, tab in tabs.items():
-        tab.select(lambda key=key: key, None, opened, **how)
+        tab.select(lambda key=key: key, None, opened, **how, **turns)
 
     def call(opened: str, shown: Shown, lang: str) -> list[Any]:
         return [Call(shown, lang) if key == opened else gr.skip() for key in shell.calls]
