@@ -15,6 +15,7 @@ from vggviz.cam import METHODS
 from vggviz.explain import Explainer
 from vggviz.ui.again import spatial_of
 from vggviz.ui.markup import METHOD_NAMES, named
+from vggviz.ui.tabs.panels import text_percent
 from vggviz.vgg import SITES
 
 Visit = Callable[..., Any]
@@ -76,7 +77,7 @@ def looks_like(page: Any, record: Any, row: int, column: int) -> None:
         page,
         "#pixel .reading",
         f"The place in row {row + 1}, column {column + 1} looks most at row {to_row + 1}, "
-        f"column {to_column + 1} ({100 * float(weights.max()):.1f}%)",
+        f"column {to_column + 1} ({text_percent(float(weights.max()))})",
     )
     assert page.locator("#asked").inner_text() == f"row {row + 1}, column {column + 1}"
 

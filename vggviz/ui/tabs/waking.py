@@ -43,11 +43,18 @@ def wake(shell: Shell, tabs: Mapping[str, gr.Tab]) -> None:
     """
     opened = gr.State("explore")
     how: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    # In the queue, since a state's `change` is fired by what went through it only; and one by one,
-    # or the first tab, which is selected as the page opens, may come after one that was clicked.
-    turns: dict[str, Any] = {"concurrency_id": "opened", "concurrency_limit": 1}
+    times = gr.State(0)  # the first tab is selected as the page opens: that may come after a click
+
+    def again(times: int) -> tuple[Any, int]:
+        return "explore" if times else gr.skip(), times + 1
+
+    # In the queue, since a state's `change` is fired by what went through it only; one by one.
+    turns: dict[str, Any] = {"concurrency_id": "opened", "concurrency_limit": 1, **how}
     for key, tab in tabs.items():
-        tab.select(lambda key=key: key, None, opened, **how, **turns)
+        if key == "explore":
+            tab.select(again, times, [opened, times], **turns)
+        else:
+            tab.select(lambda key=key: key, None, opened, **turns)
 
     def call(opened: str, shown: Shown, lang: str) -> list[Any]:
         return [Call(shown, lang) if key == opened else gr.skip() for key in shell.calls]
