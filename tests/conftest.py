@@ -160,7 +160,7 @@ def config(app: str) -> dict[str, Any]:
         return json.load(response)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop would be in the way of other modules'
 def browser() -> Iterator[Any]:
     api = pytest.importorskip("playwright.sync_api", reason="the package playwright is missing")
     if not Path(CHROMIUM).is_file():
