@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -18,6 +19,7 @@ from vggviz.types import Grid, Kind
 __all__ = ["Change", "TapReading", "Trace", "bypass", "capture", "evaluating", "intervene"]
 
 Change = Callable[[str, Kind, Tensor], Tensor]
+Hook = Callable[..., object]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,10 +69,7 @@ def capture(
     """
     modules = dict(model.named_modules())
     taps = {path: module for path, module in modules.items() if isinstance(module, Tap)}
-    wanted = {path: modules.get(path) for path in (*paths, *graph) if path not in taps}
-    unknown = [path for path, module in wanted.items() if module is None]
-    if unknown:
-        raise ValueError(f"the model has no module {', '.join(map(repr, unknown))}")
+    wanted = _known(modules, (path for path in (*paths, *graph) if path not in taps))
     copied = any(getattr(module, "inplace", False) for module in modules.values())
     trace, begins = Trace(), frozenset(graph)
     versions: dict[str, int] = {}
@@ -103,7 +102,6 @@ def capture(
         handles = [
             module.register_forward_hook(lambda _, __, output, path=path: see_output(path, output))
             for path, module in wanted.items()
-            if module is not None
         ] + [
             tap.register_forward_hook(
                 lambda _, args, output, path=path, tap=tap: see_tap(path, tap, args, output)
@@ -136,11 +134,8 @@ def intervene(model: nn.Module, change: Change) -> Generator[None, None, None]:
 
     `change` must return a new tensor of the same shape; another shape raises ValueError.
     """
-    mine = object()
 
-    def replaced(path: str, tap: Tap, output: Tensor) -> Tensor | None:
-        if not any(active is mine for active in _changing.get()):
-            return None  # another's forward pass through the same model
+    def replaced(path: str, tap: Tap, output: Tensor) -> Tensor:
         changed = change(path, tap.kind, output)
         if changed.shape != output.shape:
             raise ValueError(
@@ -149,21 +144,13 @@ def intervene(model: nn.Module, change: Change) -> Generator[None, None, None]:
             )
         return changed
 
-    with _registering:
-        handles = [
-            tap.register_forward_hook(
-                lambda _, __, output, path=path, tap=tap: replaced(path, tap, output)
-            )
-            for path, tap in model.named_modules()
-            if isinstance(tap, Tap)
-        ]
-    token = _changing.set((*_changing.get(), mine))
-    try:
+    hooks = [
+        (tap, lambda _, __, output, path=path, tap=tap: replaced(path, tap, output))
+        for path, tap in model.named_modules()
+        if isinstance(tap, Tap)
+    ]
+    with _changed(hooks):
         yield
-    finally:
-        _changing.reset(token)
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -175,21 +162,23 @@ def bypass(model: nn.Module, paths: Iterable[str]) -> Generator[None, None, None
 
     Raises ValueError for a path that is no module of `model`.
     """
-    modules, mine = dict(model.named_modules()), object()
-    wanted = {path: modules.get(path) for path in paths}
-    unknown = [path for path, module in wanted.items() if module is None]
-    if unknown:
-        raise ValueError(f"the model has no module {', '.join(map(repr, unknown))}")
+    modules = _known(dict(model.named_modules()), paths).values()
+    with _changed([(module, lambda _, args, __: args[0]) for module in modules]):
+        yield
 
-    def passed_on(args: tuple[Any, ...]) -> object:
-        return args[0] if any(active is mine for active in _changing.get()) else None
+
+@contextmanager
+def _changed(
+    hooks: Sequence[tuple[nn.Module, Hook]],
+) -> Generator[None, None, None]:
+    """Forward hooks that give other outputs, in the calling context's forward passes only."""
+    mine = object()
+
+    def here(hook: Hook, *args: object) -> object:
+        return hook(*args) if any(active is mine for active in _changing.get()) else None
 
     with _registering:
-        handles = [
-            module.register_forward_hook(lambda _, args, __: passed_on(args))
-            for module in wanted.values()
-            if module is not None
-        ]
+        handles = [module.register_forward_hook(partial(here, hook)) for module, hook in hooks]
     token = _changing.set((*_changing.get(), mine))
     try:
         yield
@@ -197,6 +186,15 @@ def bypass(model: nn.Module, paths: Iterable[str]) -> Generator[None, None, None
         _changing.reset(token)
         for handle in handles:
             handle.remove()
+
+
+def _known(modules: Mapping[str, nn.Module], paths: Iterable[str]) -> dict[str, nn.Module]:
+    """The modules at these paths. Raises ValueError, naming those that are not there."""
+    wanted = dict.fromkeys(paths)
+    unknown = [path for path in wanted if path not in modules]
+    if unknown:
+        raise ValueError(f"the model has no module {', '.join(map(repr, unknown))}")
+    return {path: modules[path] for path in wanted}
 
 
 @contextmanager
