@@ -21,7 +21,6 @@ from vggviz.ui.texts import say
 
 __all__ = [
     "METHOD_NAMES",
-    "SCALE",
     "Span",
     "badge",
     "bar",
@@ -60,10 +59,6 @@ def gradient(colormap: str = render.COLORMAPS[0]) -> str:
     """The colour map as the stops of a CSS gradient."""
     row = render.colours(np.linspace(0, 1, 9, dtype=np.float32)[None], colormap)[0]
     return ", ".join("#" + "".join(f"{round(255 * part):02x}" for part in c) for c in row)
-
-
-SCALE = gradient()
-"""The default colour map as the stops of a CSS gradient."""
 
 
 def named(lang: str, attention: str) -> str:
@@ -132,7 +127,7 @@ def stage(
     )
 
 
-def bar(lang: str, span: Span, colormap: str) -> str:
+def bar(lang: str, span: Span, colormap: str = render.COLORMAPS[0]) -> str:
     """The colour bar with its raw numbers."""
     low, high = span.ends
     if span.flat:

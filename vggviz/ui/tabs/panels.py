@@ -13,7 +13,7 @@ from PIL import Image
 
 from vggviz import render
 from vggviz.types import Grid, Ranked
-from vggviz.ui.markup import SCALE, block, ends, percent
+from vggviz.ui.markup import bar, block, percent, spread
 from vggviz.ui.pictures import Floats, Pixels, data_uri
 from vggviz.ui.shell import Shell
 from vggviz.ui.texts import say
@@ -51,19 +51,14 @@ def panel(
     where the map is flat. None is an empty place. `mark` is laid over it, `bare` has no bar."""
     if raw is None:
         return f'<div class="panel"><div class="well none"><span>{escape(alt)}</span></div></div>'
-    values, low, high = render.stretch(raw)
-    least, most = ends(low, high)
-    flat = not high - low > 1e-6 * max(abs(low), abs(high))  # but for rounding of float32
-    if flat:
+    span = spread(raw, "stretch")
+    values, _, _ = render.stretch(raw)
+    if span.flat:
         values = np.full_like(values, np.nan)
-        alt = say(lang, "panels.flat_alt", alt=alt, value=least)
-        scale = f"<b>{escape(say(lang, 'panels.flat', value=least))}</b>"
-    else:
-        gradient = f'<i style="background:linear-gradient(90deg,{SCALE})"></i>'
-        scale = f"<b>{least}</b>{gradient}<b>{most}</b>"
+        alt = say(lang, "explore.flat_alt", alt=alt, value=span.ends[0])
     image = data_uri(render.overlay(square, values, OPACITY))
     side = len(square)
-    below = "" if bare else f'<div class="scale">{scale}</div>'
+    below = "" if bare else bar(lang, span)
     return (
         f'<div class="panel"><div class="well"><img src="{image}" width="{side}" height="{side}" '
         f'alt="{escape(alt)}">{mark}</div>{below}</div>'

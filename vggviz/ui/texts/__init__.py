@@ -8,7 +8,6 @@ from vggviz.ui.texts import (
     explore,
     faithful,
     lessons,
-    panels,
     pixel,
     shell,
     take_home,
@@ -20,7 +19,7 @@ from vggviz.ui.texts import (
 __all__ = ["LANGUAGES", "TEXTS", "preferred", "say"]
 
 _ROOMS = (
-    *(shell, take_home, attention, explore, trouble, panels),
+    *(shell, take_home, attention, explore, trouble),
     *(pixel, blocks, types, what_if, faithful, lessons),
 )
 
