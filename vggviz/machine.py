@@ -24,6 +24,12 @@ class Machine:
     date: str
     load: float | None
 
+    def __str__(self) -> str:
+        return (
+            f"{self.cpu}, {self.cores} cores, {self.threads} threads, torch {self.torch}, "
+            f"{self.date}"
+        )
+
 
 def machine() -> Machine:
     """What this runs on, now."""

@@ -157,8 +157,7 @@ def _notes(report: Report) -> list[str]:
         f"Medians of {rounds} rounds; each ratio is the median of the rounds' own, for a picture, "
         "to the plain bare forward (contiguous, no attention), or to what is alike: other "
         "libraries to vggviz on the same sites, vggviz in fewer bits to torchcam.",
-        f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads, torch {machine.torch}, "
-        f"{machine.date}.",
+        f"{machine}.",
         f"{'Noisy' if report.noisy else 'Quiet'} machine: the bare forward's interquartile range "
         f"is {report.spread:.0%} of its median, and the 1-minute load before was {load}.",
     ]

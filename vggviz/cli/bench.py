@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.says import or_stop
+from vggviz.cli.says import or_stop, words
 
 
 def bench(
@@ -24,8 +24,6 @@ def bench(
     """Time one pass against a bare forward pass and other libraries, in one run."""
     from vggviz import bench as benchmark
 
-    names = only and [name for name in only.split(",") if name]
-
     with tqdm(unit="call", disable=not sys.stderr.isatty()) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -33,6 +31,10 @@ def bench(
             bar.update(done - bar.n)
 
         report = or_stop(
-            benchmark.run, size=size, repeats=repeats, names=names or None, progress=progress
+            benchmark.run,
+            size=size,
+            repeats=repeats,
+            names=words(only or "") or None,
+            progress=progress,
         )
     print(json.dumps(report.to_json(), indent=2) if as_json else benchmark.table(report))

@@ -13,7 +13,7 @@ import typer
 from tqdm import tqdm
 
 from vggviz.cli.judging import judge
-from vggviz.cli.says import or_stop, stop
+from vggviz.cli.says import left_out, or_stop, stop, words
 from vggviz.files import whole
 from vggviz.machine import machine
 
@@ -97,9 +97,6 @@ def evaluate(
         )
         return
 
-    def unreadable(error: Exception) -> None:
-        tqdm.write(f"left out: {error}", file=sys.stderr)
-
     here = machine()
     with tqdm(unit="pass", disable=not sys.stderr.isatty()) as bar:
 
@@ -115,14 +112,11 @@ def evaluate(
             batch=batch,
             seed=seed,
             progress=progress,
-            unreadable=None if strict else unreadable,
+            unreadable=None if strict else left_out,
         )
     command = " ".join(["vggviz", *sys.argv[1:]])
     print(evaluation.table(found))
-    print(
-        f"\n{here.cpu}, {here.cores} cores, {here.threads} threads, torch {here.torch}, "
-        f"{here.date}: `{command}`"
-    )
+    print(f"\n{here}: `{command}`")
     if as_json is not None:
         about = {"command": command, "machine": asdict(here), "data": data.name}
         told = {**about, **found.to_json()}
@@ -169,7 +163,7 @@ def _subjects(
     if attention in (None, "all"):
         chosen = zoo.bundled() if weights == "tiny50" else tuple(ATTENTION)
     else:
-        chosen = tuple(name for name in str(attention).split(",") if name)
+        chosen = words(str(attention))
     kinds = dict.fromkeys(("none", *chosen))
     return {kind: or_stop(Explainer.load, weights, kind) for kind in kinds}, "none"
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.says import or_stop, stop
+from vggviz.cli.says import or_stop, stop, words
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
 
@@ -68,14 +68,14 @@ def explain(
 
     if engine not in ("local", "ray"):
         stop(f"no engine {engine!r}: choose local or ray")
-    endings = tuple(name for name in formats.split(",") if name)
+    endings = words(formats)
     for name in endings:
         if name not in FORMATS:
             stop(f"no format {name!r}: choose from {', '.join(FORMATS)}")
     if not endings:
         stop(f"--formats needs one or more of {', '.join(FORMATS)}")
     files = list(_pictures(images))
-    chosen = or_stop(known, [name for name in methods.split(",") if name])
+    chosen = or_stop(known, words(methods))
     job = Job(str(out), weights, attention, precision, sites, chosen, target, endings)
     worker = or_stop(Worker, asdict(job))
     for site in () if sites == "all" else sites.split(","):

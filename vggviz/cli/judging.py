@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from vggviz.cli.says import or_stop, stop
+from vggviz.cli.says import left_out, or_stop, stop, words
 from vggviz.files import whole
 from vggviz.machine import machine
 
@@ -41,9 +41,6 @@ def judge(
     from vggviz.evaluate import maps
     from vggviz.vgg import SITES
 
-    def unreadable(error: Exception) -> None:
-        tqdm.write(f"left out: {error}", file=sys.stderr)
-
     others: dict[str, Explainer] = {}
     if other is not None:
         second = or_stop(Explainer.load, other)
@@ -68,9 +65,9 @@ def judge(
                 subjects,
                 dataset,
                 training,
-                metrics=tuple(maps.METRICS) if metrics == "all" else _words(metrics),
-                sites=SITES if sites == "all" else _words(sites),
-                methods=_words(methods),
+                metrics=tuple(maps.METRICS) if metrics == "all" else words(metrics),
+                sites=SITES if sites == "all" else words(sites),
+                methods=words(methods),
                 others=others,
                 pictures=pictures,
                 curves=curves,
@@ -78,15 +75,12 @@ def judge(
                 seed=seed,
                 batch=batch,
                 progress=progress,
-                unreadable=None if strict else unreadable,
+                unreadable=None if strict else left_out,
             )
         except OSError as error:
             stop(f"{out} can't be written to: {error.strerror}")
     command = " ".join(["vggviz", *sys.argv[1:]])
-    about = (
-        f"{here.cpu}, {here.cores} cores, {here.threads} threads, torch {here.torch}, "
-        f"{here.date}: {command}"
-    )
+    about = f"{here}: {command}"
     tables = maps.markdown_of(report)
     told = {"command": command, "machine": asdict(here), **report.to_json()}
     files = {
@@ -102,7 +96,3 @@ def judge(
         except OSError as error:
             stop(f"{out / name} can't be written: {error.strerror}")
     print(f"{tables}\n\n{about}")
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word for word in text.split(",") if word)

@@ -1,4 +1,4 @@
-"""How the command line stops: one sentence on stderr, exit code 2."""
+"""How the command line reads words, and stops: one sentence on stderr, exit code 2."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
 import typer
+from tqdm import tqdm
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,6 +25,16 @@ def or_stop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return function(*args, **kwargs)
     except ValueError as error:
         stop(str(error))
+
+
+def left_out(error: Exception) -> None:
+    """Name a picture that can't be read, and go on."""
+    tqdm.write(f"left out: {error}", file=sys.stderr)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """What stands between commas; () for ''."""
+    return tuple(word for word in text.split(",") if word)
 
 
 def sides(text: str) -> tuple[int, ...]:

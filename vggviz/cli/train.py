@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.says import sides, stop
+from vggviz.cli.says import left_out, sides, stop
 
 
 def train(
@@ -117,9 +117,6 @@ def train(
         if progress.validation is not None and main:
             tqdm.write(f"epoch {progress.epoch + 1}: validation {progress.validation:.1%}")
 
-    def unreadable(error: Exception) -> None:
-        tqdm.write(f"left out: {error}", file=sys.stderr)
-
     try:
         found = fit(
             data,
@@ -138,7 +135,7 @@ def train(
             facts={"command": _command()},
             cache=cache,
             report=report,
-            unreadable=None if strict else unreadable,
+            unreadable=None if strict else left_out,
         )
     except OSError as error:
         if error.errno == errno.ENOSPC:
