@@ -156,7 +156,8 @@ async def first_visit(address: str) -> list[str]:
         await asyncio.sleep(2)
         await browser.close()
     paths = [url.removeprefix(address) for url in seen if url.startswith(address)]
-    return [path for path in dict.fromkeys(paths) if "/heartbeat/" not in path]
+    streams = ("/heartbeat/", "/queue/data")  # these end with the visit, not with an answer
+    return [path for path in dict.fromkeys(paths) if not any(one in path for one in streams)]
 
 
 async def cold(address: str, count: int, rate: float) -> dict[str, Any]:
