@@ -285,20 +285,24 @@ def test_half_of_a_batch_gets_the_mean_in_the_place_of_its_weights(attention: st
 
 
 def test_a_price_on_attention_without_effect_makes_the_network_need_it(tmp_path: Path) -> None:
-    def lost(counterfactual: float) -> float:
+    def lost(counterfactual: float, seed: int) -> float:
         """How much likelier the right class becomes through attention, after training."""
         torch.manual_seed(0)
-        model = small("se", sites=("block4",), blend="replace")
-        config = replace(CONFIG, epochs=6, attention_rate=10.0, counterfactual=counterfactual)
+        model = small("gate", sites=("block4",), blend="replace")
+        config = replace(CONFIG, epochs=12, attention_rate=10.0, seed=seed)
+        config = replace(config, counterfactual=counterfactual)
         pictures = coloured(48)
-        train(model, pictures, pictures, PREPROCESS, config, tmp_path / f"{counterfactual}")
+        file = tmp_path / f"{counterfactual}-{seed}"
+        train(model, pictures, pictures, PREPROCESS, config, file)
         x = normalise(pictures.pixels, PREPROCESS, torch.device("cpu"))
         with torch.no_grad(), intervene(model, half_flat):
             learned, other = model.eval()(torch.cat((x, x))).softmax(1).chunk(2)
         of = pictures.targets[:, None]
         return float((learned.gather(1, of) - other.gather(1, of)).mean())
 
-    assert lost(1.0) > lost(0.0) + 0.3
+    # A mean over seeds: how far one run goes also hangs on how many threads add up its numbers.
+    with_price, without = ([lost(price, seed) for seed in (3, 4, 5)] for price in (1.0, 0.0))
+    assert sum(with_price) / 3 > sum(without) / 3 + 0.3
 
 
 def test_attention_learns_at_its_own_rate(tmp_path: Path) -> None:
