@@ -1,7 +1,7 @@
 """Maps as colours, as overlays, as the figure for a lecture and as a page to print."""
 
 from vggviz.render.figure import figure
-from vggviz.render.maps import COLORMAPS, colours, data_uri, overlay, resize, stretch
+from vggviz.render.maps import COLORMAPS, colours, data_uri, gradient, overlay, resize, stretch
 from vggviz.render.page import png, svg
 from vggviz.render.report import METHOD_NAMES, report
 
@@ -11,6 +11,7 @@ __all__ = [
     "colours",
     "data_uri",
     "figure",
+    "gradient",
     "overlay",
     "png",
     "report",

@@ -12,7 +12,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-__all__ = ["COLORMAPS", "Map", "Pixels", "colours", "data_uri", "overlay", "resize", "stretch"]
+__all__ = [
+    "COLORMAPS",
+    "Map",
+    "Pixels",
+    "colours",
+    "data_uri",
+    "gradient",
+    "overlay",
+    "resize",
+    "stretch",
+]
 
 Map: TypeAlias = npt.NDArray[np.floating[Any]]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -40,6 +50,13 @@ def table(colormap: str) -> npt.NDArray[np.float32]:
         raise ValueError(f"no colour map {colormap!r}: choose one of {', '.join(COLORMAPS)}")
     colours = matplotlib.colormaps[colormap](np.arange(256))[:, :3]
     return np.vstack((colours, np.full((1, 3), 0.5))).astype(np.float32)
+
+
+@lru_cache
+def gradient(colormap: str = COLORMAPS[0]) -> str:
+    """The colour map as the stops of a CSS gradient, from 0 to 1."""
+    row = colours(np.linspace(0, 1, 9, dtype=np.float32)[None], colormap)[0]
+    return ", ".join("#" + "".join(f"{round(255 * part):02x}" for part in c) for c in row)
 
 
 def resize(values: Map, size: tuple[int, int]) -> npt.NDArray[np.float32]:

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vggviz.render.maps import COLORMAPS, Map, Pixels, colours, data_uri, overlay
+from vggviz.render.maps import Pixels, data_uri, gradient, overlay
 from vggviz.render.panels import Panel, number, panels
 from vggviz.render.words import WORDS
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
@@ -54,6 +54,7 @@ def report(
     words = WORDS.get(lang, WORDS["en"])
     rows = panels(attention, heatmaps)
     large = _enlarged(crop)
+    ramp = f":root {{ --ramp: linear-gradient(90deg, {gradient()}); }}"
     first = prediction.top(1)[0]
     heading = escape(title or f"{first.label} · {first.probability:.0%}")
     note = words.get(provenance["trained"], "")
@@ -67,7 +68,7 @@ def report(
         f'<!doctype html>\n<html lang="{"zh-Hans" if words is WORDS["zh"] else "en"}">'
         f'<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>{heading}</title><style>{_STYLE}</style></head><body>"
+        f"<title>{heading}</title><style>{ramp}{_STYLE}</style></head><body>"
         f"<header><h1>{heading}</h1><p>VGG19 · {escape(about)}</p></header>{top}"
         f'<main><section class="top"><figure><h2>{words["saw"]}</h2>'
         f'<img src="{data_uri(large, "png")}" alt="{words["saw"]}">'
@@ -184,18 +185,8 @@ def _enlarged(crop: Pixels) -> Pixels:
     return np.asarray(cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
 
-def _gradient() -> str:
-    ramp: Map = np.linspace(0, 1, 9, dtype=np.float32)[None]
-    stops = [
-        "#" + "".join(f"{round(255 * part):02x}" for part in colour)
-        for colour in colours(ramp, COLORMAPS[0])[0]
-    ]
-    return f"linear-gradient(90deg,{','.join(stops)})"
-
-
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_STYLE = (
-    """
+_STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 28px 24px; max-width: 1080px; background: #fff; color: #1b1f24;
@@ -225,9 +216,7 @@ ol .target { font-weight: 600; } ol .target i { background: #0f766e; }
 .maps h2 { grid-column: 1 / -1; }
 .scale { display: flex; align-items: center; gap: 6px; font-size: 11px; margin-top: 4px; }
 .scale b { font-weight: 500; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.scale i { flex: 1; height: 5px; border-radius: 3px; background: """
-    + _gradient()
-    + """; }
+.scale i { flex: 1; height: 5px; border-radius: 3px; background: var(--ramp); }
 figcaption { font-size: 11px; line-height: 1.3; }
 footer { margin-top: 10px; font-size: 11px; overflow-wrap: anywhere; }
 @media (max-width: 700px) {
@@ -245,4 +234,3 @@ footer { margin-top: 10px; font-size: 11px; overflow-wrap: anywhere; }
   h2 { break-after: avoid; }
 }
 """
-)

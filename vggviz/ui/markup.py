@@ -6,7 +6,6 @@ Labels, names and sentences are text, and are escaped here, at the last moment.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from html import escape
 from typing import NamedTuple
 
@@ -26,7 +25,6 @@ __all__ = [
     "bar",
     "block",
     "ends",
-    "gradient",
     "heat",
     "instead",
     "named",
@@ -52,13 +50,6 @@ class Span(NamedTuple):
     def ends(self) -> tuple[str, str]:
         """Both as text."""
         return ends(self.low, self.high)
-
-
-@lru_cache
-def gradient(colormap: str = render.COLORMAPS[0]) -> str:
-    """The colour map as the stops of a CSS gradient."""
-    row = render.colours(np.linspace(0, 1, 9, dtype=np.float32)[None], colormap)[0]
-    return ", ".join("#" + "".join(f"{round(255 * part):02x}" for part in c) for c in row)
 
 
 def named(lang: str, attention: str) -> str:
@@ -133,7 +124,7 @@ def bar(lang: str, span: Span, colormap: str = render.COLORMAPS[0]) -> str:
     if span.flat:
         text = escape(say(lang, "explore.flat", value=low))
         return f'<div class="scale"><b>{text}</b></div>'
-    stops = gradient(colormap)
+    stops = render.gradient(colormap)
     return (
         f'<div class="scale"><b>{low}</b><i style="background:linear-gradient(90deg,{stops})"></i>'
         f"<b>{high}</b></div>"

@@ -6,7 +6,8 @@ from html import escape
 
 import numpy as np
 
-from vggviz.ui.markup import Span, block, ends, gradient, heat, instead, number
+from vggviz import render
+from vggviz.ui.markup import Span, block, ends, heat, instead, number
 from vggviz.ui.parts.maps import missing
 from vggviz.ui.pictures import Floats, Shown, data_uri
 from vggviz.ui.texts import say
@@ -80,7 +81,7 @@ def channel(lang: str, shown: Shown, site: str, rank: int, colormap: str) -> str
         for tile, name in zip(tiles, names, strict=True)
     ]
     title = say(lang, "explore.channel", index=index, rank=rank, count=len(order))
-    stops = gradient(colormap)
+    stops = render.gradient(colormap)
     return (
         f'<h2>{escape(title)}</h2><div class="product" role="status">{parts[0]}<i>×</i>{parts[1]}'
         f"<i>=</i>{parts[2]}</div>"
