@@ -20,7 +20,9 @@ from vggviz.cam import known
 from vggviz.explain import Explainer
 from vggviz.explanation import Explanation
 from vggviz.metrics import faithfulness as curves
-from vggviz.ui.handlers import boundary
+from vggviz.ui.again import spatial_of
+from vggviz.ui.handlers import boundary, sentence
+from vggviz.ui.handlers import known as index_of
 from vggviz.ui.inputs import Given, Picture, refusal
 from vggviz.ui.networks import Networks
 from vggviz.vgg import SITES
@@ -119,7 +121,7 @@ def pixel(
     try:
         found = records[0].query(int(row), int(column), None if head == -1 else int(head))
     except IndexError as error:
-        raise refusal(_sentence(error)) from error
+        raise refusal(sentence(error)) from error
     return {
         "site": site,
         "grid": list(records[0].grid),
@@ -160,10 +162,9 @@ def faithfulness(
     explainer = networks.get(weights, attention)
     pixels = explainer.preprocess.normalise(explanation.image)
     maps = {method: explanation.heatmaps[site, method].raw}
-    records = explanation.attention.get(site, ())
-    places = [one.spatial for one in records if one.spatial is not None]
-    if places:
-        maps = {"attention": places[0], **maps}
+    learned = spatial_of(explanation, site)
+    if learned is not None:
+        maps = {"attention": torch.from_numpy(learned), **maps}
     maps["random"] = torch.rand(pixels.shape[-2:], generator=torch.Generator().manual_seed(0))
     with boundary():
         return {
@@ -210,15 +211,10 @@ def _explained(
             )
         try:
             named = SITES if sites.strip() == "all" else _listed(sites)
-            wanted = explainer.index(target.strip()) if target.strip() else None
+            wanted = index_of(explainer, target.strip())
             return explainer.explain(image.image, named, known(chosen), wanted)
         except ValueError as error:
-            raise refusal(_sentence(error)) from error
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'}"
+            raise refusal(sentence(error)) from error
 
 
 def _listed(names: str) -> list[str]:

@@ -273,7 +273,7 @@ def known(explainer: Explainer, target: str, lang: str = "en") -> int | None:
     try:
         return explainer.index(target)
     except ValueError as error:
-        raise refusal(_sentence(error, lang)) from error
+        raise refusal(sentence(error, lang)) from error
 
 
 def start(explainer: Explainer, site: str = "block4") -> str:
@@ -327,15 +327,16 @@ def boundary(lang: str = "en", name: str = "") -> Generator[None, None, None]:
     except ImageError as error:  # its sentences begin with the file's name, as it is
         raise refusal(translated(lang, str(error))) from error
     except zoo.WeightsError as error:
-        raise refusal(_sentence(error, lang, name)) from error
+        raise refusal(sentence(error, lang, name)) from error
     except Exception as error:  # the one broad except of the house: a page must not go blank
         log.exception("an explanation failed")
         raise refusal(say(lang, "trouble.server")) from error
 
 
-def _sentence(error: Exception, lang: str, name: str = "") -> str:
+def sentence(error: Exception, lang: str = "en", name: str = "") -> str:
+    """What an error says, as a sentence of its own; `name` as for `boundary`."""
     text = translated(lang, str(error))
     if text != str(error):
         return text
-    text = text if text.endswith(".") else f"{text}."
+    text = text if text.endswith((".", "?")) else f"{text}."
     return text if name and text.startswith(name) else f"{text[:1].upper()}{text[1:]}"
