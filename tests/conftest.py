@@ -4,12 +4,7 @@ app and one browser for all tests of the page."""
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -20,11 +15,11 @@ from urllib.parse import urlsplit
 import pytest
 import torch
 import torch.nn.functional as F
+from served import served
 from torch import Tensor, nn
 
 from vggviz.vgg import VGG, VGGConfig
 
-ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 WAIT = 120_000  # milliseconds: a loaded machine with two cores loads full-size networks, too
 
@@ -126,31 +121,9 @@ def pictures() -> Callable[..., Tensor]:
 @pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `python app.py`, started in the repository on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("app")
-    setting = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder / "uploads")}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "app.py"],
-            cwd=ROOT,
-            env={**os.environ, **setting},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(1200):
-            if process.poll() is not None or "Running on" in (folder / "log").read_text():
-                break
-            time.sleep(0.1)
-        assert process.poll() is None, (folder / "log").read_text()
-        yield address
-        assert "Traceback" not in (folder / "log").read_text()
-    finally:
-        process.terminate()
-        process.wait()
+    with served(tmp_path_factory.mktemp("app")) as server:
+        yield server.address
+        assert "Traceback" not in server.printed()
 
 
 @pytest.fixture(scope="session")

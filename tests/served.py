@@ -75,7 +75,11 @@ def served(
         process = subprocess.Popen(
             [python, *command],
             cwd=cwd,
-            env={**os.environ, **own, **(env or {})},
+            env={
+                **{k: v for k, v in os.environ.items() if k[:7] != "VGGVIZ_"},
+                **own,
+                **(env or {}),
+            },
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from serving import served
+from served import served
 
 from vggviz import Explainer, zoo
 from vggviz.metrics.faithfulness import curves
@@ -34,8 +34,9 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     except ModuleNotFoundError:
         setting = {}
     folder = tmp_path_factory.mktemp("api")
-    with served(folder, **setting) as address:
-        yield address
+    with served(folder, env=setting) as server:
+        yield server.address
+        assert "Traceback" not in server.printed(), server.printed()
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +178,9 @@ def test_without_the_switch_there_is_no_mcp(tmp_path: Path) -> None:
     from urllib.error import HTTPError
     from urllib.request import urlopen
 
-    with served(tmp_path, VGGVIZ_MCP="0", GRADIO_MCP_SERVER="True") as address:
+    with served(tmp_path, env={"VGGVIZ_MCP": "0", "GRADIO_MCP_SERVER": "True"}) as server:
         with pytest.raises(HTTPError) as error:
-            urlopen(f"{address}/gradio_api/mcp/schema")
+            urlopen(f"{server.address}/gradio_api/mcp/schema")
         assert error.value.code == 404
         error.value.close()
+        assert "Traceback" not in server.printed(), server.printed()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from serving import CHROMIUM, served
+from served import served
 
 from vggviz import Explainer, zoo
 from vggviz.ui.tabs import TABS
@@ -33,19 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def app(folder: Path) -> Iterator[str]:
-    with served(folder) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="the package playwright is missing")
-    if not Path(CHROMIUM).is_file():
-        pytest.skip("no chromium: install Debian's package of that name")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with served(folder) as server:
+        yield server.address
+        assert "Traceback" not in server.printed(), server.printed()
 
 
 @pytest.fixture

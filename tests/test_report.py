@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from string import Formatter
@@ -24,7 +23,6 @@ from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 from vggviz.zoo import assets
 
 EXAMPLES = assets() / "examples"
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 PROVENANCE: dict[str, Any] = {
     "weights": "small",
     "config": {"attention": "cbam"},
@@ -164,25 +162,20 @@ def test_both_languages_say_the_same() -> None:
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_in_a_browser_it_fetches_nothing_and_prints_on_one_page(
-    explanation: Explanation, tmp_path: Path, lang: str
+    explanation: Explanation, browser: Any, tmp_path: Path, lang: str
 ) -> None:
-    api = pytest.importorskip("playwright.sync_api", reason="the package playwright is missing")
-    if not Path(CHROMIUM).is_file():
-        pytest.skip("no chromium: install Debian's package of that name")
     file = tmp_path / "report.html"
     file.write_text(explanation.report(lang=lang, link="https://example.org/?a=1"), "utf-8")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 800})
-        asked: list[str] = []
-        troubles: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: troubles.append(message.text))
-        page.goto(file.as_uri())
-        assert page.evaluate("document.documentElement.scrollWidth") == 390
-        assert page.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
-        printed = page.pdf(prefer_css_page_size=True)
-        browser.close()
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    asked: list[str] = []
+    troubles: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: troubles.append(message.text))
+    page.goto(file.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
+    printed = page.pdf(prefer_css_page_size=True)
+    page.close()
     assert [url for url in asked if not url.startswith(("data:", file.as_uri()))] == []
     assert troubles == []
     assert len(re.findall(rb"/Type /Page\b", printed)) == 1
