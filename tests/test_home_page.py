@@ -86,7 +86,6 @@ def download(page: Any, format: str) -> tuple[str, bytes]:
     return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
 
 
-@pytest.mark.skip(reason="not reliable yet: it has hung at the first download")
 def test_every_file_arrives_and_opens(visit: Callable[..., Any], folder: Path) -> None:
     page = visit("example=koala&attention=se&target=pizza&site=block5")
     says(page, "koala")
