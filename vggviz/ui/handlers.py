@@ -19,7 +19,7 @@ from vggviz.explain import Explainer
 from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageError
 from vggviz.types import Prediction
-from vggviz.ui.markup import named
+from vggviz.ui.choices import classes, start, types_of, weights_of
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.own import Own
 from vggviz.ui.parts.answer import about, answer
@@ -153,6 +153,15 @@ def more(
         return shown, maps(lang, shown, View(*view))
 
 
+def give_up(shown: Shown, *view: str, lang: str = "en") -> tuple[str, str, None]:
+    """The method, the maps, and nothing wanted, after a method could not be computed: back to
+    Grad-CAM, which is always there, so that whoever chooses the other again asks for it again."""
+    look = View(*view)
+    if wanted(shown, *view) is not None:
+        look = look._replace(method="gradcam")
+    return look.method, maps(lang, shown, look), None
+
+
 def _weighs_places(shown: Shown) -> bool:
     return any(place.attention is not None for place in shown.places.values())
 
@@ -274,44 +283,6 @@ def known(explainer: Explainer, target: str, lang: str = "en") -> int | None:
         return explainer.index(target)
     except ValueError as error:
         raise refusal(sentence(error, lang)) from error
-
-
-def start(explainer: Explainer, site: str = "block4") -> str:
-    """The site to look at first: this one, or block 4, or the last, whichever has attention."""
-    sites = tuple(explainer.model.attention)
-    return next((one for one in (site, "block4", *sites[-1:]) if one in sites or not sites), site)
-
-
-def weights_of(networks: Networks, own: Owned = NOTHING, lang: str = "en") -> list[tuple[str, str]]:
-    """The networks as a dropdown's choices, a session's own ones last."""
-    bundled = [(_known(key, lang), key) for key in networks.choices]
-    return [*bundled, *((_called(one, lang), key) for key, one in own.items())]
-
-
-def _known(key: str, lang: str) -> str:
-    return say(lang, f"explore.network.{key}") if key in zoo.WEIGHTS else key
-
-
-def _called(one: Own, lang: str) -> str:
-    count = len(one.labels)
-    kind = "own_untrained" if one.trained == "nothing" else "own_one" if count == 1 else "own"
-    return say(lang, f"explore.network.{kind}", name=one.name, count=count)
-
-
-def types_of(
-    networks: Networks, weights: str, own: Owned = NOTHING, lang: str = "en"
-) -> list[tuple[str, str]]:
-    """The attention types of these weights as a dropdown's choices."""
-    return [(named(lang, key), key) for key in networks.types(weights, own)]
-
-
-def classes(
-    labels: Sequence[str], lang: str = "en", none: str = "likeliest"
-) -> list[tuple[str, str]]:
-    """The classes as a dropdown's choices, by index, since two may have the same label."""
-    order = sorted(range(len(labels)), key=lambda index: labels[index].lower())
-    first = (say(lang, f"shell.{none}"), "")
-    return [first, *((labels[index], str(index)) for index in order)]
 
 
 @contextmanager

@@ -8,10 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from vggviz.ui import explore, handlers, take_home
+from vggviz.ui import choices, explore, handlers, take_home
 from vggviz.ui.events import Column, wire
 from vggviz.ui.examples import PICK, examples, strip
 from vggviz.ui.inputs import Choice, Given, Picture
+from vggviz.ui.look import TURNED
 from vggviz.ui.networks import Networks
 from vggviz.ui.own import Upload
 from vggviz.ui.shell import Shell
@@ -41,7 +42,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
     weights = next(iter(networks.choices))
     attention = networks.choices[weights][0]
     opening = Given(pictures[0].file, str(pictures[0].file))
-    site = handlers.start(networks.get(weights, attention))
+    site = choices.start(networks.get(weights, attention))
     _, first, _, *parts = handlers.explain(networks, opening, weights, attention, "", "", site)
     told = handlers.Drawn(*parts)
     labels = networks.labels(weights, attention)
@@ -54,7 +55,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
     ) as demo:
         lang, shown, own, wish = gr.State("en"), gr.State(first), gr.State({}), gr.State(0)
         with gr.Row(elem_id="top"):
-            head = _html(_head("en"), elem_id="head")
+            head = _html(_head("en"), js_on_load=TURNED, elem_id="head")
             home = _html(take_home.menu(), js_on_load=take_home.CLICK, elem_id="take")
             switch = gr.Radio(
                 [(name, key) for key, name in LANGUAGES.items()],
@@ -74,7 +75,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                 offered = _html(strip(pictures), js_on_load=PICK, elem_id="examples")
                 with gr.Column(elem_id="choices", min_width=0):
                     of_weights = Choice(
-                        handlers.weights_of(networks),
+                        choices.weights_of(networks),
                         value=weights,
                         filterable=False,
                         elem_id="weights",
@@ -86,15 +87,15 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                         elem_id="own",
                     )
                     of_attention = Choice(
-                        handlers.types_of(networks, weights),
+                        choices.types_of(networks, weights),
                         value=attention,
                         filterable=False,
                         elem_id="attention",
                     )
                     about = _html(told.about, elem_id="about")
-                    target = Choice(handlers.classes(labels), value="", elem_id="target")
+                    target = Choice(choices.classes(labels), value="", elem_id="target")
                     contrast = Choice(
-                        handlers.classes(labels, none="nothing"), value="", elem_id="contrast"
+                        choices.classes(labels, none="nothing"), value="", elem_id="contrast"
                     )
             with gr.Tabs(elem_id="tabs", selected="explore") as tabs:
                 shell = Shell(
@@ -125,6 +126,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         details = gr.JSON(visible=False)
 
         shell.labelled(head, lambda lang: {"value": _head(lang)})
+        shell.labelled(home, lambda lang: {"value": take_home.menu(lang)})
         shell.labelled(switch, label="shell.language")
         shell.labelled(picture, label="shell.picture")
         shell.labelled(offered, lambda lang: {"value": strip(pictures, lang)})
