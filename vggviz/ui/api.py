@@ -15,7 +15,7 @@ from typing import Any
 
 import gradio as gr
 import torch
-from gradio.components.json_component import JsonData
+from gradio.data_classes import JsonData
 
 from vggviz import render
 from vggviz.cam import known

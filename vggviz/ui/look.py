@@ -30,7 +30,7 @@ const turned = () => {
   if (lang !== "en") document.documentElement.classList.remove("turning");
   document.documentElement.lang = lang;
 };
-new MutationObserver(turned).observe(element, {childList: true, subtree: true});
+new MutationObserver(turned).observe(element, {attributes: true, childList: true, subtree: true});
 turned();
 """
 """The head's script: the document's language is that of the head."""
