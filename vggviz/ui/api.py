@@ -212,7 +212,9 @@ def _explained(
         try:
             named = SITES if sites.strip() == "all" else _listed(sites)
             wanted = index_of(explainer, target.strip())
-            return explainer.explain(image.image, named, known(chosen), wanted)
+            return networks.explanations.explain(
+                explainer, image.source, named, known(chosen), wanted
+            )
         except ValueError as error:
             raise refusal(sentence(error)) from error
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import ref
 
 import gradio as gr
 import torch
@@ -19,7 +20,7 @@ from vggviz.explain import Explainer
 from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageError
 from vggviz.types import Prediction
-from vggviz.ui.markup import named
+from vggviz.ui.choices import classes, types_of, weights_of
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.own import Own
 from vggviz.ui.parts.answer import about, answer
@@ -72,8 +73,8 @@ def explain(
 
     `target` and `contrast` are a class index, a label or a WordNet id; '' for the likeliest class,
     and for no contrast. `view` are the fields of `View`. `shown` is the last result: the network
-    does not run where it answers the same question. `own` are the session's own networks. Raises
-    gr.Error, a sentence for people.
+    does not run where it, or one that is kept, answers the same question. `own` are the session's
+    own networks. Raises gr.Error, a sentence for people.
     """
     if picture is None:
         raise refusal(say(lang, "trouble.picture"))
@@ -81,15 +82,30 @@ def explain(
     with boundary(lang):
         if shown is None or shown.question != question or picture.path is None:
             explainer = networks.get(weights, attention, own)
-            shown = _run(explainer, picture, question, lang)
+            shown = _answer(networks, explainer, picture, question, lang)
         return (shown.details, shown, wanted(shown, *view), *draw(shown, *view, lang=lang))
 
 
-def _run(explainer: Explainer, picture: Given, question: Question, lang: str) -> Shown:
-    """One forward and one partial backward pass; then, with attention off, what lies above it."""
+def _answer(
+    networks: Networks, explainer: Explainer, picture: Given, question: Question, lang: str
+) -> Shown:
+    """The answer, kept or new. The same content gives the same answer to everyone."""
     targets = [known(explainer, question.target, lang)]
     if question.contrast:
         targets.append(known(explainer, question.contrast, lang))
+    key = (ref(explainer), picture.digest, *targets)
+    shown = networks.answers.get(key, lambda: _run(explainer, picture, question, targets, lang))
+    return replace(shown, question=question)
+
+
+def _run(
+    explainer: Explainer,
+    picture: Given,
+    question: Question,
+    targets: Sequence[int | None],
+    lang: str,
+) -> Shown:
+    """One forward and one partial backward pass; then, with attention off, what lies above it."""
     model = explainer.model
     sources = {site: model.source(site) for site in model.attention}
     image = picture.image
@@ -141,7 +157,8 @@ def more(
         targets = [shown.target.index, *([shown.contrast.index] if shown.contrast else [])]
         found: Sequence[Explanation] = ()
         if METHODS[asked.method].needs != "attention" or _weighs_places(shown):
-            found = explainer.explain_crop(
+            found = networks.explanations.explain_crop(
+                explainer,
                 shown.crop,
                 Crop(**shown.details["provenance"]["crop"]),
                 targets,
@@ -280,38 +297,6 @@ def start(explainer: Explainer, site: str = "block4") -> str:
     """The site to look at first: this one, or block 4, or the last, whichever has attention."""
     sites = tuple(explainer.model.attention)
     return next((one for one in (site, "block4", *sites[-1:]) if one in sites or not sites), site)
-
-
-def weights_of(networks: Networks, own: Owned = NOTHING, lang: str = "en") -> list[tuple[str, str]]:
-    """The networks as a dropdown's choices, a session's own ones last."""
-    bundled = [(_known(key, lang), key) for key in networks.choices]
-    return [*bundled, *((_called(one, lang), key) for key, one in own.items())]
-
-
-def _known(key: str, lang: str) -> str:
-    return say(lang, f"explore.network.{key}") if key in zoo.WEIGHTS else key
-
-
-def _called(one: Own, lang: str) -> str:
-    count = len(one.labels)
-    kind = "own_untrained" if one.trained == "nothing" else "own_one" if count == 1 else "own"
-    return say(lang, f"explore.network.{kind}", name=one.name, count=count)
-
-
-def types_of(
-    networks: Networks, weights: str, own: Owned = NOTHING, lang: str = "en"
-) -> list[tuple[str, str]]:
-    """The attention types of these weights as a dropdown's choices."""
-    return [(named(lang, key), key) for key in networks.types(weights, own)]
-
-
-def classes(
-    labels: Sequence[str], lang: str = "en", none: str = "likeliest"
-) -> list[tuple[str, str]]:
-    """The classes as a dropdown's choices, by index, since two may have the same label."""
-    order = sorted(range(len(labels)), key=lambda index: labels[index].lower())
-    first = (say(lang, f"shell.{none}"), "")
-    return [first, *((labels[index], str(index)) for index in order)]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from vggviz import zoo
-from vggviz.ui import handlers
+from vggviz.ui import choices, handlers
 from vggviz.ui.examples import Example
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.pictures import Shown
@@ -117,9 +117,9 @@ def settings(
     return [
         files[asked.example] if asked.example else gr.skip(),
         gr.update(value=weights),
-        gr.update(choices=handlers.types_of(networks, weights, own, lang), value=attention),
-        gr.update(choices=handlers.classes(labels, lang), value=target),
-        gr.update(choices=handlers.classes(labels, lang, "nothing"), value=""),
+        gr.update(choices=choices.types_of(networks, weights, own, lang), value=attention),
+        gr.update(choices=choices.classes(labels, lang), value=target),
+        gr.update(choices=choices.classes(labels, lang, "nothing"), value=""),
         asked.site or handlers.start(explainer),
         gr.update(selected=asked.tab) if asked.tab else gr.skip(),
     ]

@@ -11,8 +11,10 @@ from weakref import WeakValueDictionary
 
 from vggviz import zoo
 from vggviz.attention import ATTENTION
+from vggviz.cache import ExplanationCache, Kept
 from vggviz.explain import Explainer
 from vggviz.ui.own import Own
+from vggviz.ui.pictures import Shown
 
 Owned: TypeAlias = Mapping[str, Own]
 """A session's own networks, by fingerprint."""
@@ -24,8 +26,9 @@ class Networks:
 
     `choices` are the attention types by weights, the default first. Own networks are kept beside
     them, under their fingerprint and only for the sessions that hold them. At most `room`
-    parameters stay loaded beside the latest network's; the least recently used go first. Safe to
-    share between threads.
+    parameters stay loaded beside the latest network's; the least recently used go first. `answers`
+    and `explanations` are what these networks said lately, by content, in `memory` bytes each.
+    Safe to share between threads.
     """
 
     def __init__(
@@ -33,10 +36,13 @@ class Networks:
         choices: Mapping[str, Sequence[str]],
         load: Callable[[str, str], Explainer] = Explainer.load,
         room: int = 150_000_000,
+        memory: int = 128 << 20,
     ) -> None:
         self.choices = {weights: tuple(types) for weights, types in choices.items()}
         self._load = load
         self._room = room
+        self.answers: Kept[Shown] = Kept(memory, lambda shown: shown.size)
+        self.explanations = ExplanationCache(memory)
         self._loaded: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
         self._lock = Lock()
         self._loading: WeakValueDictionary[tuple[str, str], Lock] = WeakValueDictionary()

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from vggviz.ui import explore, handlers, take_home
+from vggviz.ui import choices, explore, handlers, take_home
 from vggviz.ui.events import Column, wire
 from vggviz.ui.examples import PICK, examples, strip
 from vggviz.ui.inputs import Choice, Given, Picture
@@ -74,7 +74,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                 offered = _html(strip(pictures), js_on_load=PICK, elem_id="examples")
                 with gr.Column(elem_id="choices", min_width=0):
                     of_weights = Choice(
-                        handlers.weights_of(networks),
+                        choices.weights_of(networks),
                         value=weights,
                         filterable=False,
                         elem_id="weights",
@@ -86,15 +86,15 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                         elem_id="own",
                     )
                     of_attention = Choice(
-                        handlers.types_of(networks, weights),
+                        choices.types_of(networks, weights),
                         value=attention,
                         filterable=False,
                         elem_id="attention",
                     )
                     about = _html(told.about, elem_id="about")
-                    target = Choice(handlers.classes(labels), value="", elem_id="target")
+                    target = Choice(choices.classes(labels), value="", elem_id="target")
                     contrast = Choice(
-                        handlers.classes(labels, none="nothing"), value="", elem_id="contrast"
+                        choices.classes(labels, none="nothing"), value="", elem_id="contrast"
                     )
             with gr.Tabs(elem_id="tabs", selected="explore") as tabs:
                 shell = Shell(

@@ -13,7 +13,7 @@ import gradio as gr
 from vggviz import render
 from vggviz.cam import METHODS
 from vggviz.explanation import Explanation
-from vggviz.ui.again import again, explainer_of
+from vggviz.ui.again import recall
 from vggviz.ui.handlers import boundary
 from vggviz.ui.markup import METHOD_NAMES
 from vggviz.ui.networks import NOTHING, Networks, Owned
@@ -53,8 +53,7 @@ def explained(
     progress: Any = lambda done, total: None,
 ) -> Explanation:
     """All sites with these methods, of what is shown."""
-    explainer = explainer_of(networks, shown, own)
-    return again(explainer, shown, SITES, possible(shown, methods), progress)
+    return recall(networks, shown, own, SITES, possible(shown, methods), progress=progress)
 
 
 def grid(

@@ -1,0 +1,45 @@
+"""What the left column's dropdowns offer, in the page's language."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vggviz import zoo
+from vggviz.ui.markup import named
+from vggviz.ui.networks import NOTHING, Networks, Owned
+from vggviz.ui.own import Own
+from vggviz.ui.texts import say
+
+__all__ = ["classes", "types_of", "weights_of"]
+
+
+def weights_of(networks: Networks, own: Owned = NOTHING, lang: str = "en") -> list[tuple[str, str]]:
+    """The networks as a dropdown's choices, a session's own ones last."""
+    bundled = [(_known(key, lang), key) for key in networks.choices]
+    return [*bundled, *((_called(one, lang), key) for key, one in own.items())]
+
+
+def _known(key: str, lang: str) -> str:
+    return say(lang, f"explore.network.{key}") if key in zoo.WEIGHTS else key
+
+
+def _called(one: Own, lang: str) -> str:
+    count = len(one.labels)
+    kind = "own_untrained" if one.trained == "nothing" else "own_one" if count == 1 else "own"
+    return say(lang, f"explore.network.{kind}", name=one.name, count=count)
+
+
+def types_of(
+    networks: Networks, weights: str, own: Owned = NOTHING, lang: str = "en"
+) -> list[tuple[str, str]]:
+    """The attention types of these weights as a dropdown's choices."""
+    return [(named(lang, key), key) for key in networks.types(weights, own)]
+
+
+def classes(
+    labels: Sequence[str], lang: str = "en", none: str = "likeliest"
+) -> list[tuple[str, str]]:
+    """The classes as a dropdown's choices, by index, since two may have the same label."""
+    order = sorted(range(len(labels)), key=lambda index: labels[index].lower())
+    first = (say(lang, f"shell.{none}"), "")
+    return [first, *((labels[index], str(index)) for index in order)]
