@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torchvision
 from torch import Tensor
 
 import vggviz
@@ -306,7 +306,9 @@ class Explainer:
             "versions": {
                 "vggviz": vggviz.__version__,
                 "torch": str(torch.__version__),
-                "torchvision": str(torchvision.__version__),
+                "torchvision": version(
+                    "torchvision"
+                ),  # asked so, since importing it takes a second
             },
         }
 
