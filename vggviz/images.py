@@ -22,6 +22,7 @@ ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 16
+MAX_SCANS = 100  # of a JPEG: encoders write up to ten, mozjpeg up to some thirty
 MAX_BYTES = 512 << 20  # 50 megapixels of uncompressed 16-bit RGBA, and some room
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -98,15 +99,31 @@ def _identify(file: BinaryIO, name: str) -> Image.Image:
         if heif:
             # The class itself, since registering it would change Pillow for the whole process.
             return importlib.import_module("pillow_heif").HeifImageFile(file)
-        return Image.open(file, formats=_FORMATS)
+        image = Image.open(file, formats=_FORMATS)
+        if image.format in ("JPEG", "MPO") and _scans(file) > MAX_SCANS:
+            raise ImageError(f"{name} has too many scans: a JPEG may have {MAX_SCANS} here.")
+        return image
     except ImportError as error:
         raise ImageError(f"{name} is HEIC: reading it needs the package pillow-heif.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name} has too many pixels: {_TOO_LARGE}.") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is no picture: expected {', '.join(_FORMATS)}, HEIC.") from error
+    except ImageError:
+        raise
     except _BROKEN as error:
         raise ImageError(f"{name} is truncated or damaged: its header is broken.") from error
+
+
+def _scans(file: BinaryIO) -> int:
+    """How many scans a JPEG has: each goes over all pixels, however few bytes it takes."""
+    at, count, before = file.tell(), 0, b""
+    file.seek(0)
+    while block := file.read(1 << 20):
+        count += (before + block).count(b"\xff\xda")
+        before = block[-1:]
+    file.seek(at)
+    return count
 
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:

@@ -8,6 +8,9 @@ EN = {
     "trouble.example": "There is no such example.",
     "trouble.class": "There is no such class.",
     "trouble.lesson": "There is no such lesson.",
+    "trouble.foreign": "A picture must be uploaded: paths and addresses are not read here.",
+    "trouble.odd": "What was sent can't be read: it is not what this page sends.",
+    "trouble.view": "There is no such view.",
     "trouble.nan": "The network's answer is no number: its weights are broken.",
     "trouble.server": "Something went wrong on the server. Your last result is still here.",
 }
@@ -18,6 +21,9 @@ ZH = {
     "trouble.example": "没有这个示例。",
     "trouble.class": "没有这个类别。",
     "trouble.lesson": "没有这一课。",
+    "trouble.foreign": "图片必须上传：这里不读取路径和网址。",
+    "trouble.odd": "无法读取发送的内容：它不是本页面发出的。",
+    "trouble.view": "没有这个视图。",
     "trouble.nan": "网络的输出不是数字：它的权重已损坏。",
     "trouble.server": "服务器出错了。上一个结果仍然保留。",
 }
@@ -32,6 +38,7 @@ LOWER = (
         r"(.+) has (?:tiles with )?too many pixels: at most (\d+) megapixels .*",
         "{0} 的像素太多：最多可用 {1} 百万像素。",
     ),
+    (r"(.+) has too many scans: .* (\d+) here\.", "{0} 的扫描次数太多：这里最多 {1} 次。"),
     (r"(.+) is no picture: expected (.+)\.", "{0} 不是图片：可用的格式有 {1}。"),
     (r"(.+) is truncated or damaged: .*", "{0} 不完整或已损坏：请选择另一张图片。"),
     (
