@@ -42,3 +42,25 @@ def says(page: Any, top: tuple[Ranked, ...]) -> None:
         ".map((name) => name.textContent)) === JSON.stringify(wanted)",
         arg=[ranked.label for ranked in top],
     )
+
+
+READY = {
+    "explore": "#maps .heat",
+    "pixel": ":is(#pixel, #pixel-looks) :is(.average, .nothing)",
+    "blocks": "#blocks tbody tr:nth-child(3)",
+    "types": "#types tr:last-child img",
+    "what_if": "#what-if .halves",
+    "faithful": "#faithful .halves",
+    "lessons": "#lessons details",
+}
+"""What stands in a tab once it is drawn."""
+
+
+def show(
+    page: Any,
+    tab: str,
+    press: Callable[[Any], object] = lambda button: button.evaluate("(button) => button.click()"),
+) -> None:
+    """Open a tab, and wait until it is drawn; as it is, even where its button is in a menu."""
+    press(page.locator(f'#tabs [role=tab][data-tab-id="{tab}"]').first)
+    page.locator(READY[tab]).first.wait_for(state="attached")

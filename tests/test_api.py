@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import base64
 import json
@@ -135,6 +134,20 @@ def test_what_can_not_be_is_a_sentence(
         client.predict(koala, **wrong, api_name=name)
 
 
+def test_what_is_refused_is_said_in_the_callers_language(app: str, koala: Any) -> None:
+    client = pytest.importorskip("gradio_client").Client(
+        app, verbose=False, headers={"Accept-Language": "zh-CN,en;q=0.5"}
+    )
+    for name, wrong, said in (
+        ("/figure", {"format": "exe"}, "没有格式 exe"),
+        ("/explain", {"target": "piza"}, "没有“piza”这个类别：您是指“pizza”吗"),
+        ("/explain", {"methods": "cam"}, "没有方法 cam：可选 gradcam, "),
+        ("/pixel", {"row": 10}, r"位置 \(10, 0\) 在 10×10 的网格之外"),
+    ):
+        with pytest.raises(Exception, match=said):
+            client.predict(koala, **wrong, api_name=name)
+
+
 def test_each_endpoint_is_documented_and_no_other_is_public(client: Any) -> None:
     known = client.view_api(return_format="dict")["named_endpoints"]
     assert set(known) == {"/explain", "/figure", "/pixel", "/faithfulness"}
@@ -163,7 +176,7 @@ def test_the_same_over_mcp(app: str) -> None:
         described = tool.inputSchema["properties"]
         assert all(part.get("description") for part in described.values()), described
     assert not answer.isError
-    told = ast.literal_eval(answer.content[0].text)
+    told = json.loads(answer.content[0].text)
     wanted = Explainer.load("tiny50", "se").explain(KOALA)
     assert told["target"]["label"] == wanted.target.label
 

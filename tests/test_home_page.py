@@ -121,6 +121,7 @@ def test_a_copied_link_opens_the_same(visit: Callable[..., Any]) -> None:
     page.locator("#take button[data-format=link]").click()
     page.locator("#take output", has_text=say("zh", "take.copied")).wait_for()
     link = page.evaluate("navigator.clipboard.readText()")
+    assert page.locator("html").get_attribute("lang") == "zh"
     assert link.endswith(
         "/?example=orange&weights=tiny50&attention=softmax&site=block5&tab=lessons&lang=zh"
     )
@@ -128,6 +129,25 @@ def test_a_copied_link_opens_the_same(visit: Callable[..., Any]) -> None:
     other.locator("#lessons").get_by_text(say("zh", "lessons.line")).wait_for()
     says(other, "orange")
     assert other.locator("#picture img").get_attribute("src").endswith("orange.jpg")
+
+
+def test_a_link_brings_back_how_it_was_looked_at(visit: Callable[..., Any]) -> None:
+    query = (
+        "example=orange&weights=tiny50&attention=cbam&site=block5&target=orange&contrast=pizza"
+        "&method=layercam&layout=attention-cam&on=picture&colours=viridis&scale=raw&opacity=0.80"
+        "&tab=explore&lang=en"
+    )
+    page = visit(query)
+    says(page, "orange")
+    heads(page, "for orange")
+    assert page.locator(".before-after .heat").count() == 2
+    assert page.evaluate("document.documentElement.style.getPropertyValue('--opacity')") == "0.8"
+    assert page.locator("#contrast input").input_value() == "pizza"
+    assert page.locator("#scale input:checked").input_value() == "raw"
+    page.locator("#take summary").click()
+    page.locator("#take button[data-format=link]").click()
+    page.locator("#take output", has_text=say("en", "take.copied")).wait_for()
+    assert page.evaluate("navigator.clipboard.readText()").endswith(f"/?{query}")
 
 
 def test_a_link_with_nonsense_says_so_and_opens_the_rest(visit: Callable[..., Any]) -> None:

@@ -23,8 +23,8 @@ from vggviz import zoo
 from vggviz.explain import Explainer
 from vggviz.images import Preprocess
 from vggviz.ui import own as border
-from vggviz.ui.choices import weights_of
-from vggviz.ui.handlers import choose, explain, open_own, start
+from vggviz.ui.choices import start, weights_of
+from vggviz.ui.handlers import choose, explain, open_own
 from vggviz.ui.networks import Networks
 from vggviz.ui.own import Own, Upload
 from vggviz.ui.pictures import Given

@@ -11,7 +11,10 @@ from page import ANSWER, CHANNEL, EXAMPLES, MAPS, STRIP, changes, choose, says, 
 
 from vggviz import zoo
 from vggviz.explain import Explainer
+from vggviz.ui import LAUNCH, QUEUE, build, handlers
+from vggviz.ui.inputs import refusal
 from vggviz.ui.markup import METHOD_NAMES, named
+from vggviz.ui.networks import Networks
 
 Visit = Callable[..., Any]
 
@@ -92,6 +95,38 @@ def test_other_methods_are_computed_when_asked_for(visit: Visit) -> None:
         page.locator("#maps figure:nth-of-type(3) .heat").wait_for()
     page.get_by_label("Block 5", exact=True).check(force=True)
     page.locator("#maps figure:nth-of-type(3) .heat").wait_for()  # computed here, too
+
+
+def test_a_method_that_failed_can_be_chosen_again(
+    browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a page in this process, so that it can fail where no one can make it fail."""
+    failures = [refusal("a cable fell out")]
+    computed = handlers.more
+
+    def more(networks: Any, asked: Any, *args: Any, **more: Any) -> Any:
+        if asked is not None and failures:
+            raise failures.pop()
+        return computed(networks, asked, *args, **more)
+
+    monkeypatch.setattr(handlers, "more", more)
+    demo = build(Networks({"tiny50": ("cbam",)}))
+    _, address, _ = demo.queue(**QUEUE).launch(**LAUNCH, prevent_thread_lock=True, quiet=True)
+    page = browser.new_page()
+    try:
+        page.goto(address)
+        page.locator("#maps img").nth(1).wait_for()
+        for said in ("a cable fell out", None):
+            choose(page, "#method", METHOD_NAMES["layercam"])
+            if said:
+                page.get_by_test_id("toast-body").filter(has_text=said).wait_for()
+                page.wait_for_function("document.querySelector('#method input').value[0] === 'G'")
+                page.get_by_role("heading", name="Grad-CAM for").wait_for()
+        page.get_by_role("heading", name="LayerCAM for").wait_for()
+        page.locator("#maps figure:nth-of-type(3) .heat").wait_for()
+    finally:
+        page.close()
+        demo.close()
 
 
 def test_a_thumbnail_chooses_the_site_by_mouse_and_keyboard(visit: Visit) -> None:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 import numpy as np
@@ -20,6 +21,7 @@ from vggviz.ui.examples import examples
 from vggviz.ui.inputs import Given
 from vggviz.ui.link import PARTS, Asked, asked, query, read, settings
 from vggviz.ui.networks import Networks
+from vggviz.ui.parts.maps import VIEWS, View
 from vggviz.ui.tabs import TABS
 
 KOALA = zoo.assets() / "examples" / "koala.jpg"
@@ -43,7 +45,7 @@ def shown(networks: Networks) -> Any:
 @pytest.fixture
 def take(networks: Networks, shown: Any) -> Take:
     def call(format: str, lang: str = "en", tab: str = "explore", **changes: Any) -> Any:
-        given = {"shown": shown, "site": "block5", "target": "47", "own": {}, **changes}
+        given = {"shown": shown, "view": View("block5"), "target": "47", "own": {}, **changes}
         return take_home.take(
             networks, **given, lang=lang, pictures=examples(), format=format, tab=tab,
             address="http://x/",
@@ -112,6 +114,21 @@ def test_a_link_brings_back_what_is_shown(take: Take, networks: Networks) -> Non
     assert parts["tabs"]["selected"] == "faithful"
 
 
+def test_a_link_carries_how_it_is_looked_at(networks: Networks) -> None:
+    pizza, orange = (str(networks.get("tiny50", "se").index(name)) for name in ("pizza", "orange"))
+    shown = handlers.explain(networks, _given(KOALA), "tiny50", "se", pizza, orange)[1]
+    view = View("block4", *(choices[-1] for choices in VIEWS.values()))
+    state = asked(shown, view, "types", "en", examples(), pizza, 0.3)
+    assert state is not None
+    assert all(state), "nothing of it is as the page opens"
+    given = dict(parse_qsl(query(state)))
+    assert read(given, networks, examples(), ROOMS) == (state, ())
+    parts = dict(zip(PARTS, settings(networks, examples(), state), strict=True))
+    assert [parts[name] for name in VIEWS] == list(view[1:])
+    assert (parts["site"], parts["opacity"]) == ("block4", 0.3)
+    assert (parts["target"]["value"], parts["contrast"]["value"]) == (pizza, orange)
+
+
 def test_without_a_chosen_class_a_link_names_none(take: Take) -> None:
     assert "target" not in take("link", target="")["query"]
 
@@ -125,6 +142,15 @@ def test_without_a_chosen_class_a_link_names_none(take: Take) -> None:
         ("weights", "hf:user/repo"),
         ("attention", "__class__"),
         ("site", "block9"),
+        ("contrast", "nothing"),
+        ("method", "magic"),
+        ("layout", "upside-down"),
+        ("on", "__proto__"),
+        ("colours", "jet"),
+        ("scale", "log"),
+        ("opacity", "1.5"),
+        ("opacity", "nan"),
+        ("opacity", "much"),
         ("target", "<script>"),
         ("target", "50"),
         ("tab", "admin"),
@@ -154,8 +180,8 @@ def test_opening_the_page_by_a_link(networks: Networks) -> None:
 def test_ones_own_picture_has_no_link_but_files(networks: Networks) -> None:
     own = _given(KOALA, path="/tmp/own.jpg")
     shown = handlers.explain(networks, own, "tiny50", "cbam", "", "")[1]
-    assert asked(shown, "block5", "explore", "en", examples()) is None
-    arguments: Any = (networks, shown, "block5", "", {}, "en", examples())
+    assert asked(shown, View("block5"), "explore", "en", examples()) is None
+    arguments: Any = (networks, shown, View("block5"), "", {}, "en", examples())
     with pytest.raises(gr.Error, match="can't carry your own picture"):
         take_home.take(*arguments, "link")
     report = content(take_home.take(*arguments, "html", address="http://x/")).decode()

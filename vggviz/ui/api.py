@@ -1,19 +1,21 @@
 """The page's functions as a named API, for `gradio_client` and MCP: no state, no page.
 
 Each takes a picture and plain texts and gives JSON. They share the page's networks and its queue,
-and know the bundled networks only.
+and know the bundled networks only. Errors are in the language of the request's Accept-Language.
 """
 
 from __future__ import annotations
 
 import base64
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import Any
 
 import gradio as gr
 import torch
+from gradio.data_classes import JsonData
 
 from vggviz import render
 from vggviz.cam import known
@@ -23,8 +25,9 @@ from vggviz.metrics import faithfulness as curves
 from vggviz.ui.again import spatial_of
 from vggviz.ui.handlers import boundary, sentence
 from vggviz.ui.handlers import known as index_of
-from vggviz.ui.inputs import Given, Picture, refusal
+from vggviz.ui.inputs import Given, NoStub, Picture, refusal
 from vggviz.ui.networks import Networks
+from vggviz.ui.texts import preferred, say
 from vggviz.vgg import SITES
 
 __all__ = ["build", "explain", "faithfulness", "figure", "pixel"]
@@ -41,12 +44,15 @@ def explain(
     sites: str = "all",
     methods: str = "gradcam",
     target: str = "",
+    *,
+    lang: str = "en",
 ) -> dict[str, Any]:
     """Explain what VGG19 sees in a picture: its prediction, attention and class activation maps.
 
     Gives the JSON that the command `vggviz explain` writes: target, top five classes, shape and
     raw range of every map by site, and where all of it comes from. The methods are gradcam,
-    gradcam++, hirescam, layercam, xgradcam, eigencam, scorecam and attention*gradient.
+    gradcam++, hirescam, layercam, xgradcam, eigencam, scorecam and attention*gradient. Errors
+    are in English, or in Chinese where the request's Accept-Language says so.
 
     Args:
         image: The picture.
@@ -56,7 +62,7 @@ def explain(
         methods: Names with commas, as gradcam, layercam, eigencam or attention*gradient.
         target: A class as its label, index or WordNet id; empty for the likeliest.
     """
-    return _explained(networks, image, weights, attention, sites, methods, target).to_json()
+    return _explained(networks, image, weights, attention, sites, methods, target, lang).to_json()
 
 
 def figure(
@@ -68,6 +74,8 @@ def figure(
     methods: str = "gradcam",
     target: str = "",
     format: str = "png",
+    *,
+    lang: str = "en",
 ) -> str:
     """Draw what VGG19 sees in a picture as one figure: crop, prediction, attention and maps.
 
@@ -84,8 +92,8 @@ def figure(
         format: png, svg or html.
     """
     if format not in FIGURES:
-        raise refusal(f"No format {format!r}: choose from {', '.join(FIGURES)}.")
-    explanation = _explained(networks, image, weights, attention, sites, methods, target)
+        raise refusal(say(lang, "api.format", given=format, known=", ".join(FIGURES)))
+    explanation = _explained(networks, image, weights, attention, sites, methods, target, lang)
     kind, draw = FIGURES[format]
     return f"data:{kind};base64,{base64.b64encode(draw(explanation)).decode()}"
 
@@ -99,6 +107,8 @@ def pixel(
     row: int = 0,
     column: int = 0,
     head: int = -1,
+    *,
+    lang: str = "en",
 ) -> dict[str, Any]:
     """Ask where one place of a picture looks, in VGG19 with self-attention.
 
@@ -114,14 +124,14 @@ def pixel(
         column: The place's column, from 0 at the left.
         head: One head, from 0; -1 for the mean over all heads.
     """
-    explanation = _explained(networks, image, weights, attention, site, "", "")
+    explanation = _explained(networks, image, weights, attention, site, "", "", lang)
     records = [one for one in explanation.attention.get(site, ()) if one.kind == "token"]
     if not records:
-        raise refusal(f"No self-attention at {site} with attention {attention!r}.")
+        raise refusal(say(lang, "api.queries", site=site, attention=attention))
     try:
         found = records[0].query(int(row), int(column), None if head == -1 else int(head))
     except IndexError as error:
-        raise refusal(sentence(error)) from error
+        raise refusal(sentence(error, lang)) from error
     return {
         "site": site,
         "grid": list(records[0].grid),
@@ -141,6 +151,8 @@ def faithfulness(
     site: str = "block5",
     method: str = "gradcam",
     target: str = "",
+    *,
+    lang: str = "en",
 ) -> dict[str, Any]:
     """Test whether VGG19 needs what a map calls important: deletion and insertion curves.
 
@@ -157,8 +169,8 @@ def faithfulness(
         target: A class as its label, index or WordNet id; empty for the likeliest.
     """
     if site not in SITES or len(_listed(method)) != 1:
-        raise refusal(f"One site of {', '.join(SITES)} and one method are needed.")
-    explanation = _explained(networks, image, weights, attention, site, method, target)
+        raise refusal(say(lang, "api.one", sites=", ".join(SITES)))
+    explanation = _explained(networks, image, weights, attention, site, method, target, lang)
     explainer = networks.get(weights, attention)
     pixels = explainer.preprocess.normalise(explanation.image)
     maps = {method: explanation.heatmaps[site, method].raw}
@@ -166,7 +178,7 @@ def faithfulness(
     if learned is not None:
         maps = {"attention": torch.from_numpy(learned), **maps}
     maps["random"] = torch.rand(pixels.shape[-2:], generator=torch.Generator().manual_seed(0))
-    with boundary():
+    with boundary(lang):
         return {
             "target": explanation.target._asdict(),
             "site": site,
@@ -197,26 +209,24 @@ def _explained(
     sites: str,
     methods: str,
     target: str,
+    lang: str,
 ) -> Explanation:
     """As `Explainer.explain`, from texts. Raises gr.Error, a sentence for people."""
     if image is None:
-        raise refusal("A picture is needed.")
-    with boundary():
+        raise refusal(say(lang, "api.picture"))
+    with boundary(lang):
         explainer = networks.get(weights, attention)
         chosen = _listed(methods)
         if "scorecam" in chosen and explainer.preprocess.size > SIDE:
-            raise refusal(
-                f"Score-CAM would run {weights!r} thousands of times: use tiny50, or the command "
-                "line on a computer of your own."
-            )
+            raise refusal(say(lang, "api.scorecam", weights=weights))
         try:
             named = SITES if sites.strip() == "all" else _listed(sites)
-            wanted = index_of(explainer, target.strip())
+            wanted = index_of(explainer, target.strip(), lang)
             return networks.explanations.explain(
                 explainer, image.source, named, known(chosen), wanted
             )
         except ValueError as error:
-            raise refusal(sentence(error)) from error
+            raise refusal(sentence(error, lang)) from error
 
 
 def _listed(names: str) -> list[str]:
@@ -241,7 +251,7 @@ def build(networks: Networks) -> None:
         sites = text("all", label="sites")
         methods = text("gradcam", label="methods")
         target = text("", label="target")
-        told = gr.JSON(label="explanation")
+        told = Told(label="explanation")
         format = text("png", label="format")
         drawn = gr.Textbox(label="data URI")
         asking = text("self_attention", label="attention")
@@ -268,14 +278,30 @@ def build(networks: Networks) -> None:
             )
 
 
+class Told(gr.JSON, metaclass=NoStub):
+    """JSON, or a text that holds some: that stays a text, since MCP writes all else as Python."""
+
+    is_template = True
+
+    def postprocess(self, value: Any) -> JsonData | None:
+        """What was given."""
+        return JsonData(root=value) if isinstance(value, str) else super().postprocess(value)
+
+
 def _bound(function: Callable[..., Any], networks: Networks) -> Callable[..., Any]:
     """The function of one request, with the name, the arguments and the docstring of its own."""
 
     @wraps(function)
     def call(*args: Any) -> Any:
-        return function(networks, *args)
+        *given, request = args
+        lang = preferred(None, request.headers.get("accept-language"))
+        told = function(networks, *given, lang=lang)
+        for_mcp = request.headers.get("x-gradio-user") == "mcp"
+        return json.dumps(told) if for_mcp and not isinstance(told, str) else told
 
-    signature = inspect.signature(function)
-    own = [p for name, p in signature.parameters.items() if name != "networks"]
-    call.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
+    asked = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
+    known = inspect.signature(function)
+    own = [p for name, p in known.parameters.items() if name not in ("networks", "lang")]
+    call.__signature__ = known.replace(parameters=[*own, asked])  # type: ignore[attr-defined]
+    call.__annotations__ = {**function.__annotations__, "request": gr.Request}
     return call

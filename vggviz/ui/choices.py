@@ -1,16 +1,23 @@
-"""What the left column's dropdowns offer, in the page's language."""
+"""What there is to choose: networks, attention types and classes as a dropdown's choices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from vggviz import zoo
+from vggviz.explain import Explainer
 from vggviz.ui.markup import named
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.own import Own
 from vggviz.ui.texts import say
 
-__all__ = ["classes", "types_of", "weights_of"]
+__all__ = ["classes", "start", "types_of", "weights_of"]
+
+
+def start(explainer: Explainer, site: str = "block4") -> str:
+    """The site to look at first: this one, or block 4, or the last, whichever has attention."""
+    sites = tuple(explainer.model.attention)
+    return next((one for one in (site, "block4", *sites[-1:]) if one in sites or not sites), site)
 
 
 def weights_of(networks: Networks, own: Owned = NOTHING, lang: str = "en") -> list[tuple[str, str]]:

@@ -123,11 +123,10 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
 
     then(parts.answer.select(explained, shell.lang, shell.target, **quiet))
 
-    take_home.build(shell, demo, column.home, column.pictures, ("explore", *TABS))
-
     # The language: labels by `shell`, choices by what is chosen, all else drawn anew.
     dropdowns = set(map(id, chosen))
     others = [one for one, _ in shell.labels if id(one) not in dropdowns]
+    spoken = [shell.lang, *chosen, *others]
 
     def speak(lang: str, weights: str, attention: str, own: Any) -> Any:
         told = dict(zip((id(one) for one, _ in shell.labels), shell.relabel(lang), strict=True))
@@ -138,17 +137,31 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
     def redraw(shown: Shown, lang: str, *view: str) -> Any:
         return list(handlers.draw(shown, *view, lang=lang))
 
-    column.switch.change(
+    column.switch.input(
         speak,
         [column.switch, shell.weights, shell.attention, shell.own],
-        [shell.lang, *chosen, *others],
+        spoken,
+        trigger_mode="always_last",
         **{**quiet, "queue": True},  # or `lang.change` would not fire
     ).success(redraw, [shell.shown, shell.lang, *parts.view], drawn, **quiet)
 
-    def preference(request: gr.Request) -> Any:
-        """The browser's language, as it opens the page."""
+    def preference(
+        weights: str, attention: str, own: Any, shown: Shown, request: gr.Request, *view: str
+    ) -> Any:
+        """The browser's language, as it opens the page: all at once, before a link is read, and
+        not in the queue, so that no one waits for it."""
         asked, accepted = request.query_params.get("lang"), request.headers.get("accept-language")
         wanted = preferred(asked, accepted)
-        return wanted if wanted != "en" else gr.skip()
+        if wanted == "en":
+            return [gr.skip()] * len(spoken + drawn)
+        told = speak(wanted, weights, attention, own)
+        told[spoken.index(column.switch)]["value"] = wanted
+        return told + redraw(shown, wanted, *view)
 
-    demo.load(preference, None, column.switch, **quiet)
+    opened = demo.load(
+        preference,
+        [shell.weights, shell.attention, shell.own, shell.shown, *parts.view],
+        spoken + drawn,
+        **quiet,
+    )
+    take_home.build(shell, opened, column.home, column.pictures, ("explore", *TABS))

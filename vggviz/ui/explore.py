@@ -8,21 +8,19 @@ from typing import Any
 
 import gradio as gr
 
-from vggviz.render import COLORMAPS
 from vggviz.ui import handlers
 from vggviz.ui.markup import METHOD_NAMES
 from vggviz.ui.parts.answer import PICK
 from vggviz.ui.parts.channels import CHOOSE, channel
-from vggviz.ui.parts.maps import LAYOUTS
+from vggviz.ui.parts.maps import LAYOUTS, VIEWS, View
 from vggviz.ui.pictures import Shown
-from vggviz.ui.shell import Shell
+from vggviz.ui.shell import OPACITY, Shell
 from vggviz.ui.texts import say
 from vggviz.vgg import SITES
 
 __all__ = ["NAME", "Parts", "blocks", "build"]
 
 NAME = "explore.name"
-OPACITY = 0.55
 PROGRESS = gr.Progress()
 
 
@@ -52,9 +50,9 @@ def build(shell: Shell, told: handlers.Drawn) -> Parts:
         with gr.Row(elem_id="view"):
             method = _choice(shell, "method", _methods)
             layout = _choice(shell, "layout", _layouts)
-            on = _switch(shell, "on", ("crop", "picture"))
-            scale = _switch(shell, "scale", ("stretch", "raw"))
-            colours = _choice(shell, "colours", lambda lang: [(n, n) for n in COLORMAPS])
+            on = _switch(shell, "on")
+            scale = _switch(shell, "scale")
+            colours = _choice(shell, "colours", lambda lang: [(n, n) for n in VIEWS["colours"]])
             opacity = gr.Slider(
                 0, 1, OPACITY, step=0.01, elem_id="opacity", buttons=[], show_label=True
             )
@@ -68,6 +66,8 @@ def build(shell: Shell, told: handlers.Drawn) -> Parts:
                     one = html(told.channel, elem_id="channel")
         wanted = gr.State(None)
     view = [shell.site, method, layout, on, colours, scale]
+    names = (*View._fields[1:], "opacity")
+    shell.view.update(zip(names, [*view[1:], opacity], strict=True))
     parts = Parts(view, answer, strip, maps, channels, one, wanted)
     _wire(shell, parts, opacity)
     return parts
@@ -116,8 +116,8 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
         **quick,
     )
     parts.channels.select(rank, [shell.shown, shell.lang, site, colours], parts.channel, **quick)
-    # Blending is the browser's: not even the server is asked.
-    opacity.input(None, opacity, None, js=_BLEND, api_visibility="private")
+    # Blending is the browser's: not even the server is asked. A link sets it, too.
+    opacity.change(None, opacity, None, js=_BLEND, api_visibility="private")
 
     def more(
         asked: Any, shown: Shown, own: Any, lang: str, *view: str, progress: Any = PROGRESS
@@ -129,7 +129,7 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
             shell.networks, asked, shown, *view, own=own, lang=lang, progress=report
         )
 
-    parts.wanted.change(
+    asked = parts.wanted.change(
         more,
         [parts.wanted, shell.shown, shell.own, shell.lang, *parts.view],
         [shell.shown, parts.maps],
@@ -138,6 +138,11 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
         trigger_mode="always_last",
         api_visibility="private",
     )
+
+    def give_up(shown: Shown, lang: str, *view: str) -> Any:
+        return handlers.give_up(shown, *view, lang=lang)
+
+    asked.failure(give_up, seen, [method, parts.maps, parts.wanted], **{**quick, "queue": False})
 
 
 _BLEND = "(share) => { document.documentElement.style.setProperty('--opacity', share); }"
@@ -169,8 +174,9 @@ def _choice(shell: Shell, name: str, listed: Any) -> Any:
     return shell.labelled(part, texts)
 
 
-def _switch(shell: Shell, name: str, keys: tuple[str, ...]) -> Any:
+def _switch(shell: Shell, name: str) -> Any:
     """A segmented control of the view."""
+    keys = VIEWS[name]
 
     def texts(lang: str) -> dict[str, Any]:
         choices = [(say(lang, f"explore.{name}.{key}"), key) for key in keys]

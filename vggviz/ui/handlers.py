@@ -20,7 +20,7 @@ from vggviz.explain import Explainer
 from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageError
 from vggviz.types import Prediction
-from vggviz.ui.choices import classes, types_of, weights_of
+from vggviz.ui.choices import classes, start, types_of, weights_of
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.own import Own
 from vggviz.ui.parts.answer import about, answer
@@ -170,6 +170,15 @@ def more(
         return shown, maps(lang, shown, View(*view))
 
 
+def give_up(shown: Shown, *view: str, lang: str = "en") -> tuple[str, str, None]:
+    """The method, the maps, and nothing wanted, after a method could not be computed: back to
+    Grad-CAM, which is always there, so that whoever chooses the other again asks for it again."""
+    look = View(*view)
+    if wanted(shown, *view) is not None:
+        look = look._replace(method="gradcam")
+    return look.method, maps(lang, shown, look), None
+
+
 def _weighs_places(shown: Shown) -> bool:
     return any(place.attention is not None for place in shown.places.values())
 
@@ -291,12 +300,6 @@ def known(explainer: Explainer, target: str, lang: str = "en") -> int | None:
         return explainer.index(target)
     except ValueError as error:
         raise refusal(sentence(error, lang)) from error
-
-
-def start(explainer: Explainer, site: str = "block4") -> str:
-    """The site to look at first: this one, or block 4, or the last, whichever has attention."""
-    sites = tuple(explainer.model.attention)
-    return next((one for one in (site, "block4", *sites[-1:]) if one in sites or not sites), site)
 
 
 @contextmanager

@@ -10,30 +10,48 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from vggviz import zoo
-from vggviz.ui import choices, handlers
+from vggviz.ui import choices
 from vggviz.ui.examples import Example
 from vggviz.ui.networks import NOTHING, Networks, Owned
+from vggviz.ui.parts.maps import VIEWS, View
 from vggviz.ui.pictures import Shown
+from vggviz.ui.shell import OPACITY, Shell
 from vggviz.ui.texts import LANGUAGES
 from vggviz.vgg import SITES
 
-__all__ = ["Asked", "asked", "query", "read", "settings"]
+__all__ = ["PARTS", "Asked", "asked", "parts", "query", "read", "settings"]
 
-PARTS = ("picture", "weights", "attention", "target", "contrast", "site", "tabs")
-"""The parts of the shell that `settings` sets, in order."""
+PARTS = (
+    *("picture", "weights", "attention", "target", "contrast", "tabs", "site"),
+    *(*VIEWS, "opacity"),
+)
+"""The parts of the page that `settings` sets, in order."""
 
 
 class Asked(NamedTuple):
-    """A state of the page, each part '' where it stays as it is: an example by its file's stem,
-    weights and attention by their keys, a site, a class's label, a tab and a language by key."""
+    """A state of the page, each part '' where it is as the page opens: an example by its file's
+    stem, weights and attention by their keys, a site, the labels of two classes, the rest of a
+    `View` and its opacity, a tab and a language by key."""
 
     example: str = ""
     weights: str = ""
     attention: str = ""
     site: str = ""
     target: str = ""
+    contrast: str = ""
+    method: str = ""
+    layout: str = ""
+    on: str = ""
+    colours: str = ""
+    scale: str = ""
+    opacity: str = ""
     tab: str = ""
     lang: str = ""
+
+
+def parts(shell: Shell) -> list[Any]:
+    """The components that `settings` sets."""
+    return [shell.view[name] if name in shell.view else getattr(shell, name) for name in PARTS]
 
 
 def query(asked: Asked) -> str:
@@ -57,6 +75,7 @@ def read(
         "example": [example.file.stem for example in pictures],
         "weights": tuple(networks.choices),
         "site": SITES,
+        **VIEWS,
         "tab": tabs,
         "lang": tuple(LANGUAGES),
     }
@@ -65,22 +84,35 @@ def read(
     types = networks.types(weights)
     if wanted["attention"] in types:
         kept["attention"] = wanted["attention"]
-    if wanted["target"]:
-        explainer = networks.get(weights, kept.get("attention") or types[0])
-        with suppress(ValueError):  # no such class
-            kept["target"] = explainer.labels[explainer.index(wanted["target"])]
+    for name in ("target", "contrast"):
+        if wanted[name]:
+            explainer = networks.get(weights, kept.get("attention") or types[0])
+            with suppress(ValueError):  # no such class
+                kept[name] = explainer.labels[explainer.index(wanted[name])]
+    with suppress(ValueError):  # no number
+        if 0 <= float(wanted["opacity"]) <= 1:
+            kept["opacity"] = wanted["opacity"]
     return Asked(**kept), tuple(
         name for name, value in wanted.items() if value and name not in kept
     )
 
 
 def asked(
-    shown: Shown, site: str, tab: str, lang: str, pictures: Sequence[Example], target: str = ""
+    shown: Shown,
+    view: View,
+    tab: str,
+    lang: str,
+    pictures: Sequence[Example],
+    target: str = "",
+    opacity: float = OPACITY,
 ) -> Asked | None:
     """What would bring back what is shown; None where the picture or the network is one's own.
 
-    `target` is the class that was chosen, by its index as the dropdown has it, '' for none.
+    `target` is the class that was chosen, by its index as the dropdown has it, '' for none. Of
+    the view it says what is not as the page opens.
     """
+    opening = {name: known[0] for name, known in VIEWS.items()}
+    looks = {name: value for name, value in view._asdict().items() if value != opening.get(name)}
     by_path = {str(example.file): example.file.stem for example in pictures}
     if shown.question.path not in by_path or shown.question.weights not in zoo.WEIGHTS:
         return None
@@ -88,8 +120,10 @@ def asked(
         example=by_path[shown.question.path],
         weights=shown.question.weights,
         attention=shown.question.attention,
-        site=site,
         target=shown.target.label if target else "",
+        contrast=shown.contrast.label if shown.contrast else "",
+        **looks,
+        opacity="" if abs(opacity - OPACITY) < 0.005 else f"{opacity:.2f}",
         tab=tab,
         lang=lang,
     )
@@ -112,14 +146,18 @@ def settings(
     attention = asked.attention or types[0]
     explainer = networks.get(weights, attention, own)
     labels = explainer.labels
-    target = str(explainer.index(asked.target)) if asked.target else ""
+    target, contrast = (
+        str(explainer.index(label)) if label else "" for label in (asked.target, asked.contrast)
+    )
     files = {example.file.stem: str(example.file) for example in pictures}
     return [
         files[asked.example] if asked.example else gr.skip(),
         gr.update(value=weights),
         gr.update(choices=choices.types_of(networks, weights, own, lang), value=attention),
         gr.update(choices=choices.classes(labels, lang), value=target),
-        gr.update(choices=choices.classes(labels, lang, "nothing"), value=""),
-        asked.site or handlers.start(explainer),
+        gr.update(choices=choices.classes(labels, lang, "nothing"), value=contrast),
         gr.update(selected=asked.tab) if asked.tab else gr.skip(),
+        asked.site or choices.start(explainer),
+        *(getattr(asked, name) or known[0] for name, known in VIEWS.items()),
+        float(asked.opacity or OPACITY),
     ]

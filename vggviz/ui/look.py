@@ -9,7 +9,31 @@ from gradio import themes
 
 from vggviz.ui.own import SIZE
 
-__all__ = ["LAUNCH"]
+__all__ = ["LAUNCH", "TURNED"]
+
+# Who prefers Chinese sees nothing before it is there, but for no longer than three seconds.
+_TURN = """
+{
+  const wishes = [new URLSearchParams(location.search).get("lang") ?? "", ...navigator.languages];
+  const known = wishes.map((wish) => wish.split("-")[0].toLowerCase());
+  if (known.find((wish) => wish === "en" || wish === "zh") === "zh") {
+    document.documentElement.classList.add("turning");
+    setTimeout(() => document.documentElement.classList.remove("turning"), 3000);
+  }
+}
+"""
+
+TURNED = """
+const turned = () => {
+  const lang = element.querySelector("header")?.lang;
+  if (!lang) return;
+  if (lang !== "en") document.documentElement.classList.remove("turning");
+  document.documentElement.lang = lang;
+};
+new MutationObserver(turned).observe(element, {childList: true, subtree: true});
+turned();
+"""
+"""The head's script: the document's language is that of the head."""
 
 # Whoever goes to the list of classes can type a name at once, instead of deleting the last one.
 # And the border of a before/after picture follows its slider.
@@ -65,7 +89,7 @@ _STYLE = "".join(
 
 LAUNCH: dict[str, Any] = {
     "theme": _theme(),
-    "head": f"<style>{_STYLE}</style><script>{_SCRIPT}</script>",
+    "head": f"<style>{_STYLE}</style><script>{_TURN}{_SCRIPT}</script>",
     "footer_links": ["api", "settings"],
     "max_file_size": SIZE,  # that of weights; what a picture may take is for open_image to say
     "show_error": False,

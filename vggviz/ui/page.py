@@ -12,6 +12,7 @@ from vggviz.ui import choices, explore, handlers, take_home
 from vggviz.ui.events import Column, wire
 from vggviz.ui.examples import PICK, examples, strip
 from vggviz.ui.inputs import Choice, Given, Picture
+from vggviz.ui.look import TURNED
 from vggviz.ui.networks import Networks
 from vggviz.ui.own import Upload
 from vggviz.ui.shell import Shell
@@ -41,7 +42,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
     weights = next(iter(networks.choices))
     attention = networks.choices[weights][0]
     opening = Given(pictures[0].file, str(pictures[0].file))
-    site = handlers.start(networks.get(weights, attention))
+    site = choices.start(networks.get(weights, attention))
     _, first, _, *parts = handlers.explain(networks, opening, weights, attention, "", "", site)
     told = handlers.Drawn(*parts)
     labels = networks.labels(weights, attention)
@@ -54,7 +55,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
     ) as demo:
         lang, shown, own, wish = gr.State("en"), gr.State(first), gr.State({}), gr.State(0)
         with gr.Row(elem_id="top"):
-            head = _html(_head("en"), elem_id="head")
+            head = _html(_head("en"), js_on_load=TURNED, elem_id="head")
             home = _html(take_home.menu(), js_on_load=take_home.CLICK, elem_id="take")
             switch = gr.Radio(
                 [(name, key) for key, name in LANGUAGES.items()],
@@ -125,6 +126,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         details = gr.JSON(visible=False)
 
         shell.labelled(head, lambda lang: {"value": _head(lang)})
+        shell.labelled(home, lambda lang: {"value": take_home.menu(lang)})
         shell.labelled(switch, label="shell.language")
         shell.labelled(picture, label="shell.picture")
         shell.labelled(offered, lambda lang: {"value": strip(pictures, lang)})

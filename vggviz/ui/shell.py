@@ -12,7 +12,10 @@ import gradio as gr
 from vggviz.ui.networks import Networks
 from vggviz.ui.texts import say
 
-__all__ = ["Shell"]
+__all__ = ["OPACITY", "Shell"]
+
+OPACITY = 0.55
+"""Of maps over a picture, as the page opens."""
 
 Relabel = Callable[[str], dict[str, Any]]
 
@@ -26,7 +29,8 @@ class Shell:
     result (`Shown`), `own` the session's networks (`Owned`), `lang` the language ('en', 'zh').
     `tabs` opens a tab by its id. `shown.change` and `lang.change` fire where these change. Another
     value in `wish` makes the page explain what the left column says; `calls` are the states, by
-    tab, that tell a tab what to show (see `tabs.waking`).
+    tab, that tell a tab what to show (see `tabs.waking`), and `view` the components of the first
+    tab's view by name, but for the site: what a `View` says, and `opacity`.
     """
 
     networks: Networks
@@ -42,6 +46,7 @@ class Shell:
     tabs: gr.Tabs
     wish: gr.State
     calls: dict[str, gr.State] = field(default_factory=dict[str, gr.State])
+    view: dict[str, Any] = field(default_factory=dict[str, Any])
     labels: list[tuple[Any, Relabel]] = field(default_factory=list)
 
     def labelled(self, component: Any, relabel: Relabel | None = None, **keys: str) -> Any:

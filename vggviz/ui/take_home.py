@@ -19,10 +19,11 @@ from vggviz.ui.again import recall
 from vggviz.ui.examples import Example
 from vggviz.ui.handlers import boundary
 from vggviz.ui.inputs import refusal
-from vggviz.ui.link import PARTS, asked, query, read, settings
+from vggviz.ui.link import PARTS, asked, parts, query, read, settings
 from vggviz.ui.networks import Networks, Owned
+from vggviz.ui.parts.maps import View
 from vggviz.ui.pictures import Shown
-from vggviz.ui.shell import Shell
+from vggviz.ui.shell import OPACITY, Shell
 from vggviz.ui.texts import preferred, say
 
 __all__ = ["build", "menu", "open_link", "take"]
@@ -58,7 +59,7 @@ def menu(lang: str = "en") -> str:
 def take(
     networks: Networks,
     shown: Shown | None,
-    site: str,
+    view: View,
     target: str,
     own: Owned,
     lang: str,
@@ -66,6 +67,7 @@ def take(
     format: str,
     tab: str = "explore",
     address: str = "",
+    opacity: float = OPACITY,
 ) -> dict[str, str]:
     """A file as {name, type, data}, data in base64, or {query} for the format 'link'.
 
@@ -74,7 +76,7 @@ def take(
     """
     if shown is None:
         raise refusal(say(lang, "take.nothing"))
-    state = asked(shown, site, tab, lang, pictures, target)
+    state = asked(shown, view, tab, lang, pictures, target, opacity)
     if format == "link":
         if state is None:
             raise refusal(say(lang, "take.no_link"))
@@ -119,16 +121,23 @@ def open_link(
 
 def build(
     shell: Shell,
-    demo: gr.Blocks,
+    opened: Any,
     part: gr.HTML,
     pictures: Sequence[Example],
     tabs: Sequence[str],
 ) -> None:
-    """Wire up the menu, a `gr.HTML` of `menu` with the script `CLICK`, and links into the page."""
+    """Wire up the menu, a `gr.HTML` of `menu` with the script `CLICK`, and links into the page,
+    which are read after the event `opened`: by then the page speaks its language."""
     given = gr.JSON(visible=False)
 
     def choose(
-        shown: Shown, site: str, target: str, own: Owned, lang: str, event: gr.EventData
+        shown: Shown,
+        target: str,
+        own: Owned,
+        lang: str,
+        opacity: float,
+        event: gr.EventData,
+        *view: str,
     ) -> dict[str, str]:
         """What was clicked comes from a browser: it may be anything."""
         asked_for = {name: event._data.get(name) for name in ("format", "tab", "address")}
@@ -137,7 +146,7 @@ def build(
         return take(
             shell.networks,
             shown,
-            site,
+            View(*view),
             target,
             own,
             lang,
@@ -145,6 +154,7 @@ def build(
             texts.get("format", ""),
             tab if tab in tabs else "explore",
             texts.get("address", "")[:300],
+            opacity,
         )
 
     def load(wish: int, request: gr.Request) -> tuple[Any, ...]:
@@ -152,20 +162,20 @@ def build(
         header = request.headers.get("accept-language")
         return open_link(shell.networks, pictures, tabs, query, wish, header)
 
-    shell.labelled(part, lambda lang: {"value": menu(lang)})
+    *looks, opacity = shell.view.values()
+    view = [shell.site, *looks]
     part.select(
         choose,
-        [shell.shown, shell.site, shell.target, shell.own, shell.lang],
+        [shell.shown, shell.target, shell.own, shell.lang, opacity, *view],
         given,
         concurrency_id="network",
         show_progress_on=[part],
         api_visibility="private",
     ).success(None, given, given, js=_GIVE, api_visibility="private")
-    parts = [getattr(shell, name) for name in PARTS]
-    demo.load(
+    opened.then(
         load,
         shell.wish,
-        [*parts, shell.wish],
+        [*parts(shell), shell.wish],
         concurrency_id="network",
         show_progress="hidden",
         api_visibility="private",

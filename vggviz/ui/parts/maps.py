@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
 import torch
 
+from vggviz import render
 from vggviz.metrics.agreement import agreement
 from vggviz.types import Ranked
 from vggviz.ui.markup import (
@@ -27,10 +28,18 @@ from vggviz.ui.markup import (
 from vggviz.ui.pictures import SIDE, Floats, Place, Shown
 from vggviz.ui.texts import say
 
-__all__ = ["CLASSLESS", "LAYOUTS", "View", "maps", "missing"]
+__all__ = ["CLASSLESS", "LAYOUTS", "VIEWS", "View", "maps", "missing"]
 
 LAYOUTS = ("side", "original-attention", "original-cam", "attention-cam")
 CLASSLESS = ("eigencam",)
+VIEWS: Mapping[str, Sequence[str]] = {
+    "method": tuple(METHOD_NAMES),
+    "layout": LAYOUTS,
+    "on": ("crop", "picture"),
+    "colours": render.COLORMAPS,
+    "scale": ("stretch", "raw"),
+}
+"""What a `View` may say beside its site, the default first."""
 
 
 class View(NamedTuple):

@@ -13,7 +13,7 @@ from vggviz.ui.examples import examples
 from vggviz.ui.formulas import FORMULAS
 from vggviz.ui.handlers import boundary
 from vggviz.ui.inputs import refusal
-from vggviz.ui.link import PARTS, Asked, settings
+from vggviz.ui.link import Asked, parts, settings
 from vggviz.ui.markup import named
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.shell import Shell
@@ -35,7 +35,7 @@ class Lesson(NamedTuple):
 
 
 def _asked(example: str, attention: str, site: str, tab: str, target: str = "") -> Asked:
-    return Asked(example, "tiny50", attention, site, target, tab)
+    return Asked(example, "tiny50", attention, site, target, tab=tab)
 
 
 LESSONS = (
@@ -169,7 +169,7 @@ def go(
     own: Owned = NOTHING,
     lang: str = "en",
 ) -> tuple[Any, ...]:
-    """What the page's parts (`link.PARTS`) and the wish become at a lesson's button.
+    """What the page's parts (`link.parts`) and the wish become at a lesson's button.
 
     Both come from a browser: they may be anything. Raises gr.Error, a sentence for people.
     """
@@ -196,7 +196,7 @@ def build(shell: Shell) -> None:
     part.select(
         pressed,
         [shell.wish, shell.own, shell.lang],
-        [*(getattr(shell, name) for name in PARTS), shell.wish],
+        [*parts(shell), shell.wish],
         concurrency_id="network",
         show_progress_on=[part],
         api_visibility="private",

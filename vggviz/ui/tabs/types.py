@@ -16,7 +16,8 @@ from vggviz import zoo
 from vggviz.metrics.agreement import agreement
 from vggviz.types import Ranked
 from vggviz.ui.again import recall, spatial_of
-from vggviz.ui.handlers import boundary, start
+from vggviz.ui.choices import start
+from vggviz.ui.handlers import boundary
 from vggviz.ui.markup import named
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.pictures import Floats, Shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vggviz.ui.texts import (
+    api,
     attention,
     blocks,
     explore,
@@ -20,7 +21,7 @@ __all__ = ["LANGUAGES", "TEXTS", "preferred", "say"]
 
 _ROOMS = (
     *(shell, take_home, attention, explore, trouble),
-    *(pixel, blocks, types, what_if, faithful, lessons),
+    *(pixel, blocks, types, what_if, faithful, lessons, api),
 )
 
 LANGUAGES = {"en": "English", "zh": "中文"}

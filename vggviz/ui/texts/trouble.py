@@ -71,6 +71,10 @@ LOWER = (
         r"the file (.+) is no longer here.*",
         "文件 {0} 已不在这里：上传的文件只保留一小时，请重新上传。",
     ),
+    (r"no layer '(.+)': .*", "没有层 {0}：可选 block1 到 block5，或 conv1_1 到 pool5 的层。"),
+    (r"no method '(.+)': choose from (.+)", "没有方法 {0}：可选 {1}。"),
+    (r"position (\(.+\)) is outside the (.+) grid", "位置 {0} 在 {1} 的网格之外。"),
+    (r"head (.+) does not exist: there are (.+)", "没有第 {0} 个头：共有 {1} 个，从 0 数起。"),
     (r"the description in (.+) is too long.*", "{0} 中的描述太长，这里无法读取。"),
 )
 """Sentences of ImageError and WeightsError by what they match, and the same in Chinese."""

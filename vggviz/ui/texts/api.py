@@ -1,0 +1,19 @@
+"""What the named API refuses."""
+
+EN = {
+    "api.picture": "A picture is needed.",
+    "api.format": "No format '{given}': choose from {known}.",
+    "api.queries": "No self-attention at {site} with attention '{attention}'.",
+    "api.one": "One site of {sites} and one method are needed.",
+    "api.scorecam": "Score-CAM would run '{weights}' thousands of times: use tiny50, or the "
+    "command line on a computer of your own.",
+}
+
+ZH = {
+    "api.picture": "需要一张图片。",
+    "api.format": "没有格式 {given}：可选 {known}。",
+    "api.queries": "注意力 {attention} 在 {site} 处没有自注意力。",
+    "api.one": "需要 {sites} 中的一个位置和一种方法。",
+    "api.scorecam": "Score-CAM 要把 {weights} 运行几千次：请使用 tiny50，"
+    "或在自己的电脑上用命令行。",
+}
