@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from vggviz import zoo
 from vggviz.types import Ranked
+from vggviz.ui.tabs import TABS
+from vggviz.ui.texts import LANGUAGES, say
 
 EXAMPLES = zoo.assets() / "examples"
 
@@ -45,7 +48,6 @@ def says(page: Any, top: tuple[Ranked, ...]) -> None:
 
 
 READY = {
-    "explore": "#maps .heat",
     "pixel": ":is(#pixel, #pixel-looks) :is(.average, .nothing)",
     "blocks": "#blocks tbody tr:nth-child(3)",
     "types": "#types tr:last-child img",
@@ -56,11 +58,14 @@ READY = {
 """What stands in a tab once it is drawn."""
 
 
-def show(
-    page: Any,
-    tab: str,
-    press: Callable[[Any], object] = lambda button: button.evaluate("(button) => button.click()"),
-) -> None:
-    """Open a tab, and wait until it is drawn; as it is, even where its button is in a menu."""
-    press(page.locator(f'#tabs [role=tab][data-tab-id="{tab}"]').first)
+def show(page: Any, tab: str) -> None:
+    """Open a tab by its button, or by the menu of those that the bar has no room for, and wait
+    until it is drawn."""
+    names = [re.escape(say(lang, TABS[tab].NAME)) for lang in LANGUAGES]
+    buttons = page.locator("#tabs").locator("[role=tab], .overflow-dropdown button")
+    button = buttons.filter(has_text=re.compile("|".join(names))).first
+    button.wait_for(state="attached")
+    if button.get_attribute("role") != "tab":
+        page.locator("#tabs .overflow-menu > button").click()
+    button.click()
     page.locator(READY[tab]).first.wait_for(state="attached")

@@ -174,7 +174,7 @@ class TestTypes:
         base, cbam = zoo.measured("tiny50", "none"), zoo.measured("tiny50", "cbam")
         assert types._measured(cbam, base) == [
             "72.5",
-            "−0.4 <small>(−1.6 … +0.8)</small>",
+            "−0.4 <small>(−1.6 to +0.8)</small>",
             "17,128",
             "1.06",
         ]

@@ -53,7 +53,7 @@ def measure(address: str, chromium: str = "/usr/bin/chromium") -> dict[str, Any]
             uploads.append(1000 * (time.perf_counter() - begun))
         _look(page)
         for tab in TABS:
-            show(page, tab, lambda button: button.click())
+            show(page, tab)
             page.wait_for_timeout(500)
         page.locator("#lessons summary").nth(2).click()
         page.locator('#tabs [role=tab][data-tab-id="explore"]').first.click()

@@ -30,16 +30,21 @@ const turned = () => {
   if (lang !== "en") document.documentElement.classList.remove("turning");
   document.documentElement.lang = lang;
 };
-new MutationObserver(turned).observe(element, {childList: true, subtree: true});
+new MutationObserver(turned).observe(element, {attributes: true, childList: true, subtree: true});
 turned();
 """
 """The head's script: the document's language is that of the head."""
 
 # Whoever goes to the list of classes can type a name at once, instead of deleting the last one.
+# A list that scrolls would take the focus of who leaves it, and be gone: the focus with it.
 # And the border of a before/after picture follows its slider.
 _SCRIPT = """
 for (const type of ["focusin", "click"]) document.addEventListener(type, (event) => {
   if (event.target.matches(":is(#target, #contrast) input")) event.target.select();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Tab") return;
+  for (const list of document.querySelectorAll("ul.options")) list.tabIndex = -1;
 });
 document.addEventListener("input", (event) => {
   if (event.target.matches(".before-after input"))

@@ -94,9 +94,10 @@ def _lesson(number: int, lesson: Lesson, lang: str) -> str:
     )
     return (
         f'<details name="lesson"{" open" if number == 1 else ""}>'
-        f"<summary><b>{number}</b>{told('title')}</summary>"
+        f"<summary><b>{number}</b><h2>{told('title')}</h2></summary>"
         f'<div><div class="told">{text}<p class="go">{buttons}</p></div>'
-        f'<div class="shown"><div class="formula">{FORMULAS[lesson.key]}'
+        f'<div class="shown"><div class="formula" tabindex="0" role="group" '
+        f'aria-label="{escape(say(lang, "lessons.formula"))}">{FORMULAS[lesson.key]}'
         f"<p>{told('letters')}</p></div>"
         + (f'<ul class="facts">{facts}</ul>' if facts else "")
         + f'<div class="ask"><h3>{escape(say(lang, "lessons.question"))}</h3>'

@@ -98,7 +98,7 @@ def table(lang: str, shown: Shown, rows: Sequence[Row], types: Sequence[str]) ->
     body = ""
     for key in types:
         cells = _cells(lang, square, done[key]) if key in done else [""] * 4
-        cells += _measured(zoo.measured(weights, key), base)
+        cells += _measured(lang, zoo.measured(weights, key), base)
         current = ' class="current"' if key == shown.attention else ""
         body += (
             f'<tr{current}><th scope="row">{escape(named(lang, key))}</th>'
@@ -132,7 +132,9 @@ def _cells(lang: str, square: Any, one: Row) -> list[str]:
     return [says, map, gradcam, alike]
 
 
-def _measured(found: Mapping[str, Any] | None, base: Mapping[str, Any] | None) -> list[str]:
+def _measured(
+    lang: str, found: Mapping[str, Any] | None, base: Mapping[str, Any] | None
+) -> list[str]:
     """Top-1, the difference to none with its interval, parameters added, latency."""
     if found is None or base is None:
         return ["–"] * 4
@@ -141,7 +143,8 @@ def _measured(found: Mapping[str, Any] | None, base: Mapping[str, Any] | None) -
     points = "–"
     if against:
         value, low, high = (100 * against["points"][key] for key in ("value", "low", "high"))
-        points = f"{value:+.1f} <small>({low:+.1f} … {high:+.1f})</small>".replace("-", "−")
+        within = say(lang, "types.interval", low=f"{low:+.1f}", high=f"{high:+.1f}")
+        points = f"{value:+.1f} <small>{escape(within)}</small>".replace("-", "−")
     return [
         f"{100 * found['top1']['value']:.1f}",
         points,

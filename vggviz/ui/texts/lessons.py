@@ -6,6 +6,7 @@ EN = {
     "tab that it speaks of.",
     "lessons.question": "A question",
     "lessons.answer": "Show the answer",
+    "lessons.formula": "Formula",
     "lessons.measured": "Measured on the bundled networks and {pictures} pictures that they had "
     "not seen: {name} is right in {top1}% of cases, the network without attention in {none}%.",
     "lessons.use": "With each picture's weights replaced by their mean, {name} loses {lost} "
@@ -118,6 +119,7 @@ ZH = {
     "lessons.line": "共六步，请按顺序进行。每一步都会把页面设置到所讲的图片、网络和标签页。",
     "lessons.question": "思考题",
     "lessons.answer": "查看答案",
+    "lessons.formula": "公式",
     "lessons.measured": "在自带网络和 {pictures} 张未见过的图片上实测：{name} 的正确率为 {top1}%，"
     "没有注意力的网络为 {none}%。",
     "lessons.use": "把每张图片的权重换成其均值后，{name} 的正确率下降 {lost} 个百分点（95% 置信区"

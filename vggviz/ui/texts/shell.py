@@ -13,7 +13,7 @@ EN = {
     "shell.attention": "Attention",
     "shell.target": "Grad-CAM for the class",
     "shell.contrast": "In contrast to",
-    "shell.likeliest": "What the network says",
+    "shell.likeliest": "The likeliest",
     "shell.nothing": "Nothing",
 }
 

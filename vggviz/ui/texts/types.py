@@ -3,7 +3,7 @@
 EN = {
     "types.name": "All types",
     "types.line": "The same picture through every type of attention: what each says, where it "
-    "looks, whether it agrees with Grad-CAM, and what it was measured to be worth.",
+    "looks, whether it agrees with Grad-CAM, and what it is worth.",
     "types.start": "Go through all types",
     "types.stop": "Stop",
     "types.table": "Every type of attention on this picture",
@@ -21,6 +21,7 @@ EN = {
     "types.alt": "{map} of {type} at {block}",
     "types.rho": "rank correlation; 1 is the same order of places, 0 is chance",
     "types.times": "× none",
+    "types.interval": "({low} to {high})",
     "types.same": "All {count} say {label}.",
     "types.differ": "They do not agree: {labels}.",
     "types.progress": "{done} of {total} types",
@@ -50,6 +51,7 @@ ZH = {
     "types.alt": "{type} 在{block}的{map}",
     "types.rho": "秩相关；1 表示位置次序相同，0 表示偶然",
     "types.times": "× 无注意力",
+    "types.interval": "（{low} 至 {high}）",
     "types.same": "{count} 种都预测为 {label}。",
     "types.differ": "它们的预测不一致：{labels}。",
     "types.progress": "已完成 {done} / {total} 种",
