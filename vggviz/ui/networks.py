@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
@@ -13,6 +14,7 @@ from vggviz import zoo
 from vggviz.attention import ATTENTION
 from vggviz.explain import Explainer
 from vggviz.ui.own import Own
+from vggviz.ui.patience import Check, patience
 
 Owned: TypeAlias = Mapping[str, Own]
 """A session's own networks, by fingerprint."""
@@ -24,8 +26,8 @@ class Networks:
 
     `choices` are the attention types by weights, the default first. Own networks are kept beside
     them, under their fingerprint and only for the sessions that hold them. At most `room`
-    parameters stay loaded beside the latest network's; the least recently used go first. Safe to
-    share between threads.
+    parameters stay loaded beside the latest network's; the least recently used go first. One
+    request may use them for `seconds`. Safe to share between threads.
     """
 
     def __init__(
@@ -33,10 +35,12 @@ class Networks:
         choices: Mapping[str, Sequence[str]],
         load: Callable[[str, str], Explainer] = Explainer.load,
         room: int = 150_000_000,
+        seconds: float = math.inf,
     ) -> None:
         self.choices = {weights: tuple(types) for weights, types in choices.items()}
         self._load = load
         self._room = room
+        self.seconds = seconds
         self._loaded: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
         self._lock = Lock()
         self._loading: WeakValueDictionary[tuple[str, str], Lock] = WeakValueDictionary()
@@ -51,6 +55,10 @@ class Networks:
         if zoo.stock_file("imagenet").is_file():  # the page never starts a download
             known["imagenet"] = types
         return cls({**known, "random": types})
+
+    def patience(self, lang: str = "en") -> Check:
+        """What long work of this request calls between its passes, so that it can be ended."""
+        return patience(self.seconds, lang)
 
     def types(self, weights: str, own: Owned = NOTHING) -> tuple[str, ...]:
         """The attention types of these weights. Raises WeightsError where there are no such."""

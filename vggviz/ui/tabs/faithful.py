@@ -16,6 +16,7 @@ from vggviz.metrics.faithfulness import SCALED, Kind, area, perturb
 from vggviz.ui.again import explainer_of, site_of
 from vggviz.ui.handlers import boundary
 from vggviz.ui.networks import NOTHING, Networks, Owned
+from vggviz.ui.patience import Check, unlimited
 from vggviz.ui.pictures import Shown
 from vggviz.ui.shell import Shell
 from vggviz.ui.tabs.panels import block, blocks, html, join
@@ -43,8 +44,10 @@ def maps_of(shown: Shown, site: str) -> dict[str, Tensor]:
     return {**found, "random": noise(blank, torch.Generator().manual_seed(0))[0]}
 
 
-def measure(networks: Networks, shown: Shown, site: str, own: Owned = NOTHING) -> Iterator[Curves]:
-    """All curves of what is shown, as they grow: the same dict again and again."""
+def measure(
+    networks: Networks, shown: Shown, site: str, own: Owned = NOTHING, check: Check = unlimited
+) -> Iterator[Curves]:
+    """All curves of what is shown, as they grow: the same dict again and again. `check` ends it."""
     explainer = explainer_of(networks, shown, own)
     pixels = explainer.preprocess.normalise(shown.crop)
     curves: Curves = {}
@@ -54,17 +57,19 @@ def measure(networks: Networks, shown: Shown, site: str, own: Owned = NOTHING) -
             target = shown.target.index
             for point in perturb(explainer.model, pixels, map, target, kind, SCALED, batch=BATCH):
                 points.append(point)
+                check(len(points), POINTS)
                 if len(points) % BATCH == 0:
                     yield curves
 
 
 def run(networks: Networks, call: Call | None, site: str, own: Owned = NOTHING) -> Iterator[str]:
-    """The tab's result as HTML, again and again while it is measured."""
-    if call is None:
+    """The tab's result as HTML, again and again while it is measured; nothing before the tab has
+    its charts, and with them its site."""
+    if call is None or site not in call.shown.places:
         return
     with boundary(call.lang):
         shown, lang = call.shown, call.lang
-        for curves in measure(networks, shown, site, own):
+        for curves in measure(networks, shown, site, own, networks.patience(lang)):
             yield told(lang, shown, site, curves)
 
 
