@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vggviz.metrics.baselines import noise
-from vggviz.metrics.faithfulness import SCALED, Kind, area, perturb
+from vggviz.metrics.faithfulness import SCALED, Kind, area, perturb, steady
 from vggviz.ui.again import explainer_of, site_of
 from vggviz.ui.handlers import boundary
 from vggviz.ui.networks import NOTHING, Networks, Owned
@@ -27,7 +27,7 @@ NAME = "faithful.name"
 
 KINDS: tuple[Kind, ...] = ("deletion", "insertion")
 POINTS = SCALED.steps + 1
-BATCH = 17  # pictures between two drawings: 51 points are three of them
+BATCH = 17  # pictures between two drawings of a small network: 51 points are three of them
 
 Curves: TypeAlias = dict[tuple[Kind, str], list[tuple[float, float]]]
 """The points (fraction, probability) so far, by kind of curve and name of map."""
@@ -50,6 +50,7 @@ def measure(
     """All curves of what is shown, as they grow: the same dict again and again. `check` ends it."""
     explainer = explainer_of(networks, shown, own)
     pixels = explainer.preprocess.normalise(shown.crop)
+    often = steady((pixels.shape[-2], pixels.shape[-1]), BATCH)
     curves: Curves = {}
     for kind in KINDS:
         for name, map in maps_of(shown, site).items():
@@ -58,7 +59,7 @@ def measure(
             for point in perturb(explainer.model, pixels, map, target, kind, SCALED, batch=BATCH):
                 points.append(point)
                 check(len(points), POINTS)
-                if len(points) % BATCH == 0:
+                if len(points) % often == 0 or len(points) == POINTS:
                     yield curves
 
 
