@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 from weakref import WeakValueDictionary, ref
 
 import numpy as np
@@ -117,9 +117,11 @@ class ExplanationCache:
         target: Target = None,
         *,
         exact: bool = False,
+        progress: Report = lambda done, total: None,
     ) -> Explanation:
         """`explainer.explain` of the same arguments, with the same errors."""
-        return self.explain_each(explainer, image, (target,), sites, methods, exact=exact)[0]
+        more: dict[str, Any] = {"exact": exact, "progress": progress}
+        return self.explain_each(explainer, image, (target,), sites, methods, **more)[0]
 
     def explain_each(
         self,
@@ -130,13 +132,16 @@ class ExplanationCache:
         methods: Sequence[str] = ("gradcam",),
         *,
         exact: bool = False,
+        progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
         """`explainer.explain_each` of the same arguments: only classes that are not kept cost a
         pass, and they share one. With the same errors."""
         known, image = digest(image)
 
         def ask(missing: Sequence[Target]) -> list[Explanation]:
-            return explainer.explain_each(image, missing, sites, methods, exact=exact)
+            return explainer.explain_each(
+                image, missing, sites, methods, exact=exact, progress=progress
+            )
 
         return self._each(explainer, targets, (known, _places(sites), tuple(methods), exact), ask)
 

@@ -156,6 +156,12 @@ def more(
         sites = (asked.site,) if METHODS[asked.method].needs == "passes" else SITES
         targets = [shown.target.index, *([shown.contrast.index] if shown.contrast else [])]
         found: Sequence[Explanation] = ()
+        check = networks.patience(lang)
+
+        def report(done: int, total: int) -> None:
+            check(done, total)
+            progress(done, total)
+
         if METHODS[asked.method].needs != "attention" or _weighs_places(shown):
             found = networks.explanations.explain_crop(
                 explainer,
@@ -164,7 +170,7 @@ def more(
                 targets,
                 sites,
                 (asked.method,),
-                progress=progress,
+                progress=report,
             )
         shown = shown.with_maps(found, sites, asked.method)
         return shown, maps(lang, shown, View(*view))

@@ -94,8 +94,8 @@ def stock_state(name: str) -> tuple[dict[str, Tensor], str]:
     except OSError as error:
         raise WeightsError(
             f"the {name} weights (torchvision's {file.name}, 548 MB) are not on this machine and "
-            f"could not be downloaded; put a copy at {file}, or use weights 'tiny50', which needs "
-            "no network"
+            f"could not be downloaded ({getattr(error, 'reason', error.strerror) or error}); put a "
+            f"copy at {file}, or use weights 'tiny50', which needs no network"
         ) from error
     except (RuntimeError, UnpicklingError, EOFError, KeyError, ValueError) as error:
         raise WeightsError(f"{file} is not a whole copy of {file.name}: remove it") from error

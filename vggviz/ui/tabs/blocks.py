@@ -68,8 +68,10 @@ def grid(
         return gr.skip()
     with boundary(call.lang):
         shown, lang = call.shown, call.lang
+        check = networks.patience(lang)
 
         def report(done: int, total: int) -> None:
+            check(done, total)
             progress((done, total))
 
         return _grid(lang, shown, explained(networks, shown, methods, own, report), methods)
@@ -122,7 +124,8 @@ def download(
     if call is None:
         return ""
     with boundary(call.lang):
-        figure = explained(networks, call.shown, methods, own).figure()
+        check = networks.patience(call.lang)
+        figure = explained(networks, call.shown, methods, own, check).figure()
         coded = base64.b64encode(render.png(figure, dpi=110)).decode()
         return f"data:image/png;base64,{coded}"
 

@@ -65,9 +65,11 @@ def run(networks: Networks, call: Call | None, site: str, own: Owned = NOTHING) 
         shown, lang = call.shown, call.lang
         types = networks.types(shown.question.weights, own)
         rows: list[Row] = []
+        check = networks.patience(lang)
         for attention in types:
             rows.append(row(networks, shown, attention, site, own))
             yield table(lang, shown, rows, types)
+            check(len(rows), len(types))
 
 
 def begin(networks: Networks, call: Call | None, site: str, own: Owned = NOTHING) -> Iterator[str]:

@@ -12,6 +12,9 @@ EN = {
     "trouble.odd": "What was sent can't be read: it is not what this page sends.",
     "trouble.view": "There is no such view.",
     "trouble.nan": "The network's answer is no number: its weights are broken.",
+    "trouble.gone": "Nobody waits for this any more.",
+    "trouble.long": "This took more than {seconds} seconds and was stopped: a smaller network, or "
+    "fewer methods or maps at once, take less.",
     "trouble.server": "Something went wrong on the server. Your last result is still here.",
 }
 
@@ -25,10 +28,22 @@ ZH = {
     "trouble.odd": "无法读取发送的内容：它不是本页面发出的。",
     "trouble.view": "没有这个视图。",
     "trouble.nan": "网络的输出不是数字：它的权重已损坏。",
+    "trouble.gone": "已经没有人在等待这个结果。",
+    "trouble.long": "已超过 {seconds} 秒，计算已停止：请换用更小的网络，或一次少选一些方法或图。",
     "trouble.server": "服务器出错了。上一个结果仍然保留。",
 }
 
 LOWER = (
+    (r"the description in (.+) is too long.*", "{0} 中的描述太长，这里无法读取。"),
+    (r"the description in (.+) can't be read: .*", "{0} 中的描述有误，无法使用：请重新导出权重。"),
+    (r"(.+) was not written by vggviz: .*", "{0} 不是 vggviz 写的文件：它没有描述。"),
+    (r"(.+) does not fit its own description: see (.+)", "{0} 与自己的描述不符：见 {1}。"),
+    (r"(.+) holds values that are no numbers: see (.+)", "{0} 含有不是数字的权重：见 {1}。"),
+    (r"(.+) was trained on another copy of (.+): .*", "{0} 是在另一份 {1} 上训练的。"),
+    (
+        r"(.+) needs the backbone (.+), which this copy .*",
+        "{0} 需要骨干网络 {1}，此版本的 vggviz 没有附带。",
+    ),
     (r"(.+) can't be opened: .*", "无法打开 {0}：请重新选择。"),
     (r"(.+) can't be read: .*", "无法读取 {0}：请选择一张图片。"),
     (r"(.+) is empty\.", "{0} 是空文件：请选择另一张图片。"),
