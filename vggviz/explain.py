@@ -123,7 +123,7 @@ class Explainer:
         watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
-        """One explanation for each of several classes of one picture, in the same two passes.
+        """One explanation for each of several classes of one picture, from one forward pass.
 
         They share the picture, the prediction and the attention, which know no class. `watch` are
         layers or module paths whose outputs are to be kept as `features`. Other arguments and
