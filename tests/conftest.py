@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import hostile
 import pytest
 import torch
 import torch.nn.functional as F
-from served import served
+from hostile import Hostile
+from served import Served, served
 from torch import Tensor, nn
 
 from vggviz.vgg import VGG, VGGConfig
@@ -119,11 +121,28 @@ def pictures() -> Callable[..., Tensor]:
 
 
 @pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of `python app.py`, started in the repository on a free port."""
-    with served(tmp_path_factory.mktemp("app")) as server:
-        yield server.address
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """`python app.py`, started in the repository on a free port. What was uploaded is gone when it
+    has stopped."""
+    folder = tmp_path_factory.mktemp("app")
+    with served(folder) as server:
+        yield server
         assert "Traceback" not in server.printed()
+        server.process.terminate()
+        server.process.wait(60)
+        assert [file for file in (folder / "uploads").rglob("*") if file.is_file()] == []
+
+
+@pytest.fixture(scope="session")
+def app(server: Served) -> str:
+    """The address of the server."""
+    return server.address
+
+
+@pytest.fixture(scope="session")
+def corpus() -> dict[str, Hostile]:
+    """All hostile files by their names."""
+    return {one.name: one for one in hostile.corpus()}
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,25 @@ def honest(answers: Sequence[Answer]) -> bool:
     return falling and bool(told) and 0.5 * len(told) <= waited <= len(answers)
 
 
+async def lasting(
+    count: int, ask: Callable[[int, bool], Awaitable[Answer]], cost: Cost
+) -> tuple[dict[str, Any], list[float]]:
+    """So many questions as fast as they are answered, each second one about a picture that nobody
+    showed before; and the server's megabytes at the start and after each tenth."""
+    held, answers, begin = [cost.memory()], list[Answer](), time.perf_counter()
+
+    async def some(indices: range) -> None:
+        for index in indices:
+            answer = await ask(index, True)
+            answers.append(replace(answer, details=None, pictures=()))
+
+    for tenth in range(10):
+        first, end = tenth * count // 10, (tenth + 1) * count // 10
+        await asyncio.gather(*(some(range(first + lane, end, 4)) for lane in range(4)))
+        held.append(round(cost.memory(), 1))
+    return summary(answers, time.perf_counter() - begin), held
+
+
 async def first_visit(address: str) -> list[str]:
     """What a browser with an empty cache fetches to draw the page: Chromium's own list.
 
@@ -212,10 +232,10 @@ async def measure(server: Served, plan: argparse.Namespace) -> dict[str, Any]:
         total = max(1, round(plan.rate * plan.seconds))
         mine = [own_picture(chance) for _ in range(min(plan.students, 40))]
 
-        async def ask(index: int) -> Answer:
+        async def ask(index: int, new: bool = False) -> Answer:
             one = people[index % len(people)]
             if index % 2:
-                content, colour = mine[index // 2 % len(mine)]
+                content, colour = own_picture(chance) if new else mine[index // 2 % len(mine)]
                 answer = await one.explain(await one.upload(content))
                 if answer.said == "ok":
                     check.own(colour, answer)
@@ -241,6 +261,8 @@ async def measure(server: Served, plan: argparse.Namespace) -> dict[str, Any]:
                 check.example(EXAMPLES[2], answer)
         found["full queue"], _ = await together(people, plan.flood, EXAMPLES[3])
         after = await people[0].explain(EXAMPLES[0])
+        if plan.hour:
+            found["an hour's worth"], held = await lasting(plan.hour, ask, cost)
     found["cold loads"] = await cold(server.address, plan.cold, plan.cold / plan.cold_seconds)
     found["answers"] = {
         "broken": check.broken,
@@ -248,11 +270,9 @@ async def measure(server: Served, plan: argparse.Namespace) -> dict[str, Any]:
         "honest_places": honest_places,
         "after_the_flood": after.said,
     }
-    found["memory"] = {
-        "megabytes": round(cost.memory()),
-        "grown_in_steady": round(grown, 1),
-        "an_hour_at_this_growth": round(grown * 3600 / plan.seconds, 1),
-    }
+    found["memory"] = {"megabytes": round(cost.memory()), "grown_in_steady": round(grown, 1)}
+    if plan.hour:
+        found["memory"] |= {"over_the_hour": held, "grown": round(held[-1] - held[1], 1)}
     found["cost"] = {
         "cpu_seconds_an_explanation": round(used / ok, 4),
         "kilobytes_an_explanation": found["steady"]["kilobytes_each"],
@@ -292,6 +312,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--cold", type=int, default=300)
     parser.add_argument("--cold-seconds", type=float, default=60)
     parser.add_argument("--places", type=int, default=200, help="in the server's queue")
+    parser.add_argument(
+        "--hour", type=int, default=0, help="questions of an hour, to watch the memory: 36000"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     plan = parser.parse_args(arguments)
     plan.load = os.getloadavg()[0]

@@ -137,18 +137,18 @@ def test_memory_is_bounded_and_the_least_used_goes_first(
     explainer: Explainer, passes: Passes
 ) -> None:
     one = sum(array.nbytes for array in explainer.explain(EXAMPLES[0]).arrays().values())
-    cache = ExplanationCache(room=2 * one)
+    cache = ExplanationCache(room=4 * one)
     passes.count = 0
-    a, b, c = EXAMPLES[:3]
-    for picture in (a, b, a, c):  # b was used least recently when c comes
+    a, b, c, d, e = EXAMPLES[:5]
+    for picture in (a, b, c, d, a, e):  # b was used least recently when e comes
         cache.explain(explainer, picture)
-        assert cache.size <= 2 * one
-    assert (passes.count, len(cache), cache.size) == (3, 2, 2 * one)
+        assert cache.size <= 4 * one
+    assert (passes.count, len(cache), cache.size) == (5, 4, 4 * one)
     cache.explain(explainer, a)
-    assert passes.count == 3
+    assert passes.count == 5
     cache.explain(explainer, b)
-    assert passes.count == 4
-    nothing = ExplanationCache(room=one - 1)
+    assert passes.count == 6
+    nothing = ExplanationCache(room=4 * one - 1)  # one would be more than a quarter
     same(nothing.explain(explainer, a), explainer.explain(a))
     assert (len(nothing), nothing.size) == (0, 0)
 

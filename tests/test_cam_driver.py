@@ -11,7 +11,7 @@ import torch
 from reference import FORMULA_TWINS
 from torch import Tensor, nn
 
-from vggviz.cam import METHODS, CAMs, cams
+from vggviz.cam import METHODS, CAMs, cams, driver
 from vggviz.capture import capture
 from vggviz.vgg import VGG
 
@@ -72,7 +72,11 @@ def test_a_batch_equals_its_pictures_one_by_one(
             same(alone, CAMs(alone.logits, alone.targets, alone.taps, part))
 
 
-def test_several_targets_equal_one_by_one(network: VGG, pictures: Draw) -> None:
+@pytest.mark.parametrize("way", ["_in_turn", "_together"])  # on a CPU, and on a GPU
+def test_several_targets_equal_one_by_one(
+    way: str, network: VGG, pictures: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "_in_turn", getattr(driver, way))
     x, paths = pictures(2, 32).double(), [network.path(name) for name in LAYERS]
     together = cams(network, x, paths, CHEAP, torch.arange(4))
     assert together.targets.tolist() == [[k, k] for k in range(4)]

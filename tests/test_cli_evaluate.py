@@ -166,6 +166,9 @@ def test_another_seed(data: Path, weights: dict[str, Path], tmp_path: Path) -> N
     assert "no ceiling" not in done.stdout
     wrong = judged(weights["se"], data, tmp_path, "agreement", "--other", weights["bare"], code=2)
     assert "has 'none', which is not evaluated" in wrong.stderr
+    twice = ["--other", weights["again"]] * 2
+    wrong = judged(weights["se"], data, tmp_path, "agreement", *twice, code=2)
+    assert "has 'se', of which another file was given already" in wrong.stderr
 
 
 @pytest.mark.parametrize(

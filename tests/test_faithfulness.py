@@ -22,6 +22,7 @@ from vggviz.metrics.faithfulness import (
     curves,
     perturb,
     ranking,
+    steady,
 )
 from vggviz.metrics.road import imputed, road
 from vggviz.vgg import VGG
@@ -141,6 +142,19 @@ def test_points_come_as_they_are_computed() -> None:
     points.close()
     assert passes == [8, 8]
     assert float(area(*zip(*first, strict=True))) > 0
+
+
+def test_large_pictures_are_taken_fewer_at_a_time() -> None:
+    assert [steady((side, side), 16) for side in (32, 80, 160, 224, 512)] == [16, 16, 4, 2, 1]
+    sizes: list[int] = []
+
+    def counting(pixels: Tensor) -> Tensor:
+        sizes.append(len(pixels))
+        return share(pixels)
+
+    pixels, one = torch.rand(3, 160, 160, generator=seeded()), torch.rand(4, 4)
+    assert len(list(perturb(counting, pixels, one, 0))) == 51
+    assert sizes == [4] * 12 + [3]
 
 
 def test_tied_pixels_go_in_a_scattered_order() -> None:

@@ -173,6 +173,17 @@ def test_import_vggviz_costs_nothing() -> None:
     assert (run.returncode, run.stdout.strip(), run.stderr) == (0, "[]", "")
 
 
+def test_loading_an_explainer_imports_no_more_than_it_needs() -> None:
+    heavy = "gradio", "matplotlib", "torchvision", "scipy", "sympy", "huggingface_hub"
+    code = (
+        "import sys, torch; before = set(sys.modules); import vggviz; "
+        "print(vggviz.Explainer.load('tiny50').card.weights, "
+        f"[name for name in {heavy} if name in sys.modules and name not in before])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stdout.strip(), run.stderr) == (0, "tiny50 []", "")
+
+
 def test_every_offered_name_is_there() -> None:
     assert vggviz.__all__ == sorted(HOMES)
     for name, home in HOMES.items():

@@ -17,6 +17,7 @@ import torch
 from hub import TOKEN, Hub, Repo, standing_in
 from huggingface_hub import ModelCard, constants
 from safetensors.torch import save
+from strangers import pickles
 from typer.testing import CliRunner
 
 from vggviz import Explainer, zoo
@@ -414,3 +415,26 @@ def test_push_and_explain_as_a_person_types_it(hub: Hub, file: Path, tmp_path: P
     for name in ("out", "again"):
         told = json.loads((tmp_path / name / "koala.json").read_text())
         assert (told["weights"], told["attention"]) == ("hf:user/own", "eca")
+
+
+def test_code_in_a_repository_is_never_run(hub: Hub, tmp_path: Path) -> None:
+    canary = tmp_path / "dead"
+    for number, content in enumerate(pickles(canary).values()):
+        repo = f"user/evil{number}"
+        hub.repos[repo] = Repo(commits=[{"model.safetensors": content, "model.pt": content}])
+        with pytest.raises(zoo.WeightsError, match="is not a whole safetensors file"):
+            zoo.load(f"hf:{repo}")
+    assert not canary.exists()
+
+
+def test_a_file_that_is_too_large_is_not_fetched(
+    hub: Hub, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo.push("user/own", file)
+    monkeypatch.setattr("vggviz.zoo.hub.MOST", file.stat().st_size)
+    zoo.load("hf:user/own")
+    monkeypatch.setattr("vggviz.zoo.hub.MOST", file.stat().st_size - 1)
+    hub.asked.clear()
+    with pytest.raises(zoo.WeightsError, match=r"^the model\.safetensors of user/own has 0\.0 GB"):
+        zoo.load("hf:user/own")
+    assert not any(server == "store" for server, *_ in hub.asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 import struct
@@ -976,6 +977,12 @@ def test_json_round_trip() -> None:
     [
         {"size": 0},
         {"size": 257},
+        {"size": True},
+        {"size": 10**6, "resize": 10**6},
+        {"size": 32.0, "resize": 32},
+        {"mean": (math.nan, 0.5, 0.5)},
+        {"std": (math.inf, 1.0, 1.0)},
+        {"std": (1e-30, 1.0, 1.0)},
         {"std": (0.0, 1.0, 1.0)},
         {"mean": (0.5,)},
         {"interpolation": "nearest"},

@@ -277,6 +277,47 @@ def test_what_is_done_is_kept(
     assert measured == ["causality of cbam", "causality of none", "causality of cbam"]
 
 
+def test_only_what_depends_on_it_is_measured_again(
+    networks: dict[str, SimpleNamespace], tmp_path: Path
+) -> None:
+    cbam = {"cbam": networks["cbam"]}
+    given = {"folder": tmp_path, "curves": 2}
+    quick(cbam, **given)
+
+    def anew(**options: Any) -> set[str]:
+        before = {path: path.stat().st_mtime_ns for path in (tmp_path / "parts").iterdir()}
+        quick(cbam, **{**given, **options})
+        return {
+            p.name.partition("-")[0] for p, then in before.items() if p.stat().st_mtime_ns > then
+        }
+
+    assert anew() == set()
+    assert anew(others=cbam) == {"agreement"}
+    assert anew(others=cbam, curves=3) == {"faithfulness", "sanity"}
+    assert anew(others=cbam, curves=3, training=blobs()) == {"localisation"}
+    assert anew(others=cbam, curves=3, training=blobs(), seed=1) == set(METRICS)
+
+
+def test_cost_grows_linearly_in_pictures(
+    networks: dict[str, SimpleNamespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[int] = []
+    forward = VGG.forward
+
+    def counting(model: VGG, x: Tensor, site: str | None = None) -> Tensor:
+        passed.append(len(x))
+        return forward(model, x, site)
+
+    monkeypatch.setattr(VGG, "forward", counting)
+    for metric in METRICS:
+        seen = []
+        for count in (4, 8):
+            passed.clear()
+            quick({"cbam": networks["cbam"]}, metric, pictures=count, curves=count, batch=3)
+            seen.append(sum(passed))
+        assert seen[1] == 2 * seen[0] > 0, metric
+
+
 def test_it_goes_on_where_it_was_stopped(
     networks: dict[str, SimpleNamespace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

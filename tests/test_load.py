@@ -14,13 +14,13 @@ from student import Answer
 
 def test_a_small_lesson_passes_without_a_fault(tmp_path: Path) -> None:
     plan = {"students": 8, "seconds": 3, "rate": 3, "burst": 12, "identical": 20, "flood": 40}
-    plan |= {"places": 20, "cold": 3, "cold-seconds": 2}
+    plan |= {"places": 20, "cold": 3, "cold-seconds": 2, "hour": 20}
     file = tmp_path / "load.json"
     words = [word for name, value in plan.items() for word in (f"--{name}", str(value))]
     found = main([*words, "--json", str(file)])
     rows = {name: row for name, row in found.items() if "asked" in row}
-    assert len(rows) == 7
-    assert [row["errors"] for row in rows.values()] == [{}] * 7
+    assert len(rows) == 8
+    assert [row["errors"] for row in rows.values()] == [{}] * 8
     assert all(row["ok"] + row["busy"] == row["asked"] for row in rows.values())
     assert found["full queue"]["busy"] >= 40 - 20 - 8  # more than wait and run are told so
     assert found["steady"]["busy"] == found["burst"]["busy"] == found["identical"]["busy"] == 0
@@ -32,6 +32,7 @@ def test_a_small_lesson_passes_without_a_fault(tmp_path: Path) -> None:
         "after_the_flood": "ok",
         "tracebacks": 0,
     }
+    assert len(found["memory"]["over_the_hour"]) == 11
     assert 0 < found["cost"]["cpu_seconds_an_explanation"] < 5
     assert file.is_file()
 

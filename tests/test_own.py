@@ -227,8 +227,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"preprocess": {"size": 10_000, "resize": 10_000}}, "wants pictures of 10000 pixels"),
-            ({"preprocess": {"size": 64, "resize": 9_999}}, "64 pixels, resized to 9999"),
+            ({"preprocess": {"size": 1000, "resize": 1000}}, "wants pictures of 1000 pixels"),
+            ({"preprocess": {"size": 64, "resize": 999}}, "64 pixels, resized to 999"),
             ({"preprocess": {"size": 16, "resize": 16}}, "wants pictures of 16 pixels"),
             ({"preprocess": {"size": 64.0, "resize": 64}}, "description .* can't be read"),
             ({"preprocess": {"mean": ["a", "b", "c"]}}, "description .* can't be read"),
@@ -315,9 +315,16 @@ class TestRefusals:
     ) -> None:
         file = write()
         state = load_file(file)
-        state["classifier.0.bias"].fill_(torch.nan)
-        save_file(state, file, {"vggviz": json.dumps(zoo.read_card(file).to_json())})
-        assert "answer is no number: its weights are broken" in refused(file)
+        told = {"vggviz": json.dumps(zoo.read_card(file).to_json())}
+        for value, sentence in (
+            (torch.nan, "holds values that are no numbers: see classifier.0.bias"),
+            (torch.inf, "holds values that are no numbers: see classifier.0.bias"),
+            (-3e38, "answer is no number: its weights are broken"),  # times itself it is infinite
+        ):
+            state["classifier.0.bias"] = torch.full((3,), value)
+            state["classifier.0.weight"] = torch.full((3, 64), value)
+            save_file(state, file, told)
+            assert sentence in refused(file)
 
     def test_nothing_arrived(self, networks: Networks) -> None:
         with pytest.raises(gr.Error, match="did not arrive"):

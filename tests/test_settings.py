@@ -28,6 +28,7 @@ def test_every_field_is_read_from_its_variable() -> None:
         "at_once": 4,
         "sessions": 50,
         "rate": 9,
+        "seconds": 20,
         "grace": 5,
         "mcp": 1,
         "log": "json",
@@ -65,6 +66,8 @@ def test_a_room_has_limits_and_keeps_what_was_set() -> None:
     assert Settings().for_a_room().places < Settings().places
     assert Settings(host="192.0.2.7", rate=5).for_a_room().host == "192.0.2.7"
     assert Settings(host="192.0.2.7", rate=5).for_a_room().rate == 5
+    found = [Settings(seconds=seconds).for_a_room().seconds for seconds in (0, 20, 300)]
+    assert found == [60, 20, 60]
 
 
 def test_a_password_is_not_shown() -> None:

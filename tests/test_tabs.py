@@ -172,14 +172,14 @@ class TestTypes:
 
     def test_what_was_measured_stands_beside_it(self) -> None:
         base, cbam = zoo.measured("tiny50", "none"), zoo.measured("tiny50", "cbam")
-        assert types._measured(cbam, base) == [
+        assert types._measured("en", cbam, base) == [
             "72.5",
             "−0.4 <small>(−1.6 to +0.8)</small>",
             "17,128",
             "1.06",
         ]
-        assert types._measured(base, base) == ["73.0", "–", "0", "1"]
-        assert types._measured(None, base) == ["–"] * 4
+        assert types._measured("en", base, base) == ["73.0", "–", "0", "1"]
+        assert types._measured("en", None, base) == ["–"] * 4
 
 
 class TestWhatIf:

@@ -7,9 +7,9 @@ import html
 import io
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,9 +169,63 @@ def test_the_same_question_is_not_asked_twice(networks: Networks) -> None:
     assert len(runs) == 1
     assert ask(networks, "cbam", shown=first[1], target="koala")[1] is not first[1]
     assert ask(networks, "cbam", given(1), shown=first[1])[1] is not first[1]
-    unnamed = Given(given().image)  # sent without a file: nothing tells whether it is the same
-    assert ask(networks, "cbam", unnamed, shown=ask(networks, "cbam", unnamed)[1])[0] == first[0]
-    assert len(runs) == 5
+    assert len(runs) == 3
+
+
+def test_equal_content_costs_one_pass_whoever_asks(networks: Networks, tmp_path: Path) -> None:
+    runs = count_runs(networks.get("small", "cbam"))
+    files = [tmp_path / name for name in ("mine.png", "yours.png")]
+    for file in files:
+        given().image.save(file)
+    mine, yours = (ask(networks, "cbam", Given(file, str(file)))[1] for file in files)
+    assert len(runs) == 1
+    assert (mine.question.path, yours.question.path) == tuple(map(str, files))
+    assert mine.places is yours.places  # in memory once, too
+    unnamed = Given(files[0].read_bytes())
+    assert ask(networks, "cbam", unnamed, lang="zh", site="block5")[1].places is mine.places
+    assert len(runs) == 1
+    layercam = ("block3", "layercam")
+    asked = handlers.wanted(mine, *layercam), handlers.wanted(yours, *layercam)
+    found = [
+        handlers.more(networks, want, shown, *layercam)[0]
+        for want, shown in zip(asked, (mine, yours), strict=True)
+    ]
+    assert len(runs) == 2
+    assert found[0].question == mine.question
+    np.testing.assert_array_equal(
+        found[0].maps["block3", "layercam", 0], found[1].maps["block3", "layercam", 0]
+    )
+    given(1).image.save(files[1])  # the same name, another picture
+    other = ask(networks, "cbam", Given(files[1], str(files[1])))[1]
+    assert len(runs) == 3
+    assert not np.array_equal(other.crop, mine.crop)
+    assert ask(networks, "se", Given(files[0]))[1].attention == "se"  # another network's answer
+    with ThreadPoolExecutor(8) as pool:  # a class that opens the same example at the same moment
+        list(pool.map(lambda _: ask(networks, "cbam", given(2)), range(16)))
+    assert len(runs) == 4
+
+
+def held(value: Any) -> Iterator[np.ndarray]:
+    """All arrays in there."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from held(getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from held(one)
+
+
+def test_the_answers_that_are_kept_have_their_bounds(networks: Networks) -> None:
+    shown = ask(networks, "cbam")[1]
+    wanted = sum(array.nbytes for array in {id(array): array for array in held(shown)}.values())
+    assert wanted == shown.size == networks.answers.size
+    small = Networks(networks.choices, networks.get, memory=4 * wanted)
+    for seed in range(6):
+        ask(small, "cbam", given(seed))
+        assert small.answers.size <= 4 * wanted
+    assert len(small.answers) == 4
 
 
 def count_runs(explainer: Explainer) -> list[None]:
@@ -441,10 +495,8 @@ def test_percent(probability: float, text: str) -> None:
     assert markup.percent(probability) == text
 
 
-def test_nothing_of_anyone_is_kept_between_requests(networks: Networks) -> None:
-    before = set(vars(networks))
+def test_nothing_of_anyone_is_kept_in_a_module(networks: Networks) -> None:
     ask(networks, "cbam", given(7))
-    assert set(vars(networks)) == before
     held = [value for module in (handlers, markup, pictures) for value in vars(module).values()]
     assert not [value for value in held if isinstance(value, Shown | Explainer | Networks)]
 

@@ -6,46 +6,104 @@ import hashlib
 import io
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import TypeAlias
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from typing import Any, Generic, TypeAlias, TypeVar
+from weakref import WeakValueDictionary, ref
 
 import numpy as np
+import numpy.typing as npt
 
-from vggviz.explain import Explainer
+from vggviz.explain import Explainer, Report
 from vggviz.explanation import Explanation
-from vggviz.images import ImageSource, open_image
+from vggviz.images import Crop, ImageSource, open_image
 
-__all__ = ["ExplanationCache"]
+__all__ = ["ExplanationCache", "Kept", "digest"]
 
 Target: TypeAlias = int | str | None
 Key: TypeAlias = tuple[object, ...]
+T = TypeVar("T")
+
+
+class Kept(Generic[T]):
+    """The values that were used last, in at most `room` bytes as `size` counts them.
+
+    The least recently used go first; what would fill more than a quarter is not kept. Who wants
+    what is being made, waits for it. Values are shared between those who ask: treat them as
+    read-only. Safe to share between threads.
+    """
+
+    def __init__(self, room: int, size: Callable[[T], int]) -> None:
+        self._room, self._measure = room, size
+        self._values: OrderedDict[Key, tuple[T, int]] = OrderedDict()
+        self._size = 0
+        self._lock = Lock()
+        self._making: WeakValueDictionary[Key, Lock] = WeakValueDictionary()
+
+    @property
+    def size(self) -> int:
+        """Bytes that are kept now."""
+        return self._size
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: Key, make: Callable[[], T]) -> T:
+        """The value of this key, made now where there is none."""
+        with self.asking(key):
+            found = self.find(key)
+            if found is None:
+                found = make()
+                self.keep(key, found)
+        return found
+
+    @contextmanager
+    def asking(self, question: Key) -> Generator[None, None, None]:
+        """One after the other, for all who ask this."""
+        with self._lock:
+            lock = self._making.setdefault(question, Lock())
+        with lock:
+            yield
+
+    def find(self, key: Key) -> T | None:
+        """The value of this key, None where there is none."""
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key][0]
+
+    def keep(self, key: Key, value: T) -> None:
+        """Keep a value, in the place of one that had the same key."""
+        size = self._measure(value)
+        with self._lock:
+            self._size -= self._values.pop(key, (None, 0))[1]
+            if 4 * size > self._room:
+                return
+            self._values[key] = (value, size)
+            self._size += size
+            while self._size > self._room:
+                _, (_, freed) = self._values.popitem(last=False)
+                self._size -= freed
 
 
 class ExplanationCache:
     """The latest explanations, by network, picture and question, in at most `room` bytes.
 
     A picture is known by the SHA-256 of its bytes, or of its pixels where it has none: equal
-    content is the same under any name, and a file that was changed is another. The least recently
-    used go first. Who asks what is being computed, waits for it. Explanations are shared between
-    those who ask: treat their arrays as read-only. Safe to share between threads.
+    content is the same under any name, and a file that was changed is another. For what else is
+    promised, see `Kept`.
     """
 
     def __init__(self, room: int = 128 << 20) -> None:
-        self._room = room
-        self._kept: OrderedDict[Key, tuple[Explanation, int]] = OrderedDict()
-        self._size = 0
-        self._lock = Lock()
-        self._asked: WeakValueDictionary[Key, Lock] = WeakValueDictionary()
-        # An id could come back for another network, once the first is gone.
-        self._tokens: WeakKeyDictionary[Explainer, object] = WeakKeyDictionary()
+        self._kept: Kept[Explanation] = Kept(room, _bytes)
 
     @property
     def size(self) -> int:
         """Bytes of arrays that are kept now."""
-        return self._size
+        return self._kept.size
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -59,9 +117,11 @@ class ExplanationCache:
         target: Target = None,
         *,
         exact: bool = False,
+        progress: Report = lambda done, total: None,
     ) -> Explanation:
         """`explainer.explain` of the same arguments, with the same errors."""
-        return self.explain_each(explainer, image, (target,), sites, methods, exact=exact)[0]
+        more: dict[str, Any] = {"exact": exact, "progress": progress}
+        return self.explain_each(explainer, image, (target,), sites, methods, **more)[0]
 
     def explain_each(
         self,
@@ -72,41 +132,63 @@ class ExplanationCache:
         methods: Sequence[str] = ("gradcam",),
         *,
         exact: bool = False,
+        progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
         """`explainer.explain_each` of the same arguments: only classes that are not kept cost a
         pass, and they share one. With the same errors."""
+        known, image = digest(image)
+
+        def ask(missing: Sequence[Target]) -> list[Explanation]:
+            return explainer.explain_each(
+                image, missing, sites, methods, exact=exact, progress=progress
+            )
+
+        return self._each(explainer, targets, (known, _places(sites), tuple(methods), exact), ask)
+
+    def explain_crop(
+        self,
+        explainer: Explainer,
+        crop: npt.NDArray[np.uint8],
+        where: Crop,
+        targets: Sequence[Target] = (None,),
+        sites: str | Sequence[str] = "all",
+        methods: Sequence[str] = ("gradcam",),
+        *,
+        progress: Report = lambda done, total: None,
+    ) -> list[Explanation]:
+        """`explainer.explain_crop` of the same arguments, as `explain_each`."""
+        known, _ = digest(crop)
+
+        def ask(missing: Sequence[Target]) -> list[Explanation]:
+            return explainer.explain_crop(crop, where, missing, sites, methods, progress=progress)
+
+        return self._each(explainer, targets, (known, where, _places(sites), tuple(methods)), ask)
+
+    def _each(
+        self,
+        explainer: Explainer,
+        targets: Sequence[Target],
+        asked: Key,
+        ask: Callable[[Sequence[Target]], list[Explanation]],
+    ) -> list[Explanation]:
         wanted = [None if target is None else explainer.index(target) for target in targets]
-        digest, image = _read(image)
-        places = sites if isinstance(sites, str) else tuple(sites)
-        with self._lock:
-            token = self._tokens.setdefault(explainer, object())
-            question: Key = (token, digest, places, tuple(methods), exact)
-            asking = self._asked.setdefault(question, Lock())
-        with asking:
-            found = {target: self._find((*question, target)) for target in wanted}
+        question = (ref(explainer), *asked)  # an id could come back for another network
+        with self._kept.asking(question):
+            found = {target: self._kept.find((*question, target)) for target in wanted}
             missing = [target for target, known in found.items() if known is None]
             if missing:
-                new = explainer.explain_each(image, missing, sites, methods, exact=exact)
-                for target, one in zip(missing, new, strict=True):
+                for target, one in zip(missing, ask(missing), strict=True):
                     found[target] = one
-                    self._keep((*question, target), one)
+                    self._kept.keep((*question, target), one)
         return [known for target in wanted if (known := found[target]) is not None]
 
-    def _find(self, key: Key) -> Explanation | None:
-        with self._lock:
-            if key not in self._kept:
-                return None
-            self._kept.move_to_end(key)
-            return self._kept[key][0]
 
-    def _keep(self, key: Key, explanation: Explanation) -> None:
-        size = sum(array.nbytes for array in explanation.arrays().values())
-        with self._lock:
-            self._kept[key] = (explanation, size)
-            self._size += size
-            while self._size > self._room:
-                _, (_, freed) = self._kept.popitem(last=False)
-                self._size -= freed
+def _bytes(explanation: Explanation) -> int:
+    return sum(array.nbytes for array in explanation.arrays().values())
+
+
+def _places(sites: str | Sequence[str]) -> str | tuple[str, ...]:
+    return sites if isinstance(sites, str) else tuple(sites)
 
 
 class _Named(io.BytesIO):
@@ -115,8 +197,11 @@ class _Named(io.BytesIO):
     name: str = ""
 
 
-def _read(image: ImageSource) -> tuple[str, ImageSource]:
-    """The SHA-256 of a picture's content, and a source of that very content."""
+def digest(image: ImageSource) -> tuple[str, ImageSource]:
+    """The SHA-256 of a picture's content, and a source of that very content.
+
+    Raises ImageError for a picture that cannot be used.
+    """
     if isinstance(image, str | os.PathLike) and Path(image).is_file():
         stream = _Named(Path(image).read_bytes())
         stream.name = str(image)

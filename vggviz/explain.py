@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torchvision
 from torch import Tensor
 
 import vggviz
@@ -123,7 +123,7 @@ class Explainer:
         watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
-        """One explanation for each of several classes of one picture, in the same two passes.
+        """One explanation for each of several classes of one picture, from one forward pass.
 
         They share the picture, the prediction and the attention, which know no class. `watch` are
         layers or module paths whose outputs are to be kept as `features`. Other arguments and
@@ -306,7 +306,9 @@ class Explainer:
             "versions": {
                 "vggviz": vggviz.__version__,
                 "torch": str(torch.__version__),
-                "torchvision": str(torchvision.__version__),
+                "torchvision": version(
+                    "torchvision"
+                ),  # asked so, since importing it takes a second
             },
         }
 

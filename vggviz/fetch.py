@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import re
 import shutil
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # on Windows two processes must not fetch into one folder
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["ARCHIVES", "Archive", "FetchError", "fetch"]
 
@@ -57,38 +64,53 @@ def fetch(
     """The path of `archive` in `folder`, fetched unless the right file is there already.
 
     It grows as `<name>.part`, from which a later call goes on, and gets its name only when size
-    and MD5 sum are right. `progress` is told how many bytes there are. A connection that breaks,
+    and MD5 sum are right. `progress` is told how many bytes there are. Where another process is
+    fetching into this folder, wait until it has done, or ended. A connection that breaks,
     or is silent for `timeout` seconds, is taken up again after `pause` seconds, until `tries` in
     a row bring nothing new. Raises FetchError.
     """
     target, part = (folder / archive.name).absolute(), folder / f"{archive.name}.part"
-    if target.exists():
-        if not _is_right(target, archive):
-            raise FetchError(
-                f"{target} is not the file from {archive.url} ({archive.size:,} bytes, "
-                f"MD5 {archive.md5}): move it away and start again"
-            )
+    if _is_there(target, archive):
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("ab") as file:
-                _fill(file, archive, target, progress, tries, pause, timeout)
-        finally:
-            if part.exists() and part.stat().st_size == 0:
+        with _alone(folder):
+            if _is_there(target, archive):  # by now
+                return target
+            try:
+                with part.open("ab") as file:
+                    _fill(file, archive, target, progress, tries, pause, timeout)
+            finally:
+                if part.exists() and part.stat().st_size == 0:
+                    part.unlink()
+            if not _is_right(part, archive):
                 part.unlink()
-        if not _is_right(part, archive):
-            part.unlink()
-            raise FetchError(
-                f"what came from {archive.url} is not the file with the MD5 sum {archive.md5} and "
-                f"was removed: start again, or put a right copy at {target}"
-            )
-        part.replace(target)
+                raise FetchError(
+                    f"what came from {archive.url} is not the file with the MD5 sum {archive.md5} "
+                    f"and was removed: start again, or put a right copy at {target}"
+                )
+            part.replace(target)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         why = "no space on the disk" if full else "this file cannot be written"
         raise FetchError(f"{part.absolute()}: {why} ({error.strerror or error})") from error
     return target
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in this block for `folder`: two that append to one file would
+    spoil it. Who ends, or is killed, gives way to the next."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems have no such locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _fill(
@@ -195,6 +217,18 @@ def _changed(archive: Archive, size: str) -> FetchError:
 def _empty(file: BinaryIO) -> None:
     file.truncate(0)
     file.seek(0)
+
+
+def _is_there(target: Path, archive: Archive) -> bool:
+    """Whether the right file is at `target`. Raises FetchError where another one is."""
+    if not target.exists():
+        return False
+    if not _is_right(target, archive):
+        raise FetchError(
+            f"{target} is not the file from {archive.url} ({archive.size:,} bytes, "
+            f"MD5 {archive.md5}): move it away and start again"
+        )
+    return True
 
 
 def _is_right(file: Path, archive: Archive) -> bool:

@@ -22,6 +22,8 @@ ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 16
+MAX_SCANS = 100  # of a JPEG: encoders write up to ten, mozjpeg up to some thirty
+MOST_SIDE = 1024  # pixels that a network may ask for: VGG19 needs some 5 GB then
 MAX_BYTES = 512 << 20  # 50 megapixels of uncompressed 16-bit RGBA, and some room
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -98,15 +100,31 @@ def _identify(file: BinaryIO, name: str) -> Image.Image:
         if heif:
             # The class itself, since registering it would change Pillow for the whole process.
             return importlib.import_module("pillow_heif").HeifImageFile(file)
-        return Image.open(file, formats=_FORMATS)
+        image = Image.open(file, formats=_FORMATS)
+        if image.format in ("JPEG", "MPO") and _scans(file) > MAX_SCANS:
+            raise ImageError(f"{name} has too many scans: a JPEG may have {MAX_SCANS} here.")
+        return image
     except ImportError as error:
         raise ImageError(f"{name} is HEIC: reading it needs the package pillow-heif.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name} has too many pixels: {_TOO_LARGE}.") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is no picture: expected {', '.join(_FORMATS)}, HEIC.") from error
+    except ImageError:
+        raise
     except _BROKEN as error:
         raise ImageError(f"{name} is truncated or damaged: its header is broken.") from error
+
+
+def _scans(file: BinaryIO) -> int:
+    """How many scans a JPEG has: each goes over all pixels, however few bytes it takes."""
+    at, count, before = file.tell(), 0, b""
+    file.seek(0)
+    while block := file.read(1 << 20):
+        count += (before + block).count(b"\xff\xda")
+        before = block[-1:]
+    file.seek(at)
+    return count
 
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:
@@ -233,7 +251,9 @@ def _axis(cells: int, low: float, high: float, pixels: int) -> tuple[slice, Any,
 class Preprocess:
     """Picture → network input: shorter side to `resize`, centre `size`, (x / 255 - mean) / std.
 
-    By default torchvision's transforms of ImageNet weights. Raises ValueError on senseless values.
+    By default torchvision's transforms of ImageNet weights. Raises ValueError on senseless values,
+    and on more than `MOST_SIDE` pixels: settings come with weights of strangers, and memory grows
+    with the square.
     """
 
     size: int = 224
@@ -243,12 +263,17 @@ class Preprocess:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        whole = isinstance(self.size, int) and isinstance(self.resize, int)
-        if not (whole and 1 <= self.size <= self.resize):
-            raise ValueError(f"expected 1 <= size <= resize, got {self.size} and {self.resize}")
-        real = all(isinstance(number, int | float) for number in (*self.mean, *self.std))
-        if not real or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ValueError(f"expected 3 means and 3 std > 0, got {self.mean} and {self.std}")
+        whole = type(self.size) is type(self.resize) is int  # True is an int, too
+        if not (whole and 1 <= self.size <= self.resize <= MOST_SIDE):
+            raise ValueError(
+                f"expected 1 <= size <= resize <= {MOST_SIDE}, got {self.size} and {self.resize}"
+            )
+        numbers = (*self.mean, *self.std)
+        real = all(isinstance(n, int | float) and abs(n) <= 1000 for n in numbers)  # NaN is not
+        if not real or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) < 1e-3:
+            raise ValueError(
+                f"expected 3 means and 3 std from 0.001 up, got {self.mean} and {self.std}"
+            )
         if self.interpolation not in _RESAMPLE:
             raise ValueError(f"expected one of {list(_RESAMPLE)}, got {self.interpolation!r}")
 

@@ -53,10 +53,12 @@ class VGGConfig:
             _choose("site", site, SITES)
         ordered = tuple(site for site in SITES if site in self.sites)
         object.__setattr__(self, "sites", ordered)
-        if not 0 < self.width <= 4:
-            raise ValueError(f"width must lie in (0, 4], not {self.width}")
+        if type(self.batch_norm) is not bool:
+            raise ValueError(f"batch_norm must be true or false, not {self.batch_norm!r}")
+        if type(self.width) not in (int, float) or not 0 < self.width <= 4:
+            raise ValueError(f"width must lie in (0, 4], not {self.width!r}")
         if type(self.num_classes) is not int or self.num_classes < 1:  # True is an int, too
-            raise ValueError(f"num_classes must be at least 1, not {self.num_classes}")
+            raise ValueError(f"num_classes must be at least 1, not {self.num_classes!r}")
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as JSON types; `from_json` gives it back."""

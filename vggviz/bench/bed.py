@@ -70,8 +70,8 @@ class Case:
 
     The work returns one Grad-CAM map (h, w) for each of `sites`, or the logits of a bare forward
     pass; with several `images` maps are (B, h, w), with several `targets`, the classes 0, 1, …,
-    (T, h, w). `like` is the case of ours that another library is compared with, or
-    that library's, for a case of ours in fewer bits.
+    (T, h, w). `like` is the case of ours that another library is compared with, that library's
+    for a case of ours in fewer bits, and one picture's for a batch of ours.
     """
 
     label: str

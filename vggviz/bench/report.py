@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -101,9 +101,9 @@ class Report:
 
 
 def table(report: Report) -> str:
-    """The report as plain text: one line a case, then what was measured, where, and how well."""
+    """The report as Markdown: a line a case, a line a measure, then where, and how well."""
     sure = "95%" if len(report.timings[BARE].seconds) >= ENOUGH else "range"
-    rows = [("", "sites", "seconds", sure, "× bare", sure, "× like", sure)]
+    rows: list[tuple[str, ...]] = [("", "sites", "seconds", sure, "× bare", sure, "× like", sure)]
     for name, case in CASES.items():
         sites = str(len(case.sites) or "")
         if name in report.missing:
@@ -112,23 +112,28 @@ def table(report: Report) -> str:
             seconds = Interval.of(report.timings[name].seconds)
             bare, like = _ratio(report, name, BARE), _ratio(report, name, case.like)
             rows.append((case.label, sites, *_cells(seconds, 3), *bare, *like))
+    return "\n".join([*_piped(rows), "", *_measured(report), *_notes(report)])
+
+
+def _piped(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table, its columns as wide as they need to be; all but the first to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-        for row in rows
-    ]
-    return "\n".join([*lines, "", *_measured(report), *_notes(report)])
+    padded = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
+    first, *others = ("-" * width for width in widths)
+    padded.insert(1, [first, *(f"{dashes[:-1]}:" for dashes in others)])
+    return [f"| {' | '.join(cells)} |" for cells in padded]
 
 
 def _measured(report: Report) -> list[str]:
     """A line for each measure, with its 95th percentile and what it aims at."""
-    lines = [
-        f"{found.label}: {_number(found.interval.median)} {found.unit} "
-        f"({_number(found.interval.low)}–{_number(found.interval.high)}), 95% of them within "
-        f"{_number(found.p95)}; aim {found.aim}."
-        for found in report.measured.values()
-    ]
-    return [*lines, ""] if lines else []
+    if not report.measured:
+        return []
+    rows: list[tuple[str, ...]] = [("", "median", "95%", "95% of them within", "aim")]
+    for found in report.measured.values():
+        low, high, most = map(_number, (found.interval.low, found.interval.high, found.p95))
+        median = f"{_number(found.interval.median)} {found.unit}"
+        rows.append((found.label, median, f"{low}–{high}", most, found.aim))
+    return [*_piped(rows), ""]
 
 
 def _number(value: float) -> str:
@@ -156,7 +161,8 @@ def _notes(report: Report) -> list[str]:
         f"said, {report.size} px; Grad-CAM at the last ReLU of block5, or of all five blocks.",
         f"Medians of {rounds} rounds; each ratio is the median of the rounds' own, for a picture, "
         "to the plain bare forward (contiguous, no attention), or to what is alike: other "
-        "libraries to vggviz on the same sites, vggviz in fewer bits to torchcam.",
+        "libraries to vggviz on the same sites, vggviz in fewer bits to torchcam, a batch of ours "
+        "to one picture (1 where the cost grows linearly).",
         f"{machine}.",
         f"{'Noisy' if report.noisy else 'Quiet'} machine: the bare forward's interquartile range "
         f"is {report.spread:.0%} of its median, and the 1-minute load before was {load}.",

@@ -60,7 +60,8 @@ def evaluate(
     sites: Annotated[str, typer.Option(help="Where maps are judged.")] = "all",
     methods: Annotated[str, typer.Option(help="CAM methods to judge.")] = "gradcam,layercam",
     other: Annotated[
-        Path | None, typer.Option(help="Weights of another seed: what agreement can reach.")
+        list[Path] | None,
+        typer.Option(help="Weights of another seed, once for each type: what agreement can reach."),
     ] = None,
 ) -> None:
     """Measure attention types against 'none' on labelled pictures. Needs the extra 'train'."""
@@ -88,7 +89,7 @@ def evaluate(
             metrics=metrics,
             sites=sites,
             methods=methods,
-            other=other,
+            others=other or [],
             pictures=pictures,
             curves=curves,
             seed=seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ def judge(
     metrics: str,
     sites: str,
     methods: str,
-    other: Path | None,
+    others: Sequence[Path],
     pictures: int,
     curves: int,
     seed: int,
@@ -41,16 +41,16 @@ def judge(
     from vggviz.evaluate import maps
     from vggviz.vgg import SITES
 
-    others: dict[str, Explainer] = {}
-    if other is not None:
+    seconds: dict[str, Explainer] = {}
+    for other in others:
         second = or_stop(Explainer.load, other)
-        others = {
-            name: second
-            for name, one in subjects.items()
-            if one.card.config.attention == second.card.config.attention
-        }
-        if not others:
-            stop(f"{other} has {second.card.config.attention!r}, which is not evaluated")
+        kind = second.card.config.attention
+        alike = [name for name, one in subjects.items() if one.card.config.attention == kind]
+        if not alike:
+            stop(f"{other} has {kind!r}, which is not evaluated")
+        if alike[0] in seconds:
+            stop(f"{other} has {kind!r}, of which another file was given already")
+        seconds |= dict.fromkeys(alike, second)
     here = machine()
     with tqdm(unit="part", disable=not sys.stderr.isatty()) as bar:
 
@@ -68,7 +68,7 @@ def judge(
                 metrics=tuple(maps.METRICS) if metrics == "all" else words(metrics),
                 sites=SITES if sites == "all" else words(sites),
                 methods=words(methods),
-                others=others,
+                others=seconds,
                 pictures=pictures,
                 curves=curves,
                 folder=out,

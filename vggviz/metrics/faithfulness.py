@@ -26,6 +26,7 @@ __all__ = [
     "perturb",
     "probability",
     "ranking",
+    "steady",
 ]
 
 Predict = Callable[[Tensor], Tensor]  # (B, 3, H, W) normalised -> logits (B, K)
@@ -65,7 +66,8 @@ def perturb(
     batch: int = 16,
 ) -> Iterator[tuple[float, float]]:
     """The points of one deletion or insertion curve, (fraction of pixels, probability of the class
-    `target`), as they are computed, `batch` at a time. Stop whenever you have seen enough.
+    `target`), as they are computed, `batch` at a time, or fewer where pictures are large (see
+    `steady`). Stop whenever you have seen enough.
 
     `pixels` (3, H, W) or (1, 3, H, W), normalised; `heatmap` (h, w), larger where it matters
     more, resized bilinearly. Deletion begins with the picture and sets the pixels from the most
@@ -86,7 +88,7 @@ def perturb(
             f"not {tuple(pixels.shape)} and {tuple(heatmap.shape)}"
         )
     targets = torch.tensor([target], device=image.device)
-    done = 0
+    done, batch = 0, steady(_size(image), batch)
     for scores in _scores(predict, image, heatmap[None], targets, kind, settings, batch):
         for score in scores.tolist():
             yield done / settings.steps, score
@@ -169,6 +171,12 @@ def ranking(maps: Tensor, size: Grid) -> Tensor:
     scattered = scattered.to(maps.device)
     order = scattered[values[:, scattered].argsort(dim=1, descending=True, stable=True)]
     return order.argsort(1)
+
+
+def steady(size: Grid, most: int) -> int:
+    """How many pictures of this size (H, W) to take at a time: `most` at 80 × 80 pixels, fewer of
+    larger ones, so that on a CPU, too, whoever watches or stops the work waits for a second."""
+    return max(1, min(most, most * 80 * 80 // (size[0] * size[1])))
 
 
 def blurred(pixels: Tensor, settings: Settings) -> Tensor:

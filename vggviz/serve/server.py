@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 import signal
 import threading
 import time
@@ -41,7 +42,7 @@ def page(settings: Settings) -> gr.Blocks:
         raise SettingsError(f"{variable('mcp')} needs mcp: pip install 'vggviz[mcp]'")
     start_logs(settings.log)
     load, at_once = _engine(settings)
-    networks, notice = offered(settings.preload, load)
+    networks, notice = offered(settings.preload, load, settings.seconds or math.inf)
     demo = build(networks)
     if notice:
         with demo:

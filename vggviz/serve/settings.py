@@ -9,6 +9,7 @@ __all__ = ["ENGINES", "LOGS", "Settings", "SettingsError", "variable"]
 
 ENGINES = ("local", "ray")
 LOGS = ("text", "json")
+ROOM = 60  # seconds of one request where many wait
 
 
 class SettingsError(ValueError):
@@ -43,8 +44,11 @@ class Settings:
     sessions: int = 1000
     """How many sessions' last results are kept; the least recently used go first."""
     rate: int = 0
-    """Explanations a minute for one address; 0: any number. A proxy on another machine must be in
-    uvicorn's FORWARDED_ALLOW_IPS, or all its visitors are one address."""
+    """Explanations, and as many uploads, a minute for one address; 0: any number. A proxy on
+    another machine must be in uvicorn's FORWARDED_ALLOW_IPS, or all its visitors are one
+    address."""
+    seconds: int = 300
+    """The most seconds that one request may keep a network busy; 0: any number."""
     grace: int = 30
     """Seconds that running work may take when the server is told to stop."""
     mcp: int = 0
@@ -53,10 +57,11 @@ class Settings:
     """text, or json: one object a line, without anyone's pictures, file names or addresses."""
 
     def __post_init__(self) -> None:
-        least = {"port": 0, "replicas": 1, "places": 1, "at_once": 1, "sessions": 1}
-        for name in ("port", "replicas", "places", "at_once", "sessions", "rate", "grace"):
-            if getattr(self, name) < least.get(name, 0):
-                raise SettingsError(f"{variable(name)} must be at least {least.get(name, 0)}")
+        least = dict.fromkeys(("port", "rate", "seconds", "grace"), 0)
+        least |= dict.fromkeys(("replicas", "places", "at_once", "sessions"), 1)
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise SettingsError(f"{variable(name)} must be at least {value}")
         if self.port > 65535:
             raise SettingsError(f"{variable('port')} must be a port, at most 65535")
         for name, known in (("engine", ENGINES), ("log", LOGS)):
@@ -94,6 +99,7 @@ class Settings:
             places=min(self.places, 120),
             sessions=min(self.sessions, 400),
             rate=self.rate or 60,
+            seconds=min(self.seconds or ROOM, ROOM),
         )
 
 

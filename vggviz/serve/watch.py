@@ -38,7 +38,8 @@ class Traffic:
     _asked: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
 
     def too_often(self, address: str, now: float) -> bool:
-        """Whether this address has had its explanations of the last minute; if not, one more."""
+        """Whether this address has had its share of the last minute; if not, one more. Work and
+        uploads of one address count as two."""
         if not self.rate:
             return False
         times = self._asked.setdefault(address, deque())
@@ -92,12 +93,12 @@ class Watch:
                 self._tell(scope, status, time.perf_counter() - start)
 
     def _refusal(self, scope: Scope) -> _Refusal | None:
-        if scope["method"] != "POST" or not _asks(scope["path"]):
+        if scope["method"] != "POST" or (kind := _asks(scope["path"])) is None:
             return None
-        if self.traffic.stopping:
+        if self.traffic.stopping and kind == "work":
             return _Refusal(503, "The server is about to restart: please try again in a minute.")
         address = (scope.get("client") or ("", 0))[0]
-        if self.traffic.too_often(address, time.monotonic()):
+        if self.traffic.too_often(f"{kind} {address}", time.monotonic()):
             return _Refusal(
                 429,
                 f"That was more than {self.traffic.rate} in a minute: please wait a moment, "
@@ -114,9 +115,11 @@ class Watch:
             log.info("request", extra={"fields": {"method": scope["method"], **fields}})
 
 
-def _asks(path: str) -> bool:
-    """Whether a POST to this path asks for work that queues."""
-    return path.endswith("/queue/join") or "/gradio_api/call/" in path
+def _asks(path: str) -> str | None:
+    """What a POST to this path asks for: 'work' that queues, 'room' on the disk, or neither."""
+    if path.endswith("/queue/join") or "/gradio_api/call/" in path:
+        return "work"
+    return "room" if path.endswith("/upload") else None
 
 
 def _answer(refusal: _Refusal) -> JSONResponse:

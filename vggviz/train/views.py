@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from vggviz.images import Preprocess
-from vggviz.train.config import Examples, TrainConfig
+from vggviz.train.config import Examples, TrainConfig, TrainError
 from vggviz.vgg import VGG
 from vggviz.zoo import write_safetensors
 
@@ -183,10 +183,17 @@ def _identity(
 
 
 def _kept(file: Path, make: Callable[[], Tensor]) -> Tensor:
-    """The tensor in `file`, made and written there first where there is no whole one."""
+    """The tensor in `file`, made and written there first where there is no whole one. Raises
+    TrainError where it can't be written."""
     try:
         return load_file(file)["features"].to(memory_format=torch.channels_last)
-    except (FileNotFoundError, SafetensorError, KeyError):
+    except (OSError, SafetensorError, KeyError):
         found = make()
-    write_safetensors({"features": found.contiguous()}, {}, file)
+    try:
+        write_safetensors({"features": found.contiguous()}, {}, file)
+    except OSError as error:
+        raise TrainError(
+            f"the cache {file.parent} can't keep computed views ({error.strerror}): give another "
+            "folder, or none"
+        ) from error
     return found

@@ -8,10 +8,12 @@ from vggviz.explain import Explainer
 from vggviz.explanation import Explanation
 from vggviz.images import Crop
 from vggviz.ui.networks import NOTHING, Networks, Owned
-from vggviz.ui.pictures import Floats, Shown
+from vggviz.ui.pictures import Floats, Pixels, Shown
 from vggviz.vgg import SITES
 
-__all__ = ["again", "explainer_of", "site_of", "spatial_of"]
+__all__ = ["again", "explainer_of", "recall", "site_of", "spatial_of"]
+
+Report = Callable[[int, int], None]
 
 
 def explainer_of(networks: Networks, shown: Shown, own: Owned = NOTHING) -> Explainer:
@@ -24,14 +26,33 @@ def again(
     shown: Shown,
     sites: Sequence[str] = SITES,
     methods: Sequence[str] = ("gradcam",),
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Explanation:
-    """What this network, or another one with the same classes, says of the very same square, for
-    the class that is shown."""
+    """What a network with the same classes, as it is now, says of the very same square, for the
+    class that is shown."""
+    return explainer.explain_crop(*_square(shown), sites, methods)[0]
+
+
+def recall(
+    networks: Networks,
+    shown: Shown,
+    own: Owned = NOTHING,
+    sites: Sequence[str] = SITES,
+    methods: Sequence[str] = ("gradcam",),
+    *,
+    attention: str | None = None,
+    progress: Report = lambda done, total: None,
+) -> Explanation:
+    """As `again`, of the network that gave what is shown, or that with another `attention`; from
+    memory where it was asked this before."""
+    explainer = networks.get(shown.question.weights, attention or shown.attention, own)
+    return networks.explanations.explain_crop(
+        explainer, *_square(shown), sites, methods, progress=progress
+    )[0]
+
+
+def _square(shown: Shown) -> tuple[Pixels, Crop, tuple[int]]:
     where = Crop(**shown.details["provenance"]["crop"])
-    target = shown.target.index
-    found = explainer.explain_crop(shown.crop, where, (target,), sites, methods, progress=progress)
-    return found[0]
+    return shown.crop, where, (shown.target.index,)
 
 
 def site_of(shown: Shown, site: str) -> str:

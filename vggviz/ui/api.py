@@ -27,6 +27,7 @@ from vggviz.ui.handlers import boundary, sentence
 from vggviz.ui.handlers import known as index_of
 from vggviz.ui.inputs import Given, NoStub, Picture, refusal
 from vggviz.ui.networks import Networks
+from vggviz.ui.patience import Check
 from vggviz.ui.texts import preferred, say
 from vggviz.vgg import SITES
 
@@ -170,6 +171,7 @@ def faithfulness(
     """
     if site not in SITES or len(_listed(method)) != 1:
         raise refusal(say(lang, "api.one", sites=", ".join(SITES)))
+    check = networks.patience(lang)
     explanation = _explained(networks, image, weights, attention, site, method, target, lang)
     explainer = networks.get(weights, attention)
     pixels = explainer.preprocess.normalise(explanation.image)
@@ -183,18 +185,26 @@ def faithfulness(
             "target": explanation.target._asdict(),
             "site": site,
             "curves": {
-                name: _curves(explainer, pixels, map, explanation) for name, map in maps.items()
+                name: _curves(explainer, pixels, map, explanation, check)
+                for name, map in maps.items()
             },
         }
 
 
 def _curves(
-    explainer: Explainer, pixels: torch.Tensor, map: torch.Tensor, explanation: Explanation
+    explainer: Explainer,
+    pixels: torch.Tensor,
+    map: torch.Tensor,
+    explanation: Explanation,
+    check: Check,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
     kinds: tuple[curves.Kind, ...] = ("deletion", "insertion")
     for kind in kinds:
-        points = list(curves.perturb(explainer.model, pixels, map, explanation.target.index, kind))
+        points: list[tuple[float, float]] = []
+        for point in curves.perturb(explainer.model, pixels, map, explanation.target.index, kind):
+            points.append(point)
+            check(len(points), curves.SCALED.steps + 1)
         fractions, scores = (list(values) for values in zip(*points, strict=True))
         area = float(curves.area(fractions, scores))
         found[kind] = {"fractions": fractions, "probabilities": scores, "area": area}
@@ -222,7 +232,12 @@ def _explained(
         try:
             named = SITES if sites.strip() == "all" else _listed(sites)
             wanted = index_of(explainer, target.strip(), lang)
-            return explainer.explain(image.image, named, known(chosen), wanted)
+            check = networks.patience(lang)
+            return networks.explanations.explain(
+                explainer, image.source, named, known(chosen), wanted, progress=check
+            )
+        except gr.Error:  # which is a ValueError, too
+            raise
         except ValueError as error:
             raise refusal(sentence(error, lang)) from error
 

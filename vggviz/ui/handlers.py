@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import ref
 
 import gradio as gr
 import torch
@@ -72,8 +73,8 @@ def explain(
 
     `target` and `contrast` are a class index, a label or a WordNet id; '' for the likeliest class,
     and for no contrast. `view` are the fields of `View`. `shown` is the last result: the network
-    does not run where it answers the same question. `own` are the session's own networks. Raises
-    gr.Error, a sentence for people.
+    does not run where it, or one that is kept, answers the same question. `own` are the session's
+    own networks. Raises gr.Error, a sentence for people.
     """
     if picture is None:
         raise refusal(say(lang, "trouble.picture"))
@@ -81,15 +82,30 @@ def explain(
     with boundary(lang):
         if shown is None or shown.question != question or picture.path is None:
             explainer = networks.get(weights, attention, own)
-            shown = _run(explainer, picture, question, lang)
+            shown = _answer(networks, explainer, picture, question, lang)
         return (shown.details, shown, wanted(shown, *view), *draw(shown, *view, lang=lang))
 
 
-def _run(explainer: Explainer, picture: Given, question: Question, lang: str) -> Shown:
-    """One forward and one partial backward pass; then, with attention off, what lies above it."""
+def _answer(
+    networks: Networks, explainer: Explainer, picture: Given, question: Question, lang: str
+) -> Shown:
+    """The answer, kept or new. The same content gives the same answer to everyone."""
     targets = [known(explainer, question.target, lang)]
     if question.contrast:
         targets.append(known(explainer, question.contrast, lang))
+    key = (ref(explainer), picture.digest, *targets)
+    shown = networks.answers.get(key, lambda: _run(explainer, picture, question, targets, lang))
+    return replace(shown, question=question)
+
+
+def _run(
+    explainer: Explainer,
+    picture: Given,
+    question: Question,
+    targets: Sequence[int | None],
+    lang: str,
+) -> Shown:
+    """One forward and one partial backward pass; then, with attention off, what lies above it."""
     model = explainer.model
     sources = {site: model.source(site) for site in model.attention}
     image = picture.image
@@ -140,14 +156,21 @@ def more(
         sites = (asked.site,) if METHODS[asked.method].needs == "passes" else SITES
         targets = [shown.target.index, *([shown.contrast.index] if shown.contrast else [])]
         found: Sequence[Explanation] = ()
+        check = networks.patience(lang)
+
+        def report(done: int, total: int) -> None:
+            check(done, total)
+            progress(done, total)
+
         if METHODS[asked.method].needs != "attention" or _weighs_places(shown):
-            found = explainer.explain_crop(
+            found = networks.explanations.explain_crop(
+                explainer,
                 shown.crop,
                 Crop(**shown.details["provenance"]["crop"]),
                 targets,
                 sites,
                 (asked.method,),
-                progress=progress,
+                progress=report,
             )
         shown = shown.with_maps(found, sites, asked.method)
         return shown, maps(lang, shown, View(*view))

@@ -14,6 +14,7 @@ from gradio.component_meta import ComponentMeta
 from gradio.data_classes import ImageData
 from PIL import Image
 
+from vggviz.cache import digest
 from vggviz.images import ImageSource, open_image
 
 __all__ = ["Choice", "Given", "NoStub", "Picture", "refusal"]
@@ -29,18 +30,27 @@ class NoStub(ComponentMeta):
 class Given:
     """A picture that came in, and where it lies, so that the page can go back to it.
 
-    It is read when `image`, upright RGB, is first asked for: by then the page knows in which
-    language to say what is wrong with it. `image` raises ImageError.
+    It is read when `image`, upright RGB, or `digest`, which knows its content, is first asked for:
+    by then the page knows in which language to say what is wrong with it. Both raise ImageError.
     """
 
     def __init__(self, source: ImageSource, path: str | None = None) -> None:
-        self._source = source
+        self.source = source
         self.path = path
+
+    @cached_property
+    def _content(self) -> tuple[str, ImageSource]:
+        return digest(self.source)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of its content."""
+        return self._content[0]
 
     @cached_property
     def image(self) -> Image.Image:
         """The picture as `open_image` reads it."""
-        return open_image(self._source)
+        return open_image(self._content[1])
 
 
 class Picture(gr.Image, metaclass=NoStub):

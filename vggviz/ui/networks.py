@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
@@ -11,8 +12,11 @@ from weakref import WeakValueDictionary
 
 from vggviz import zoo
 from vggviz.attention import ATTENTION
+from vggviz.cache import ExplanationCache, Kept
 from vggviz.explain import Explainer
 from vggviz.ui.own import Own
+from vggviz.ui.patience import Check, patience
+from vggviz.ui.pictures import Shown
 
 Owned: TypeAlias = Mapping[str, Own]
 """A session's own networks, by fingerprint."""
@@ -24,8 +28,9 @@ class Networks:
 
     `choices` are the attention types by weights, the default first. Own networks are kept beside
     them, under their fingerprint and only for the sessions that hold them. At most `room`
-    parameters stay loaded beside the latest network's; the least recently used go first. Safe to
-    share between threads.
+    parameters stay loaded beside the latest network's; the least recently used go first. `answers`
+    and `explanations` are what these networks said lately, by content, in `memory` bytes each. One
+    request may use them for `seconds`. Safe to share between threads.
     """
 
     def __init__(
@@ -33,10 +38,15 @@ class Networks:
         choices: Mapping[str, Sequence[str]],
         load: Callable[[str, str], Explainer] = Explainer.load,
         room: int = 150_000_000,
+        memory: int = 128 << 20,
+        seconds: float = math.inf,
     ) -> None:
         self.choices = {weights: tuple(types) for weights, types in choices.items()}
         self._load = load
         self._room = room
+        self.answers: Kept[Shown] = Kept(memory, lambda shown: shown.size)
+        self.explanations = ExplanationCache(memory)
+        self.seconds = seconds
         self._loaded: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
         self._lock = Lock()
         self._loading: WeakValueDictionary[tuple[str, str], Lock] = WeakValueDictionary()
@@ -51,6 +61,10 @@ class Networks:
         if zoo.stock_file("imagenet").is_file():  # the page never starts a download
             known["imagenet"] = types
         return cls({**known, "random": types})
+
+    def patience(self, lang: str = "en") -> Check:
+        """What long work of this request calls between its passes, so that it can be ended."""
+        return patience(self.seconds, lang)
 
     def types(self, weights: str, own: Owned = NOTHING) -> tuple[str, ...]:
         """The attention types of these weights. Raises WeightsError where there are no such."""

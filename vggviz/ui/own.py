@@ -15,7 +15,7 @@ from vggviz.ui.inputs import NoStub
 SIZE = 24 << 20
 """The most bytes of a file: a whole network of tiny50's size has 10.1 MB, its adapters less, and
 half as much again leaves room for more width or classes."""
-HEADER = 1 << 20  # bytes of JSON: thousands of labels, and in memory some 20 times as much
+HEADER = 1 << 20  # bytes of JSON: thousands of labels
 CLASSES = 2000  # a browser draws them all, in a list
 SIDES = range(
     32, 257
@@ -44,8 +44,7 @@ class Own:
             raise zoo.WeightsError(f"{file.name} is no .safetensors file, as training writes one")
         if file.stat().st_size > SIZE:
             raise zoo.WeightsError(f"{file.name} is too large: at most {SIZE >> 20} MB can be used")
-        _small_header(file)
-        card = zoo.read_card(file)
+        card = zoo.read_card(file, HEADER)
         if len(card.labels) > CLASSES:
             raise zoo.WeightsError(f"{file.name} has {len(card.labels)} classes, {CLASSES} at most")
         if card.preprocess.size not in SIDES or card.preprocess.resize > RESIZED:
@@ -93,11 +92,3 @@ class Upload(gr.UploadButton, metaclass=NoStub):
     def preprocess(self, payload: FileData | None) -> Path | None:  # type: ignore[override]
         """Where the file lies, None where none came."""
         return None if payload is None else Path(payload.path)
-
-
-def _small_header(file: Path) -> None:
-    """A safetensors file starts with the length of its JSON, 8 bytes from the lowest up."""
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-    if HEADER < length <= file.stat().st_size:  # what is longer than the file is broken, not large
-        raise zoo.WeightsError(f"the description in {file.name} is too long to be read here")

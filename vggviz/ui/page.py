@@ -27,6 +27,7 @@ HOUR = 3600
 QUEUE: dict[str, Any] = {
     "max_size": 200,
     "default_concurrency_limit": 2,
+    "api_open": False,  # or requests could pass the queue by, and its limits with it
     "status_update_rate": 5,  # not "auto", which tells everyone of every place in the queue
 }
 """For `demo.queue`."""

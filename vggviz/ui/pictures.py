@@ -142,6 +142,16 @@ class Shown:
             maps=_maps(explanations),
         )
 
+    @property
+    def size(self) -> int:
+        """Bytes of all pictures and maps."""
+        arrays: list[npt.NDArray[Any] | None] = [self.crop, self.square, self.picture]
+        arrays += self.maps.values()
+        for place in self.places.values():
+            arrays += [place.gradcam, place.attention, place.channels]
+            arrays += [place.features, place.weighed]
+        return sum(array.nbytes for array in arrays if array is not None)
+
     def with_maps(
         self, explanations: Sequence[Explanation], sites: Sequence[str], method: str
     ) -> Shown:

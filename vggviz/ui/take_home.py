@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from vggviz.explanation import FORMATS
-from vggviz.ui.again import again, explainer_of
+from vggviz.ui.again import recall
 from vggviz.ui.examples import Example
 from vggviz.ui.handlers import boundary
 from vggviz.ui.inputs import refusal
@@ -84,7 +84,7 @@ def take(
     if format not in TYPES:
         raise refusal(say(lang, "take.no_format"))
     with boundary(lang):
-        explanation = again(explainer_of(networks, shown, own), shown)
+        explanation = recall(networks, shown, own)
         stem = re.sub(r"[^a-z0-9]+", "-", f"{shown.target.label} {shown.attention}".lower())
         stem = f"vggviz-{stem.strip('-')[:60]}"
         if format == "html":

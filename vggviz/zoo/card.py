@@ -20,6 +20,10 @@ WEIGHTS = {
     "random": "VGG19 at full size, untrained",
 }
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+TRAINED = ("all", "backbone", "nothing")
+LABEL = 200  # characters: folders, from which labels come, have at most 255 bytes
+# Control characters steer a terminal; those of writing direction make a text look like another.
+UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 BARE = re.compile(r"[^/\\:\0]+\.safetensors")
 
 
@@ -106,15 +110,31 @@ class Card:
         """
         backbone = data.get("backbone")
         card = cls(
-            weights=str(data["weights"]),
+            weights=_texts([data["weights"]], "a name")[0],
             config=VGGConfig.from_json(data["config"]),
             preprocess=Preprocess.from_json(data["preprocess"]),
-            labels=tuple(str(label) for label in data["labels"]),
-            wnids=tuple(str(wnid) for wnid in data["wnids"]),
-            trained=str(data["trained"]),
+            labels=_texts(data["labels"], "a label"),
+            wnids=_texts(data["wnids"], "a WordNet id"),
+            trained=data["trained"],
             facts=dict(data["facts"]),
             backbone=None if backbone is None else Backbone(**backbone),
         )
         if len(card.labels) != card.config.num_classes:
             raise ValueError(f"{len(card.labels)} labels for {card.config.num_classes} classes")
+        if card.wnids and len(card.wnids) != len(card.labels):
+            raise ValueError(f"{len(card.wnids)} WordNet ids for {len(card.labels)} classes")
+        if card.trained not in TRAINED:
+            raise ValueError(f"trained is one of {', '.join(TRAINED)}, not {card.trained!r}")
         return card
+
+
+def _texts(given: Any, what: str) -> tuple[str, ...]:
+    """A list of texts that can be shown as they are. Raises ValueError for anything else."""
+    if not isinstance(given, list):
+        raise ValueError(f"expected a list, each {what}, not {given!r}")
+    for text in given:
+        if not isinstance(text, str) or len(text) > LABEL or UNSEEN.search(text):
+            raise ValueError(
+                f"{what} is at most {LABEL} characters without control characters, not {text!r}"
+            )
+    return tuple(given)

@@ -12,6 +12,7 @@ __all__ = ["FILE", "PREFIX", "Reason", "failures", "fetch", "parse", "reason"]
 
 PREFIX = "hf:"
 FILE = "model.safetensors"
+MOST = 2 << 30  # bytes: a VGG19 of full size has 0.6 GB in float32
 PART = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 REVISION = re.compile(r"(?!.*(?://|\.\.))[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9_])?")
 
@@ -35,15 +36,23 @@ def fetch(name: str) -> Path:
     """The local copy of the 'model.safetensors' of 'hf:user/repo' or 'hf:user/repo@revision'.
 
     It lies in huggingface_hub's cache, and is fetched where that is older than the Hub's; offline
-    the cached one is taken. No other file is ever fetched. Raises WeightsError, saying why.
+    the cached one is taken. No other file is ever fetched, and none of more than `MOST` bytes.
+    Raises WeightsError, saying why.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     repo, revision = parse(name)
     try:
         # Asked first, since hf_hub_download tries for half a minute where there is no network.
-        get_hf_file_metadata(hf_hub_url(repo, FILE, revision=revision))
+        size = get_hf_file_metadata(hf_hub_url(repo, FILE, revision=revision)).size or 0
+        if size > MOST:
+            raise WeightsError(
+                f"the {FILE} of {repo} has {size / 1e9:,.1f} GB: at most {MOST / 1e9:.1f} are "
+                "fetched"
+            )
         return Path(hf_hub_download(repo, FILE, revision=revision))
+    except WeightsError:  # a ValueError, as huggingface_hub's are
+        raise
     except failures() as error:
         sentence, away = reason(error, repo, revision)
         if not away:

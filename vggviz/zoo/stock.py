@@ -4,31 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 import torch
 from torch import Tensor
-from torchvision.models import VGG19_BN_Weights, VGG19_Weights, WeightsEnum
 
 from vggviz.images import Preprocess
 from vggviz.vgg import VGG, VGGConfig
 from vggviz.zoo.card import Card, WeightsError
 from vggviz.zoo.tensors import fingerprint
 
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
 __all__ = ["STOCK", "load_backbone", "load_stock", "stock_config", "stock_file", "stock_state"]
 
-STOCK: dict[str, WeightsEnum] = {
-    "imagenet": VGG19_Weights.IMAGENET1K_V1,
-    "imagenet_bn": VGG19_BN_Weights.IMAGENET1K_V1,
-}
+# torchvision's names of them. It is imported when one is asked for, which takes a second.
+STOCK = {"imagenet": "VGG19_Weights", "imagenet_bn": "VGG19_BN_Weights"}
+
+
+def _weights(name: str) -> WeightsEnum:
+    """What torchvision knows of ImageNet weights `name`."""
+    found: WeightsEnum = getattr(import_module("torchvision.models"), STOCK[name]).IMAGENET1K_V1
+    return found
 
 
 def stock_file(name: str) -> Path:
     """Where torchvision keeps the file of ImageNet weights `name`."""
-    filename = Path(urlparse(STOCK[name].url).path).name
+    filename = Path(urlparse(_weights(name).url).path).name
     return Path(torch.hub.get_dir()) / "checkpoints" / filename
 
 
@@ -50,7 +57,7 @@ def load_stock(
     that does not exist.
     """
     config = replace(stock_config(name, attention), **changes)
-    enum = STOCK.get(name, VGG19_Weights.IMAGENET1K_V1)
+    enum = _weights(name if name in STOCK else "imagenet")
     transform = enum.transforms()
     labels = tuple(enum.meta["categories"])
     if config.num_classes != len(labels):
@@ -82,13 +89,13 @@ def stock_state(name: str) -> tuple[dict[str, Tensor], str]:
     """
     file = stock_file(name)
     try:
-        state = STOCK[name].get_state_dict(progress=False, check_hash=True, weights_only=True)
+        state = _weights(name).get_state_dict(progress=False, check_hash=True, weights_only=True)
         return dict(state), fingerprint(file)
     except OSError as error:
         raise WeightsError(
             f"the {name} weights (torchvision's {file.name}, 548 MB) are not on this machine and "
-            f"could not be downloaded; put a copy at {file}, or use weights 'tiny50', which needs "
-            "no network"
+            f"could not be downloaded ({getattr(error, 'reason', error.strerror) or error}); put a "
+            f"copy at {file}, or use weights 'tiny50', which needs no network"
         ) from error
     except (RuntimeError, UnpicklingError, EOFError, KeyError, ValueError) as error:
         raise WeightsError(f"{file} is not a whole copy of {file.name}: remove it") from error

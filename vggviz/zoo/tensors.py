@@ -19,6 +19,9 @@ from vggviz.zoo.card import Card, WeightsError
 
 __all__ = ["fingerprint", "half", "read_card", "read_tensors", "write_safetensors"]
 
+HEADER = 4 << 20
+"""The most bytes of JSON before the tensors; in memory it is some 20 times as much."""
+SENTENCE = 160  # characters of what a stranger's file says, in a sentence about it
 FLOATS = ("F16", "BF16", "F32", "F64")
 
 
@@ -46,14 +49,19 @@ def half(value: Tensor) -> Tensor:
     return (value.half() if value.is_floating_point() else value).cpu().contiguous()
 
 
-def read_card(file: Path) -> Card:
+def read_card(file: Path, longest: int = HEADER) -> Card:
     """The description in a weights file, without a fingerprint; no tensor is read.
 
-    Raises WeightsError where there is no file, no description, or one that lies.
+    Raises WeightsError where there is no file, no description, one that lies, or one with more
+    than `longest` bytes, which is not read.
     """
     if not file.is_file():
         raise WeightsError(f"no weights file {file.name}")
     try:
+        with file.open("rb") as started:  # with the length of its JSON, 8 bytes from the lowest up
+            length = int.from_bytes(started.read(8), "little")
+        if longest < length <= file.stat().st_size:  # longer than the file is broken, not large
+            raise WeightsError(f"the description in {file.name} is too long to be read here")
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
     except (SafetensorError, OSError) as error:
@@ -65,13 +73,18 @@ def read_card(file: Path) -> Card:
         json.dumps(described, ensure_ascii=False).encode()  # half a surrogate pair is no text
         return Card.from_json(described)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"the description in {file.name} can't be read: {error}") from error
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise WeightsError(
+            f"the description in {file.name} can't be read: {_brief(why)}"
+        ) from error
 
 
 def read_tensors(file: Path, card: Card, base: dict[str, Tensor]) -> dict[str, Tensor]:
     """All tensors of the card's network, floats as float32: the file's own, the rest from `base`.
 
-    Raises WeightsError where together they are not exactly the network's, by name, shape and kind.
+    They are copies: what was mapped from a file would end the process if that were cut off.
+    Raises WeightsError where together they are not exactly the network's, by name, shape and kind,
+    and where the file holds floats that are no numbers.
     """
     with torch.device("meta"):
         network = VGG(card.config).state_dict()
@@ -88,13 +101,26 @@ def read_tensors(file: Path, card: Card, base: dict[str, Tensor]) -> dict[str, T
             found = {**{key: _look(value) for key, value in filled.items()}, **own}
             if found != expected:
                 odd = sorted(set(found.items()) ^ set(expected.items()))
-                raise WeightsError(f"{file.name} does not fit its own description: see {odd[0][0]}")
-            state = {**filled, **{key: opened.get_tensor(key) for key in keys}}
+                raise WeightsError(
+                    f"{file.name} does not fit its own description: see {_brief(odd[0][0])}"
+                )
+            state = {key: _copy(opened.get_tensor(key)) for key in keys}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{file.name} is not a whole safetensors file") from error
-    return {
-        key: value.float() if value.is_floating_point() else value for key, value in state.items()
-    }
+    if broken := next((key for key, value in state.items() if not value.isfinite().all()), ""):
+        raise WeightsError(f"{file.name} holds values that are no numbers: see {broken}")
+    return {**{key: _copy(value) for key, value in filled.items()}, **state}
+
+
+def _copy(value: Tensor) -> Tensor:
+    return value.to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)
+
+
+def _brief(text: str) -> str:
+    """What may hold a stranger's words, short, on one line and without control characters."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * SENTENCE])
+    line = " ".join(line.split())
+    return line if len(line) <= SENTENCE else f"{line[:SENTENCE]}…"
 
 
 def _look(value: Tensor) -> tuple[tuple[int, ...], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,17 @@ __all__ = ["Kept", "digest"]
 
 class Kept:
     """The parts in `folder`, each with a key of all that its numbers depend on; None keeps
-    nothing."""
+    nothing.
 
-    def __init__(self, folder: Path | None, facts: Mapping[str, Any]) -> None:
+    `facts` are what numbers depend on, `only` names those on which only some metrics do.
+    """
+
+    def __init__(
+        self, folder: Path | None, facts: Mapping[str, Any], only: Mapping[str, Sequence[str]]
+    ) -> None:
         self._folder = folder
         self._facts = facts
+        self._only = only
 
     def get(self, metric: str, name: str) -> Part | None:
         """The part, where it was measured with the same facts."""
@@ -54,7 +60,8 @@ class Kept:
         return self._folder / "parts" / f"{metric}-{plain}.json"
 
     def _key(self, metric: str, name: str) -> str:
-        return hashlib.sha256(json.dumps([metric, name, self._facts]).encode()).hexdigest()
+        facts = {k: v for k, v in self._facts.items() if metric in self._only.get(k, (metric,))}
+        return hashlib.sha256(json.dumps([metric, name, facts]).encode()).hexdigest()
 
 
 def digest(model: VGG) -> str:

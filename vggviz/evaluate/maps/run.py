@@ -31,6 +31,12 @@ METRICS: dict[str, Callable[[Job], Part]] = {
     "sanity": keep_sane,
     "causality": replace_weights,
 }
+# What only some of them depend on: it can change, and the others are not measured again.
+ONLY = {
+    "other": ("agreement",),
+    "training": ("localisation",),
+    "curves": ("faithfulness", "sanity"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +112,12 @@ def judge_maps(
             "weights": digest(subject.model),
             "preprocess": subject.card.preprocess.to_json(),
             "other": None if other is None else digest(other),
-            "files": [shown.dataset.files, learned and learned.dataset.files],
-            "settings": [list(sites), list(methods), curves, seed, resamples],
+            "files": shown.dataset.files,
+            "training": learned and learned.dataset.files,
+            "curves": curves,
+            "settings": [list(sites), list(methods), seed, resamples],
         }
-        kept = Kept(folder, facts)
+        kept = Kept(folder, facts, ONLY)
         for metric in metrics:
             progress(len(parts), total, f"{metric} of {name}")
             part = kept.get(metric, name)

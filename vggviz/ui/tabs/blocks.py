@@ -13,7 +13,7 @@ import gradio as gr
 from vggviz import render
 from vggviz.cam import METHODS
 from vggviz.explanation import Explanation
-from vggviz.ui.again import again, explainer_of
+from vggviz.ui.again import recall
 from vggviz.ui.handlers import boundary
 from vggviz.ui.markup import METHOD_NAMES
 from vggviz.ui.networks import NOTHING, Networks, Owned
@@ -53,8 +53,7 @@ def explained(
     progress: Any = lambda done, total: None,
 ) -> Explanation:
     """All sites with these methods, of what is shown."""
-    explainer = explainer_of(networks, shown, own)
-    return again(explainer, shown, SITES, possible(shown, methods), progress)
+    return recall(networks, shown, own, SITES, possible(shown, methods), progress=progress)
 
 
 def grid(
@@ -69,8 +68,10 @@ def grid(
         return gr.skip()
     with boundary(call.lang):
         shown, lang = call.shown, call.lang
+        check = networks.patience(lang)
 
         def report(done: int, total: int) -> None:
+            check(done, total)
             progress((done, total))
 
         return _grid(lang, shown, explained(networks, shown, methods, own, report), methods)
@@ -123,7 +124,8 @@ def download(
     if call is None:
         return ""
     with boundary(call.lang):
-        figure = explained(networks, call.shown, methods, own).figure()
+        check = networks.patience(call.lang)
+        figure = explained(networks, call.shown, methods, own, check).figure()
         coded = base64.b64encode(render.png(figure, dpi=110)).decode()
         return f"data:image/png;base64,{coded}"
 

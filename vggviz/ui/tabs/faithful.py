@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from vggviz.metrics.baselines import noise
-from vggviz.metrics.faithfulness import SCALED, Kind, area, perturb
+from vggviz.metrics.faithfulness import SCALED, Kind, area, perturb, steady
 from vggviz.ui.again import explainer_of, site_of
 from vggviz.ui.handlers import boundary
 from vggviz.ui.networks import NOTHING, Networks, Owned
+from vggviz.ui.patience import Check, unlimited
 from vggviz.ui.pictures import Shown
 from vggviz.ui.shell import Shell
 from vggviz.ui.tabs.panels import block, blocks, html, join
@@ -26,7 +27,7 @@ NAME = "faithful.name"
 
 KINDS: tuple[Kind, ...] = ("deletion", "insertion")
 POINTS = SCALED.steps + 1
-BATCH = 17  # pictures between two drawings: 51 points are three of them
+BATCH = 17  # pictures between two drawings of a small network: 51 points are three of them
 
 Curves: TypeAlias = dict[tuple[Kind, str], list[tuple[float, float]]]
 """The points (fraction, probability) so far, by kind of curve and name of map."""
@@ -43,10 +44,13 @@ def maps_of(shown: Shown, site: str) -> dict[str, Tensor]:
     return {**found, "random": noise(blank, torch.Generator().manual_seed(0))[0]}
 
 
-def measure(networks: Networks, shown: Shown, site: str, own: Owned = NOTHING) -> Iterator[Curves]:
-    """All curves of what is shown, as they grow: the same dict again and again."""
+def measure(
+    networks: Networks, shown: Shown, site: str, own: Owned = NOTHING, check: Check = unlimited
+) -> Iterator[Curves]:
+    """All curves of what is shown, as they grow: the same dict again and again. `check` ends it."""
     explainer = explainer_of(networks, shown, own)
     pixels = explainer.preprocess.normalise(shown.crop)
+    often = steady((pixels.shape[-2], pixels.shape[-1]), BATCH)
     curves: Curves = {}
     for kind in KINDS:
         for name, map in maps_of(shown, site).items():
@@ -54,17 +58,19 @@ def measure(networks: Networks, shown: Shown, site: str, own: Owned = NOTHING) -
             target = shown.target.index
             for point in perturb(explainer.model, pixels, map, target, kind, SCALED, batch=BATCH):
                 points.append(point)
-                if len(points) % BATCH == 0:
+                check(len(points), POINTS)
+                if len(points) % often == 0 or len(points) == POINTS:
                     yield curves
 
 
 def run(networks: Networks, call: Call | None, site: str, own: Owned = NOTHING) -> Iterator[str]:
-    """The tab's result as HTML, again and again while it is measured."""
-    if call is None:
+    """The tab's result as HTML, again and again while it is measured; nothing before the tab has
+    its charts, and with them its site."""
+    if call is None or site not in call.shown.places:
         return
     with boundary(call.lang):
         shown, lang = call.shown, call.lang
-        for curves in measure(networks, shown, site, own):
+        for curves in measure(networks, shown, site, own, networks.patience(lang)):
             yield told(lang, shown, site, curves)
 
 

@@ -11,7 +11,7 @@ import gradio as gr
 import numpy as np
 
 from vggviz.types import AttentionRecord
-from vggviz.ui.again import again, explainer_of
+from vggviz.ui.again import recall
 from vggviz.ui.handlers import boundary
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.pictures import Shown, data_uri, refusal
@@ -54,7 +54,7 @@ def _bytes(shown: Shown, site: str) -> int:
 
 
 def _records(networks: Networks, shown: Shown, sites: list[str], own: Owned) -> Kept:
-    found = again(explainer_of(networks, shown, own), shown, sites, methods=())
+    found = recall(networks, shown, own, sites, methods=())
     return {site: found.attention[site][0] for site in sites}
 
 

@@ -15,7 +15,7 @@ import torch
 from vggviz import zoo
 from vggviz.metrics.agreement import agreement
 from vggviz.types import Ranked
-from vggviz.ui.again import again, spatial_of
+from vggviz.ui.again import recall, spatial_of
 from vggviz.ui.choices import start
 from vggviz.ui.handlers import boundary
 from vggviz.ui.markup import named
@@ -48,9 +48,8 @@ class Row:
 
 def row(networks: Networks, shown: Shown, attention: str, site: str, own: Owned = NOTHING) -> Row:
     """One type, at this site or where it has attention, for the class that is shown."""
-    explainer = networks.get(shown.question.weights, attention, own)
-    site = start(explainer, site)
-    found = again(explainer, shown, (site,))
+    site = start(networks.get(shown.question.weights, attention, own), site)
+    found = recall(networks, shown, own, (site,), attention=attention)
     map, gradcam = spatial_of(found, site), found.heatmaps[site, "gradcam"].raw
     alike = math.nan if map is None else agreement(torch.from_numpy(map), gradcam).spearman
     weighs = bool(found.attention)
@@ -66,9 +65,11 @@ def run(networks: Networks, call: Call | None, site: str, own: Owned = NOTHING) 
         shown, lang = call.shown, call.lang
         types = networks.types(shown.question.weights, own)
         rows: list[Row] = []
+        check = networks.patience(lang)
         for attention in types:
             rows.append(row(networks, shown, attention, site, own))
             yield table(lang, shown, rows, types)
+            check(len(rows), len(types))
 
 
 def begin(networks: Networks, call: Call | None, site: str, own: Owned = NOTHING) -> Iterator[str]:

@@ -8,7 +8,13 @@ EN = {
     "trouble.example": "There is no such example.",
     "trouble.class": "There is no such class.",
     "trouble.lesson": "There is no such lesson.",
+    "trouble.foreign": "A picture must be uploaded: paths and addresses are not read here.",
+    "trouble.odd": "What was sent can't be read: it is not what this page sends.",
+    "trouble.view": "There is no such view.",
     "trouble.nan": "The network's answer is no number: its weights are broken.",
+    "trouble.gone": "Nobody waits for this any more.",
+    "trouble.long": "This took more than {seconds} seconds and was stopped: a smaller network, or "
+    "fewer methods or maps at once, take less.",
     "trouble.server": "Something went wrong on the server. Your last result is still here.",
 }
 
@@ -18,11 +24,26 @@ ZH = {
     "trouble.example": "没有这个示例。",
     "trouble.class": "没有这个类别。",
     "trouble.lesson": "没有这一课。",
+    "trouble.foreign": "图片必须上传：这里不读取路径和网址。",
+    "trouble.odd": "无法读取发送的内容：它不是本页面发出的。",
+    "trouble.view": "没有这个视图。",
     "trouble.nan": "网络的输出不是数字：它的权重已损坏。",
+    "trouble.gone": "已经没有人在等待这个结果。",
+    "trouble.long": "已超过 {seconds} 秒，计算已停止：请换用更小的网络，或一次少选一些方法或图。",
     "trouble.server": "服务器出错了。上一个结果仍然保留。",
 }
 
 LOWER = (
+    (r"the description in (.+) is too long.*", "{0} 中的描述太长，这里无法读取。"),
+    (r"the description in (.+) can't be read: .*", "{0} 中的描述有误，无法使用：请重新导出权重。"),
+    (r"(.+) was not written by vggviz: .*", "{0} 不是 vggviz 写的文件：它没有描述。"),
+    (r"(.+) does not fit its own description: see (.+)", "{0} 与自己的描述不符：见 {1}。"),
+    (r"(.+) holds values that are no numbers: see (.+)", "{0} 含有不是数字的权重：见 {1}。"),
+    (r"(.+) was trained on another copy of (.+): .*", "{0} 是在另一份 {1} 上训练的。"),
+    (
+        r"(.+) needs the backbone (.+), which this copy .*",
+        "{0} 需要骨干网络 {1}，此版本的 vggviz 没有附带。",
+    ),
     (r"(.+) can't be opened: .*", "无法打开 {0}：请重新选择。"),
     (r"(.+) can't be read: .*", "无法读取 {0}：请选择一张图片。"),
     (r"(.+) is empty\.", "{0} 是空文件：请选择另一张图片。"),
@@ -32,6 +53,7 @@ LOWER = (
         r"(.+) has (?:tiles with )?too many pixels: at most (\d+) megapixels .*",
         "{0} 的像素太多：最多可用 {1} 百万像素。",
     ),
+    (r"(.+) has too many scans: .* (\d+) here\.", "{0} 的扫描次数太多：这里最多 {1} 次。"),
     (r"(.+) is no picture: expected (.+)\.", "{0} 不是图片：可用的格式有 {1}。"),
     (r"(.+) is truncated or damaged: .*", "{0} 不完整或已损坏：请选择另一张图片。"),
     (

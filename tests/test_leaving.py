@@ -1,0 +1,175 @@
+"""Long work on a real server: it ends when its user leaves, or takes too long, and others go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from served import SERVE, Served, served
+
+from vggviz import zoo
+from vggviz.explain import Explainer
+from vggviz.images import Preprocess
+from vggviz.ui import api, handlers
+from vggviz.ui.networks import Networks
+from vggviz.ui.pictures import Given
+from vggviz.ui.tabs import blocks, faithful, types
+from vggviz.ui.tabs.waking import Call
+from vggviz.vgg import VGG
+
+KOALA = zoo.assets() / "examples" / "koala.jpg"
+API = "/gradio_api"
+MOST = 10  # seconds that the server grants one request
+SOON = 5.0  # seconds after which nobody may work any more: far less than what is left of MOST
+LONG: dict[str, tuple[str, list[Any]]] = {
+    # 736 passes of one function, of which Gradio ends none; and 306 passes at full size.
+    "scorecam": ("explain", ["tiny50", "cbam", "all", "scorecam", ""]),
+    "curves": ("faithfulness", ["random", "cbam", "block5", "gradcam", ""]),
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One request at a time: who does not end keeps all others waiting."""
+    env = {"VGGVIZ_AT_ONCE": "1", "VGGVIZ_SECONDS": str(MOST)}
+    with served(tmp_path_factory.mktemp("leaving"), SERVE, env) as server:
+        with asked(server, "explain", ["random", "cbam", "block5", "gradcam", ""]) as lines:
+            assert answer(lines)[0] == "complete"  # it is loaded from now on
+        yield server
+        assert "Traceback" not in server.printed(), server.printed()
+
+
+@contextmanager
+def asked(server: Served, name: str, values: list[Any]) -> Iterator[Iterator[str]]:
+    """A request of the API; whoever leaves the block has hung up."""
+    with httpx.Client(base_url=server.address, timeout=120) as client:
+        files = {"files": ("koala.jpg", KOALA.read_bytes())}
+        (path,) = client.post(f"{API}/upload", files=files).raise_for_status().json()
+        picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        joined = client.post(f"{API}/call/{name}", json={"data": [picture, *values]})
+        event = joined.raise_for_status().json()["event_id"]
+        with client.stream("GET", f"{API}/call/{name}/{event}") as stream:
+            yield stream.iter_lines()
+
+
+def answer(lines: Iterator[str]) -> tuple[str, Any]:
+    """'complete' or 'error', and what came with it."""
+    for line in lines:
+        if line in ("event: complete", "event: error"):
+            return line.removeprefix("event: "), json.loads(next(lines).removeprefix("data: "))
+    return "cut off", None
+
+
+def cpu(server: Served) -> float:
+    """Seconds of computing time that the server has had."""
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def at_work(server: Served, seconds: float = 0.5) -> float:
+    """How much of a core the server uses now."""
+    before, start = cpu(server), time.perf_counter()
+    time.sleep(seconds)
+    return (cpu(server) - before) / (time.perf_counter() - start)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("work", LONG)
+def test_work_ends_when_its_user_leaves_and_the_next_one_is_answered(
+    server: Served, work: str
+) -> None:
+    name, values = LONG[work]
+    before = cpu(server)
+    with asked(server, name, values):
+        while cpu(server) - before < 1:
+            time.sleep(0.05)
+    left = time.perf_counter()
+    with asked(server, "explain", ["tiny50", "se", "block5", "gradcam", ""]) as lines:
+        said, (told,) = answer(lines)
+    assert (said, told["target"]["label"]) == ("complete", "koala")
+    assert time.perf_counter() - left < SOON
+    assert at_work(server) < 0.3
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_work_of_a_page_that_is_closed_ends(server: Served, browser: Any) -> None:
+    """A generator, on a network of full size, in a real browser."""
+    page = browser.new_context().new_page()
+    page.goto(f"{server.address}/?weights=random&tab=faithful")
+    page.locator("#answer .badge").wait_for(state="attached", timeout=60_000)  # it is untrained
+    page.locator("#faithful progress").wait_for()
+    for _ in range(10):
+        page.locator("#faithful-start").click()  # again where the link's result came after it
+        if at_work(server, 2) > 0.3:
+            break
+    page.wait_for_function("document.querySelector('#faithful progress').value > 0")
+    page.context.close()
+    left = time.perf_counter()
+    while at_work(server) > 0.3:
+        assert time.perf_counter() - left < SOON
+
+
+def test_work_that_takes_too_long_is_ended_with_a_sentence(server: Served) -> None:
+    start = time.perf_counter()
+    with asked(server, *LONG["curves"]) as lines:
+        said, told = answer(lines)
+    assert said == "error"
+    assert told["error"].startswith(f"This took more than {MOST} seconds and was stopped")
+    assert MOST < time.perf_counter() - start < 3 * MOST
+    assert at_work(server) < 0.3
+
+
+def test_nobody_passes_the_queue_by(server: Served) -> None:
+    """The routes for direct calls know no limit of how many run at once, nor a rate."""
+    for route in ("run", "api"):
+        body = {"data": [None, "tiny50", "cbam", "all", "gradcam", ""]}
+        refused = httpx.post(f"{server.address}{API}/{route}/explain", json=body)
+        assert refused.status_code == 404
+        assert "join the queue" in refused.text
+
+
+@pytest.fixture
+def networks(small_vgg: Callable[..., VGG]) -> Networks:
+    def load(weights: str, attention: str) -> Explainer:
+        model = small_vgg(attention=attention, blend="replace", batch_norm=True)
+        labels = tuple(f"thing {k}" for k in range(10))
+        return Explainer(model, zoo.Card(weights, model.config, Preprocess(64, 64), labels))
+
+    return Networks({"small": ("cbam", "se")}, load)
+
+
+def test_all_long_work_knows_its_limit(networks: Networks) -> None:
+    coarse = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    given = Given(Image.fromarray(coarse).resize((120, 90)), "a.png")
+    shown = handlers.explain(networks, given, "small", "cbam", "", "", "block4")[1]
+    wanted = handlers.Wanted(shown.question, "scorecam", "block4")
+    english, chinese = Call(shown, "en"), Call(shown, "zh")
+    methods = ("scorecam",)
+    works: dict[str, Callable[[], Any]] = {
+        "more": lambda: handlers.more(networks, wanted, shown, "block4", "scorecam"),
+        "grid": lambda: blocks.grid(networks, english, methods, progress=lambda _: None),
+        "download": lambda: blocks.download(networks, english, methods),
+        "types": lambda: list(types.run(networks, english, "block4")),
+        "curves": lambda: list(faithful.run(networks, english, "block4")),
+        "api": lambda: api.explain(networks, given, "small", "cbam", methods="scorecam"),
+        "api curves": lambda: api.faithfulness(networks, given, "small", "cbam"),
+        "Chinese": lambda: list(faithful.run(networks, chinese, "block4")),
+    }
+    assert not list(faithful.run(networks, english, None))  # type: ignore[arg-type]  # too early
+    networks.seconds = 0
+    for name, work in works.items():
+        with pytest.raises(gr.Error) as ended:
+            work()
+        sentence = "已超过 0 秒" if name == "Chinese" else "This took more than 0 seconds"
+        assert ended.value.message.startswith(sentence), name
+        assert not ended.value.print_exception
