@@ -252,25 +252,27 @@ class _Server(ThreadingHTTPServer):
         """A client that was killed is no news."""
 
 
+COMMAND = "from vggviz.cli.data import data; data('tiny-imagenet', Path(sys.argv[1]))"
+FETCH = "from vggviz.fetch import fetch; fetch(ARCHIVES['tiny-imagenet'], Path(sys.argv[1]))"
+
+
 @pytest.fixture
-def slow() -> Iterator[tuple[list[str], Callable[[Path], Any]]]:
-    """The Range headers that a slow server was sent, and what starts `vggviz data` on it."""
+def slow() -> Iterator[tuple[list[str], Callable[..., Any]]]:
+    """The Range headers that a slow server was sent, and what starts a process that fetches from
+    it into a folder: by the command, or by the function alone, which is there sooner."""
     asked: list[str] = []
     with _Server(("127.0.0.1", 0), type("Handler", (Slow,), {"asked": asked})) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         url, md5 = f"http://127.0.0.1:{server.server_address[1]}/a", hashlib.md5(DATA).hexdigest()
+        archive = f"Archive('a.zip', {url!r}, {len(DATA)}, {md5!r})"
         code = (
-            "import sys\n"
-            "from vggviz.fetch import ARCHIVES, Archive\n"
-            f"ARCHIVES['tiny-imagenet'] = Archive('a.zip', {url!r}, {len(DATA)}, {md5!r})\n"
-            "from vggviz.cli.data import data\n"
-            "from pathlib import Path\n"
-            "data('tiny-imagenet', Path(sys.argv[1]))\n"
+            "import sys\nfrom pathlib import Path\nfrom vggviz.fetch import ARCHIVES, Archive\n"
+            f"ARCHIVES['tiny-imagenet'] = {archive}\n"
         )
 
-        def start(folder: Path) -> Any:
-            command = [sys.executable, "-c", code, str(folder)]
+        def start(folder: Path, how: str = FETCH) -> Any:
+            command = [sys.executable, "-c", code + how, str(folder)]
             env = {**os.environ, "no_proxy": "127.0.0.1"}
             pipe = subprocess.PIPE
             return subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe, text=True)
@@ -288,7 +290,7 @@ def arrived(folder: Path) -> int:
 
 def test_a_download_that_was_killed_goes_on(slow: Any, tmp_path: Path) -> None:
     asked, start = slow
-    process = start(tmp_path)
+    process = start(tmp_path, COMMAND)
     while arrived(tmp_path) < len(DATA) / 4:
         assert process.poll() is None
         time.sleep(0.01)
@@ -296,7 +298,7 @@ def test_a_download_that_was_killed_goes_on(slow: Any, tmp_path: Path) -> None:
     process.communicate()
     there = arrived(tmp_path)
     assert there < len(DATA)
-    process = start(tmp_path)
+    process = start(tmp_path, COMMAND)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert out.startswith(str(tmp_path / "a.zip"))
@@ -338,7 +340,7 @@ def test_two_that_write_one_file_leave_it_whole(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from vggviz.zoo import write_safetensors\n"
         "value = torch.full((200_000,), 2.0)\n"
-        "for _ in range(200):\n"
+        "for _ in range(100):\n"
         "    write_safetensors({'features': value}, {}, Path(sys.argv[1]))\n"
     )
     other = subprocess.Popen([sys.executable, "-c", code, str(file)])
