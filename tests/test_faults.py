@@ -307,6 +307,28 @@ def test_a_download_that_was_killed_goes_on(slow: Any, tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["a.zip"]
 
 
+def test_weights_whose_download_was_killed_are_whole_the_next_time(
+    hub: Hub, tmp_path: Path
+) -> None:
+    content = saved(tmp_path / "own.safetensors").read_bytes()
+    hub.repos["user/own"] = Repo(commits=[{"model.safetensors": content}])
+    cache = Path(constants.HF_HUB_CACHE)
+    env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(cache)}
+    env |= {"HF_HUB_DISABLE_XET": "1", "no_proxy": "127.0.0.1"}
+    hub.stuck = True
+    command = [sys.executable, "-c", "from vggviz import zoo; zoo.load('hf:user/own')"]
+    process = subprocess.Popen(command, env=env)
+    while not (hub.ranges and list(cache.rglob("*.incomplete"))):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    hub.stuck = False
+    card = zoo.load("hf:user/own")[1]
+    assert card.fingerprint == hashlib.sha256(content).hexdigest()
+    assert len(hub.ranges) == 2
+
+
 def test_two_that_fetch_into_one_folder_do_it_once(slow: Any, tmp_path: Path) -> None:
     """Even where the first is killed half way: the second goes on from there."""
     asked, start = slow
