@@ -120,6 +120,32 @@ def pictures() -> Callable[..., Tensor]:
     return draw
 
 
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The stand-in, to which huggingface_hub in this process now speaks, with a cache of its own.
+
+    The library reads its environment once, when it is imported: so its constants are set here.
+    A process of its own is told by its environment.
+    """
+    from hub import TOKEN, standing_in
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with standing_in() as hub:
+        url = hub.url
+        for name, value in {
+            "ENDPOINT": url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(tmp_path / "cache"),
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_DISABLE_TELEMETRY": True,
+            "HF_HUB_OFFLINE": False,
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        yield hub
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """`python app.py`, started in the repository on a free port. What was uploaded is gone when it

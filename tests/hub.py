@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ class Hub:
         self.asked: list[tuple[str, str, str, str]] = []
         self.status = 0  # answer everything with this status
         self.cut = False  # end every download half way
+        self.stuck = False  # stop every download half way, and hold the connection
+        self.ranges: list[str] = []  # what downloads asked for
         self.url = self.store_url = ""
         self._servers: list[ThreadingHTTPServer] = []
 
@@ -132,7 +135,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content[: len(content) // 2] if self.hub.cut else content)
+            half = self.hub.cut or self.hub.stuck
+            self.wfile.write(content[: len(content) // 2] if half else content)
+            while self.hub.stuck:
+                time.sleep(0.05)
 
     def refuse(self, status: int, code: str) -> None:
         self.say(status, {"error": code}, X_Error_Code=code, X_Error_Message=code)
@@ -246,7 +252,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def get(self, _: bytes, __: str, oid: str) -> None:
         content = self.hub.store.get(oid)
-        self.say(404) if content is None else self.say(200, None, content, ETag=f'"{oid}"')
+        if content is None:
+            return self.say(404)
+        wanted, start = self.headers.get("Range", ""), 0
+        self.hub.ranges.append(wanted)
+        told = {"ETag": f'"{oid}"'}
+        if found := re.fullmatch(r"bytes=(\d+)-", wanted):
+            start, size = int(found[1]), len(content)
+            told["Content_Range"] = f"bytes {start}-{size - 1}/{size}"
+        return self.say(206 if start else 200, None, content[start:], **told)
 
     NAME = r"([^/]+/[^/]+)"
     HUB = (

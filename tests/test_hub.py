@@ -8,13 +8,12 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from hub import TOKEN, Hub, Repo, standing_in
+from hub import TOKEN, Hub, Repo
 from huggingface_hub import ModelCard, constants
 from safetensors.torch import save
 from strangers import pickles
@@ -39,29 +38,6 @@ CARD = zoo.Card("own", CONFIG, Preprocess(64, 64), ("cat", "dog", "eel"), facts=
 EXAMPLES = zoo.assets() / "examples"
 # huggingface_hub uses a name of its HTTP library that is going away.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """The stand-in, to which huggingface_hub in this process now speaks, with a cache of its own.
-
-    The library reads its environment once, when it is imported: so its constants are set here.
-    One test below starts a process and sets the environment.
-    """
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with standing_in() as hub:
-        url = hub.url
-        for name, value in {
-            "ENDPOINT": url,
-            "HUGGINGFACE_CO_URL_TEMPLATE": url + "/{repo_id}/resolve/{revision}/{filename}",
-            "HF_HUB_CACHE": str(tmp_path / "cache"),
-            "HF_HUB_DISABLE_XET": True,
-            "HF_HUB_DISABLE_TELEMETRY": True,
-            "HF_HUB_OFFLINE": False,
-        }.items():
-            monkeypatch.setattr(constants, name, value)
-        yield hub
 
 
 @pytest.fixture

@@ -84,3 +84,26 @@ def test_the_environment_is_read_nowhere_else() -> None:
     ]
     assert sorted(naming) == ["cli/serve.py", "serve/settings.py"]
     assert variable("at_once") == "VGGVIZ_AT_ONCE"
+
+
+def test_the_limits_that_are_told_are_those_of_the_code() -> None:
+    from vggviz import images
+    from vggviz.ui import own
+    from vggviz.zoo import card, hub, tensors
+
+    room, usual = Settings().for_a_room(), Settings()
+    told = (Path(vggviz.__file__).parents[1] / "SECURITY.md").read_text("utf-8")
+    for row in (
+        f"| {own.SIZE >> 20} MB |",
+        f"| {images.MAX_PIXELS // 10**6} megapixels |",
+        f"| {own.HEADER >> 20} MB in the page, {tensors.HEADER >> 20} MB elsewhere |",
+        f"| {own.CLASSES:,}, and {own.SIDES[-1]} |",
+        f"| {images.MOST_SIDE:,} |",
+        f"| {hub.MOST / 1e9:.1f} GB |",
+        f"| {card.LABEL} characters, no control characters |",
+        f"| {usual.seconds} s (a room: {room.seconds} s) | `{variable('seconds')}` |",
+        f"| {usual.at_once}, and {usual.places} (a room: {room.places}) | `{variable('at_once')}`",
+        f"| any (a room: {room.rate}) | `{variable('rate')}` |",
+        f"| {usual.sessions:,} (a room: {room.sessions}) | `{variable('sessions')}` |",
+    ):
+        assert row in told, row

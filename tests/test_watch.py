@@ -24,6 +24,10 @@ def made(traffic: Traffic) -> TestClient:
     def join() -> int:
         return traffic.under_way
 
+    @app.post("/gradio_api/upload")
+    def upload() -> None:
+        pass
+
     @app.get("/gradio_api/heartbeat/{session}")
     def heartbeat(session: str) -> int:
         return traffic.under_way
@@ -74,6 +78,16 @@ def test_a_rate_is_told_to_the_one_who_meets_it() -> None:
     refused = client.post("/gradio_api/queue/join")
     assert refused.status_code == 429
     assert refused.json()["detail"].startswith("That was more than 1 in a minute")
+
+
+def test_uploads_have_a_rate_of_their_own_and_go_on_while_the_server_stops() -> None:
+    traffic = Traffic(rate=2)
+    client = made(traffic)
+    asked = ["upload", "queue/join", "upload", "upload", "queue/join", "queue/join"]
+    found = [client.post(f"/gradio_api/{path}").status_code for path in asked]
+    assert found == [200, 200, 200, 429, 200, 429]
+    traffic.stopping, traffic.rate = True, 0
+    assert client.post("/gradio_api/upload").status_code == 200  # for what waits already
 
 
 def test_meters_say_how_many_of_which_route_and_what_is_now() -> None:

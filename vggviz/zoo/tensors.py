@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -31,8 +32,9 @@ def write_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str], file
         try:
             save_file(tensors, part, metadata)
         except SafetensorError as error:  # which hides the number of the operating system's error
-            number = re.search(r"\(os error (\d+)\)", str(error))
-            raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
+            found = re.search(r"\(os error (\d+)\)", str(error))
+            number = int(found[1]) if found else errno.EIO
+            raise OSError(number, os.strerror(number), str(file)) from error
 
 
 def fingerprint(file: Path) -> str:
