@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 import vggviz
 from vggviz.explain import Explainer
+from vggviz.serve.door import Door
 from vggviz.serve.logs import start_logs
 from vggviz.serve.meters import Meters
 from vggviz.serve.preload import offered
@@ -73,7 +74,7 @@ def run(
         auth_message="Any name will do. The password is the one that you were told.",
         app_kwargs={
             "routes": _routes(demo, traffic),
-            "middleware": [Middleware(Watch, traffic=traffic)],
+            "middleware": [Middleware(Watch, traffic=traffic), Middleware(Door)],
         },
         prevent_thread_lock=True,
     )

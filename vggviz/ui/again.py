@@ -8,10 +8,11 @@ from vggviz.explain import Explainer
 from vggviz.explanation import Explanation
 from vggviz.images import Crop
 from vggviz.ui.networks import NOTHING, Networks, Owned
-from vggviz.ui.pictures import Floats, Shown
+from vggviz.ui.pictures import Floats, Shown, refusal
+from vggviz.ui.texts import say
 from vggviz.vgg import SITES
 
-__all__ = ["again", "explainer_of", "site_of", "spatial_of"]
+__all__ = ["again", "explainer_of", "known_site", "site_of", "spatial_of"]
 
 
 def explainer_of(networks: Networks, shown: Shown, own: Owned = NOTHING) -> Explainer:
@@ -32,6 +33,13 @@ def again(
     target = shown.target.index
     found = explainer.explain_crop(shown.crop, where, (target,), sites, methods, progress=progress)
     return found[0]
+
+
+def known_site(site: object, lang: str = "en") -> str:
+    """A site that a browser asked for: it may be anything. Raises gr.Error for none."""
+    if site not in SITES:
+        raise refusal(say(lang, "trouble.view"))
+    return str(site)
 
 
 def site_of(shown: Shown, site: str) -> str:

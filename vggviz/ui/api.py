@@ -33,6 +33,7 @@ SIDE = 128
 """Score-CAM runs the network once a channel: only on networks with pictures this small."""
 
 
+@boundary()
 def explain(
     networks: Networks,
     image: Given | None,
@@ -59,6 +60,7 @@ def explain(
     return _explained(networks, image, weights, attention, sites, methods, target).to_json()
 
 
+@boundary()
 def figure(
     networks: Networks,
     image: Given | None,
@@ -83,13 +85,14 @@ def figure(
         target: A class as its label, index or WordNet id; empty for the likeliest.
         format: png, svg or html.
     """
-    if format not in FIGURES:
+    if format not in tuple(FIGURES):
         raise refusal(f"No format {format!r}: choose from {', '.join(FIGURES)}.")
     explanation = _explained(networks, image, weights, attention, sites, methods, target)
     kind, draw = FIGURES[format]
     return f"data:{kind};base64,{base64.b64encode(draw(explanation)).decode()}"
 
 
+@boundary()
 def pixel(
     networks: Networks,
     image: Given | None,
@@ -118,21 +121,25 @@ def pixel(
     records = [one for one in explanation.attention.get(site, ()) if one.kind == "token"]
     if not records:
         raise refusal(f"No self-attention at {site} with attention {attention!r}.")
+    if not all(isinstance(number, int) for number in (row, column, head)):
+        raise refusal("Row, column and head must be whole numbers.")
+    one = None if head == -1 else head
     try:
-        found = records[0].query(int(row), int(column), None if head == -1 else int(head))
+        found = records[0].query(row, column, one)
     except IndexError as error:
         raise refusal(sentence(error)) from error
     return {
         "site": site,
         "grid": list(records[0].grid),
         "heads": len(records[0].weights),
-        "row": int(row),
-        "column": int(column),
-        "head": None if head == -1 else int(head),
+        "row": row,
+        "column": column,
+        "head": one,
         "map": found.tolist(),
     }
 
 
+@boundary()
 def faithfulness(
     networks: Networks,
     image: Given | None,
@@ -156,24 +163,27 @@ def faithfulness(
         method: One CAM method.
         target: A class as its label, index or WordNet id; empty for the likeliest.
     """
-    if site not in SITES or len(_listed(method)) != 1:
+    named = _listed(method) if isinstance(method, str) else []
+    if site not in SITES or len(named) != 1:
         raise refusal(f"One site of {', '.join(SITES)} and one method are needed.")
+    (method,) = named
     explanation = _explained(networks, image, weights, attention, site, method, target)
     explainer = networks.get(weights, attention)
     pixels = explainer.preprocess.normalise(explanation.image)
+    if (site, method) not in explanation.heatmaps:
+        raise refusal(f"No map of {method} at {site} with attention {attention!r}.")
     maps = {method: explanation.heatmaps[site, method].raw}
     learned = spatial_of(explanation, site)
     if learned is not None:
         maps = {"attention": torch.from_numpy(learned), **maps}
     maps["random"] = torch.rand(pixels.shape[-2:], generator=torch.Generator().manual_seed(0))
-    with boundary():
-        return {
-            "target": explanation.target._asdict(),
-            "site": site,
-            "curves": {
-                name: _curves(explainer, pixels, map, explanation) for name, map in maps.items()
-            },
-        }
+    return {
+        "target": explanation.target._asdict(),
+        "site": site,
+        "curves": {
+            name: _curves(explainer, pixels, map, explanation) for name, map in maps.items()
+        },
+    }
 
 
 def _curves(
@@ -201,24 +211,29 @@ def _explained(
     """As `Explainer.explain`, from texts. Raises gr.Error, a sentence for people."""
     if image is None:
         raise refusal("A picture is needed.")
-    with boundary():
-        explainer = networks.get(weights, attention)
-        chosen = _listed(methods)
-        if "scorecam" in chosen and explainer.preprocess.size > SIDE:
-            raise refusal(
-                f"Score-CAM would run {weights!r} thousands of times: use tiny50, or the command "
-                "line on a computer of your own."
-            )
-        try:
-            named = SITES if sites.strip() == "all" else _listed(sites)
-            wanted = index_of(explainer, target.strip())
-            return explainer.explain(image.image, named, known(chosen), wanted)
-        except ValueError as error:
-            raise refusal(sentence(error)) from error
+    if not all(
+        isinstance(text, str | None) for text in (weights, attention, sites, methods, target)
+    ):
+        raise refusal("Weights, attention, sites, methods and target must be texts.")
+    explainer = networks.get(weights or "", attention or "")
+    chosen = _listed(methods)
+    if "scorecam" in chosen and explainer.preprocess.size > SIDE:
+        raise refusal(
+            f"Score-CAM would run {weights!r} thousands of times: use tiny50, or the command "
+            "line on a computer of your own."
+        )
+    picture = image.image
+    try:
+        named = SITES if (sites or "").strip() == "all" else _listed(sites)
+        wanted = index_of(explainer, (target or "").strip())
+        return explainer.explain(picture, named, known(chosen), wanted)
+    except ValueError as error:
+        raise refusal(sentence(error)) from error
 
 
-def _listed(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
+def _listed(names: str | None) -> list[str]:
+    """The names between commas, each once; an API's client may send null for none."""
+    return list(dict.fromkeys(name.strip() for name in (names or "").split(",") if name.strip()))
 
 
 FIGURES: Mapping[str, tuple[str, Callable[[Explanation], bytes]]] = {

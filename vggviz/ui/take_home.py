@@ -18,7 +18,7 @@ from vggviz.explanation import FORMATS
 from vggviz.ui.again import again, explainer_of
 from vggviz.ui.examples import Example
 from vggviz.ui.handlers import boundary
-from vggviz.ui.inputs import refusal
+from vggviz.ui.inputs import refusal, sent
 from vggviz.ui.link import PARTS, asked, query, read, settings
 from vggviz.ui.networks import Networks, Owned
 from vggviz.ui.pictures import Shown
@@ -131,7 +131,7 @@ def build(
         shown: Shown, site: str, target: str, own: Owned, lang: str, event: gr.EventData
     ) -> dict[str, str]:
         """What was clicked comes from a browser: it may be anything."""
-        asked_for = {name: event._data.get(name) for name in ("format", "tab", "address")}
+        asked_for = {name: sent(event).get(name) for name in ("format", "tab", "address")}
         texts = {name: text for name, text in asked_for.items() if isinstance(text, str)}
         tab = texts.get("tab", "")
         return take(

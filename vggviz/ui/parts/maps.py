@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import torch
 
+from vggviz.cam import METHODS
 from vggviz.metrics.agreement import agreement
+from vggviz.render import COLORMAPS
 from vggviz.types import Ranked
 from vggviz.ui.markup import (
     METHOD_NAMES,
@@ -24,8 +26,9 @@ from vggviz.ui.markup import (
     spread,
     stage,
 )
-from vggviz.ui.pictures import SIDE, Floats, Place, Shown
+from vggviz.ui.pictures import SIDE, Floats, Place, Shown, refusal
 from vggviz.ui.texts import say
+from vggviz.vgg import SITES
 
 __all__ = ["CLASSLESS", "LAYOUTS", "View", "maps", "missing"]
 
@@ -42,6 +45,17 @@ class View(NamedTuple):
     on: str = "crop"
     colours: str = "inferno"
     scale: str = "stretch"
+
+    @classmethod
+    def known(cls, view: Sequence[object], lang: str = "en") -> View:
+        """What a browser asks for: it may be anything. Raises gr.Error for no such view."""
+        if any(one not in choices for one, choices in zip(view, VIEWS, strict=False)):
+            raise refusal(say(lang, "trouble.view"))
+        return cls(*map(str, view))
+
+
+VIEWS = (SITES, tuple(METHODS), LAYOUTS, ("crop", "picture"), tuple(COLORMAPS), ("stretch", "raw"))
+"""What each field of a `View` may be."""
 
 
 class _Tile(NamedTuple):

@@ -15,7 +15,7 @@ import torch
 from vggviz import zoo
 from vggviz.metrics.agreement import agreement
 from vggviz.types import Ranked
-from vggviz.ui.again import again, spatial_of
+from vggviz.ui.again import again, known_site, spatial_of
 from vggviz.ui.handlers import boundary, start
 from vggviz.ui.markup import named
 from vggviz.ui.networks import NOTHING, Networks, Owned
@@ -62,7 +62,7 @@ def run(networks: Networks, call: Call | None, site: str, own: Owned = NOTHING) 
     if call is None:
         return
     with boundary(call.lang):
-        shown, lang = call.shown, call.lang
+        shown, lang, site = call.shown, call.lang, known_site(site, call.lang)
         types = networks.types(shown.question.weights, own)
         rows: list[Row] = []
         for attention in types:
