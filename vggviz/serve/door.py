@@ -7,6 +7,7 @@ import re
 import time
 from pathlib import Path
 
+from gradio.route_utils import FnIndexInferError
 from gradio.utils import get_upload_folder
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
@@ -29,11 +30,12 @@ CLOSED = re.compile(
     r"/gradio_api/(proxy=|file[=/]https?:|deep_link|component_server|process_recording|stream/|vibe)"
 )
 # What Gradio raises before an event begins, where a request is not what its page sends.
-_ODD = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError)
+_ODD: tuple[type[Exception], ...] = (ValueError, TypeError, LookupError, AttributeError)
+_ODD += (RuntimeError, OverflowError, FnIndexInferError)
 
 
-class _TooLarge(Exception):
-    """More bytes came than a request may have."""
+class _TooLarge(OSError):
+    """More bytes came than a request may have; what reads them may answer to that in its way."""
 
 
 class Door:
@@ -51,8 +53,9 @@ class Door:
 
         async def sending(message: Message) -> None:
             nonlocal begun
-            begun = True
-            await send(message)
+            if size <= BODY:
+                begun = True
+                await send(message)
 
         async def receiving() -> Message:
             nonlocal size
@@ -69,12 +72,14 @@ class Door:
             else:
                 await self.app(scope, receiving, sending)
         except _TooLarge:
-            answer = _answer(413, f"That is too large: at most {FILE >> 20} MB can be sent.")
+            pass
         except ClientDisconnect:
             log.info("a request was cut off")
         except _ODD as error:
             log.warning("a request could not be read: %s", type(error).__name__)
             answer = _answer(400, "The request can't be read.")
+        if size > BODY:
+            answer = _answer(413, f"That is too large: at most {FILE >> 20} MB can be sent.")
         if answer is not None and not begun:
             await answer(scope, receive, send)
         if scope["path"].endswith("/upload") and time.monotonic() - self._swept > HOUR:

@@ -17,7 +17,7 @@ from vggviz.ui.texts import say
 __all__ = ["Page"]
 
 # What Gradio's components and its models of data raise on values that no page sends.
-_ODD: tuple[type[Exception], ...] = (gr.Error, ValueError, TypeError, LookupError, AttributeError)
+_ODD: tuple[type[Exception], ...] = (ValueError, TypeError, LookupError, AttributeError)
 _ODD += (ArithmeticError, OSError, RecursionError)
 
 
@@ -38,17 +38,26 @@ class Page(gr.Blocks):
     ) -> list[Any]:
         """As Blocks does it. Raises gr.Error for what can't be read, and for foreign files."""
         try:
-            if foreign(inputs):
-                raise refusal(say("en", "trouble.foreign"))
+            _check(inputs)
             return await super().preprocess_data(block_fn, inputs, state, explicit_call)
         except _ODD as error:
-            ours = isinstance(error, gr.Error) and not error.print_exception
-            raise error if ours else refusal(say("en", "trouble.odd")) from error
+            raise refusal(say("en", "trouble.odd")) from error
 
     async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As Blocks does it. Raises gr.Error, a sentence for people."""
         with boundary():
-            return await super().process_api(*args, **kwargs)
+            try:
+                _check(getattr(kwargs.get("event_data"), "_data", None))
+                return await super().process_api(*args, **kwargs)
+            except gr.Error as error:
+                if not error.print_exception:  # ours
+                    raise
+                raise refusal(say("en", "trouble.odd")) from error
+
+
+def _check(value: Any) -> None:
+    if foreign(value):
+        raise refusal(say("en", "trouble.foreign"))
 
 
 def foreign(value: Any) -> bool:

@@ -195,11 +195,14 @@ def choose(
         types = networks.types(weights, own)
         chosen = attention if attention in types else types[0]
         labels = networks.labels(weights, chosen, own)
-    same = shown is not None and shown.question.weights == weights
+    kept = labels if shown is not None and shown.question.weights == weights else ()
+    target, contrast = (
+        one if one in map(str, range(len(kept))) else "" for one in (target, contrast)
+    )
     return (
         gr.update(choices=types_of(networks, weights, own, lang), value=chosen),
-        gr.update(choices=classes(labels, lang), value=target if same else ""),
-        gr.update(choices=classes(labels, lang, "nothing"), value=contrast if same else ""),
+        gr.update(choices=classes(labels, lang), value=target),
+        gr.update(choices=classes(labels, lang, "nothing"), value=contrast),
     )
 
 
