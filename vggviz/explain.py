@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -256,7 +257,9 @@ class Explainer:
 
         Raises ValueError, with what comes closest, where there is no such class.
         """
-        if isinstance(target, str) and target.lstrip("-").isdigit():
+        if not isinstance(target, int | str):
+            raise ValueError(f"no class {target!r}: expected an index, a label or a WordNet id")
+        if isinstance(target, str) and re.fullmatch(r"-?\d{1,18}", target):
             target = int(target)
         if isinstance(target, int):
             if not 0 <= target < len(self.labels):

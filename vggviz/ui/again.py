@@ -8,10 +8,11 @@ from vggviz.explain import Explainer
 from vggviz.explanation import Explanation
 from vggviz.images import Crop
 from vggviz.ui.networks import NOTHING, Networks, Owned
-from vggviz.ui.pictures import Floats, Pixels, Shown
+from vggviz.ui.pictures import Floats, Pixels, Shown, refusal
+from vggviz.ui.texts import say
 from vggviz.vgg import SITES
 
-__all__ = ["again", "explainer_of", "recall", "site_of", "spatial_of"]
+__all__ = ["again", "explainer_of", "known_site", "recall", "site_of", "spatial_of"]
 
 Report = Callable[[int, int], None]
 
@@ -53,6 +54,13 @@ def recall(
 def _square(shown: Shown) -> tuple[Pixels, Crop, tuple[int]]:
     where = Crop(**shown.details["provenance"]["crop"])
     return shown.crop, where, (shown.target.index,)
+
+
+def known_site(site: object, lang: str = "en") -> str:
+    """A site that a browser asked for: it may be anything. Raises gr.Error for none."""
+    if site not in SITES:
+        raise refusal(say(lang, "trouble.view"))
+    return str(site)
 
 
 def site_of(shown: Shown, site: str) -> str:

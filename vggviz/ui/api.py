@@ -21,6 +21,7 @@ from vggviz import render
 from vggviz.cam import known
 from vggviz.explain import Explainer
 from vggviz.explanation import Explanation
+from vggviz.images import ImageError
 from vggviz.metrics import faithfulness as curves
 from vggviz.ui.again import spatial_of
 from vggviz.ui.handlers import boundary, sentence
@@ -37,6 +38,18 @@ SIDE = 128
 """Score-CAM runs the network once a channel: only on networks with pictures this small."""
 
 
+def _within_boundary(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose errors are sentences in the caller's language."""
+
+    @wraps(function)
+    def call(*args: Any, lang: str = "en", **named: Any) -> Any:
+        with boundary(lang):
+            return function(*args, lang=lang, **named)
+
+    return call
+
+
+@_within_boundary
 def explain(
     networks: Networks,
     image: Given | None,
@@ -66,6 +79,7 @@ def explain(
     return _explained(networks, image, weights, attention, sites, methods, target, lang).to_json()
 
 
+@_within_boundary
 def figure(
     networks: Networks,
     image: Given | None,
@@ -92,13 +106,14 @@ def figure(
         target: A class as its label, index or WordNet id; empty for the likeliest.
         format: png, svg or html.
     """
-    if format not in FIGURES:
+    if format not in tuple(FIGURES):
         raise refusal(say(lang, "api.format", given=format, known=", ".join(FIGURES)))
     explanation = _explained(networks, image, weights, attention, sites, methods, target, lang)
     kind, draw = FIGURES[format]
     return f"data:{kind};base64,{base64.b64encode(draw(explanation)).decode()}"
 
 
+@_within_boundary
 def pixel(
     networks: Networks,
     image: Given | None,
@@ -129,21 +144,25 @@ def pixel(
     records = [one for one in explanation.attention.get(site, ()) if one.kind == "token"]
     if not records:
         raise refusal(say(lang, "api.queries", site=site, attention=attention))
+    if not all(isinstance(number, int) for number in (row, column, head)):
+        raise refusal(say(lang, "api.whole"))
+    one = None if head == -1 else head
     try:
-        found = records[0].query(int(row), int(column), None if head == -1 else int(head))
+        found = records[0].query(row, column, one)
     except IndexError as error:
         raise refusal(sentence(error, lang)) from error
     return {
         "site": site,
         "grid": list(records[0].grid),
         "heads": len(records[0].weights),
-        "row": int(row),
-        "column": int(column),
-        "head": None if head == -1 else int(head),
+        "row": row,
+        "column": column,
+        "head": one,
         "map": found.tolist(),
     }
 
 
+@_within_boundary
 def faithfulness(
     networks: Networks,
     image: Given | None,
@@ -169,26 +188,28 @@ def faithfulness(
         method: One CAM method.
         target: A class as its label, index or WordNet id; empty for the likeliest.
     """
-    if site not in SITES or len(_listed(method)) != 1:
+    named = _listed(method) if isinstance(method, str) else []
+    if site not in SITES or len(named) != 1:
         raise refusal(say(lang, "api.one", sites=", ".join(SITES)))
+    (method,) = named
     check = networks.patience(lang)
     explanation = _explained(networks, image, weights, attention, site, method, target, lang)
     explainer = networks.get(weights, attention)
     pixels = explainer.preprocess.normalise(explanation.image)
+    if (site, method) not in explanation.heatmaps:
+        raise refusal(say(lang, "api.map", method=method, site=site, attention=attention))
     maps = {method: explanation.heatmaps[site, method].raw}
     learned = spatial_of(explanation, site)
     if learned is not None:
         maps = {"attention": torch.from_numpy(learned), **maps}
     maps["random"] = torch.rand(pixels.shape[-2:], generator=torch.Generator().manual_seed(0))
-    with boundary(lang):
-        return {
-            "target": explanation.target._asdict(),
-            "site": site,
-            "curves": {
-                name: _curves(explainer, pixels, map, explanation, check)
-                for name, map in maps.items()
-            },
-        }
+    return {
+        "target": explanation.target._asdict(),
+        "site": site,
+        "curves": {
+            name: _curves(explainer, pixels, map, explanation, check) for name, map in maps.items()
+        },
+    }
 
 
 def _curves(
@@ -224,26 +245,30 @@ def _explained(
     """As `Explainer.explain`, from texts. Raises gr.Error, a sentence for people."""
     if image is None:
         raise refusal(say(lang, "api.picture"))
-    with boundary(lang):
-        explainer = networks.get(weights, attention)
-        chosen = _listed(methods)
-        if "scorecam" in chosen and explainer.preprocess.size > SIDE:
-            raise refusal(say(lang, "api.scorecam", weights=weights))
-        try:
-            named = SITES if sites.strip() == "all" else _listed(sites)
-            wanted = index_of(explainer, target.strip(), lang)
-            check = networks.patience(lang)
-            return networks.explanations.explain(
-                explainer, image.source, named, known(chosen), wanted, progress=check
-            )
-        except gr.Error:  # which is a ValueError, too
-            raise
-        except ValueError as error:
-            raise refusal(sentence(error, lang)) from error
+    if not all(
+        isinstance(text, str | None) for text in (weights, attention, sites, methods, target)
+    ):
+        raise refusal(say(lang, "api.texts"))
+    explainer = networks.get(weights or "", attention or "")
+    chosen = _listed(methods)
+    if "scorecam" in chosen and explainer.preprocess.size > SIDE:
+        raise refusal(say(lang, "api.scorecam", weights=weights))
+    try:
+        named = SITES if (sites or "").strip() == "all" else _listed(sites)
+        wanted = index_of(explainer, (target or "").strip(), lang)
+        check = networks.patience(lang)
+        return networks.explanations.explain(
+            explainer, image.source, named, known(chosen), wanted, progress=check
+        )
+    except (gr.Error, ImageError):  # which are ValueErrors, too
+        raise
+    except ValueError as error:
+        raise refusal(sentence(error, lang)) from error
 
 
-def _listed(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
+def _listed(names: str | None) -> list[str]:
+    """The names between commas, each once; an API's client may send null for none."""
+    return list(dict.fromkeys(name.strip() for name in (names or "").split(",") if name.strip()))
 
 
 FIGURES: Mapping[str, tuple[str, Callable[[Explanation], bytes]]] = {

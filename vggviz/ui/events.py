@@ -10,6 +10,7 @@ import gradio as gr
 from vggviz.ui import api, handlers, take_home
 from vggviz.ui.examples import Example
 from vggviz.ui.explore import Parts
+from vggviz.ui.inputs import sent
 from vggviz.ui.pictures import Shown, refusal
 from vggviz.ui.shell import Shell
 from vggviz.ui.tabs import TABS
@@ -107,7 +108,7 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
 
     def pick(lang: str, event: gr.EventData) -> str:
         """The example that was clicked. The index comes from a browser: it may be anything."""
-        index = event._data.get("index")
+        index = sent(event).get("index")
         if not isinstance(index, int) or not 0 <= index < len(column.pictures):
             raise refusal(say(lang, "trouble.example"))
         return str(column.pictures[index].file)
@@ -116,7 +117,7 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
 
     def explained(lang: str, event: gr.EventData) -> str:
         """The class that was clicked in the answer."""
-        index = event._data.get("index")
+        index = sent(event).get("index")
         if not isinstance(index, int):
             raise refusal(say(lang, "trouble.class"))
         return str(index)
@@ -129,6 +130,7 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
     spoken = [shell.lang, *chosen, *others]
 
     def speak(lang: str, weights: str, attention: str, own: Any) -> Any:
+        lang = preferred(lang, None)
         told = dict(zip((id(one) for one, _ in shell.labels), shell.relabel(lang), strict=True))
         listed = handlers.spoken(networks, weights, attention, own, lang)
         named = [{**told[id(one)], **new} for one, new in zip(chosen, listed, strict=True)]

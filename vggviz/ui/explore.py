@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from vggviz.ui import handlers
+from vggviz.ui.inputs import sent
 from vggviz.ui.markup import METHOD_NAMES
 from vggviz.ui.parts.answer import PICK
 from vggviz.ui.parts.channels import CHOOSE, channel
@@ -96,9 +97,10 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
 
     def rank(shown: Shown, lang: str, site: str, colours: str, event: gr.EventData) -> str:
         """Another channel. The rank comes from a browser: it may be anything."""
-        asked = event._data.get("rank")
-        known = isinstance(asked, int | float) and asked == asked
-        return channel(lang, shown, site, int(min(max(asked, 1), 10**6)) if known else 1, colours)
+        asked = sent(event).get("rank")
+        number = asked if isinstance(asked, int | float) and asked == asked else 1
+        view = View.known(View(site, colours=colours), lang)
+        return channel(lang, shown, site, int(min(max(number, 1), 10**6)), view.colours)
 
     seen = [shell.shown, shell.lang, *parts.view]
     gr.on(

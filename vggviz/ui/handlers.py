@@ -78,6 +78,7 @@ def explain(
     """
     if picture is None:
         raise refusal(say(lang, "trouble.picture"))
+    View.known(view, lang)  # before the network runs
     question = Question(picture.path, weights, attention, target, contrast)
     with boundary(lang):
         if shown is None or shown.question != question or picture.path is None:
@@ -133,7 +134,7 @@ def _off(explainer: Explainer, explanation: Explanation) -> Prediction | None:
 
 def wanted(shown: Shown, *view: str) -> Wanted | None:
     """What must be computed before this view can be drawn, None where all is there."""
-    look = View(*view)
+    look = View.known(view)
     there = (look.site, look.method, 0) in shown.maps
     return None if there else Wanted(shown.question, look.method, look.site)
 
@@ -173,7 +174,7 @@ def more(
                 progress=report,
             )
         shown = shown.with_maps(found, sites, asked.method)
-        return shown, maps(lang, shown, View(*view))
+        return shown, maps(lang, shown, View.known(view, lang))
 
 
 def give_up(shown: Shown, *view: str, lang: str = "en") -> tuple[str, str, None]:
@@ -191,12 +192,12 @@ def _weighs_places(shown: Shown) -> bool:
 
 def look(shown: Shown, *view: str, lang: str = "en") -> tuple[str, Wanted | None]:
     """The maps of a result, looked at in another way: no network runs."""
-    return maps(lang, shown, View(*view)), wanted(shown, *view)
+    return maps(lang, shown, View.known(view, lang)), wanted(shown, *view)
 
 
 def draw(shown: Shown, *view: str, lang: str = "en") -> Drawn:
     """Everything that the first tab shows of a result: no network runs."""
-    view_ = View(*view)
+    view_ = View.known(view, lang)
     found = zoo.measured(shown.question.weights, shown.attention)
     return Drawn(
         answer(lang, shown),
@@ -226,11 +227,14 @@ def choose(
         types = networks.types(weights, own)
         chosen = attention if attention in types else types[0]
         labels = networks.labels(weights, chosen, own)
-    same = shown is not None and shown.question.weights == weights
+    kept = labels if shown is not None and shown.question.weights == weights else ()
+    target, contrast = (
+        one if one in map(str, range(len(kept))) else "" for one in (target, contrast)
+    )
     return (
         gr.update(choices=types_of(networks, weights, own, lang), value=chosen),
-        gr.update(choices=classes(labels, lang), value=target if same else ""),
-        gr.update(choices=classes(labels, lang, "nothing"), value=contrast if same else ""),
+        gr.update(choices=classes(labels, lang), value=target),
+        gr.update(choices=classes(labels, lang, "nothing"), value=contrast),
     )
 
 
@@ -267,7 +271,7 @@ def open_own(
         one = _named(Own.admit(file), own)
         own = {**own, one.fingerprint: one}
         explainer = networks.get(one.fingerprint, one.attention, own)
-    look = View(*view)
+    look = View.known(view, lang)
     view = look._replace(site=start(explainer, look.site))
     told: Sequence[Any] = [gr.skip()] * (3 + len(Drawn._fields))
     if picture is not None:

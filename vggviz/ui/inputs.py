@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from abc import ABCMeta
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from PIL import Image
 from vggviz.cache import digest
 from vggviz.images import ImageSource, open_image
 
-__all__ = ["Choice", "Given", "NoStub", "Picture", "refusal"]
+__all__ = ["Choice", "Given", "NoStub", "Picture", "refusal", "sent"]
+
+
+LONGEST = 300  # characters of a toast
 
 
 class NoStub(ComponentMeta):
@@ -80,6 +84,13 @@ class Choice(gr.Dropdown, metaclass=NoStub):
         return "" if payload is None else str(payload)
 
 
+def sent(event: gr.EventData) -> Mapping[str, Any]:
+    """What came with an event of the page's scripts. It comes from a browser: its values may be
+    anything, and it is empty where it is no object."""
+    data = getattr(event, "_data", None)
+    return data if isinstance(data, dict) else {}
+
+
 def _decoded(url: str) -> bytes:
     """The bytes of a base64 data URI, as API clients may send; none where it is not one."""
     head, _, body = url.partition(",")
@@ -92,5 +103,8 @@ def _decoded(url: str) -> bytes:
 
 
 def refusal(sentence: str) -> gr.Error:
-    """A toast. The sentence may quote a file's name or what was typed, so it is no markup."""
-    return gr.Error(html.escape(sentence, quote=False), print_exception=False)
+    """A toast. The sentence may quote a file's name or what was typed, so it is no markup, is cut
+    where that was long, and has no half of a pair, which no answer could carry."""
+    said = sentence.encode("utf-8", "replace").decode()
+    said = said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
+    return gr.Error(html.escape(said, quote=False), print_exception=False)

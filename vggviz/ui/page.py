@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from vggviz.ui import choices, explore, handlers, take_home
+from vggviz.ui.border import Page
 from vggviz.ui.events import Column, wire
 from vggviz.ui.examples import PICK, examples, strip
 from vggviz.ui.inputs import Choice, Given, Picture
@@ -48,7 +49,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
     told = handlers.Drawn(*parts)
     labels = networks.labels(weights, attention)
 
-    with gr.Blocks(
+    with Page(
         title="vggviz · what VGG19 looks at",
         analytics_enabled=False,
         delete_cache=(HOUR, HOUR),

@@ -18,7 +18,7 @@ from vggviz.explanation import FORMATS
 from vggviz.ui.again import recall
 from vggviz.ui.examples import Example
 from vggviz.ui.handlers import boundary
-from vggviz.ui.inputs import refusal
+from vggviz.ui.inputs import refusal, sent
 from vggviz.ui.link import PARTS, asked, parts, query, read, settings
 from vggviz.ui.networks import Networks, Owned
 from vggviz.ui.parts.maps import View
@@ -140,7 +140,7 @@ def build(
         *view: str,
     ) -> dict[str, str]:
         """What was clicked comes from a browser: it may be anything."""
-        asked_for = {name: event._data.get(name) for name in ("format", "tab", "address")}
+        asked_for = {name: sent(event).get(name) for name in ("format", "tab", "address")}
         texts = {name: text for name, text in asked_for.items() if isinstance(text, str)}
         tab = texts.get("tab", "")
         return take(

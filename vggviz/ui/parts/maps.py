@@ -25,8 +25,9 @@ from vggviz.ui.markup import (
     spread,
     stage,
 )
-from vggviz.ui.pictures import SIDE, Floats, Place, Shown
+from vggviz.ui.pictures import SIDE, Floats, Place, Shown, refusal
 from vggviz.ui.texts import say
+from vggviz.vgg import SITES
 
 __all__ = ["CLASSLESS", "LAYOUTS", "VIEWS", "View", "maps", "missing"]
 
@@ -39,7 +40,7 @@ VIEWS: Mapping[str, Sequence[str]] = {
     "colours": render.COLORMAPS,
     "scale": ("stretch", "raw"),
 }
-"""What a `View` may say beside its site, the default first."""
+"""What a `View` may say beside its site, in its order, the default first."""
 
 
 class View(NamedTuple):
@@ -51,6 +52,15 @@ class View(NamedTuple):
     on: str = "crop"
     colours: str = "inferno"
     scale: str = "stretch"
+
+    @classmethod
+    def known(cls, view: Sequence[object], lang: str = "en") -> View:
+        """What a browser asks for: it may be anything. Raises gr.Error for no such view."""
+        if any(
+            one not in known for one, known in zip(view, (SITES, *VIEWS.values()), strict=False)
+        ):
+            raise refusal(say(lang, "trouble.view"))
+        return cls(*map(str, view))
 
 
 class _Tile(NamedTuple):

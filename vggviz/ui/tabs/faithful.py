@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vggviz.metrics.baselines import noise
 from vggviz.metrics.faithfulness import SCALED, Kind, area, perturb, steady
-from vggviz.ui.again import explainer_of, site_of
+from vggviz.ui.again import explainer_of, known_site, site_of
 from vggviz.ui.handlers import boundary
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.patience import Check, unlimited
@@ -69,7 +69,7 @@ def run(networks: Networks, call: Call | None, site: str, own: Owned = NOTHING) 
     if call is None or site not in call.shown.places:
         return
     with boundary(call.lang):
-        shown, lang = call.shown, call.lang
+        shown, lang, site = call.shown, call.lang, known_site(site, call.lang)
         for curves in measure(networks, shown, site, own, networks.patience(lang)):
             yield told(lang, shown, site, curves)
 
@@ -169,7 +169,7 @@ def opened(
     """Another result: the site to look at and empty charts, nothing computed."""
     if call is None:
         return gr.skip(), gr.skip()
-    site = site_of(call.shown, site)
+    site = site_of(call.shown, known_site(site, call.lang))
     return site, told(call.lang, call.shown, site, {})
 
 

@@ -12,7 +12,7 @@ from vggviz import zoo
 from vggviz.ui.examples import examples
 from vggviz.ui.formulas import FORMULAS
 from vggviz.ui.handlers import boundary
-from vggviz.ui.inputs import refusal
+from vggviz.ui.inputs import refusal, sent
 from vggviz.ui.link import Asked, parts, settings
 from vggviz.ui.markup import named
 from vggviz.ui.networks import NOTHING, Networks, Owned
@@ -191,7 +191,7 @@ def build(shell: Shell) -> None:
     shell.labelled(part, lambda lang: {"value": page(lang)})
 
     def pressed(wish: int, own: Owned, lang: str, event: gr.EventData) -> tuple[Any, ...]:
-        asked = (event._data.get("lesson"), event._data.get("go"))
+        asked = (sent(event).get("lesson"), sent(event).get("go"))
         return go(shell.networks, *asked, wish, own, lang)
 
     part.select(

@@ -13,6 +13,7 @@ import numpy as np
 from vggviz.types import AttentionRecord
 from vggviz.ui.again import recall
 from vggviz.ui.handlers import boundary
+from vggviz.ui.inputs import sent
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.pictures import Shown, data_uri, refusal
 from vggviz.ui.shell import Shell
@@ -206,9 +207,11 @@ def opened(
 
 
 def moved(
-    networks: Networks, call: Call, kept: Kept, site: str, own: Owned = NOTHING
+    networks: Networks, call: Call | None, kept: Kept, site: str, own: Owned = NOTHING
 ) -> tuple[Any, ...]:
     """Another site: the place begins anew there."""
+    if call is None:
+        return (gr.skip(),) * 3
     shown, lang = call.shown, call.lang
     if site not in sites_of(shown):
         return None, "", ""
@@ -251,8 +254,10 @@ def build(shell: Shell) -> None:
         **how,
     )
 
-    def clicked(call: Call, kept: Kept, site: str, own: Owned, event: gr.EventData) -> Any:
-        here = at(event._data, grid_of(call.shown, site), call.lang)
+    def clicked(call: Call | None, kept: Kept, site: str, own: Owned, event: gr.EventData) -> Any:
+        if call is None or site not in sites_of(call.shown):
+            raise refusal(say(call.lang if call else "en", "pixel.no_place"))
+        here = at(sent(event), grid_of(call.shown, site), call.lang)
         return here, looks(networks, call, kept, site, here, own)
 
     ask.select(

@@ -15,7 +15,7 @@ import torch
 from vggviz import zoo
 from vggviz.metrics.agreement import agreement
 from vggviz.types import Ranked
-from vggviz.ui.again import recall, spatial_of
+from vggviz.ui.again import known_site, recall, spatial_of
 from vggviz.ui.choices import start
 from vggviz.ui.handlers import boundary
 from vggviz.ui.markup import named
@@ -62,7 +62,7 @@ def run(networks: Networks, call: Call | None, site: str, own: Owned = NOTHING) 
     if call is None:
         return
     with boundary(call.lang):
-        shown, lang = call.shown, call.lang
+        shown, lang, site = call.shown, call.lang, known_site(site, call.lang)
         types = networks.types(shown.question.weights, own)
         rows: list[Row] = []
         check = networks.patience(lang)

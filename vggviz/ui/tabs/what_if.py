@@ -19,8 +19,9 @@ from vggviz.metrics.agreement import agreement
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.metrics.sanity import randomised
 from vggviz.types import Kind, Ranked
-from vggviz.ui.again import again, explainer_of, site_of, spatial_of
+from vggviz.ui.again import again, explainer_of, known_site, site_of, spatial_of
 from vggviz.ui.handlers import boundary
+from vggviz.ui.inputs import refusal
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.pictures import Floats, Shown
 from vggviz.ui.shell import Shell
@@ -89,7 +90,9 @@ def compare(
     if call is None:
         return gr.skip()
     with boundary(call.lang):
-        shown, lang = call.shown, call.lang
+        shown, lang, site = call.shown, call.lang, known_site(site, call.lang)
+        if replacement not in CHOICES or not isinstance(count, int) or count < 0:
+            raise refusal(say(lang, "trouble.view"))
         explainer = explainer_of(networks, shown, own)
         names = list(layers(explainer.model))[:count]
         after = None
@@ -206,7 +209,8 @@ def opened(
         return (gr.skip(),) * 3
     with boundary(call.lang):
         most = len(layers(explainer_of(networks, call.shown, own).model))
-        count, site = min(count, most), site_of(call.shown, site)
+        site = site_of(call.shown, known_site(site, call.lang))
+        count = min(count, most) if isinstance(count, int) else 0
         told = compare(networks, call, replacement, count, site, own)
         return site, gr.update(maximum=most, value=count), told
 

@@ -1,0 +1,99 @@
+"""What the page's server does not let in: routes that nothing here needs, and what is too large."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from pathlib import Path
+
+from gradio.route_utils import FnIndexInferError
+from gradio.utils import get_upload_folder
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vggviz.ui import LAUNCH
+
+__all__ = ["BODY", "Door", "sweep"]
+
+log = logging.getLogger(__name__)
+
+FILE: int = LAUNCH["max_file_size"]
+BODY = FILE * 4 // 3 + (1 << 20)
+"""The most bytes of a request: the largest file as base64, and some room."""
+HOUR = 3600
+
+# Gradio's own, which fetch from addresses, write files that no one deletes, or run functions of
+# components: the page has no use for them.
+CLOSED = re.compile(
+    r"/gradio_api/(proxy=|file[=/]https?:|deep_link|component_server|process_recording|stream/|vibe)"
+)
+# What Gradio raises before an event begins, where a request is not what its page sends.
+_ODD: tuple[type[Exception], ...] = (ValueError, TypeError, LookupError, AttributeError)
+_ODD += (RuntimeError, OverflowError, FnIndexInferError)
+
+
+class _TooLarge(OSError):
+    """More bytes came than a request may have; what reads them may answer to that in its way."""
+
+
+class Door:
+    """ASGI middleware: closed routes answer 404, large requests 413, unreadable ones 400."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._swept = float("-inf")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun, size = False, 0
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            if size <= BODY:
+                begun = True
+                await send(message)
+
+        async def receiving() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > BODY:
+                raise _TooLarge
+            return message
+
+        answer = None
+        try:
+            if CLOSED.search(scope["path"]):
+                answer = _answer(404, "There is no such page here.")
+            else:
+                await self.app(scope, receiving, sending)
+        except _TooLarge:
+            pass
+        except ClientDisconnect:
+            log.info("a request was cut off")
+        except _ODD as error:
+            log.warning("a request could not be read: %s", type(error).__name__)
+            answer = _answer(400, "The request can't be read.")
+        if size > BODY:
+            answer = _answer(413, f"That is too large: at most {FILE >> 20} MB can be sent.")
+        if answer is not None and not begun:
+            await answer(scope, receive, send)
+        if scope["path"].endswith("/upload") and time.monotonic() - self._swept > HOUR:
+            self._swept = time.monotonic()
+            sweep(Path(get_upload_folder()))
+
+
+def sweep(folder: Path, age: float = HOUR) -> None:
+    """Delete the beginnings of uploads that were cut off, which Gradio forgets, after so many
+    seconds. Whole uploads lie in folders of their own and are Gradio's to delete."""
+    for file in folder.iterdir() if folder.is_dir() else ():
+        if file.is_file() and time.time() - file.stat().st_mtime > age:
+            file.unlink(missing_ok=True)
+
+
+def _answer(status: int, sentence: str) -> JSONResponse:
+    return JSONResponse({"detail": sentence}, status)
