@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import inspect
 import logging
 import math
 import re
@@ -159,7 +160,8 @@ def test_the_named_functions(
         "column": st.integers(-1, 2),
         "head": st.integers(-1, 4),
     }
-    names = [n for n in api._bound(function, networks).__signature__.parameters if n != "image"]  # type: ignore[attr-defined]
+    taken = ("networks", "image", "lang")
+    names = [n for n in inspect.signature(function).parameters if n not in taken]
     mostly = {n: st.one_of(known[n], known[n], JSON) for n in names}
 
     @fuzz(60 if name in ("figure", "faithfulness") else 150)

@@ -71,7 +71,7 @@ def test_each_lesson_has_text_formula_question_answer_and_button(lang: str) -> N
     assert sorted(key for key in TEXTS[lang] if key.startswith("lessons.")) == sorted(
         {
             "lessons.name", "lessons.line", "lessons.question", "lessons.answer",
-            "lessons.measured", "lessons.use", "lessons.pointing",
+            "lessons.measured", "lessons.use", "lessons.pointing", "lessons.formula",
             *(
                 f"lessons.{lesson.key}.{part}"
                 for lesson in LESSONS

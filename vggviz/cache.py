@@ -7,7 +7,7 @@ import io
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -202,10 +202,11 @@ def digest(image: ImageSource) -> tuple[str, ImageSource]:
 
     Raises ImageError for a picture that cannot be used.
     """
-    if isinstance(image, str | os.PathLike) and Path(image).is_file():
-        stream = _Named(Path(image).read_bytes())
-        stream.name = str(image)
-        return hashlib.sha256(stream.getbuffer()).hexdigest(), stream
+    with suppress(OSError):  # then `open_image` says what is wrong with the file
+        if isinstance(image, str | os.PathLike) and Path(image).is_file():
+            stream = _Named(Path(image).read_bytes())
+            stream.name = str(image)
+            return hashlib.sha256(stream.getbuffer()).hexdigest(), stream
     if isinstance(image, bytes):
         return hashlib.sha256(image).hexdigest(), image
     opened = open_image(image)
