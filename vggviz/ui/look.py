@@ -44,8 +44,8 @@ for (const type of ["focusin", "click"]) document.addEventListener(type, (event)
 });
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Tab") return;
-  for (const list of document.querySelectorAll("ul.options")) list.tabIndex = -1;
-});
+  for (const list of document.querySelectorAll("[role=listbox]")) list.tabIndex = -1;
+}, true);
 document.addEventListener("input", (event) => {
   if (event.target.matches(".before-after input"))
     event.target.parentNode.style.setProperty("--at", `${event.target.value}%`);
