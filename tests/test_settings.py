@@ -95,7 +95,7 @@ def test_the_limits_that_are_told_are_those_of_the_code() -> None:
     told = (Path(vggviz.__file__).parents[1] / "SECURITY.md").read_text("utf-8")
     for row in (
         f"| {own.SIZE >> 20} MB |",
-        f"| {images.MAX_PIXELS // 10**6} megapixels |",
+        f"| {images.MAX_PIXELS // 10**6} megapixels, and {images.MAX_SCANS} scans of a JPEG |",
         f"| {own.HEADER >> 20} MB in the page, {tensors.HEADER >> 20} MB elsewhere |",
         f"| {own.CLASSES:,}, and {own.SIDES[-1]} |",
         f"| {images.MOST_SIDE:,} |",
