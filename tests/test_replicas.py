@@ -87,8 +87,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     if (os.cpu_count() or 1) < 2:
         pytest.skip("two replicas need two cores")
     folder = tmp_path_factory.mktemp("ray")
-    env = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_DASHBOARD": "1"}
-    with served(folder, (*SERVE, "--engine", "ray"), env) as server:
+    with served(folder, (*SERVE, "--engine", "ray")) as server:
         yield server
 
 

@@ -16,6 +16,8 @@ from vggviz.explanation import FILES
 
 __all__ = ["Done", "Job", "Worker", "on_ray", "there"]
 
+STORE = 96 << 20  # bytes that Ray may share: only names of files travel, and Ray wants 75 MiB
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -93,7 +95,13 @@ def on_ray(job: Job, stems: Mapping[Path, str], workers: int | None = None) -> I
         return
     mine = not ray.is_initialized()
     if mine:
-        alone = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of ours tells no one
+        alone = {
+            "address": "local",
+            "num_cpus": workers,
+            "include_dashboard": False,
+            "object_store_memory": STORE,
+        }
         ray.init(
             **({} if "RAY_ADDRESS" in os.environ else alone),
             log_to_driver=False,

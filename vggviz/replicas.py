@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 APP = "vggviz"
 BATCH = 8  # pictures of one pass
 WAIT = 0.01  # seconds that a first picture waits for others
+STORE = 512 << 20  # bytes of pictures and answers that travel at once; beyond, Ray uses the disk
 TRIES = 6  # a replica that died is replaced in seconds; until then others answer
 PATIENCE = 300  # seconds; a replica that hangs is found and ended by Ray before
 PAUSE = 0.5  # seconds before the second try, then twice, three times as long
@@ -172,7 +174,8 @@ def start(replicas: int, cluster: str = "") -> Callable[[str, str], Explainer]:
     if cluster:
         ray.init(cluster, **quiet)
     else:
-        ray.init("local", include_dashboard=False, **quiet)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of ours tells no one
+        ray.init("local", include_dashboard=False, object_store_memory=STORE, **quiet)
     cores = ray.cluster_resources().get("CPU", 0)
     if cores < replicas:
         raise RuntimeError(f"{replicas} replicas need as many cores; Ray has {cores:g}")

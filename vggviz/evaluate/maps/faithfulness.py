@@ -18,6 +18,7 @@ __all__ = ["COARSE", "be_faithful"]
 METRIC = "faithfulness"
 COARSE = replace(SCALED, steps=8)  # the mean over many pictures needs fewer points than one curve
 FRACTIONS = (0.2, 0.5, 0.8)  # of ROAD
+AT_ONCE = 16  # pictures of a pass: their features stay in the processor's cache, a fifth faster
 
 
 def be_faithful(job: Job) -> Part:
@@ -41,15 +42,11 @@ def be_faithful(job: Job) -> Part:
 
 
 def _measure(job: Job, images: Tensor, maps: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    fractions = torch.linspace(0, 1, COARSE.steps + 1)
+    fractions, batch = torch.linspace(0, 1, COARSE.steps + 1), min(job.batch, AT_ONCE)
     areas = {
-        kind: area(
-            fractions, curves(job.model, images, maps, targets, kind, COARSE, batch=job.batch)
-        )
+        kind: area(fractions, curves(job.model, images, maps, targets, kind, COARSE, batch=batch))
         for kind in ("deletion", "insertion")
     }
     drop, increase = confidence(job.model, images, maps, targets)
-    left = road(
-        job.model, images, maps, targets, job.generator(), fractions=FRACTIONS, batch=job.batch
-    )
+    left = road(job.model, images, maps, targets, job.generator(), fractions=FRACTIONS, batch=batch)
     return {**areas, "drop": drop, "increase": increase.double(), "road": left}
