@@ -144,3 +144,16 @@ def test_the_opening_and_the_terms(config: dict[str, Any]) -> None:
     assert not config["show_error"]
     assert not config["run_history"]
     assert config["max_file_size"] == 24 << 20
+
+
+def test_progress_is_told_to_parts_that_show_it_only(config: dict[str, Any]) -> None:
+    """Gradio tells them at every later event, too, and copies all that is in each for that."""
+    kinds = {part["id"]: part["type"] for part in config["components"]}
+    events = config["dependencies"]
+    told = [
+        e["outputs"] if e["show_progress_on"] is None else e["show_progress_on"] for e in events
+    ]
+    assert {kinds[part] for parts in told for part in parts}.isdisjoint({"tabs", "tabitem"})
+    hidden = [event for event in events if event["show_progress"] == "hidden"]
+    assert len(hidden) > 20
+    assert all(event["show_progress_on"] == [] for event in hidden)

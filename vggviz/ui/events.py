@@ -12,7 +12,7 @@ from vggviz.ui.examples import Example
 from vggviz.ui.explore import Parts
 from vggviz.ui.inputs import sent
 from vggviz.ui.pictures import Shown, refusal
-from vggviz.ui.shell import Shell
+from vggviz.ui.shell import HIDDEN, Shell
 from vggviz.ui.tabs import TABS
 from vggviz.ui.texts import preferred, say
 
@@ -63,7 +63,7 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
     }
     quiet: dict[str, Any] = {
         "queue": False,
-        "show_progress": "hidden",
+        **HIDDEN,
         "api_visibility": "private",
     }
     run: dict[str, Any] = {

@@ -15,7 +15,7 @@ from vggviz.ui.parts.answer import PICK
 from vggviz.ui.parts.channels import CHOOSE, channel
 from vggviz.ui.parts.maps import LAYOUTS, VIEWS, View
 from vggviz.ui.pictures import Shown
-from vggviz.ui.shell import OPACITY, Shell
+from vggviz.ui.shell import HIDDEN, OPACITY, Shell
 from vggviz.ui.texts import say
 from vggviz.vgg import SITES
 
@@ -82,7 +82,7 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
     quick: dict[str, Any] = {
         "concurrency_id": "view",
         "concurrency_limit": 8,
-        "show_progress": "hidden",
+        **HIDDEN,
         "trigger_mode": "always_last",
         "api_visibility": "private",
     }

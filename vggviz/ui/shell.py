@@ -12,10 +12,15 @@ import gradio as gr
 from vggviz.ui.networks import Networks
 from vggviz.ui.texts import say
 
-__all__ = ["OPACITY", "Shell"]
+__all__ = ["HIDDEN", "OPACITY", "Shell"]
 
 OPACITY = 0.55
 """Of maps over a picture, as the page opens."""
+
+HIDDEN: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": []}
+"""For an event whose progress shows nowhere. "hidden" alone would have the browser tell each of
+its outputs how it goes on, and again at every later event of the page, with a copy of all that is
+inside of it: with a tab among them the page stood still for up to half a second."""
 
 Relabel = Callable[[str], dict[str, Any]]
 

@@ -23,7 +23,7 @@ from vggviz.ui.link import PARTS, asked, parts, query, read, settings
 from vggviz.ui.networks import Networks, Owned
 from vggviz.ui.parts.maps import View
 from vggviz.ui.pictures import Shown
-from vggviz.ui.shell import OPACITY, Shell
+from vggviz.ui.shell import HIDDEN, OPACITY, Shell
 from vggviz.ui.texts import preferred, say
 
 __all__ = ["build", "menu", "open_link", "take"]
@@ -177,8 +177,8 @@ def build(
         shell.wish,
         [*parts(shell), shell.wish],
         concurrency_id="network",
-        show_progress="hidden",
         api_visibility="private",
+        **HIDDEN,
     )
 
 

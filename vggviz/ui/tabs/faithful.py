@@ -18,7 +18,7 @@ from vggviz.ui.handlers import boundary
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.patience import Check, unlimited
 from vggviz.ui.pictures import Shown
-from vggviz.ui.shell import Shell
+from vggviz.ui.shell import HIDDEN, Shell
 from vggviz.ui.tabs.panels import block, blocks, html, join
 from vggviz.ui.tabs.waking import Call
 from vggviz.ui.texts import say
@@ -188,7 +188,7 @@ def build(shell: Shell) -> None:
             value="faithful.stop",
         )
     told_ = html("", elem_id="faithful", elem_classes="told", min_height=560)
-    how: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    how: dict[str, Any] = {"api_visibility": "private", **HIDDEN}
     running = start.click(
         partial(run, shell.networks),
         [call, site, shell.own],

@@ -16,7 +16,7 @@ from vggviz.ui.handlers import boundary
 from vggviz.ui.inputs import sent
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.pictures import Shown, data_uri, refusal
-from vggviz.ui.shell import Shell
+from vggviz.ui.shell import HIDDEN, Shell
 from vggviz.ui.tabs.panels import block, cell, html, instead, join, panel, shrink, text_percent
 from vggviz.ui.tabs.waking import Call
 from vggviz.ui.texts import say
@@ -264,8 +264,8 @@ def build(shell: Shell) -> None:
         clicked,
         [call, kept, site, shell.own],
         [asked, told],
-        show_progress="hidden",
         trigger_mode="multiple",
+        **HIDDEN,
         **how,
     )
     choose.click(
@@ -273,6 +273,7 @@ def build(shell: Shell) -> None:
         shell.wish,
         [shell.attention, shell.wish],
         api_visibility="private",
+        **HIDDEN,
     )
 
 

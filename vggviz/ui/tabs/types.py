@@ -21,7 +21,7 @@ from vggviz.ui.handlers import boundary
 from vggviz.ui.markup import named
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.pictures import Floats, Shown
-from vggviz.ui.shell import Shell
+from vggviz.ui.shell import HIDDEN, Shell
 from vggviz.ui.tabs.panels import block, html, join, panel, shrink, text_percent
 from vggviz.ui.tabs.waking import Call
 from vggviz.ui.texts import say
@@ -182,9 +182,9 @@ def build(shell: Shell) -> None:
     how: dict[str, Any] = {
         "inputs": [call, shell.site, shell.own],
         "outputs": told,
-        "show_progress": "hidden",
         "concurrency_id": "network",
         "api_visibility": "private",
+        **HIDDEN,
     }
     pressed = again_.click(partial(run, shell.networks), **how)
     called = call.change(partial(begin, shell.networks), cancels=pressed, **how)

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from vggviz.ui.pictures import Shown
-from vggviz.ui.shell import Shell
+from vggviz.ui.shell import HIDDEN, Shell
 
 __all__ = ["Call", "wake"]
 
@@ -42,7 +42,7 @@ def wake(shell: Shell, tabs: Mapping[str, gr.Tab]) -> None:
     last one to run has seen it all, in whatever order things came.
     """
     opened = gr.State("explore")
-    how: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    how: dict[str, Any] = {"api_visibility": "private", **HIDDEN}
     times = gr.State(0)  # the first tab is selected as the page opens: that may come after a click
 
     def again(times: int) -> tuple[Any, int]:
