@@ -107,6 +107,16 @@ def test_it_opens_without_a_picture_too(networks: Networks, write: Callable[...,
     assert details == shown == gr.skip()
 
 
+def test_it_is_asked_about_a_picture_that_was_taken_away(
+    networks: Networks, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    file, weights = tmp_path / "a.png", write()
+    given().image.save(file)
+    shown = open_own(networks, weights, Given(file, str(file)), *OPENS)[7]
+    again = open_own(networks, weights, None, *OPENS, shown=shown)[7]
+    assert again.question == shown.question
+
+
 def test_an_adapter_stands_on_the_bundled_network(networks: Networks, tmp_path: Path) -> None:
     base, card = zoo.load("tiny50", "none")
     config = replace(card.config, attention="eca", sites=("block5",), num_classes=3)

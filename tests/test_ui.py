@@ -250,6 +250,20 @@ def test_another_class_changes_gradcam_and_nothing_else(networks: Networks, targ
     assert plain.target == ranked[0]
 
 
+def test_a_picture_that_was_taken_away_is_still_asked_about(
+    networks: Networks, tmp_path: Path
+) -> None:
+    """As the browser does before it turns on the camera."""
+    file = tmp_path / "0.png"
+    given().image.save(file)
+    shown = ask(networks, "cbam", Given(file, str(file)))[1]
+    asked = ("small", "cbam", "", "", "block3")
+    assert explain(networks, None, *asked, shown=shown)[1] is shown
+    other = explain(networks, None, "small", "se", *asked[2:], shown=shown)[1]
+    assert other.question.path == str(file)
+    assert other.crop.tobytes() == shown.crop.tobytes()
+
+
 def test_what_cannot_be_done_is_said_in_a_sentence(
     networks: Networks, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,12 +96,12 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
 
     then(shell.weights.blur(choose, [*chosen, *session], chosen[1:], **waiting))
 
-    def open_own(file: Any, picture: Any, own: Any, lang: str, *view: str) -> Any:
-        return handlers.open_own(networks, file, picture, *view, own=own, lang=lang)
+    def open_own(file: Any, picture: Any, shown: Any, own: Any, lang: str, *view: str) -> Any:
+        return handlers.open_own(networks, file, picture, *view, shown=shown, own=own, lang=lang)
 
     column.file.upload(
         open_own,
-        [column.file, shell.picture, shell.own, shell.lang, *parts.view],
+        [column.file, shell.picture, *session, *parts.view],
         [shell.own, *chosen, shell.site, *told],
         **waiting,
     )

@@ -27,7 +27,7 @@ from vggviz.ui.parts.answer import about, answer
 from vggviz.ui.parts.channels import channel, channels
 from vggviz.ui.parts.maps import View, maps
 from vggviz.ui.parts.strip import strip
-from vggviz.ui.pictures import Given, Question, Shown, refusal
+from vggviz.ui.pictures import Given, Question, Shown, refusal, still
 from vggviz.ui.texts import say
 from vggviz.ui.texts.trouble import translated
 from vggviz.vgg import SITES
@@ -76,6 +76,7 @@ def explain(
     does not run where it, or one that is kept, answers the same question. `own` are the session's
     own networks. Raises gr.Error, a sentence for people.
     """
+    picture = picture or still(shown)
     if picture is None:
         raise refusal(say(lang, "trouble.picture"))
     View.known(view, lang)  # before the network runs
@@ -257,6 +258,7 @@ def open_own(
     file: Path | None,
     picture: Given | None,
     *view: str,
+    shown: Shown | None = None,
     own: Owned = NOTHING,
     lang: str = "en",
 ) -> tuple[Any, ...]:
@@ -274,6 +276,7 @@ def open_own(
     look = View.known(view, lang)
     view = look._replace(site=start(explainer, look.site))
     told: Sequence[Any] = [gr.skip()] * (3 + len(Drawn._fields))
+    picture = picture or still(shown)
     if picture is not None:
         key = one.fingerprint
         told = explain(networks, picture, key, one.attention, "", "", *view, own=own, lang=lang)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -29,6 +30,7 @@ __all__ = [
     "Shown",
     "data_uri",
     "refusal",
+    "still",
 ]
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -158,6 +160,13 @@ class Shown:
         """The same with the maps of one more method at some sites."""
         none = {(site, method, which): None for site in sites for which in (0, 1)}
         return replace(self, maps={**self.maps, **none, **_maps(explanations)})
+
+
+def still(shown: Shown | None) -> Given | None:
+    """The picture of the last result, for when there is none: the browser takes it away before it
+    turns on the camera, and putting it back would turn that off."""
+    path = shown.question.path if shown else None
+    return Given(Path(path), path) if path else None
 
 
 def _maps(explanations: Sequence[Explanation]) -> dict[tuple[str, str, int], Floats | None]:
