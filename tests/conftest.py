@@ -4,7 +4,9 @@ app and one browser for all tests of the page."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -207,13 +209,17 @@ def visit(app: str, browser: Any) -> Iterator[Callable[..., Any]]:
         theme: str = "light",
         locale: str = "en-GB",
         query: str = "",
+        late: str = "",
     ) -> Any:
+        """`late` are scripts, as a regular expression, that come half a second later."""
         size = {"width": width, "height": height}
         context = browser.new_context(viewport=size, locale=locale)
         contexts.append(context)
         context.set_default_timeout(WAIT)
         context.add_init_script(SHIFTS)
         page = context.new_page()
+        if late:
+            page.route(re.compile(late), lambda route: (time.sleep(0.5), route.continue_()))
         page.on("request", watch)
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.goto(f"{app}/?__theme={theme}{query}")

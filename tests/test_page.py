@@ -157,3 +157,11 @@ def test_progress_is_told_to_parts_that_show_it_only(config: dict[str, Any]) -> 
     hidden = [event for event in events if event["show_progress"] == "hidden"]
     assert len(hidden) > 20
     assert all(event["show_progress_on"] == [] for event in hidden)
+
+
+@pytest.mark.parametrize("width", [390, 820, 1440])
+def test_parts_that_come_late_find_their_places(visit: Callable[..., Any], width: int) -> None:
+    """Gradio's kinds of components come as files of their own, in any order."""
+    page = visit(width, late=r"/assets/HTML[-.][^/]*js$")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.shifted") <= 0.1
