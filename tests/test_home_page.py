@@ -140,6 +140,7 @@ def test_a_link_brings_back_how_it_was_looked_at(visit: Callable[..., Any]) -> N
     page = visit(query)
     says(page, "orange")
     heads(page, "for orange")
+    page.locator(".before-after .heat").nth(1).wait_for()  # LayerCAM takes a pass of its own
     assert page.locator(".before-after .heat").count() == 2
     assert page.evaluate("document.documentElement.style.getPropertyValue('--opacity')") == "0.8"
     assert page.locator("#contrast input").input_value() == "pizza"
