@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import hostile
@@ -22,7 +22,13 @@ from hostile import Hostile
 from served import Served, served
 from torch import Tensor, nn
 
+from vggviz import zoo
+from vggviz.explain import Explainer
+from vggviz.images import Preprocess
 from vggviz.vgg import VGG, VGGConfig
+
+if TYPE_CHECKING:
+    from vggviz.ui.networks import Networks
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 WAIT = 120_000  # milliseconds: a loaded machine with two cores loads full-size networks, too
@@ -107,6 +113,19 @@ def small_vgg() -> Callable[..., VGG]:
         return model.to(dtype)
 
     return build
+
+
+@pytest.fixture
+def networks(small_vgg: Callable[..., VGG]) -> Networks:
+    """A page's networks: a small one of two attention types."""
+    from vggviz.ui.networks import Networks  # Gradio takes seconds, and most tests need none
+
+    def load(weights: str, attention: str) -> Explainer:
+        model = small_vgg(attention=attention, blend="replace", batch_norm=True)
+        labels = tuple(f"thing {k}" for k in range(10))
+        return Explainer(model, zoo.Card(weights, model.config, Preprocess(64, 64), labels))
+
+    return Networks({"small": ("cbam", "se")}, load)
 
 
 @pytest.fixture

@@ -18,14 +18,11 @@ from PIL import Image
 from served import SERVE, Served, served
 
 from vggviz import zoo
-from vggviz.explain import Explainer
-from vggviz.images import Preprocess
 from vggviz.ui import api, handlers
 from vggviz.ui.networks import Networks
 from vggviz.ui.pictures import Given
 from vggviz.ui.tabs import blocks, faithful, types
 from vggviz.ui.tabs.waking import Call
-from vggviz.vgg import VGG
 
 KOALA = zoo.assets() / "examples" / "koala.jpg"
 API = "/gradio_api"
@@ -136,16 +133,6 @@ def test_nobody_passes_the_queue_by(server: Served) -> None:
         refused = httpx.post(f"{server.address}{API}/{route}/explain", json=body)
         assert refused.status_code == 404
         assert "join the queue" in refused.text
-
-
-@pytest.fixture
-def networks(small_vgg: Callable[..., VGG]) -> Networks:
-    def load(weights: str, attention: str) -> Explainer:
-        model = small_vgg(attention=attention, blend="replace", batch_norm=True)
-        labels = tuple(f"thing {k}" for k in range(10))
-        return Explainer(model, zoo.Card(weights, model.config, Preprocess(64, 64), labels))
-
-    return Networks({"small": ("cbam", "se")}, load)
 
 
 def test_all_long_work_knows_its_limit(networks: Networks) -> None:

@@ -49,16 +49,6 @@ def write(small_vgg: Callable[..., VGG], tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture
-def networks(small_vgg: Callable[..., VGG]) -> Networks:
-    def load(weights: str, attention: str) -> Explainer:
-        model = small_vgg(attention=attention, blend="replace", batch_norm=True)
-        labels = tuple(f"thing {k}" for k in range(10))
-        return Explainer(model, zoo.Card(weights, model.config, Preprocess(64, 64), labels))
-
-    return Networks({"small": ("cbam", "se")}, load)
-
-
 def given() -> Given:
     coarse = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     return Given(Image.fromarray(coarse).resize((120, 90)), "a.png")
