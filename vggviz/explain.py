@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -309,11 +310,15 @@ class Explainer:
             "versions": {
                 "vggviz": vggviz.__version__,
                 "torch": str(torch.__version__),
-                "torchvision": version(
-                    "torchvision"
-                ),  # asked so, since importing it takes a second
+                "torchvision": _torchvision(),
             },
         }
+
+
+@cache
+def _torchvision() -> str:
+    """Its version, without the second that importing it takes; it is read from a file, once."""
+    return version("torchvision")
 
 
 def _records(site: str, path: str, result: CAMs) -> tuple[AttentionRecord, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from vggviz.explain import Explainer
+from vggviz.explain import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.images import Crop
 from vggviz.ui.networks import NOTHING, Networks, Owned
@@ -13,8 +13,6 @@ from vggviz.ui.texts import say
 from vggviz.vgg import SITES
 
 __all__ = ["again", "explainer_of", "known_site", "recall", "site_of", "spatial_of"]
-
-Report = Callable[[int, int], None]
 
 
 def explainer_of(networks: Networks, shown: Shown, own: Owned = NOTHING) -> Explainer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from vggviz import zoo
 from vggviz.cam import METHODS
 from vggviz.capture import bypass
-from vggviz.explain import Explainer
+from vggviz.explain import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageError
 from vggviz.types import Prediction
@@ -33,8 +33,6 @@ from vggviz.ui.texts.trouble import translated
 from vggviz.vgg import SITES
 
 log = logging.getLogger(__name__)
-
-Report = Callable[[int, int], None]
 
 
 class Wanted(NamedTuple):
