@@ -1,0 +1,52 @@
+"""How much the server's process keeps of what is free: asked of glibc, in a process of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAPS = """
+import ctypes, re, sys, threading
+from vggviz.serve.memory import give_back
+
+if "one" in sys.argv:
+    give_back()
+together = threading.Barrier(8)
+
+def work():
+    together.wait()
+    kept = [bytes(2000) for _ in range(1000)]
+    together.wait()
+
+threads = [threading.Thread(target=work) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+print(len(re.findall("<heap nr", open(sys.argv[1]).read())))
+"""
+
+
+def heaps(*args: str) -> int:
+    """How many heaps eight threads at once have made."""
+    done = subprocess.run(
+        [sys.executable, "-c", HEAPS, *args], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(
+    not (sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_info")),
+    reason="memory is only set where malloc is glibc's",
+)
+def test_all_threads_share_one_heap(tmp_path: Path) -> None:
+    file = str(tmp_path / "heaps.xml")
+    assert heaps(file) > 2, "glibc has one heap a thread: else there is nothing to set"
+    assert heaps(file, "one") <= 2  # the one, and that of a thread that an import had started
