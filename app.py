@@ -6,7 +6,11 @@ import os
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
-from vggviz.serve import Settings, SettingsError, page, run
+from vggviz.memory import give_back
+
+give_back()  # before gradio is imported, which starts a thread
+
+from vggviz.serve import Settings, SettingsError, page, run  # noqa: E402
 
 try:
     settings = Settings.from_environ(os.environ)

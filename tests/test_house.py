@@ -24,6 +24,7 @@ FLOORS = {
     "fast": 0,
     "timing": 0,
     "files": 0,
+    "memory": 0,
     "taps": 0,
     "attention": 1,
     "images": 1,

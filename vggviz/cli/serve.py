@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from vggviz.cli.says import or_stop, stop
+from vggviz.memory import give_back
 
 
 def serve(
@@ -29,6 +30,7 @@ def serve(
 ) -> None:
     """Serve the page. An option goes before its environment variable, such as VGGVIZ_PORT."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+    give_back()
     from vggviz.serve import Settings, page, room, run
 
     given = {"host": host, "port": port, "password": password, "engine": engine}

@@ -23,7 +23,6 @@ import vggviz
 from vggviz.explain import Explainer
 from vggviz.serve.door import Door
 from vggviz.serve.logs import start_logs
-from vggviz.serve.memory import give_back
 from vggviz.serve.meters import Meters
 from vggviz.serve.preload import offered
 from vggviz.serve.settings import Settings, SettingsError, variable
@@ -42,7 +41,6 @@ def page(settings: Settings) -> gr.Blocks:
     """
     if settings.mcp and find_spec("mcp") is None:
         raise SettingsError(f"{variable('mcp')} needs mcp: pip install 'vggviz[mcp]'")
-    give_back()
     start_logs(settings.log)
     load, at_once = _engine(settings)
     networks, notice = offered(settings.preload, load, settings.seconds or math.inf)

@@ -1,4 +1,4 @@
-"""What answers leave behind must not stay in the server's memory."""
+"""What answers leave behind must not stay in a server's memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def give_back() -> None:
 
     One heap for all threads: with one each, what an hour of answers leaves free here and there
     came to 450 MB. And blocks of 4 MB and more go back to the system at once: pictures of 49
-    megapixels would leave 700 MB. Threads that run already keep the heaps they have.
+    megapixels would leave 700 MB. To be called before there are threads, which keep what they have:
+    Gradio starts one when it is imported.
     """
     if sys.platform == "linux":
         with suppress(AttributeError):
