@@ -51,7 +51,8 @@ def train(
     `cache` one that keeps computed views for other runs on the same pictures and backbone.
 
     Raises TrainError where the loss is no longer a number, where there are fewer pictures than
-    one batch, or where the checkpoint to resume belongs to another run.
+    one batch, or where the checkpoint to resume belongs to another run; ValueError where
+    `config.learn_from` is no site.
     """
     per_epoch = len(examples.targets) // config.batch
     if per_epoch == 0:
