@@ -230,6 +230,19 @@ def test_what_is_untrained_is_said_wherever_results_show(photograph: Path) -> No
     assert any("untrained" in text.get_text() for text in found.figure().texts)
 
 
+@pytest.mark.parametrize(
+    ("blend", "said"), [("residual", "the network ignores it"), ("replace", "are random")]
+)
+def test_fresh_attention_is_ignored_only_where_it_is_blended_in(
+    photograph: Path, blend: str, said: str
+) -> None:
+    explainer = build(blend=blend)
+    explainer.card = replace(explainer.card, trained="backbone")
+    found = explainer.explain(photograph, "block5")
+    assert said in found.note
+    assert said in found.report()
+
+
 def test_a_file_brings_its_own_attention(tmp_path: Path) -> None:
     explainer = build("eca")
     file = tmp_path / "own.safetensors"
