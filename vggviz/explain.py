@@ -9,7 +9,6 @@ from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -110,9 +109,8 @@ class Explainer:
         Raises ImageError for a picture that cannot be used, ValueError for an unknown site,
         method or class, and for `exact` where the weights are kept in bfloat16.
         """
-        return self.explain_each(image, (target,), sites, methods, exact=exact, progress=progress)[
-            0
-        ]
+        more: dict[str, Any] = {"exact": exact, "progress": progress}
+        return self.explain_each(image, (target,), sites, methods, **more)[0]
 
     def explain_each(
         self,
@@ -195,10 +193,9 @@ class Explainer:
         wanted, layers = list(watched.values()), list(paths.values())
         with fast.gradients_of(precision):
             result = cams(self.model, pixels, layers, methods, indices, watch=wanted)
+        told = (paths, methods, precision, watched)
         return [
-            self._told(np.asarray(crop), where, result.of(row), paths, methods, precision, watched)[
-                0
-            ]
+            self._told(np.asarray(crop), where, result.of(row), *told)[0]
             for row, (crop, where) in enumerate(crops)
         ]
 
@@ -224,7 +221,7 @@ class Explainer:
         paths: Mapping[str, str],
         methods: Sequence[str],
         precision: str,
-        watched: Mapping[str, str] = MappingProxyType({}),
+        watched: Mapping[str, str],
     ) -> list[Explanation]:
         """The result of one picture, as one explanation a target."""
         prediction = self.prediction(result.logits[0])

@@ -299,11 +299,6 @@ def _named(one: Own, own: Owned) -> Own:
     return replace(one, name=name)
 
 
-def back(shown: Shown) -> tuple[str | None, str, str, str, str]:
-    """The picture and the choices of the last good result, for when others could not be used."""
-    return shown.question
-
-
 def known(explainer: Explainer, target: str, lang: str = "en") -> int | None:
     """The index of the class that was asked for, None for the likeliest; raises gr.Error.
 
