@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vggviz.metrics.agreement import MEASURES, agreement, agreements, centre
+from vggviz.metrics.agreement import MEASURES, agreement, agreements
+from vggviz.metrics.baselines import centre
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:

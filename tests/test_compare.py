@@ -88,5 +88,17 @@ def test_runs_are_made_once_and_the_rest_is_the_same(tmp_path: Path) -> None:
     (tmp_path / "out" / "se-1.json").unlink()
     assert run("se", "tiny_vgg") == first
     assert trained == [("se", 1)]
-    with pytest.raises(ValueError, match="tiny_vgg sees pictures of 64 pixels"):
-        compare(tmp_path / "data", tmp_path, TrainConfig(sizes=(32,)), ("tiny_vgg",), (0,))
+    trained.clear()
+    (tmp_path / "data" / "red" / "0.png").write_bytes(
+        (tmp_path / "data" / "red" / "1.png").read_bytes()
+    )
+    run("se", "tiny_vgg")  # other pictures under the same names: nothing is known of them
+    assert len(trained) == 6
+    for config, networks, wrong in (
+        (TrainConfig(sizes=(32,)), ("tiny_vgg",), "tiny_vgg sees pictures of 64 pixels"),
+        (TrainConfig(sizes=()), (), "need sizes"),
+        (TrainConfig(sizes=(32,)), ("magic",), "no attention 'magic'"),
+    ):
+        with pytest.raises(ValueError, match=wrong):
+            compare(tmp_path / "data", tmp_path / "new", config, networks, (0,), width=0.125)
+    assert not (tmp_path / "new").exists()  # before anything was trained

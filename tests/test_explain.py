@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from vggviz import Explainer, VGGConfig, render, zoo
 from vggviz.attention import ATTENTION
 from vggviz.cam import cams
 from vggviz.images import ImageError, Preprocess
+from vggviz.ui.handlers import known
 from vggviz.vgg import SITES, VGG
 
 EXAMPLES = zoo.assets() / "examples"
@@ -139,6 +141,15 @@ def test_a_class_is_found_by_index_label_and_wordnet_id(explainer: Explainer) ->
             explainer.index(wrong)  # type: ignore[arg-type]
 
 
+def test_a_label_of_digits_is_that_label_and_a_number_an_index(explainer: Explainer) -> None:
+    card = replace(explainer.card, labels=("2019", "2020", "1"), wnids=())
+    years = Explainer(explainer.model, card)
+    assert [years.index(target) for target in ("2019", "1", 1, "2")] == [0, 2, 1, 2]
+    assert known(years, "1") == 1  # a dropdown's value
+    with pytest.raises(ValueError, match="no class 2021: there are 0 to 2"):
+        years.index("2021")
+
+
 def test_what_is_wrong_is_said_and_the_next_picture_works(
     explainer: Explainer, photograph: Path, tmp_path: Path
 ) -> None:
@@ -217,6 +228,19 @@ def test_what_is_untrained_is_said_wherever_results_show(photograph: Path) -> No
     assert "untrained" in found.note
     assert "untrained" in found.to_json()["note"]
     assert any("untrained" in text.get_text() for text in found.figure().texts)
+
+
+@pytest.mark.parametrize(
+    ("blend", "said"), [("residual", "the network ignores it"), ("replace", "are random")]
+)
+def test_fresh_attention_is_ignored_only_where_it_is_blended_in(
+    photograph: Path, blend: str, said: str
+) -> None:
+    explainer = build(blend=blend)
+    explainer.card = replace(explainer.card, trained="backbone")
+    found = explainer.explain(photograph, "block5")
+    assert said in found.note
+    assert said in found.report()
 
 
 def test_a_file_brings_its_own_attention(tmp_path: Path) -> None:

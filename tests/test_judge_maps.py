@@ -428,6 +428,13 @@ def test_tables_show_the_rows(report: Report) -> None:
         assert len({len(line) for line in block.splitlines() if line.startswith("|")}) <= 1
 
 
+def test_maps_that_are_flat_on_every_picture_have_a_table_too(report: Report) -> None:
+    rows = tuple(replace(r, value=None, low=None, high=None, count=0) for r in report.rows)
+    flat = replace(report, rows=rows)
+    assert "Means over 0 pictures" in markdown_of(flat)
+    assert html_of(flat, "flat").count("<table>") == len(METRICS)
+
+
 def test_the_page_needs_nothing_else(report: Report) -> None:
     page = html_of(report, "made by <hand>")
     assert "made by &lt;hand&gt;" in page

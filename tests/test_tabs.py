@@ -226,7 +226,7 @@ class TestWhatIf:
         call = called(networks, "cbam")
         explainer = networks.get("small", "cbam")
         same = what_if.changed(explainer, call.shown, "learned")
-        said = what_if.reading("en", call.shown, same, "identity", [], "block4")
+        said = what_if.reading("en", call.shown, same, [], "block4")
         assert said[0].startswith("The answer stays")
         assert "rank correlation 1.00" in said[1] or "no order" in said[1]
         assert "hardly uses" in said[-1]
@@ -284,7 +284,7 @@ def test_nothing_is_computed_before_a_tab_is_called(networks: Networks, lang: st
     call = called(networks, "cbam", lang)
     runs: list[None] = []
     networks.get("small", "cbam").model.register_forward_hook(lambda *_: runs.append(None))
-    site, told = faithful.opened(networks, call, "block4")
+    site, told = faithful.opened(call, "block4")
     assert (site, runs) == ("block4", [])
     assert 'value="0"' in told
 

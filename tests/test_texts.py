@@ -7,8 +7,11 @@ from string import Formatter
 
 import pytest
 
+from vggviz.ui.choices import weights_of
+from vggviz.ui.networks import Networks
 from vggviz.ui.tabs import TABS
 from vggviz.ui.texts import LANGUAGES, TEXTS, preferred, say
+from vggviz.zoo import WEIGHTS
 
 
 def placeholders(text: str) -> list[str]:
@@ -27,6 +30,12 @@ def test_no_english_sentence_stands_in_chinese() -> None:
     for key, text in TEXTS["zh"].items():
         assert not re.search(r"\b[a-z]{2,} [a-z]{2,} [a-z]{2,}\b", text), key
         assert re.search(r"[一-鿿；]", text) or text == TEXTS["en"][key], key
+
+
+def test_every_network_that_a_host_may_offer_has_a_name() -> None:
+    networks = Networks(dict.fromkeys(WEIGHTS, ("none",)))
+    for lang in LANGUAGES:
+        assert [key for _, key in weights_of(networks, lang=lang)] == list(WEIGHTS)
 
 
 def test_every_tab_has_a_name() -> None:

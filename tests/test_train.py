@@ -158,6 +158,8 @@ def test_learning_from_a_site_up_leaves_all_below_it(tmp_path: Path) -> None:
     }
     assert {key for key, above in convolutions.items() if above} <= changed
     assert not {key for key, above in convolutions.items() if not above} & changed
+    with pytest.raises(ValueError, match="no site 'blok4' to learn from: block1, block2"):
+        learned(model, replace(CONFIG, learn_from="blok4"), tmp_path)
 
 
 def test_views_are_computed_once_and_kept(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -104,12 +105,15 @@ def compare(
 
     `networks` are 'none', which is always among them, keys of `ATTENTION` (at `sites`) and
     'tiny_vgg'. What is random but for the network's own first weights is the same for all that
-    share a seed. Each run leaves a JSON file in the folder `out`; what is there already is not
-    trained again, and a run that was killed goes on from its checkpoint.
+    share a seed. Each run leaves a JSON file in the folder `out`; what is there of the same
+    settings and pictures is not trained again, and a run that was killed goes on from its
+    checkpoint.
 
     Raises DataError, ImageError, TrainError, ValueError.
     """
     names = tuple(dict.fromkeys(("none", *networks)))
+    if not config.sizes:
+        raise ValueError("networks that start from nothing need sizes, such as (32, 48, 64)")
     side = config.sizes[-1]
     if FLOOR in names and side != 64:
         raise ValueError(f"{FLOOR} sees pictures of 64 pixels: end --sizes with 64, not {side}")
@@ -124,6 +128,12 @@ def compare(
         width=width,
         num_classes=len(training.labels),
     )
+    for name in names:
+        replace(plain, attention="none" if name == FLOOR else name)  # unknown: said before hours
+    seen = hashlib.sha256()
+    for examples in (learned, judged):
+        seen.update(examples.pixels.numpy().data)
+        seen.update(examples.targets.numpy().data)
     top1: dict[str, list[float]] = {name: [] for name in names}
     top5: dict[str, list[float]] = {name: [] for name in names}
     parameters: dict[str, int] = {}
@@ -133,7 +143,7 @@ def compare(
             parameters[name] = sum(parameter.numel() for parameter in model.parameters())
             file = out / f"{name}-{seed}.json"
             told: dict[str, Any] = {"recipe": asdict(recipe), "config": model.config.to_json()}
-            told["classes"] = training.labels
+            told |= {"classes": training.labels, "pictures": seen.hexdigest()}
             found = _done(file, told)
             if found is None:
                 checkpoint = out / f"{name}-{seed}.checkpoint.safetensors"
@@ -178,7 +188,7 @@ def _network(
 
 
 def _done(file: Path, told: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What an earlier run of the same settings left behind."""
+    """What an earlier run of the same settings and pictures left behind."""
     if not file.is_file():
         return None
     found: dict[str, Any] = json.loads(file.read_text())

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -110,9 +109,8 @@ class Explainer:
         Raises ImageError for a picture that cannot be used, ValueError for an unknown site,
         method or class, and for `exact` where the weights are kept in bfloat16.
         """
-        return self.explain_each(image, (target,), sites, methods, exact=exact, progress=progress)[
-            0
-        ]
+        more: dict[str, Any] = {"exact": exact, "progress": progress}
+        return self.explain_each(image, (target,), sites, methods, **more)[0]
 
     def explain_each(
         self,
@@ -195,10 +193,9 @@ class Explainer:
         wanted, layers = list(watched.values()), list(paths.values())
         with fast.gradients_of(precision):
             result = cams(self.model, pixels, layers, methods, indices, watch=wanted)
+        told = (paths, methods, precision, watched)
         return [
-            self._told(np.asarray(crop), where, result.of(row), paths, methods, precision, watched)[
-                0
-            ]
+            self._told(np.asarray(crop), where, result.of(row), *told)[0]
             for row, (crop, where) in enumerate(crops)
         ]
 
@@ -224,7 +221,7 @@ class Explainer:
         paths: Mapping[str, str],
         methods: Sequence[str],
         precision: str,
-        watched: Mapping[str, str] = MappingProxyType({}),
+        watched: Mapping[str, str],
     ) -> list[Explanation]:
         """The result of one picture, as one explanation a target."""
         prediction = self.prediction(result.logits[0])
@@ -254,26 +251,27 @@ class Explainer:
         return explained
 
     def index(self, target: int | str) -> int:
-        """The class index of an index, a label or a WordNet id.
+        """The class index of an index, a label or a WordNet id; a text of digits that is a label is
+        that label.
 
         Raises ValueError, with what comes closest, where there is no such class.
         """
         if not isinstance(target, int | str):
             raise ValueError(f"no class {target!r}: expected an index, a label or a WordNet id")
-        if isinstance(target, str) and re.fullmatch(r"-?\d{1,18}", target):
+        if isinstance(target, str):
+            if target in self.wnids:
+                return self.wnids.index(target)
+            lowered = [label.lower() for label in self.labels]
+            if target.lower() in lowered:
+                return lowered.index(target.lower())
+            if not re.fullmatch(r"-?\d{1,18}", target):
+                close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
+                hint = f": did you mean {' or '.join(map(repr, close))}?" if close else ""
+                raise ValueError(f"no class {target!r}{hint}")
             target = int(target)
-        if isinstance(target, int):
-            if not 0 <= target < len(self.labels):
-                raise ValueError(f"no class {target}: there are 0 to {len(self.labels) - 1}")
-            return target
-        if target in self.wnids:
-            return self.wnids.index(target)
-        lowered = [label.lower() for label in self.labels]
-        if target.lower() in lowered:
-            return lowered.index(target.lower())
-        close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
-        hint = f": did you mean {' or '.join(map(repr, close))}?" if close else ""
-        raise ValueError(f"no class {target!r}{hint}")
+        if not 0 <= target < len(self.labels):
+            raise ValueError(f"no class {target}: there are 0 to {len(self.labels) - 1}")
+        return target
 
     def _fill(self, classes: Sequence[int | None], pixels: Tensor) -> Tensor | None:
         """(T,) class indices, None standing for the likeliest class."""

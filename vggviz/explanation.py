@@ -53,6 +53,8 @@ class Explanation:
         trained = self.provenance["trained"]
         if trained == "nothing":
             return "untrained: all weights are random, nothing here was learned"
+        if trained == "backbone" and not self.provenance["gamma"]:
+            return "attention untrained: its weights are random, and the network works with them"
         if trained == "backbone":
             return "attention untrained: it is blended in with γ = 0, the network ignores it"
         return ""

@@ -306,13 +306,16 @@ class Preprocess:
         return square, Crop(*box, width, height)
 
     def normalise(self, crop: Image.Image | npt.NDArray[np.uint8]) -> torch.Tensor:
-        """(x / 255 - mean) / std: uint8 RGB (H, W, 3) → float32 (3, H, W); raises ImageError."""
+        """(x / 255 - mean) / std: uint8 RGB (..., H, W, 3) → float32 (..., 3, H, W).
+
+        Raises ImageError for what is no such picture.
+        """
         pixels = np.array(crop)  # a copy, since torch wants memory that it may write to
-        if pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
+        if pixels.dtype != np.uint8 or pixels.ndim < 3 or pixels.shape[-1] != 3:
             raise ImageError(f"Expected uint8 (H, W, 3), got {pixels.dtype} {pixels.shape}.")
         unit = torch.from_numpy(pixels).to(torch.float32) / 255
         unit = (unit - unit.new_tensor(self.mean)) / unit.new_tensor(self.std)
-        return unit.permute(2, 0, 1).contiguous()
+        return unit.movedim(-1, -3).contiguous()
 
     def denormalise(self, tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
         """255 · (x · std + mean), rounded: (3, H, W) or (1, 3, H, W) → uint8 (H, W, 3)."""

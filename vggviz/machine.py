@@ -15,7 +15,7 @@ __all__ = ["Machine", "machine"]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the benchmark ran on; `load` is the 1-minute load before it, None where unknown."""
+    """What something ran on; `load` is the 1-minute load before it, None where unknown."""
 
     cpu: str
     cores: int

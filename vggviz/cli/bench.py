@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated
 
 import typer
-from tqdm import tqdm
 
-from vggviz.cli.says import or_stop, words
+from vggviz.cli.says import counted, or_stop, words
 
 
 def bench(
@@ -24,12 +22,7 @@ def bench(
     """Time one pass against a bare forward pass and other libraries, in one run."""
     from vggviz import bench as benchmark
 
-    with tqdm(unit="call", disable=not sys.stderr.isatty()) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with counted("call") as progress:
         report = or_stop(
             benchmark.run,
             size=size,

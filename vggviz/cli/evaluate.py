@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from tqdm import tqdm
 
 from vggviz.cli.judging import judge
-from vggviz.cli.says import left_out, or_stop, stop, words
+from vggviz.cli.says import counted, left_out, or_stop, stop, words
 from vggviz.files import whole
 from vggviz.machine import machine
 
@@ -99,12 +98,7 @@ def evaluate(
         return
 
     here = machine()
-    with tqdm(unit="pass", disable=not sys.stderr.isatty()) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with counted("pass") as progress:
         found = or_stop(
             evaluation.evaluate,
             subjects,

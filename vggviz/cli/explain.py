@@ -78,8 +78,7 @@ def explain(
     chosen = or_stop(known, words(methods))
     job = Job(str(out), weights, attention, precision, sites, chosen, target, endings)
     worker = or_stop(Worker, asdict(job))
-    for site in () if sites == "all" else sites.split(","):
-        or_stop(worker.explainer.model.path, site)
+    or_stop(worker.explainer.names, sites)
     if target is not None:
         or_stop(worker.explainer.index, target)
     stems = _stems(files)

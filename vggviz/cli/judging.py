@@ -9,9 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from vggviz.cli.says import left_out, or_stop, stop, words
+from vggviz.cli.says import counted, left_out, or_stop, stop, words
 from vggviz.files import whole
 from vggviz.machine import machine
 
@@ -52,13 +50,7 @@ def judge(
             stop(f"{other} has {kind!r}, of which another file was given already")
         seconds |= dict.fromkeys(alike, second)
     here = machine()
-    with tqdm(unit="part", disable=not sys.stderr.isatty()) as bar:
-
-        def progress(done: int, total: int, what: str) -> None:
-            bar.total = total
-            bar.set_description(what)
-            bar.update(done - bar.n)
-
+    with counted("part") as progress:
         try:
             report = or_stop(
                 maps.judge_maps,

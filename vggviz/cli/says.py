@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn, ParamSpec, TypeVar
 
 import typer
@@ -30,6 +31,19 @@ def or_stop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def left_out(error: Exception) -> None:
     """Name a picture that can't be read, and go on."""
     tqdm.write(f"left out: {error}", file=sys.stderr)
+
+
+@contextmanager
+def counted(unit: str) -> Iterator[Callable[..., None]]:
+    """A progress bar in a terminal: what it gives is told (done, total), and what comes next."""
+    with tqdm(unit=unit, disable=not sys.stderr.isatty()) as bar:
+
+        def progress(done: int, total: int, what: str = "") -> None:
+            bar.total = total
+            bar.set_description(what, refresh=False)
+            bar.update(done - bar.n)
+
+        yield progress
 
 
 def words(text: str) -> tuple[str, ...]:

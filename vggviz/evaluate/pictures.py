@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -44,7 +45,7 @@ def batches(
     """
     for start in range(0, len(dataset), size):
         kept: list[int] = []
-        pixels: dict[Preprocess, list[Tensor]] = {one: [] for one in preprocesses}
+        squares: dict[Preprocess, list[npt.NDArray[np.uint8]]] = {one: [] for one in preprocesses}
         boxes: dict[Preprocess, list[Tensor]] = {one: [] for one in preprocesses}
         for index in range(start, min(start + size, len(dataset))):
             try:
@@ -57,14 +58,16 @@ def batches(
             kept.append(index)
             for preprocess in preprocesses:
                 square, crop = preprocess.crop(image)
-                pixels[preprocess].append(torch.from_numpy(np.array(square)))  # (S, S, 3)
+                squares[preprocess].append(np.asarray(square))  # (S, S, 3)
                 if dataset.boxes is not None:
                     box = through_crop(dataset.boxes[index].float(), crop, preprocess.size)
                     boxes[preprocess].append(box)
         if kept:
             yield {
                 one: Batch(
-                    _normalised(torch.stack(pixels[one]), one),
+                    one.normalise(np.stack(squares[one])).contiguous(
+                        memory_format=torch.channels_last
+                    ),
                     torch.tensor(kept),
                     torch.stack(boxes[one]) if boxes[one] else None,
                 )
@@ -89,10 +92,3 @@ def classes_of(dataset: Dataset, card: Card) -> Tensor:
             raise DataError(f"the weights {card.weights!r} {what} {label!r} of the data")
         found.append(lowered.index(name.lower()))
     return torch.tensor(found)
-
-
-def _normalised(pixels: Tensor, preprocess: Preprocess) -> Tensor:
-    """(x / 255 − mean) / std: uint8 (B, S, S, 3) → float32 (B, 3, S, S), channels last."""
-    unit = pixels.float() / 255
-    unit = (unit - unit.new_tensor(preprocess.mean)) / unit.new_tensor(preprocess.std)
-    return unit.permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S), the same memory

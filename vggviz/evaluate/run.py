@@ -131,7 +131,7 @@ def evaluate(
         )
     return Evaluation(
         reference=reference,
-        pictures=len(targets),
+        pictures=len(answers),
         classes=len(answers.unique()),
         unreadable=tuple(left_out),
         seed=seed,

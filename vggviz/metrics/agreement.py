@@ -9,9 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vggviz.metrics.baselines import centre
-
-__all__ = ["MEASURES", "Agreement", "agreement", "agreements", "centre", "ssim"]
+__all__ = ["MEASURES", "Agreement", "agreement", "agreements", "ssim"]
 
 FINEST = 16  # cells a side on which ranks are compared: the deepest maps have no more
 VIEW = 32  # cells a side on which maps are compared as they are seen

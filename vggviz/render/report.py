@@ -57,7 +57,8 @@ def report(
     ramp = f":root {{ --ramp: linear-gradient(90deg, {gradient()}); }}"
     first = prediction.top(1)[0]
     heading = escape(title or f"{first.label} · {first.probability:.0%}")
-    note = words.get(provenance["trained"], "")
+    replaced = provenance["trained"] == "backbone" and not provenance["gamma"]
+    note = words.get("replaced" if replaced else provenance["trained"], "")
     about = f"{provenance['weights']} · {provenance['config']['attention']}"
     top = f'<p class="note">{note}</p>' if note else ""
     body = "".join(_row(row, large, target, words) for row in rows)

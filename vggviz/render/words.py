@@ -36,6 +36,8 @@ EN = {
     "depends on a place can be tested: take the place, or the attention, away.",
     "nothing": "Untrained: all weights are random, nothing here was learned.",
     "backbone": "The attention is untrained: it is blended in with γ = 0, the network ignores it.",
+    "replaced": "The attention is untrained: its weights are random, and the network works with "
+    "them.",
     "made": "Made with vggviz {vggviz}, torch {torch}. Network {weights}, attention {attention}, "
     "SHA-256 {fingerprint}.",
     "gamma": "Share of attention that is blended in: {shares}.",
@@ -72,6 +74,7 @@ ZH = {
     "位置，或者去掉注意力，再看结果。",
     "nothing": "未经训练：所有权重都是随机的，这里没有任何学到的内容。",
     "backbone": "注意力未经训练：它以 γ = 0 混入，网络会忽略它。",
+    "replaced": "注意力未经训练：它的权重是随机的，而网络会使用这些权重。",
     "made": "由 vggviz {vggviz}、torch {torch} 生成。网络 {weights}，注意力 {attention}，SHA-256 "
     "{fingerprint}。",
     "gamma": "注意力混入的比例：{shares}。",

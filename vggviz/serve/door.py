@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vggviz.ui import LAUNCH
+from vggviz.ui.page import HOUR
 
 __all__ = ["BODY", "Door", "sweep"]
 
@@ -22,7 +23,6 @@ log = logging.getLogger(__name__)
 FILE: int = LAUNCH["max_file_size"]
 BODY = FILE * 4 // 3 + (1 << 20)
 """The most bytes of a request: the largest file as base64, and some room."""
-HOUR = 3600
 
 # Gradio's own, which fetch from addresses, write files that no one deletes, or run functions of
 # components: the page has no use for them.

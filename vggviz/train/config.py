@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vggviz.vgg import VGG
+from vggviz.vgg import SITES, VGG
 
 __all__ = ["Examples", "Progress", "TrainConfig", "TrainError"]
 
@@ -87,7 +87,9 @@ class TrainConfig:
         return (self.seed * 1_000_003 + number) * 1_009 + salt
 
     def lowest(self, model: VGG) -> str | None:
-        """The site below which nothing learns, None where all may."""
+        """The site below which nothing learns, None where all may. ValueError for no site."""
+        if self.learn_from not in (None, *SITES):
+            raise ValueError(f"no site {self.learn_from!r} to learn from: {', '.join(SITES)}")
         if self.learn_from is not None or not self.freeze_backbone:
             return self.learn_from
         return next(iter(model.attention), None)

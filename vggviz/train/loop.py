@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from vggviz.capture import Trace, capture, intervene
+from vggviz.capture import Trace, capture, evaluating, intervene
 from vggviz.images import Preprocess
 from vggviz.train.checkpoint import State, restore, store
 from vggviz.train.config import Examples, Progress, TrainConfig, TrainError
@@ -51,7 +51,8 @@ def train(
     `cache` one that keeps computed views for other runs on the same pictures and backbone.
 
     Raises TrainError where the loss is no longer a number, where there are fewer pictures than
-    one batch, or where the checkpoint to resume belongs to another run.
+    one batch, or where the checkpoint to resume belongs to another run; ValueError where
+    `config.learn_from` is no site.
     """
     per_epoch = len(examples.targets) // config.batch
     if per_epoch == 0:
@@ -164,18 +165,15 @@ def measure(
     """The shares of pictures whose class is the likeliest ('top1') or among five ('top5'), seen at
     `size` pixels. With `arrived`, the features at `site` are given instead of pictures."""
     device = next(model.parameters()).device
-    training = [module for module in model.modules() if module.training]
-    model.eval()
     logits: list[Tensor] = []
-    for start in range(0, len(examples.targets), 128):
-        if arrived is None:
-            pixels = examples.pixels[start : start + 128]
-            images = normalise(resized(pixels, size or pixels.shape[-1]), preprocess, device)
-            logits.append(model(images).float().cpu())
-        else:
-            logits.append(model(arrived[start : start + 128].to(device), site).float().cpu())
-    for module in training:
-        module.training = True
+    with evaluating(model):
+        for start in range(0, len(examples.targets), 128):
+            if arrived is None:
+                pixels = examples.pixels[start : start + 128]
+                images = normalise(resized(pixels, size or pixels.shape[-1]), preprocess, device)
+                logits.append(model(images).float().cpu())
+            else:
+                logits.append(model(arrived[start : start + 128].to(device), site).float().cpu())
     scores = torch.cat(logits)
     classes = scores.shape[1]
     return {

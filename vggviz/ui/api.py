@@ -19,7 +19,7 @@ from gradio.data_classes import JsonData
 
 from vggviz import render
 from vggviz.cam import known
-from vggviz.explain import Explainer
+from vggviz.explain import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.images import ImageError
 from vggviz.metrics import faithfulness as curves
@@ -28,7 +28,6 @@ from vggviz.ui.handlers import boundary, sentence
 from vggviz.ui.handlers import known as index_of
 from vggviz.ui.inputs import Given, NoStub, Picture, refusal
 from vggviz.ui.networks import Networks
-from vggviz.ui.patience import Check
 from vggviz.ui.texts import preferred, say
 from vggviz.vgg import SITES
 
@@ -217,7 +216,7 @@ def _curves(
     pixels: torch.Tensor,
     map: torch.Tensor,
     explanation: Explanation,
-    check: Check,
+    check: Report,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
     kinds: tuple[curves.Kind, ...] = ("deletion", "insertion")

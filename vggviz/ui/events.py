@@ -75,8 +75,8 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
     }
 
     def back(shown: Shown) -> Any:
-        path, *choices = handlers.back(shown)
-        return [path, *choices]
+        """The picture and the choices of the last good result."""
+        return list(shown.question)
 
     def then(event: Any) -> None:
         """Explain after this event; where that fails, go back to what the last result was of."""

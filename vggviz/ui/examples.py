@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -45,6 +46,7 @@ def strip(pictures: Sequence[Example], lang: str = "en") -> str:
     return f'<div role="group" aria-label="{say(lang, "shell.examples")}">{buttons}</div>'
 
 
+@cache  # drawn for every visitor who prefers another language
 def _thumbnail(file: Path) -> str:
     image = open_image(file)
     side = min(image.size)

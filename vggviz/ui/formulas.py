@@ -42,7 +42,7 @@ def _math(*lines: str) -> str:
     return "".join(f'<math display="block">{line}</math>' for line in lines)
 
 
-_EQUALS, _TIMES, _PLUS, _COMMA = _o("="), _o("⊙"), _o("+"), _o(",")
+_EQUALS, _PLUS, _COMMA = _o("="), _o("+"), _o(",")
 
 FORMULAS = {
     # y_c = max(0, b_c + Σ_k w_ck ∗ x_k);  p_k = exp(z_k) / Σ_j exp(z_j)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -298,17 +299,15 @@ def _named(one: Own, own: Owned) -> Own:
     return replace(one, name=name)
 
 
-def back(shown: Shown) -> tuple[str | None, str, str, str, str]:
-    """The picture and the choices of the last good result, for when others could not be used."""
-    return shown.question
-
-
 def known(explainer: Explainer, target: str, lang: str = "en") -> int | None:
-    """The index of the class that was asked for, None for the likeliest; raises gr.Error."""
+    """The index of the class that was asked for, None for the likeliest; raises gr.Error.
+
+    Digits are an index, as the dropdowns send it, whatever the labels are.
+    """
     if not target:
         return None
     try:
-        return explainer.index(target)
+        return explainer.index(int(target) if re.fullmatch(r"\d{1,18}", target) else target)
     except ValueError as error:
         raise refusal(sentence(error, lang)) from error
 

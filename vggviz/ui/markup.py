@@ -14,6 +14,7 @@ import numpy as np
 from vggviz import render
 from vggviz.images import Crop
 from vggviz.render import METHOD_NAMES
+from vggviz.render.panels import SUPERSCRIPT
 from vggviz.types import Kind
 from vggviz.ui.pictures import Floats, Pixels, data_uri
 from vggviz.ui.texts import say
@@ -35,7 +36,6 @@ __all__ = [
     "stage",
 ]
 
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 GATES = ("channel", "spatial", "volume")  # weights between 0 and 1; the others are shares
 
 
@@ -136,10 +136,10 @@ def badge(text: str) -> str:
     return f'<strong class="badge">{escape(text)}</strong>'
 
 
-def instead(sentence: str, hint: str = "") -> str:
+def instead(sentence: str, hint: str = "", look: str = "instead") -> str:
     """What stands where there is nothing to show, and what to do about it."""
     more = f"<p>{escape(hint)}</p>" if hint else ""
-    return f'<div class="instead"><p>{escape(sentence)}</p>{more}</div>'
+    return f'<div class="{look}"><p>{escape(sentence)}</p>{more}</div>'
 
 
 def size(map: Floats) -> str:
@@ -172,6 +172,6 @@ def number(value: float, digits: int) -> str:
         return "–"
     mantissa, _, exponent = f"{value:#.{digits}g}".partition("e")
     text = mantissa.rstrip(".") + (
-        f"·10{str(int(exponent)).translate(_SUPERSCRIPT)}" if exponent else ""
+        f"·10{str(int(exponent)).translate(SUPERSCRIPT)}" if exponent else ""
     )
     return "0" if value == 0 else text.replace("-", "−")

@@ -13,9 +13,9 @@ from weakref import WeakValueDictionary
 from vggviz import zoo
 from vggviz.attention import ATTENTION
 from vggviz.cache import ExplanationCache, Kept
-from vggviz.explain import Explainer
+from vggviz.explain import Explainer, Report
 from vggviz.ui.own import Own
-from vggviz.ui.patience import Check, patience
+from vggviz.ui.patience import patience
 from vggviz.ui.pictures import Shown
 
 Owned: TypeAlias = Mapping[str, Own]
@@ -62,7 +62,7 @@ class Networks:
             known["imagenet"] = types
         return cls({**known, "random": types})
 
-    def patience(self, lang: str = "en") -> Check:
+    def patience(self, lang: str = "en") -> Report:
         """What long work of this request calls between its passes, so that it can be ended."""
         return patience(self.seconds, lang)
 

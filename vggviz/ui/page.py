@@ -21,9 +21,9 @@ from vggviz.ui.tabs import TABS
 from vggviz.ui.tabs.waking import wake
 from vggviz.ui.texts import LANGUAGES, say
 
-__all__ = ["QUEUE", "build"]
+__all__ = ["HOUR", "QUEUE", "build"]
 
-HOUR = 3600
+HOUR = 3600  # seconds that an upload is kept
 
 QUEUE: dict[str, Any] = {
     "max_size": 200,

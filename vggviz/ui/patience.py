@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TypeAlias
 
 from gradio.context import LocalContext
 from gradio.queueing import Event
 
+from vggviz.explain import Report
 from vggviz.ui.inputs import refusal
 from vggviz.ui.texts import say
 
-__all__ = ["Check", "patience", "unlimited"]
-
-Check: TypeAlias = Callable[[int, int], None]
+__all__ = ["patience"]
 
 
-def patience(seconds: float, lang: str = "en") -> Check:
+def patience(seconds: float, lang: str = "en") -> Report:
     """What to call between the passes of long work: as a `progress`, of which it ignores what is
     done. It raises gr.Error, a sentence for people, once the one request that it was made in has
     run for `seconds`, and as soon as Gradio knows that its user is gone.
@@ -34,10 +31,6 @@ def patience(seconds: float, lang: str = "en") -> Check:
             raise refusal(say(lang, "trouble.long", seconds=f"{seconds:g}"))
 
     return check
-
-
-def unlimited(done: int, total: int) -> None:
-    """The check of those who have all the time in the world."""
 
 
 def _event() -> Event | None:

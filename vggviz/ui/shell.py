@@ -67,16 +67,6 @@ class Shell:
         self.labels.append((component, relabel or texts))
         return component
 
-    def heading(self, key: str) -> gr.HTML:
-        """A heading of its own."""
-
-        def text(lang: str) -> dict[str, Any]:
-            return {"value": f"<h2>{escape(say(lang, key))}</h2>"}
-
-        part = gr.HTML(text("en")["value"], apply_default_css=False)
-        self.labels.append((part, text))
-        return part
-
     def line(self, key: str) -> gr.HTML:
         """A line below the heading that says what there is to do."""
 

@@ -84,7 +84,8 @@ def page(repo: str, card: Card) -> str:
         attention = f"with `{config.attention}` attention at {', '.join(config.sites)}"
     limits = {
         "nothing": "All weights are random: nothing was learned. ",
-        "backbone": "The attention is untrained: it is blended in with γ = 0. ",
+        "backbone": "The attention is untrained"
+        + (": it is blended in with γ = 0. " if config.blend == "residual" else ". "),
     }.get(card.trained, "")
     blocks = [
         "\n".join(["---", *front, "---"]),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from vggviz.evaluate.maps.job import Job, Part, Row, View
-from vggviz.metrics.agreement import MEASURES, agreements, centre
+from vggviz.metrics.agreement import MEASURES, agreements
+from vggviz.metrics.baselines import centre
 
 __all__ = ["agree"]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vggviz.evaluate.maps.job import Job, Part, Pictures, Row
-from vggviz.metrics.agreement import centre
+from vggviz.metrics.baselines import centre
 from vggviz.metrics.boxes import OVERLAPS, accurate, chosen, overlaps
 from vggviz.metrics.localisation import box_area, energy, misses_centre, pointing
 from vggviz.types import Grid

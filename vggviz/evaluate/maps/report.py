@@ -55,7 +55,7 @@ def markdown_of(report: Report) -> str:
     for metric in report.settings["metrics"]:
         rows = [row for row in report.rows if row.metric == metric]
         if rows:
-            counts = sorted({row.count for row in rows if row.value is not None})
+            counts = sorted({row.count for row in rows if row.value is not None}) or [0]
             pictures = f"{counts[0]:,} to {counts[-1]:,}" if len(counts) > 1 else f"{counts[-1]:,}"
             said = f"{SAID[metric]} Means over {pictures} pictures with 95% intervals."
             parts.append(TABLES[metric](rows, said))

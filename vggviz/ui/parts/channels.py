@@ -6,8 +6,7 @@ from html import escape
 
 import numpy as np
 
-from vggviz import render
-from vggviz.ui.markup import Span, block, ends, heat, instead, number
+from vggviz.ui.markup import Span, bar, block, ends, heat, instead, number
 from vggviz.ui.parts.maps import missing
 from vggviz.ui.pictures import Floats, Shown, data_uri
 from vggviz.ui.texts import say
@@ -69,7 +68,6 @@ def channel(lang: str, shown: Shown, site: str, rank: int, colormap: str) -> str
     )
     volume = place.kind == "volume"
     weight = number(float(place.channels[index]), 3)
-    low, high = span.ends
     tiles = [
         _tile(before, span, colormap, say(lang, "explore.feature_alt", index=index)),
         f"<b>{weight}</b>",
@@ -81,12 +79,9 @@ def channel(lang: str, shown: Shown, site: str, rank: int, colormap: str) -> str
         for tile, name in zip(tiles, names, strict=True)
     ]
     title = say(lang, "explore.channel", index=index, rank=rank, count=len(order))
-    stops = render.gradient(colormap)
     return (
         f'<h2>{escape(title)}</h2><div class="product" role="status">{parts[0]}<i>×</i>{parts[1]}'
-        f"<i>=</i>{parts[2]}</div>"
-        f'<div class="scale"><b>{low}</b><i style="background:linear-gradient(90deg,{stops})"></i>'
-        f"<b>{high}</b></div>"
+        f"<i>=</i>{parts[2]}</div>{bar(lang, span, colormap)}"
     )
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from vggviz import render
+from vggviz.cam import METHODS
 from vggviz.metrics.agreement import agreement
 from vggviz.types import Ranked
 from vggviz.ui.markup import (
@@ -29,10 +30,9 @@ from vggviz.ui.pictures import SIDE, Floats, Place, Shown, refusal
 from vggviz.ui.texts import say
 from vggviz.vgg import SITES
 
-__all__ = ["CLASSLESS", "LAYOUTS", "VIEWS", "View", "maps", "missing"]
+__all__ = ["LAYOUTS", "VIEWS", "View", "maps", "missing"]
 
 LAYOUTS = ("side", "original-attention", "original-cam", "attention-cam")
-CLASSLESS = ("eigencam",)
 VIEWS: Mapping[str, Sequence[str]] = {
     "method": tuple(METHOD_NAMES),
     "layout": LAYOUTS,
@@ -136,7 +136,7 @@ def _attention(lang: str, shown: Shown, view: View) -> _Tile:
 
 def _cam(lang: str, shown: Shown, view: View, which: int) -> _Tile:
     method, target = METHOD_NAMES[view.method], _class(shown, which)
-    about = "explore.no_class" if view.method in CLASSLESS else "explore.for"
+    about = "explore.for" if METHODS[view.method].knows_class else "explore.no_class"
     head = f"{escape(method)} <small>{escape(say(lang, about, label=target.label))}</small>"
     key = (view.site, view.method, which)
     raw = shown.maps.get(key)
@@ -154,7 +154,7 @@ def _cam(lang: str, shown: Shown, view: View, which: int) -> _Tile:
     both = (shown.maps.get((view.site, view.method, one)) for one in (0, 1))
     top = max((float(one.max()) for one in both if one is not None), default=0.0)
     drawn, below = _overlay(lang, shown, view, raw, alt, top=top)
-    about = "explore.size" if view.method in CLASSLESS else "explore.speaks"
+    about = "explore.speaks" if METHODS[view.method].knows_class else "explore.size"
     caption = escape(say(lang, about, size=size(raw)))
     return _Tile(escape(method), head, drawn, below, f"<span>{caption}</span>")
 
@@ -219,7 +219,7 @@ def _agreement(lang: str, shown: Shown, view: View) -> str:
     """Rank correlation and overlap, and what they mean; with a contrast, why attention is one."""
     method = METHOD_NAMES[view.method]
     why = ""
-    if shown.contrast is not None and view.method not in CLASSLESS:
+    if shown.contrast is not None and METHODS[view.method].knows_class:
         why = f' <span class="why">{escape(say(lang, "explore.why", method=method))}</span>'
     attention = shown.places[view.site].attention
     cam = shown.maps.get((view.site, view.method, 0))

@@ -7,7 +7,8 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from vggviz.ui.markup import badge, heat, spread
+from vggviz import render
+from vggviz.ui.markup import badge, spread
 from vggviz.ui.pictures import Pixels, Shown, data_uri
 from vggviz.ui.texts import say
 
@@ -32,12 +33,9 @@ def _cell(lang: str, shown: Shown, site: str, small: Pixels, colormap: str) -> s
     raw = place.gradcam if place.attention is None else place.attention
     key = "channels" if place.attention is None and place.weighs else "cam"
     key = key if place.attention is None else "attention"
-    span = spread(raw, "stretch")
     thumb = small
-    if not span.flat:
-        share = np.float32(OPACITY)
-        mixed = (1 - share) * small + share * heat(raw, span, colormap, SIDE)
-        thumb = np.rint(mixed).astype(np.uint8)
+    if not spread(raw, "stretch").flat:
+        thumb = render.overlay(small, render.stretch(raw)[0], OPACITY, colormap)
     remark = ""
     if place.weighs and shown.trained == "nothing":
         remark = badge(say(lang, "explore.untrained"))

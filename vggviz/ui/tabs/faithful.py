@@ -11,12 +11,12 @@ import gradio as gr
 import torch
 from torch import Tensor
 
+from vggviz.explain import Report
 from vggviz.metrics.baselines import noise
 from vggviz.metrics.faithfulness import SCALED, Kind, area, perturb, steady
 from vggviz.ui.again import explainer_of, known_site, site_of
 from vggviz.ui.handlers import boundary
 from vggviz.ui.networks import NOTHING, Networks, Owned
-from vggviz.ui.patience import Check, unlimited
 from vggviz.ui.pictures import Shown
 from vggviz.ui.shell import HIDDEN, Shell
 from vggviz.ui.tabs.panels import block, blocks, html, join
@@ -45,7 +45,11 @@ def maps_of(shown: Shown, site: str) -> dict[str, Tensor]:
 
 
 def measure(
-    networks: Networks, shown: Shown, site: str, own: Owned = NOTHING, check: Check = unlimited
+    networks: Networks,
+    shown: Shown,
+    site: str,
+    own: Owned = NOTHING,
+    check: Report = lambda done, total: None,
 ) -> Iterator[Curves]:
     """All curves of what is shown, as they grow: the same dict again and again. `check` ends it."""
     explainer = explainer_of(networks, shown, own)
@@ -125,7 +129,7 @@ def _chart(lang: str, shown: Shown, kind: Kind, curves: Curves, names: list[str]
         for name in reversed(names)
         if (points := curves.get((kind, name)))
     )
-    rows = "".join(_row(lang, kind, name, found.get((kind, name))) for name in names)
+    rows = "".join(_row(lang, name, found.get((kind, name))) for name in names)
     numbers = [
         f"{say(lang, f'faithful.{name}')} {found[kind, name]:.2f}"
         for name in names
@@ -155,7 +159,7 @@ def _path(points: list[tuple[float, float]]) -> str:
     return " ".join(f"{100 * x:.1f},{100 - 100 * y:.2f}" for x, y in points)
 
 
-def _row(lang: str, kind: Kind, name: str, value: float | None) -> str:
+def _row(lang: str, name: str, value: float | None) -> str:
     shown = "–" if value is None else f"{value:.3f}"
     line = f'<path class="curve {name}" d="M0 4H28"/>'
     key = f'<svg class="key" viewBox="0 0 28 8" aria-hidden="true">{line}</svg>'
@@ -163,9 +167,7 @@ def _row(lang: str, kind: Kind, name: str, value: float | None) -> str:
     return f'<tr><th scope="row">{key}{label}</th><td>{shown}</td></tr>'
 
 
-def opened(
-    networks: Networks, call: Call | None, site: str, curves: Curves | None = None
-) -> tuple[Any, ...]:
+def opened(call: Call | None, site: str) -> tuple[Any, ...]:
     """Another result: the site to look at and empty charts, nothing computed."""
     if call is None:
         return gr.skip(), gr.skip()
@@ -199,6 +201,5 @@ def build(shell: Shell) -> None:
     stop.click(None, None, None, cancels=running, api_visibility="private")
     # Whoever leaves, or asks something else, does not want the old answer any more.
     shell.tabs.select(None, None, None, cancels=running, api_visibility="private")
-    empty = partial(opened, shell.networks)
-    call.change(empty, [call, shell.site], [site, told_], cancels=running, **how)
-    site.input(empty, [call, site], [site, told_], cancels=running, **how)
+    call.change(opened, [call, shell.site], [site, told_], cancels=running, **how)
+    site.input(opened, [call, site], [site, told_], cancels=running, **how)

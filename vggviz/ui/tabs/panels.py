@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from html import escape, unescape
-from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -13,11 +12,11 @@ from PIL import Image
 
 from vggviz import render
 from vggviz.types import Grid, Ranked
+from vggviz.ui import explore
 from vggviz.ui.markup import bar, block, percent, spread
 from vggviz.ui.pictures import Floats, Pixels, data_uri
-from vggviz.ui.shell import Shell
+from vggviz.ui.shell import OPACITY, Shell
 from vggviz.ui.texts import say
-from vggviz.vgg import SITES
 
 __all__ = [
     "bars",
@@ -25,14 +24,11 @@ __all__ = [
     "blocks",
     "cell",
     "html",
-    "instead",
     "join",
     "panel",
     "shrink",
     "text_percent",
 ]
-
-OPACITY = 0.55
 
 html = partial(gr.HTML, apply_default_css=False)
 """A part of a tab that is HTML of its own."""
@@ -67,13 +63,8 @@ def panel(
 
 def blocks(shell: Shell, elem_id: str) -> gr.Radio:
     """The five sites to choose from."""
-
-    def named(lang: str) -> dict[str, Any]:
-        choices = [(block(lang, site), site) for site in SITES]
-        return {"choices": choices, "label": say(lang, "explore.site")}
-
-    part = gr.Radio(named("en")["choices"], elem_id=elem_id, elem_classes="segments")
-    shell.labelled(part, named)
+    part = gr.Radio(explore.blocks("en")["choices"], elem_id=elem_id, elem_classes="segments")
+    shell.labelled(part, explore.blocks)
     return part
 
 
@@ -96,7 +87,7 @@ def cell(row: int, column: int, grid: Grid) -> str:
     )
 
 
-def bars(lang: str, ranked: Sequence[Ranked], title: str, target: int | None = None) -> str:
+def bars(ranked: Sequence[Ranked], title: str, target: int | None = None) -> str:
     """Classes with their probabilities as bars; the `target` class is marked."""
     rows = "".join(
         f"<li{' class=target' if one.index == target else ''}>"
@@ -106,9 +97,3 @@ def bars(lang: str, ranked: Sequence[Ranked], title: str, target: int | None = N
         for one in ranked
     )
     return f'<ol class="bars" aria-label="{escape(title)}">{rows}</ol>'
-
-
-def instead(sentence: str, hint: str = "") -> str:
-    """What a tab says where it has nothing to show, and what to do about it."""
-    more = f"<p>{escape(hint)}</p>" if hint else ""
-    return f'<div class="nothing"><p>{escape(sentence)}</p>{more}</div>'

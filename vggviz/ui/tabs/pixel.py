@@ -14,10 +14,11 @@ from vggviz.types import AttentionRecord
 from vggviz.ui.again import recall
 from vggviz.ui.handlers import boundary
 from vggviz.ui.inputs import sent
+from vggviz.ui.markup import instead
 from vggviz.ui.networks import NOTHING, Networks, Owned
 from vggviz.ui.pictures import Shown, data_uri, refusal
 from vggviz.ui.shell import HIDDEN, Shell
-from vggviz.ui.tabs.panels import block, cell, html, instead, join, panel, shrink, text_percent
+from vggviz.ui.tabs.panels import block, cell, html, join, panel, shrink, text_percent
 from vggviz.ui.tabs.waking import Call
 from vggviz.ui.texts import say
 
@@ -194,7 +195,7 @@ def opened(
         if not sites:
             could = any("self_attention" in types for types in networks.choices.values())
             room = "other" if could else "none"
-            told = instead(say(lang, f"pixel.{room}"), say(lang, f"pixel.{room}_hint"))
+            told = instead(say(lang, f"pixel.{room}"), say(lang, f"pixel.{room}_hint"), "nothing")
             hidden = gr.update(visible=False)
             return {}, hidden, None, "", told, gr.update(visible=could)
         site = site if site in sites else sites[-1]

@@ -98,16 +98,11 @@ def compare(
         after = None
         if replacement != LEARNED or names:
             after = changed(explainer, shown, replacement, len(names))
-        return _compare(lang, shown, after, replacement, names, site)
+        return _compare(lang, shown, after, names, site)
 
 
 def _compare(
-    lang: str,
-    shown: Shown,
-    after: Explanation | None,
-    replacement: str,
-    names: list[str],
-    site: str,
+    lang: str, shown: Shown, after: Explanation | None, names: list[str], site: str
 ) -> str:
     place = shown.places[site]
     before = _half(lang, shown, "before", shown.top, place.attention, place.gradcam, site)
@@ -119,7 +114,7 @@ def _compare(
         gradcam = after.heatmaps[site, "gradcam"].raw.numpy()
         top = after.prediction.top(5)
         same = _half(lang, shown, "after", top, attention, gradcam, site)
-        said = reading(lang, shown, after, replacement, names, site)
+        said = reading(lang, shown, after, names, site)
     if not any(one.weighs for one in shown.places.values()):
         said.append(say(lang, "what_if.no_attention"))
     if shown.trained == "nothing":
@@ -148,19 +143,12 @@ def _half(
         drawn = panel(lang, square, raw, say(lang, "what_if.no_map") if raw is None else alt)
         named = f'<figcaption title="{escape(title)}">{escape(title)}</figcaption>'
         maps += f"<figure>{named}{drawn}</figure>"
-    listed = bars(lang, top, say(lang, "what_if.top", name=name), shown.target.index)
+    listed = bars(top, say(lang, "what_if.top", name=name), shown.target.index)
     heading = f"<h2>{escape(name)}</h2>"
     return f'<section class="{key}">{heading}{listed}<div class="pair">{maps}</div></section>'
 
 
-def reading(
-    lang: str,
-    shown: Shown,
-    after: Explanation,
-    replacement: str,
-    names: list[str],
-    site: str,
-) -> list[str]:
+def reading(lang: str, shown: Shown, after: Explanation, names: list[str], site: str) -> list[str]:
     """In words: what became of the answer and of Grad-CAM, and what follows."""
     old, new = shown.top[0], after.prediction.top(1)[0]
     now = next(one for one in after.prediction if one.index == old.index)
