@@ -88,7 +88,7 @@ def test_the_environment_is_read_nowhere_else() -> None:
 
 def test_the_limits_that_are_told_are_those_of_the_code() -> None:
     from vggviz import images
-    from vggviz.ui import own
+    from vggviz.ui import api, own
     from vggviz.zoo import card, hub, tensors
 
     room, usual = Settings().for_a_room(), Settings()
@@ -100,6 +100,7 @@ def test_the_limits_that_are_told_are_those_of_the_code() -> None:
         f"| {own.CLASSES:,}, and {own.SIDES[-1]} |",
         f"| {images.MOST_SIDE:,} |",
         f"| {hub.MOST / 1e9:.1f} GB |",
+        f"| {api.MAPS} |",
         f"| {card.LABEL} characters, no control characters |",
         f"| {usual.seconds} s (a room: {room.seconds} s) | `{variable('seconds')}` |",
         f"| {usual.at_once}, and {usual.places} (a room: {room.places}) | `{variable('at_once')}`",
