@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vggviz.serve.unread import Unread
 from vggviz.ui import LAUNCH
 
 __all__ = ["BODY", "Door", "sweep"]
@@ -39,16 +40,19 @@ class _TooLarge(OSError):
 
 
 class Door:
-    """ASGI middleware: closed routes answer 404, large requests 413, unreadable ones 400."""
+    """ASGI middleware: closed routes answer 404, large requests 413, unreadable ones 400. What is
+    left behind, on the disk and `unread`, is cleared away."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, unread: Unread) -> None:
         self.app = app
+        self.unread = unread
         self._swept = float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        await self.unread.forget(time.monotonic())
         begun, size = False, 0
 
         async def sending(message: Message) -> None:

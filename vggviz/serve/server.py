@@ -27,6 +27,7 @@ from vggviz.serve.memory import give_back
 from vggviz.serve.meters import Meters
 from vggviz.serve.preload import offered
 from vggviz.serve.settings import Settings, SettingsError, variable
+from vggviz.serve.unread import Unread
 from vggviz.serve.watch import Traffic, Watch
 from vggviz.ui import LAUNCH, QUEUE, build
 
@@ -77,7 +78,10 @@ def run(
         auth_message="Any name will do. The password is the one that you were told.",
         app_kwargs={
             "routes": _routes(demo, traffic),
-            "middleware": [Middleware(Watch, traffic=traffic), Middleware(Door)],
+            "middleware": [
+                Middleware(Watch, traffic=traffic),
+                Middleware(Door, unread=Unread(demo._queue)),
+            ],
         },
         prevent_thread_lock=True,
     )
