@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vggviz.cli.says import or_stop, stop
+from vggviz.cli.says import or_stop
 
 
 def serve(
@@ -48,7 +48,4 @@ def serve(
             print(f"Everyone in this network: {found}", flush=True)
 
     demo = or_stop(page, settings)
-    try:
-        run(demo, settings, ready)
-    except OSError as error:
-        stop(f"the page can't be served: {error}")
+    or_stop(run, demo, settings, ready)
