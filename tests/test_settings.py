@@ -30,13 +30,13 @@ def test_every_field_is_read_from_its_variable() -> None:
         "rate": 9,
         "seconds": 20,
         "grace": 5,
-        "mcp": 1,
         "log": "json",
     }
-    assert set(wanted) == {field.name for field in fields(Settings)}
+    assert {*wanted, "mcp"} == {field.name for field in fields(Settings)}
+    assert Settings.from_environ({"VGGVIZ_MCP": "1"}) == Settings(mcp=1)
     found = Settings.from_environ({f"VGGVIZ_{k.upper()}": f"{v} " for k, v in wanted.items()})
-    assert asdict(found) == wanted
-    assert all(asdict(found)[name] != value for name, value in asdict(Settings()).items())
+    assert asdict(found) == {**wanted, "mcp": 0}
+    assert all(asdict(Settings())[name] != value for name, value in wanted.items())
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,11 @@ def test_what_can_not_be_is_one_sentence(name: str, value: str, sentence: str) -
         Settings.from_environ({name: value})
     assert str(refused.value).startswith(sentence)
     assert "chalk" not in str(refused.value)
+
+
+def test_no_one_comes_in_by_mcp_without_the_password() -> None:
+    with pytest.raises(SettingsError, match=r"^VGGVIZ_MCP can't be used with a password$"):
+        Settings(password="chalk", mcp=1)
 
 
 def test_a_room_has_limits_and_keeps_what_was_set() -> None:

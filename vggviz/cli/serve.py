@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vggviz.cli.says import or_stop
+from vggviz.cli.says import or_stop, stop
 
 
 def serve(
@@ -31,6 +31,8 @@ def serve(
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
     from vggviz.serve import Settings, page, room, run
 
+    if password == "":  # as of a variable that is not set: better none than an open page
+        stop("--password must not be empty")
     given = {"host": host, "port": port, "password": password, "engine": engine}
     settings = or_stop(Settings.from_environ, os.environ)
     chosen = {name: value for name, value in given.items() if value is not None}
