@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,17 @@ def test_it_starts_behind_a_proxy_that_is_for_everything_else(tmp_path: Path) ->
     env = {"no_proxy": "", "VGGVIZ_HOST": "::1"}
     with served(tmp_path, env=env, until="* To create") as server:
         assert fetch(f"http://[::1]:{server.port}/healthz")[0] == 200
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_more_pages_can_be_open_than_a_laptop_begins_with(tmp_path: Path) -> None:
+    few = ("-c", f"ulimit -Sn 256 && exec {sys.executable} app.py")
+    with served(tmp_path, few, python="sh") as server, ExitStack() as stack:
+        for number in range(300):
+            page = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
+            page.sendall(b"GET /gradio_api/heartbeat/%d HTTP/1.1\r\nHost: x\r\n\r\n" % number)
+            assert page.recv(12) == b"HTTP/1.1 200"
+        assert fetch(f"{server.address}/healthz")[0] == 200
 
 
 @pytest.mark.parametrize("command", [APP, SERVE])

@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 import vggviz
 from vggviz.explain import Explainer
+from vggviz.serve import sockets
 from vggviz.serve.door import Door
 from vggviz.serve.logs import start_logs
 from vggviz.serve.memory import give_back
@@ -46,6 +47,7 @@ def page(settings: Settings) -> gr.Blocks:
     if settings.mcp and find_spec("mcp") is None:
         raise SettingsError(f"{variable('mcp')} needs mcp: pip install 'vggviz[mcp]'")
     give_back()
+    sockets.allow()
     start_logs(settings.log)
     load, at_once = _engine(settings)
     networks, notice = offered(settings.preload, load, settings.seconds or math.inf)
