@@ -26,5 +26,5 @@ ENV VGGVIZ_HOST=0.0.0.0 VGGVIZ_PORT=7860 VGGVIZ_LOG=json \
     GRADIO_TEMP_DIR=/tmp/uploads MPLCONFIGDIR=/tmp/matplotlib PYTHONUNBUFFERED=1
 EXPOSE 7860
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s \
-  CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['VGGVIZ_PORT'] + '/healthz', timeout=4)"]
+  CMD ["python", "-c", "import os, urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['VGGVIZ_PORT'] + '/healthz', timeout=4)"]
 CMD ["python", "app.py"]

@@ -15,8 +15,7 @@ from vggviz.serve import Settings, SettingsError, page, run  # noqa: E402
 try:
     settings = Settings.from_environ(os.environ)
     demo = page(settings)
+    if __name__ == "__main__":
+        run(demo, settings)
 except SettingsError as error:
     raise SystemExit(f"vggviz: {error}") from error
-
-if __name__ == "__main__":
-    run(demo, settings)

@@ -22,6 +22,8 @@ from vggviz.metrics.faithfulness import curves
 from vggviz.serve import Settings, SettingsError, page
 
 KOALA = zoo.assets() / "examples" / "koala.jpg"
+MANY = ",".join(f"conv{block}_{layer}" for block in (3, 4, 5) for layer in (1, 2, 3, 4))
+SOME = "gradcam,gradcam++,hirescam,layercam,xgradcam,eigencam"
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +121,8 @@ def test_faithfulness(client: Any, koala: Any) -> None:
         ("/explain", {"sites": "block9"}, "No layer 'block9'"),
         ("/explain", {"methods": "cam"}, "No method 'cam'"),
         ("/explain", {"weights": "random", "methods": "scorecam"}, "Score-CAM"),
+        ("/explain", {"sites": MANY, "methods": SOME}, "sites × methods may be 64 maps at most"),
+        ("/figure", {"sites": MANY, "methods": SOME}, "sites × methods may be 64 maps at most"),
         ("/figure", {"format": "exe"}, "choose from png, svg, html"),
         ("/pixel", {"row": 10}, "outside the 10×10 grid"),
         ("/pixel", {"head": 4}, "Head 4 does not exist"),

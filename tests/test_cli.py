@@ -99,6 +99,12 @@ def test_wrong_words_are_answered_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_an_empty_password_does_not_open_the_page_to_everyone() -> None:
+    """As `--password "$CHALK"` gives where there is no such variable."""
+    done = vggviz("serve", "--classroom", "--password", "", code=2)
+    assert done.stderr == "vggviz: --password must not be empty\n"
+
+
 def test_models(tmp_path: Path) -> None:
     lines = json.loads(vggviz("models", "--json").stdout)
     assert {"weights", "attention", "parameters", "classes", "local"} == set(lines[0])

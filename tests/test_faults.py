@@ -19,12 +19,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
+from gradio_client import Client, handle_file
 from hub import Hub, Repo
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from served import ROOT
+from served import ROOT, served
 from typer.testing import CliRunner
 
 from vggviz import zoo
@@ -113,6 +115,26 @@ class TestAFullDisk:
         assert "koala.jpg: [Errno 28] No space left on device" in done.stderr
         assert "1 of 1 pictures could not be explained" in done.stderr
         assert not [file for file in out.glob("*") if file.name != "koala.json"]
+
+    def test_an_upload_is_refused_and_the_page_goes_on(
+        self, small_disk: Path, tmp_path: Path
+    ) -> None:
+        with served(tmp_path, env={"GRADIO_TEMP_DIR": str(small_disk)}) as server:
+            large = {"files": ("my-sister.png", bytes(2_000_000))}
+            refused = httpx.post(f"{server.address}/gradio_api/upload", files=large)
+            assert refused.status_code == 507
+            assert refused.json()["detail"].startswith("The server has no room for uploads now")
+            client = Client(server.address, verbose=False)
+            for part in small_disk.glob("tmp*"):  # a minute later, when more is refused
+                os.utime(part, (0, 0))
+            assert httpx.post(f"{server.address}/gradio_api/upload", files=large).status_code == 507
+            assert len(list(small_disk.glob("tmp*"))) <= 1
+            for part in small_disk.glob("tmp*"):
+                part.unlink()
+            told = client.predict(image=handle_file(str(KOALA)), api_name="/explain")
+            assert told["target"]["label"] == "koala"
+            assert "Traceback" not in server.printed()
+            assert "sister" not in server.printed()
 
     def test_computed_views_are_said_to_have_no_room(self, small_disk: Path) -> None:
         pytest.importorskip("accelerate", reason="needs the extra 'train'")

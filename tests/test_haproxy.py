@@ -114,7 +114,9 @@ def test_assets_are_fetched_once_and_metrics_stay_private(balanced: Balanced) ->
     assert len({answer.content for answer in got}) == 1
     assert len(got[0].content) > 10_000
     assert sum(balanced.seen(route)) - before <= 1
-    assert httpx.get(f"{balanced.address}/metrics").status_code == 403
+    for path in (b"/metrics", b"/metrics/", b"/%6detrics", b"/metric%73?x"):  # sent as they are
+        url = httpx.URL(balanced.address).copy_with(raw_path=path)
+        assert httpx.get(url).status_code == 403, path
 
 
 def test_programs_without_cookies_are_served_too(balanced: Balanced) -> None:

@@ -11,7 +11,8 @@ from vggviz.serve import room
 
 def test_an_address_is_what_people_type() -> None:
     assert room.address("192.0.2.7", 7860) == "http://192.0.2.7:7860"
-    assert room.address("fe80::7", 80) == "http://[fe80::7]:80"
+    for host in ("fe80::7", "[fe80::7]"):
+        assert room.address(host, 80) == "http://[fe80::7]:80"
     host = room.address("0.0.0.0", 7861).removeprefix("http://").removesuffix(":7861")
     assert host not in ("", "0.0.0.0", "127.0.0.1", "localhost")
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gradio_client import Client, handle_file
-from served import SERVE, Served, served
+from served import APP, ROOT, SERVE, Served, served
 from student import Answer, students
 
 from vggviz import zoo
@@ -98,6 +103,45 @@ def test_it_is_watched_without_anyones_names_and_stops_when_work_is_done(tmp_pat
         assert "koala" not in server.printed()
         assert "127.0.0.1:" not in "".join(lines)
         assert "Traceback" not in server.printed()
+
+
+def test_it_starts_behind_a_proxy_that_is_for_everything_else(tmp_path: Path) -> None:
+    """On an address of IPv6, too, which must not be asked of the proxy either."""
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("no IPv6 here")
+    env = {"no_proxy": "", "VGGVIZ_HOST": "::1"}
+    with served(tmp_path, env=env, until="* To create") as server:
+        assert fetch(f"http://[::1]:{server.port}/healthz")[0] == 200
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_more_pages_can_be_open_than_a_laptop_begins_with(tmp_path: Path) -> None:
+    few = ("-c", f"ulimit -Sn 256 && exec {sys.executable} app.py")
+    with served(tmp_path, few, python="sh") as server, ExitStack() as stack:
+        for number in range(300):
+            page = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
+            page.sendall(b"GET /gradio_api/heartbeat/%d HTTP/1.1\r\nHost: x\r\n\r\n" % number)
+            assert page.recv(12) == b"HTTP/1.1 200"
+        assert fetch(f"{server.address}/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("command", [APP, SERVE])
+def test_where_it_can_not_listen_it_says_so(command: tuple[str, ...]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+        env = {**os.environ, "VGGVIZ_HOST": "127.0.0.1", "VGGVIZ_PORT": port}
+        done = subprocess.run(
+            [sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True
+        )
+    assert done.returncode in (1, 2)
+    assert done.stderr == (
+        f"vggviz: the page can't be served at 127.0.0.1, port {port}: the port is taken, or the "
+        "address is not one of this machine's\n"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -30,13 +30,13 @@ def test_every_field_is_read_from_its_variable() -> None:
         "rate": 9,
         "seconds": 20,
         "grace": 5,
-        "mcp": 1,
         "log": "json",
     }
-    assert set(wanted) == {field.name for field in fields(Settings)}
+    assert {*wanted, "mcp"} == {field.name for field in fields(Settings)}
+    assert Settings.from_environ({"VGGVIZ_MCP": "1"}) == Settings(mcp=1)
     found = Settings.from_environ({f"VGGVIZ_{k.upper()}": f"{v} " for k, v in wanted.items()})
-    assert asdict(found) == wanted
-    assert all(asdict(found)[name] != value for name, value in asdict(Settings()).items())
+    assert asdict(found) == {**wanted, "mcp": 0}
+    assert all(asdict(Settings())[name] != value for name, value in wanted.items())
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,11 @@ def test_what_can_not_be_is_one_sentence(name: str, value: str, sentence: str) -
         Settings.from_environ({name: value})
     assert str(refused.value).startswith(sentence)
     assert "chalk" not in str(refused.value)
+
+
+def test_no_one_comes_in_by_mcp_without_the_password() -> None:
+    with pytest.raises(SettingsError, match=r"^VGGVIZ_MCP can't be used with a password$"):
+        Settings(password="chalk", mcp=1)
 
 
 def test_a_room_has_limits_and_keeps_what_was_set() -> None:
@@ -88,7 +93,7 @@ def test_the_environment_is_read_nowhere_else() -> None:
 
 def test_the_limits_that_are_told_are_those_of_the_code() -> None:
     from vggviz import images
-    from vggviz.ui import own
+    from vggviz.ui import api, own
     from vggviz.zoo import card, hub, tensors
 
     room, usual = Settings().for_a_room(), Settings()
@@ -100,6 +105,7 @@ def test_the_limits_that_are_told_are_those_of_the_code() -> None:
         f"| {own.CLASSES:,}, and {own.SIDES[-1]} |",
         f"| {images.MOST_SIDE:,} |",
         f"| {hub.MOST / 1e9:.1f} GB |",
+        f"| {api.MAPS} |",
         f"| {card.LABEL} characters, no control characters |",
         f"| {usual.seconds} s (a room: {room.seconds} s) | `{variable('seconds')}` |",
         f"| {usual.at_once}, and {usual.places} (a room: {room.places}) | `{variable('at_once')}`",

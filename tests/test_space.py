@@ -180,7 +180,8 @@ def test_the_containers_health_check_sees_whether_it_serves(container: Served) -
     (check,) = dockerfile("HEALTHCHECK")
     command = json.loads(check.partition(" CMD ")[2])
     for port, wanted in ((container.port, 0), (9, 1)):
-        env = {**os.environ, "VGGVIZ_PORT": str(port)}
+        env = {**os.environ, "VGGVIZ_PORT": str(port), "http_proxy": "http://127.0.0.1:9"}
+        env["no_proxy"] = ""  # it asks no proxy
         run = subprocess.run([sys.executable, *command[1:]], env=env, capture_output=True)
         assert run.returncode == wanted
 

@@ -28,6 +28,11 @@ def made(traffic: Traffic) -> TestClient:
     def upload() -> None:
         pass
 
+    @app.post("/login/")
+    @app.post("/login")
+    def login() -> None:
+        pass
+
     @app.get("/gradio_api/heartbeat/{session}")
     def heartbeat(session: str) -> int:
         return traffic.under_way
@@ -88,6 +93,13 @@ def test_uploads_have_a_rate_of_their_own_and_go_on_while_the_server_stops() -> 
     assert found == [200, 200, 200, 429, 200, 429]
     traffic.stopping, traffic.rate = True, 0
     assert client.post("/gradio_api/upload").status_code == 200  # for what waits already
+
+
+def test_guesses_of_the_password_have_a_rate() -> None:
+    client = made(Traffic(rate=2))
+    found = [client.post(path).status_code for path in ("/login", "/login/", "/login", "/login/")]
+    assert found == [200, 200, 429, 429]
+    assert client.post("/gradio_api/queue/join").status_code == 200
 
 
 def test_meters_say_how_many_of_which_route_and_what_is_now() -> None:

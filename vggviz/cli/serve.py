@@ -33,6 +33,8 @@ def serve(
     give_back()
     from vggviz.serve import Settings, page, room, run
 
+    if password == "":  # as of a variable that is not set: better none than an open page
+        stop("--password must not be empty")
     given = {"host": host, "port": port, "password": password, "engine": engine}
     settings = or_stop(Settings.from_environ, os.environ)
     chosen = {name: value for name, value in given.items() if value is not None}
@@ -50,7 +52,4 @@ def serve(
             print(f"Everyone in this network: {found}", flush=True)
 
     demo = or_stop(page, settings)
-    try:
-        run(demo, settings, ready)
-    except OSError as error:
-        stop(f"the page can't be served: {error}")
+    or_stop(run, demo, settings, ready)

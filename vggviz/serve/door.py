@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vggviz.serve.unread import Unread
 from vggviz.ui import LAUNCH
 from vggviz.ui.page import HOUR
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 FILE: int = LAUNCH["max_file_size"]
 BODY = FILE * 4 // 3 + (1 << 20)
 """The most bytes of a request: the largest file as base64, and some room."""
+MINUTE = 60
 
 # Gradio's own, which fetch from addresses, write files that no one deletes, or run functions of
 # components: the page has no use for them.
@@ -39,17 +41,20 @@ class _TooLarge(OSError):
 
 
 class Door:
-    """ASGI middleware: closed routes answer 404, large requests 413, unreadable ones 400."""
+    """ASGI middleware: closed routes answer 404, large requests 413, unreadable ones 400, uploads
+    that find no room 507. What is left behind, on the disk and `unread`, is cleared away."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, unread: Unread) -> None:
         self.app = app
+        self.unread = unread
         self._swept = float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun, size = False, 0
+        await self.unread.forget(time.monotonic())
+        begun, size, uploads = False, 0, scope["path"].endswith("/upload")
 
         async def sending(message: Message) -> None:
             nonlocal begun
@@ -73,6 +78,12 @@ class Door:
                 await self.app(scope, receiving, sending)
         except _TooLarge:
             pass
+        except OSError as error:
+            if not uploads:
+                raise
+            log.warning("an upload could not be kept: errno %s", error.errno)
+            answer = _answer(507, "The server has no room for uploads now: please try again later.")
+            sweep(Path(get_upload_folder()), MINUTE)
         except ClientDisconnect:
             log.info("a request was cut off")
         except _ODD as error:
@@ -82,7 +93,7 @@ class Door:
             answer = _answer(413, f"That is too large: at most {FILE >> 20} MB can be sent.")
         if answer is not None and not begun:
             await answer(scope, receive, send)
-        if scope["path"].endswith("/upload") and time.monotonic() - self._swept > HOUR:
+        if uploads and time.monotonic() - self._swept > HOUR:
             self._swept = time.monotonic()
             sweep(Path(get_upload_folder()))
 

@@ -14,6 +14,7 @@ def address(host: str, port: int) -> str:
     No packet is sent: connecting a UDP socket only asks the system which of its own addresses it
     would use, and it knows that without internet.
     """
+    host = host.strip("[]")
     if host in ("", "0.0.0.0", "::"):
         host = _own()
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import math
+import os
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from types import FrameType
 from typing import Any
+from urllib.request import getproxies_environment
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -21,11 +23,13 @@ from starlette.routing import Route
 
 import vggviz
 from vggviz.explain import Explainer
+from vggviz.serve import sockets
 from vggviz.serve.door import Door
 from vggviz.serve.logs import start_logs
 from vggviz.serve.meters import Meters
 from vggviz.serve.preload import offered
 from vggviz.serve.settings import Settings, SettingsError, variable
+from vggviz.serve.unread import Unread
 from vggviz.serve.watch import Traffic, Watch
 from vggviz.ui import LAUNCH, QUEUE, build
 
@@ -41,6 +45,7 @@ def page(settings: Settings) -> gr.Blocks:
     """
     if settings.mcp and find_spec("mcp") is None:
         raise SettingsError(f"{variable('mcp')} needs mcp: pip install 'vggviz[mcp]'")
+    sockets.allow()
     start_logs(settings.log)
     load, at_once = _engine(settings)
     networks, notice = offered(settings.preload, load, settings.seconds or math.inf)
@@ -59,26 +64,39 @@ def run(
     """Serve the page until SIGTERM or SIGINT, then finish what runs and return.
 
     `ready` is told the port. From the first signal on new work is refused and /healthz answers
-    503; running work has `settings.grace` seconds; a second signal ends at once.
+    503; running work has `settings.grace` seconds; a second signal ends at once. Raises
+    SettingsError where it can't listen.
     """
     traffic = Traffic(settings.rate)
     try:
         traffic.meters = Meters(lambda: len(demo._queue), lambda: traffic.under_way)
     except ModuleNotFoundError:  # then there are none, and /metrics says what to install
         traffic.meters = None
-    demo.launch(
-        **{**LAUNCH, "state_session_capacity": settings.sessions},
-        server_name=settings.host or None,
-        server_port=settings.port or None,
-        auth=_gate(settings.password) if settings.password else None,
-        mcp_server=bool(settings.mcp),
-        auth_message="Any name will do. The password is the one that you were told.",
-        app_kwargs={
-            "routes": _routes(demo, traffic),
-            "middleware": [Middleware(Watch, traffic=traffic), Middleware(Door)],
-        },
-        prevent_thread_lock=True,
-    )
+    host = settings.host.strip("[]")
+    _directly(host)
+    try:
+        demo.launch(
+            **{**LAUNCH, "state_session_capacity": settings.sessions},
+            server_name=f"[{host}]" if ":" in host else host or None,
+            server_port=settings.port or None,
+            auth=_gate(settings.password) if settings.password else None,
+            mcp_server=bool(settings.mcp),
+            auth_message="Any name will do. The password is the one that you were told.",
+            app_kwargs={
+                "routes": _routes(demo, traffic),
+                "middleware": [
+                    Middleware(Watch, traffic=traffic),
+                    Middleware(Door, unread=Unread(demo._queue)),
+                ],
+            },
+            prevent_thread_lock=True,
+        )
+    except OSError as error:
+        where = f"{host or 'this machine'}, port {settings.port or '7860 up'}"
+        raise SettingsError(
+            f"the page can't be served at {where}: the port is taken, or the address is not one of "
+            "this machine's"
+        ) from error
     stop = threading.Event()
 
     def told(number: int, frame: FrameType | None) -> None:
@@ -116,6 +134,13 @@ def _engine(settings: Settings) -> tuple[Callable[[str, str], Explainer], int]:
         raise SettingsError("the engine ray needs ray: pip install 'vggviz[ray]'") from error
     except (RuntimeError, ConnectionError) as error:
         raise SettingsError(f"the engine ray can't start: {error}") from error
+
+
+def _directly(host: str) -> None:
+    """Gradio asks its own server whether it is there: no proxy knows the way to that one."""
+    if told := getproxies_environment():
+        near = (told.get("no", ""), "127.0.0.1", "localhost", "::1", host)
+        os.environ["no_proxy"] = ",".join(filter(None, near))
 
 
 def _drain(traffic: Traffic, waiting: Callable[[], int], grace: float) -> None:

@@ -44,9 +44,9 @@ class Settings:
     sessions: int = 1000
     """How many sessions' last results are kept; the least recently used go first."""
     rate: int = 0
-    """Explanations, and as many uploads, a minute for one address; 0: any number. A proxy on
-    another machine must be in uvicorn's FORWARDED_ALLOW_IPS, or all its visitors are one
-    address."""
+    """Explanations, as many uploads, and as many tries of a password, a minute for one address;
+    0: any number. A proxy on another machine must be in uvicorn's
+    FORWARDED_ALLOW_IPS, or all its visitors are one address."""
     seconds: int = 300
     """The most seconds that one request may keep a network busy; 0: any number."""
     grace: int = 30
@@ -64,6 +64,8 @@ class Settings:
                 raise SettingsError(f"{variable(name)} must be at least {value}")
         if self.port > 65535:
             raise SettingsError(f"{variable('port')} must be a port, at most 65535")
+        if self.mcp and self.password:  # Gradio's MCP server asks no one for it
+            raise SettingsError(f"{variable('mcp')} can't be used with a password")
         for name, known in (("engine", ENGINES), ("log", LOGS)):
             if getattr(self, name) not in known:
                 raise SettingsError(

@@ -38,8 +38,8 @@ class Traffic:
     _asked: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
 
     def too_often(self, address: str, now: float) -> bool:
-        """Whether this address has had its share of the last minute; if not, one more. Work and
-        uploads of one address count as two."""
+        """Whether this address has had its share of the last minute; if not, one more. Work,
+        uploads and guesses of one address count apart."""
         if not self.rate:
             return False
         times = self._asked.setdefault(address, deque())
@@ -116,10 +116,13 @@ class Watch:
 
 
 def _asks(path: str) -> str | None:
-    """What a POST to this path asks for: 'work' that queues, 'room' on the disk, or neither."""
+    """What a POST to this path asks for: 'work' that queues, 'room' on the disk, a 'guess' of the
+    password, or none of these."""
     if path.endswith("/queue/join") or "/gradio_api/call/" in path:
         return "work"
-    return "room" if path.endswith("/upload") else None
+    if path.endswith("/upload"):
+        return "room"
+    return "guess" if path.rstrip("/").endswith("/login") else None
 
 
 def _answer(refusal: _Refusal) -> JSONResponse:

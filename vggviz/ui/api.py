@@ -35,6 +35,8 @@ __all__ = ["build", "explain", "faithfulness", "figure", "pixel"]
 
 SIDE = 128
 """Score-CAM runs the network once a channel: only on networks with pictures this small."""
+MAPS = 64
+"""Sites × methods of one request: no patience ends the drawing of a figure."""
 
 
 def _within_boundary(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -254,6 +256,8 @@ def _explained(
         raise refusal(say(lang, "api.scorecam", weights=weights))
     try:
         named = SITES if (sites or "").strip() == "all" else _listed(sites)
+        if len(named) * max(1, len(chosen)) > MAPS:
+            raise refusal(say(lang, "api.maps", most=MAPS))
         wanted = index_of(explainer, (target or "").strip(), lang)
         check = networks.patience(lang)
         return networks.explanations.explain(

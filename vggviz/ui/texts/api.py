@@ -7,6 +7,7 @@ EN = {
     "api.whole": "Row, column and head must be whole numbers.",
     "api.texts": "Weights, attention, sites, methods and target must be texts.",
     "api.map": "No map of {method} at {site} with attention '{attention}'.",
+    "api.maps": "That is too much at once: sites × methods may be {most} maps at most.",
     "api.one": "One site of {sites} and one method are needed.",
     "api.scorecam": "Score-CAM would run '{weights}' thousands of times: use tiny50, or the "
     "command line on a computer of your own.",
@@ -19,6 +20,7 @@ ZH = {
     "api.whole": "行、列和头必须是整数。",
     "api.texts": "网络、注意力、位置、方法和目标必须是文本。",
     "api.map": "注意力 {attention} 在 {site} 处没有 {method} 图。",
+    "api.maps": "一次要求太多：位置数 × 方法数最多为 {most} 张图。",
     "api.one": "需要 {sites} 中的一个位置和一种方法。",
     "api.scorecam": "Score-CAM 要把 {weights} 运行几千次：请使用 tiny50，"
     "或在自己的电脑上用命令行。",
