@@ -35,11 +35,16 @@ def test_who_never_listens_is_forgotten_and_who_does_is_not() -> None:
         await unread.forget(0)
         queue.pending_messages_per_session["there"].get_nowait()  # read: from now on it listens
         await unread.forget(EVERY)
+        told(queue, "there", demo)
         late = told(queue, "there", demo)
+        await unread.forget(EVERY * 2)
+        queue.pending_messages_per_session["there"].get_nowait()  # slowly, but it does
+        await unread.forget(EVERY * 3)
         await unread.forget(KEPT - 1)
         assert set(queue.pending_messages_per_session) == {"gone", "there"}
         await unread.forget(KEPT - 1 + EVERY)
         assert set(queue.pending_messages_per_session) == {"there"}
+        await unread.forget(KEPT + EVERY * 2)  # it has not read all, but since a minute ago
         assert set(queue.pending_event_ids_session) == {"there"}
         assert late._id in queue.event_ids_to_events
         assert {event.session_hash for event in queue.event_ids_to_events.values()} == {"there"}

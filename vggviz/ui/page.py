@@ -52,7 +52,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
     with Page(
         title="vggviz · what VGG19 looks at",
         analytics_enabled=False,
-        delete_cache=(HOUR, HOUR),
+        delete_cache=(300, HOUR),  # every five minutes, what is older
         fill_width=True,
     ) as demo:
         lang, shown, own, wish = gr.State("en"), gr.State(first), gr.State({}), gr.State(0)
