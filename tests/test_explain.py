@@ -119,6 +119,18 @@ def test_several_classes_share_one_pass_and_equal_one_by_one(
             torch.testing.assert_close(heatmap.values, other.heatmaps[key].values)
 
 
+def test_a_batch_has_a_class_for_each_of_its_pictures_or_for_none(explainer: Explainer) -> None:
+    files = [EXAMPLES / "koala.jpg", EXAMPLES / "tabby-cat.jpg"]
+    one, other = explainer.explain_batch(files, [2, 1])
+    assert (one.target.index, other.target.index) == (2, 1)
+    for file, found in zip(files, (one, other), strict=True):
+        logits = explainer.explain(file).prediction.logits
+        torch.testing.assert_close(found.prediction.logits, logits, atol=1e-5, rtol=0)
+    for targets in ([None, 1, 2], [1], [None], [None, 1], [1, 2, 0]):
+        with pytest.raises(ValueError, match="for each of its pictures, or for none"):
+            explainer.explain_batch(files, targets)
+
+
 def test_layers_can_be_asked_for_by_name(explainer: Explainer, photograph: Path) -> None:
     found = explainer.explain(photograph, sites=("conv5_4", "pool5", "features.0"))
     assert {site for site, _ in found.heatmaps} == {"conv5_4", "pool5", "features.0"}

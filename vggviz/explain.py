@@ -178,11 +178,11 @@ class Explainer:
         """One explanation for each of several pictures, one class each, in the same two passes.
 
         The likeliest class is asked for all pictures or for none. Other arguments and errors as
-        for `explain`, and ValueError where some targets are None.
+        for `explain`, and ValueError where some targets are None or missing.
         """
         paths = {name: self.model.path(name) for name in self.names(sites)}
         classes = [self.index(target) for target in targets if target is not None]
-        if classes and len(classes) < len(images):
+        if len(targets) != len(images) or (classes and len(classes) < len(targets)):
             raise ValueError("a batch has a target for each of its pictures, or for none")
         crops = [self.preprocess.crop(open_image(image)) for image in images]
         pixels = torch.stack([self.preprocess.normalise(crop) for crop, _ in crops])  # (B, 3, S, S)
