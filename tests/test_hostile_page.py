@@ -6,6 +6,8 @@ import asyncio
 import html
 import http.server
 import json
+import select
+import socket
 import threading
 import time
 import uuid
@@ -205,6 +207,37 @@ def test_a_file_that_is_too_large_is_refused_in_a_sentence(web: httpx.Client, fo
     answer = web.post(f"{API}/queue/join", content=chunks, headers=AS_JSON)
     assert (answer.status_code, sound(answer.json()["detail"])) == (413, True)
     assert files_of(folder) == before
+
+
+def test_few_large_requests_are_held_at_once(page: Served, web: httpx.Client) -> None:
+    """While some are still coming, one more is told so; when they are through there is room."""
+    odd = {"data": ["x" * (2 * door.LARGE)], "session_hash": "large", "fn_index": 10**6}
+    content = json.dumps(odd).encode()
+    told = {"Host": "x", **AS_JSON, "Content-Length": len(content)}
+    head = f"POST {API}/queue/join HTTP/1.1\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in told.items()) + "\r\n"
+
+    def send() -> httpx.Response:
+        return web.post(f"{API}/queue/join", content=content, headers=AS_JSON)
+
+    def begin() -> socket.socket:
+        slow = socket.create_connection(("127.0.0.1", page.port), timeout=60)
+        slow.sendall(head.encode() + content[:-1])
+        return slow
+
+    assert send().status_code == 400
+    slow, until = [begin() for _ in range(door.FEW)], time.monotonic() + 60
+    while (answer := send()).status_code != 503 and time.monotonic() < until:
+        refused = select.select(slow, [], [], 0.2)[0]  # where the question above was among the few
+        for one in refused:
+            one.close()
+        slow = [begin() if one in refused else one for one in slow]
+    assert (answer.status_code, answer.json()["detail"]) == (503, door.BUSY)
+    for one in slow:
+        one.sendall(content[-1:])
+        assert one.recv(100).startswith(b"HTTP/1.1 400")
+        one.close()
+    assert send().status_code == 400
 
 
 def test_an_upload_that_is_cut_off_is_swept_away(web: httpx.Client, folder: Path) -> None:

@@ -24,7 +24,15 @@ log = logging.getLogger(__name__)
 FILE: int = LAUNCH["max_file_size"]
 BODY = FILE * 4 // 3 + (1 << 20)
 """The most bytes of a request: the largest file as base64, and some room."""
+LARGE = 1 << 20
+FEW = 8
+"""So many requests of more than LARGE bytes may be received or wait at once: memory holds them. An
+upload goes to the disk, and is named in a small request."""
 MINUTE = 60
+BUSY = (
+    "Busy: too many large requests at once. Please try again later, or upload the picture first, "
+    "as the page and gradio_client do."
+)
 
 # Gradio's own, which fetch from addresses, write files that no one deletes, or run functions of
 # components: the page has no use for them.
@@ -36,47 +44,56 @@ _ODD: tuple[type[Exception], ...] = (ValueError, TypeError, LookupError, Attribu
 _ODD += (RuntimeError, OverflowError, FnIndexInferError)
 
 
-class _TooLarge(OSError):
-    """More bytes came than a request may have; what reads them may answer to that in its way."""
+class _Refused(OSError):
+    """No more of a request is read; what reads it may answer to that in its way."""
 
 
 class Door:
-    """ASGI middleware: closed routes answer 404, large requests 413, unreadable ones 400, uploads
-    that find no room 507. What is left behind, on the disk and `unread`, is cleared away."""
+    """ASGI middleware: closed routes answer 404, too large requests 413, too many large ones 503,
+    unreadable ones 400, uploads that find no room 507. What is left behind, on the disk and
+    `unread`, is cleared away."""
 
     def __init__(self, app: ASGIApp, unread: Unread) -> None:
         self.app = app
         self.unread = unread
         self._swept = float("-inf")
+        self._large = 0  # requests that are being received
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         await self.unread.forget(time.monotonic())
-        begun, size, uploads = False, 0, scope["path"].endswith("/upload")
+        begun, size, large, uploads = False, 0, False, scope["path"].endswith("/upload")
+        answer: JSONResponse | None = None
 
         async def sending(message: Message) -> None:
             nonlocal begun
-            if size <= BODY:
+            if answer is None:
                 begun = True
                 await send(message)
 
         async def receiving() -> Message:
-            nonlocal size
+            nonlocal size, large, answer
             message = await receive()
             size += len(message.get("body", b""))
             if size > BODY:
-                raise _TooLarge
+                answer = _answer(413, f"That is too large: at most {FILE >> 20} MB can be sent.")
+            elif size > LARGE and not (uploads or large):
+                large = True
+                self._large += 1
+                if self._large + len(self.unread.queue) > FEW:
+                    answer = _answer(503, BUSY)
+            if answer is not None:
+                raise _Refused
             return message
 
-        answer = None
         try:
             if CLOSED.search(scope["path"]):
                 answer = _answer(404, "There is no such page here.")
             else:
                 await self.app(scope, receiving, sending)
-        except _TooLarge:
+        except _Refused:
             pass
         except OSError as error:
             if not uploads:
@@ -88,9 +105,9 @@ class Door:
             log.info("a request was cut off")
         except _ODD as error:
             log.warning("a request could not be read: %s", type(error).__name__)
-            answer = _answer(400, "The request can't be read.")
-        if size > BODY:
-            answer = _answer(413, f"That is too large: at most {FILE >> 20} MB can be sent.")
+            answer = answer or _answer(400, "The request can't be read.")
+        finally:
+            self._large -= large
         if answer is not None and not begun:
             await answer(scope, receive, send)
         if uploads and time.monotonic() - self._swept > HOUR:
