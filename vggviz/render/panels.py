@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -70,7 +71,9 @@ def panels(
 
 
 def number(value: float, digits: int) -> str:
-    """With so many significant digits, in letters that a page can set: 3.21×10⁻⁷."""
+    """With so many significant digits, in letters that a page can set: 3.21×10⁻⁷; '–' for none."""
+    if not math.isfinite(value):
+        return "–"
     mantissa, _, exponent = f"{value:#.{digits}g}".partition("e")
     power = f"×10{str(int(exponent)).translate(SUPERSCRIPT)}" if exponent else ""
     return (mantissa.rstrip(".").replace("-", "−") + power) if value else "0"

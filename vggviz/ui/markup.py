@@ -14,7 +14,7 @@ import numpy as np
 from vggviz import render
 from vggviz.images import Crop
 from vggviz.render import METHOD_NAMES
-from vggviz.render.panels import SUPERSCRIPT
+from vggviz.render.panels import number
 from vggviz.types import Kind
 from vggviz.ui.pictures import Floats, Pixels, data_uri
 from vggviz.ui.texts import say
@@ -164,14 +164,3 @@ def ends(low: float, high: float) -> tuple[str, str]:
         if found[0] != found[1]:
             return found
     return number(low, 2), number(high, 2)
-
-
-def number(value: float, digits: int) -> str:
-    """A number with so many digits, powers of ten spelt out: '4.2·10⁻⁶'."""
-    if not math.isfinite(value):
-        return "–"
-    mantissa, _, exponent = f"{value:#.{digits}g}".partition("e")
-    text = mantissa.rstrip(".") + (
-        f"·10{str(int(exponent)).translate(SUPERSCRIPT)}" if exponent else ""
-    )
-    return "0" if value == 0 else text.replace("-", "−")
