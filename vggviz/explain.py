@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,16 @@ from vggviz.vgg import SITES, VGG
 __all__ = ["Explainer", "Report"]
 
 Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a question wants to see, but its pictures and classes."""
+
+    paths: Mapping[str, str]  # module paths by the names that were asked for
+    methods: Sequence[str]
+    precision: str
+    watched: Mapping[str, str]
 
 
 class Explainer:
@@ -150,20 +160,12 @@ class Explainer:
         `crop` is `Explanation.image`, uint8 RGB (S, S, 3), and `where` its `Explanation.crop`.
         Without `methods` there is no backward pass.
         """
-        precision = self._chosen(exact)
-        paths = {name: self.model.path(name) for name in self.names(sites)}
+        asked = self._asked(sites, methods, exact, watch)
         classes = [None if target is None else self.index(target) for target in targets]
         pixels = self.preprocess.normalise(crop)[None]  # (1, 3, S, S)
         pixels = pixels.to(self.device, self._dtype)
-        indices = self._fill(classes, pixels)
-        watched = {name: self.model.path(name) for name in watch}
-        wanted = list(watched.values())
-        layers = list(paths.values())
-        with fast.gradients_of(precision):
-            result = cams(
-                self.model, pixels, layers, methods, indices, watch=wanted, progress=progress
-            )
-        return self._told(crop, where, result, paths, methods, precision, watched)
+        result = self._maps(asked, pixels, self._fill(classes, pixels), progress)
+        return self._told(crop, where, result, asked)
 
     def explain_batch(
         self,
@@ -180,7 +182,7 @@ class Explainer:
         The likeliest class is asked for all pictures or for none. Other arguments and errors as
         for `explain`, and ValueError where some targets are None or missing.
         """
-        paths = {name: self.model.path(name) for name in self.names(sites)}
+        asked = self._asked(sites, methods, exact, watch)
         classes = [self.index(target) for target in targets if target is not None]
         if len(targets) != len(images) or (classes and len(classes) < len(targets)):
             raise ValueError("a batch has a target for each of its pictures, or for none")
@@ -188,22 +190,11 @@ class Explainer:
         pixels = torch.stack([self.preprocess.normalise(crop) for crop, _ in crops])  # (B, 3, S, S)
         pixels = pixels.to(self.device, self._dtype)
         indices = torch.tensor([classes], device=self.device) if classes else None  # (1, B)
-        precision = self._chosen(exact)
-        watched = {name: self.model.path(name) for name in watch}
-        wanted, layers = list(watched.values()), list(paths.values())
-        with fast.gradients_of(precision):
-            result = cams(self.model, pixels, layers, methods, indices, watch=wanted)
-        told = (paths, methods, precision, watched)
+        result = self._maps(asked, pixels, indices)
         return [
-            self._told(np.asarray(crop), where, result.of(row), *told)[0]
+            self._told(np.asarray(crop), where, result.of(row), asked)[0]
             for row, (crop, where) in enumerate(crops)
         ]
-
-    def _chosen(self, exact: bool) -> str:
-        """The precision of one question."""
-        if exact and self.precision == "bf16":
-            raise ValueError("these weights are in bfloat16: load them with precision='exact'")
-        return "exact" if exact else self.precision
 
     def names(self, sites: str | Sequence[str]) -> tuple[str, ...]:
         """The places that `sites` means, each once. Raises ValueError for one that is none."""
@@ -213,27 +204,43 @@ class Explainer:
             self.model.path(name)
         return tuple(dict.fromkeys(sites))
 
-    def _told(
+    def _asked(
+        self, sites: str | Sequence[str], methods: Sequence[str], exact: bool, watch: Sequence[str]
+    ) -> _Asked:
+        if exact and self.precision == "bf16":
+            raise ValueError("these weights are in bfloat16: load them with precision='exact'")
+        paths = {name: self.model.path(name) for name in self.names(sites)}
+        watched = {name: self.model.path(name) for name in watch}
+        return _Asked(paths, methods, "exact" if exact else self.precision, watched)
+
+    def _maps(
         self,
-        crop: npt.NDArray[np.uint8],
-        where: Crop,
-        result: CAMs,
-        paths: Mapping[str, str],
-        methods: Sequence[str],
-        precision: str,
-        watched: Mapping[str, str],
+        asked: _Asked,
+        pixels: Tensor,
+        indices: Tensor | None,
+        progress: Report = lambda done, total: None,
+    ) -> CAMs:
+        layers = list(asked.paths.values())
+        more: dict[str, Any] = {"watch": list(asked.watched.values()), "progress": progress}
+        with fast.gradients_of(asked.precision):
+            return cams(self.model, pixels, layers, asked.methods, indices, **more)
+
+    def _told(
+        self, crop: npt.NDArray[np.uint8], where: Crop, result: CAMs, asked: _Asked
     ) -> list[Explanation]:
         """The result of one picture, as one explanation a target."""
         prediction = self.prediction(result.logits[0])
-        features = {name: result.outputs[path][0].float().cpu() for name, path in watched.items()}
-        attention = {name: _records(name, path, result) for name, path in paths.items()}
+        features = {
+            name: result.outputs[path][0].float().cpu() for name, path in asked.watched.items()
+        }
+        attention = {name: _records(name, path, result) for name, path in asked.paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
         explained: list[Explanation] = []
         for row, target in enumerate(result.targets[:, 0].tolist()):
             heatmaps = {
                 (name, method): _heatmap(result.maps[path, method][row, 0], method, name, target)
-                for name, path in paths.items()
-                for method in methods
+                for name, path in asked.paths.items()
+                for method in asked.methods
                 if (path, method) in result.maps
             }
             explained.append(
@@ -244,7 +251,7 @@ class Explainer:
                     target=by_index[target],
                     attention={name: records for name, records in attention.items() if records},
                     heatmaps=heatmaps,
-                    provenance=self._provenance(where, precision),
+                    provenance=self._provenance(where, asked.precision),
                     features=features,
                 )
             )
