@@ -118,6 +118,10 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     other = replace(CONFIG, epochs=1)
     with pytest.raises(TrainError, match="a run with another network"):
         train(small("se"), coloured(), coloured(8), PREPROCESS, other, file, resume=True)
+    labelled = replace(coloured(), targets=coloured().targets.flip(0))
+    for pictures in (coloured(9), labelled):
+        with pytest.raises(TrainError, match="a run on other pictures"):
+            train(small(), pictures, coloured(8), PREPROCESS, other, file, resume=True)
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(TrainError, match="no whole checkpoint"):
         train(small(), coloured(), coloured(8), PREPROCESS, other, file, resume=True)

@@ -32,20 +32,25 @@ def store(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     config: TrainConfig,
+    pictures: str,
     state: State,
 ) -> None:
-    """Write a checkpoint."""
+    """Write a checkpoint of a run on pictures of this fingerprint."""
     tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
     for index, parameter in enumerate(_parameters(optimizer)):
         momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum.{index}"] = momentum.contiguous()
-    told = {"config": asdict(config), "state": asdict(state)}
+    told = {"config": asdict(config), "pictures": pictures, "state": asdict(state)}
     write_safetensors(tensors, {"train": json.dumps(told)}, file)
 
 
 def restore(
-    file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
+    file: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    pictures: str,
 ) -> State:
     """Fill model and optimizer from a checkpoint. Raises TrainError where it is another run's."""
     try:
@@ -53,6 +58,8 @@ def restore(
             told = json.loads((opened.metadata() or {}).get("train", "{}"))
             if told.get("config") != json.loads(json.dumps(asdict(config))):
                 raise TrainError(f"{file.name} is the checkpoint of a run with other settings")
+            if told.get("pictures") != pictures:
+                raise TrainError(f"{file.name} is the checkpoint of a run on other pictures")
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise TrainError(f"{file.name} is no whole checkpoint: remove it and start anew") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -26,6 +27,14 @@ class Examples:
     pixels: Tensor
     targets: Tensor
     soft: Tensor | None = None
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that is here, in hexadecimal."""
+        digest = hashlib.sha256()
+        for tensor in (self.pixels, self.targets, self.soft):
+            if tensor is not None:
+                digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,9 +68,9 @@ def train(
     still = set_learning(model, site, frozen=config.freeze_backbone)
     model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.SGD(_groups(model, config), momentum=config.momentum, nesterov=True)
-    state = State()
+    state, pictures = State(), examples.fingerprint()
     if resume and checkpoint.is_file():
-        state = restore(checkpoint, model, optimizer, config)
+        state = restore(checkpoint, model, optimizer, config, pictures)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     if tensorboard is not None:
         accelerator.init_trackers(".", init_kwargs={"tensorboard": {"purge_step": state.step}})
@@ -144,7 +144,7 @@ def train(
         if done == per_epoch:
             state.loss, state.right = 0.0, 0
         if accelerator.is_main_process and (done == per_epoch or state.step % every == 0):
-            store(checkpoint, model, optimizer, config, state)
+            store(checkpoint, model, optimizer, config, pictures, state)
             log(state.history)
         report(told)
     accelerator.wait_for_everyone()
