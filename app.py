@@ -6,9 +6,9 @@ import os
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
-from vggviz.memory import give_back
+from vggviz.memory import keep_little
 
-give_back()  # before gradio is imported, which starts a thread
+keep_little()  # before gradio is imported, which starts a thread
 
 from vggviz.serve import Settings, SettingsError, page, run  # noqa: E402
 

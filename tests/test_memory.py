@@ -32,6 +32,24 @@ libc.fclose(file)
 print(len(re.findall("<heap nr", open(sys.argv[1]).read())))
 """
 
+FREED = """
+import os, threading
+from vggviz.memory import give_back_until, keep_little
+
+def held():
+    pages = int(open("/proc/self/statm").read().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
+
+keep_little()
+kept = [bytes(2000) for _ in range(100_000)]  # 200 MB
+last = kept[-1]
+del kept  # all but the last, so that it is not the top of the heap that is free
+before, stop = held(), threading.Event()
+threading.Timer(1, stop.set).start()
+give_back_until(stop, every=0.1)
+print(before - held())
+"""
+
 
 def heaps(*args: str) -> int:
     """How many heaps eight threads at once have made."""
@@ -41,11 +59,20 @@ def heaps(*args: str) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.skipif(
+GLIBC = pytest.mark.skipif(
     not (sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_info")),
     reason="memory is only set where malloc is glibc's",
 )
+
+
+@GLIBC
 def test_all_threads_of_the_server_share_one_heap(tmp_path: Path) -> None:
     file = str(tmp_path / "heaps.xml")
     assert heaps(file) > 2, "glibc has one heap a thread: else there is nothing to set"
     assert heaps(file, "app") == 1
+
+
+@GLIBC
+def test_what_is_free_is_given_back_while_the_server_runs() -> None:
+    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 150  # MB

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 from contextlib import suppress
 
-__all__ = ["give_back"]
+__all__ = ["give_back_until", "keep_little"]
 
 LARGE = 4 << 20  # bytes: Pillow keeps pictures in blocks of 16 MB, few activations are as large
+MINUTE = 60.0
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of glibc's malloc.h
 
 
-def give_back() -> None:
+def keep_little() -> None:
     """Have glibc keep less of what is free; it does nothing where there is no glibc.
 
     One heap for all threads: with one each, what an hour of answers leaves free here and there
@@ -25,3 +27,12 @@ def give_back() -> None:
             mallopt = ctypes.CDLL(None).mallopt
             mallopt(_M_ARENA_MAX, 1)
             mallopt(_M_MMAP_THRESHOLD, LARGE)
+
+
+def give_back_until(stop: threading.Event, every: float = MINUTE) -> None:
+    """Wait for `stop`, and until then have glibc give back what is free below the top of its heap,
+    once in so many seconds."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    while not stop.wait(every):
+        if trim:
+            trim(0)

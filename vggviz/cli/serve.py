@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vggviz.cli.says import or_stop, stop
-from vggviz.memory import give_back
+from vggviz.memory import keep_little
 
 
 def serve(
@@ -30,7 +30,7 @@ def serve(
 ) -> None:
     """Serve the page. An option goes before its environment variable, such as VGGVIZ_PORT."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
-    give_back()
+    keep_little()
     from vggviz.serve import Settings, page, room, run
 
     if password == "":  # as of a variable that is not set: better none than an open page

@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 import vggviz
 from vggviz.explain import Explainer
+from vggviz.memory import give_back_until
 from vggviz.serve import sockets
 from vggviz.serve.door import Door
 from vggviz.serve.logs import start_logs
@@ -106,7 +107,7 @@ def run(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, told)  # after the launch: with server-side rendering it sets its own
     ready(int(demo.server_port))
-    stop.wait()
+    give_back_until(stop)
     traffic.stopping = True
     _drain(traffic, lambda: len(demo._queue), settings.grace)
     demo.close(verbose=False)
