@@ -51,6 +51,15 @@ def test_a_saved_network_comes_back_to_half_precision(saved: tuple[VGG, Path]) -
         assert state[key].dtype == value.dtype, key
 
 
+def test_numbers_beyond_half_precision_are_kept(tmp_path: Path) -> None:
+    model, file = VGG(SMALL, seeded()), tmp_path / "large.safetensors"
+    variance = model.get_buffer("features.1.running_var")
+    variance[0] = 1e6  # fp16 ends at 65,504
+    zoo.save(model, CARD, file)
+    loaded, _ = zoo.load(file)
+    assert torch.equal(loaded.get_buffer("features.1.running_var"), variance)
+
+
 def test_saving_leaves_no_other_file_and_replaces_whole(saved: tuple[VGG, Path]) -> None:
     _, file = saved
     zoo.save(VGG(SMALL, seeded(1)), CARD, file)

@@ -146,7 +146,8 @@ class Spread(Explainer):
 
     def _answer(self, job: Job, asked: Any) -> Explanation:
         """Wait for an answer; a replica that dies while it works is no one's loss."""
-        for attempt in range(1, TRIES + 1):
+        attempt = 1
+        while True:
             try:
                 told = asked.result(timeout_s=PATIENCE)
             except TimeoutError as error:  # slow, not dead: to ask again would make it slower
@@ -154,13 +155,14 @@ class Spread(Explainer):
                 raise RuntimeError("the replicas have too much to do") from error
             except ray.exceptions.RayError as error:
                 log.warning("a replica did not answer, try %s: %s", attempt, type(error).__name__)
+                if attempt == TRIES:
+                    raise RuntimeError("no replica answers") from error
                 time.sleep(PAUSE * attempt)
-                asked = self._handle.remote(job)
+                asked, attempt = self._handle.remote(job), attempt + 1
                 continue
             if isinstance(told, Exception):
                 raise told
             return told
-        raise RuntimeError("no replica answers")
 
 
 def start(replicas: int, cluster: str = "") -> Callable[[str, str], Explainer]:

@@ -47,8 +47,11 @@ def fingerprint(file: Path) -> str:
 
 
 def half(value: Tensor) -> Tensor:
-    """A tensor as it is written: floats as fp16, on the CPU, contiguous."""
-    return (value.half() if value.is_floating_point() else value).cpu().contiguous()
+    """A tensor as it is written: floats as fp16 if all of them fit, on the CPU, contiguous."""
+    if value.is_floating_point():
+        short = value.half()
+        value = short if torch.equal(short.isfinite(), value.isfinite()) else value.float()
+    return value.cpu().contiguous()
 
 
 def read_card(file: Path, longest: int = HEADER) -> Card:
