@@ -119,6 +119,22 @@ def test_several_classes_share_one_pass_and_equal_one_by_one(
             torch.testing.assert_close(heatmap.values, other.heatmaps[key].values)
 
 
+def test_letters_case_counts_where_it_tells_labels_apart(explainer: Explainer) -> None:
+    labels = ("Cardigan", "cardigan", "cardigan")
+    dogs = Explainer(explainer.model, replace(explainer.card, labels=labels))
+    asked = ("Cardigan", "cardigan", "CARDIGAN", 2)
+    assert [dogs.index(target) for target in asked] == [0, 1, 0, 2]
+
+
+def test_an_answer_of_a_batch_holds_nothing_of_the_others() -> None:
+    explainer = build("self_attention")
+    files = [EXAMPLES / "koala.jpg", EXAMPLES / "tabby-cat.jpg"]
+    for found in explainer.explain_batch(files, [2, 1], watch=["conv5_4"]):
+        (record,) = found.attention["block5"]
+        for tensor in (record.weights, found.prediction.logits, found.features["conv5_4"]):
+            assert tensor.untyped_storage().nbytes() == tensor.nbytes
+
+
 def test_a_batch_has_a_class_for_each_of_its_pictures_or_for_none(explainer: Explainer) -> None:
     files = [EXAMPLES / "koala.jpg", EXAMPLES / "tabby-cat.jpg"]
     one, other = explainer.explain_batch(files, [2, 1])
@@ -279,3 +295,5 @@ def test_what_is_watched_is_what_the_network_computed(photograph: Path) -> None:
     assert not plain.features
     with pytest.raises(ValueError, match="no layer 'conv9'"):
         explainer.explain_each(photograph, (None,), watch=("conv9",))
+    with pytest.raises(ValueError, match="took no part"):
+        explainer.explain_each(photograph, (None,), watch=("features",))

@@ -26,7 +26,7 @@ from vggviz.ui import own as border
 from vggviz.ui.choices import start, weights_of
 from vggviz.ui.handlers import choose, explain, open_own
 from vggviz.ui.networks import Networks
-from vggviz.ui.own import Own, Upload
+from vggviz.ui.own import KEPT, Own, Upload
 from vggviz.ui.pictures import Given
 from vggviz.vgg import VGG, VGGConfig
 
@@ -188,6 +188,13 @@ class TestSessions:
             "mine: 3 classes",
             "mine (2): 3 classes",
         ]
+
+    def test_the_latest_are_kept(self, networks: Networks, write: Callable[..., Path]) -> None:
+        own: Any = {}
+        for seed in range(KEPT + 2):
+            before, own = own, open_own(networks, write(seed=seed), None, *OPENS, own=own)[0]
+        assert len(own) == KEPT
+        assert [*own][:-1] == [*before][1:]
 
 
 class TestRefusals:

@@ -85,6 +85,15 @@ def test_a_rate_is_told_to_the_one_who_meets_it() -> None:
     assert refused.json()["detail"].startswith("That was more than 1 in a minute")
 
 
+def test_calls_over_mcp_are_work_too() -> None:
+    traffic = Traffic(rate=1)
+    client = made(traffic)
+    client.post("/gradio_api/mcp/")
+    assert client.post("/gradio_api/mcp/").status_code == 429
+    traffic.stopping = True
+    assert client.post("/gradio_api/mcp/").status_code == 503
+
+
 def test_uploads_have_a_rate_of_their_own_and_go_on_while_the_server_stops() -> None:
     traffic = Traffic(rate=2)
     client = made(traffic)
@@ -161,3 +170,9 @@ def test_an_error_is_logged_by_type_and_place_without_its_words() -> None:
     assert (told["event"], told["level"]) == ("no %s", "error")
     assert [one["type"] for one in told["error"]] == ["KeyError", "OSError"]
     assert told["error"][0]["at"][0].startswith("test_watch.py:")
+
+
+def test_of_what_another_library_says_in_whole_only_the_place_is_told() -> None:
+    said = "Task exception was never retrieved: my-sister.jpg is broken"
+    record = logging.LogRecord("asyncio", logging.ERROR, "base_events.py", 7, said, None, None)
+    assert json.loads(JsonLines().format(record))["event"] == "base_events.py:7"

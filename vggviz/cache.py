@@ -25,6 +25,7 @@ __all__ = ["ExplanationCache", "Kept", "digest"]
 Target: TypeAlias = int | str | None
 Key: TypeAlias = tuple[object, ...]
 T = TypeVar("T")
+RANKED = 144  # bytes of a class in a prediction: a tuple, two numbers, and its place in the list
 
 
 class Kept(Generic[T]):
@@ -102,7 +103,7 @@ class ExplanationCache:
 
     @property
     def size(self) -> int:
-        """Bytes of arrays that are kept now."""
+        """Bytes that are kept now."""
         return self._kept.size
 
     def __len__(self) -> int:
@@ -184,7 +185,10 @@ class ExplanationCache:
 
 
 def _bytes(explanation: Explanation) -> int:
-    return sum(array.nbytes for array in explanation.arrays().values())
+    prediction = explanation.prediction
+    tensors = [prediction.logits, *explanation.features.values()]
+    arrays = [*explanation.arrays().values(), *(tensor.numpy() for tensor in tensors)]
+    return sum(array.nbytes for array in arrays) + RANKED * len(prediction.ranked)
 
 
 def _places(sites: str | Sequence[str]) -> str | tuple[str, ...]:

@@ -162,8 +162,7 @@ class Explainer:
         """
         asked = self._asked(sites, methods, exact, watch)
         classes = [None if target is None else self.index(target) for target in targets]
-        pixels = self.preprocess.normalise(crop)[None]  # (1, 3, S, S)
-        pixels = pixels.to(self.device, self._dtype)
+        pixels = self.preprocess.normalise(crop)[None].to(self.device, self._dtype)
         result = self._maps(asked, pixels, self._fill(classes, pixels), progress)
         return self._told(crop, where, result, asked)
 
@@ -259,7 +258,8 @@ class Explainer:
 
     def index(self, target: int | str) -> int:
         """The class index of an index, a label or a WordNet id; a text of digits that is a label is
-        that label.
+        that label. Upper and lower case count only where they tell labels apart, as 'Cardigan', a
+        dog, and 'cardigan'; of equal labels the first is meant.
 
         Raises ValueError, with what comes closest, where there is no such class.
         """
@@ -268,6 +268,8 @@ class Explainer:
         if isinstance(target, str):
             if target in self.wnids:
                 return self.wnids.index(target)
+            if target in self.labels:
+                return self.labels.index(target)
             lowered = [label.lower() for label in self.labels]
             if target.lower() in lowered:
                 return lowered.index(target.lower())

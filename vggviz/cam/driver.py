@@ -30,14 +30,18 @@ class CAMs:
     outputs: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     def of(self, row: int) -> CAMs:
-        """The results of one picture of the batch, as a batch of one."""
-        one = slice(row, row + 1)
+        """The results of one picture of the batch, as a batch of one: copies, which are not held
+        in one block of memory with those of the other pictures, nor sent with them."""
+
+        def one(values: Tensor) -> Tensor:
+            return values[row : row + 1].clone()
+
         return CAMs(
-            self.logits[one],
-            self.targets[:, one],
-            {path: replace(tap, weights=tap.weights[one]) for path, tap in self.taps.items()},
-            {key: values[:, one] for key, values in self.maps.items()},
-            {path: values[one] for path, values in self.outputs.items()},
+            one(self.logits),
+            self.targets[:, row : row + 1].clone(),
+            {path: replace(tap, weights=one(tap.weights)) for path, tap in self.taps.items()},
+            {key: values[:, row : row + 1].clone() for key, values in self.maps.items()},
+            {path: one(values) for path, values in self.outputs.items()},
         )
 
 
@@ -61,9 +65,9 @@ def cams(
     (Score-CAM).
 
     The model is left as it was: training flags, gradients, hooks. It runs in evaluation mode.
-    Raises ValueError for an unknown layer or method, a target that is no class, a layer whose
-    output is no (B, C, h, w) tensor, and where 'attention*gradient' finds nowhere to be;
-    TypeError for a layer whose output is not one tensor.
+    Raises ValueError for an unknown layer or method, a layer that takes no part in the forward
+    pass, is a tap, or whose output is no (B, C, h, w) tensor, a target that is no class, and where
+    'attention*gradient' finds nowhere to be; TypeError for a layer whose output is not one tensor.
     """
     needs = {METHODS[name].needs for name in known(methods)}
     tapped = _taps_of(model, layers) if "attention" in needs else {}
@@ -73,7 +77,7 @@ def cams(
     paths = [*layers, *watch]
     with evaluating(model), capture(model, paths, graph=graph) as trace, torch.no_grad():
         logits: Tensor = model(images)
-        _check(trace, layers)
+        _check(trace, layers, watch)
         targets = _targets(targets, logits.detach())
         gradients = _gradients(trace, graph, logits, targets)
     maps: dict[tuple[str, str], Tensor] = {}
@@ -188,10 +192,11 @@ def _full(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 
-def _check(trace: Trace, layers: Sequence[str]) -> None:
-    for layer in layers:
+def _check(trace: Trace, layers: Sequence[str], watch: Sequence[str]) -> None:
+    for layer in (*layers, *watch):
         if layer not in trace.outputs:
-            raise ValueError(f"layer {layer!r} took no part in the forward pass")
+            raise ValueError(f"layer {layer!r} took no part in the forward pass, or is a tap")
+    for layer in layers:
         if trace.outputs[layer].ndim != 4:
             shape = tuple(trace.outputs[layer].shape)
             raise ValueError(f"layer {layer!r} has no map: its output is {shape}")

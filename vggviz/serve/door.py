@@ -26,12 +26,12 @@ BODY = FILE * 4 // 3 + (1 << 20)
 """The most bytes of a request: the largest file as base64, and some room."""
 LARGE = 1 << 20
 FEW = 8
-"""So many requests of more than LARGE bytes may be received or wait at once: memory holds them. An
-upload goes to the disk, and is named in a small request."""
+"""A request of more than LARGE bytes is taken while no more than so many wait or are as large and
+come: memory holds them. An upload goes to the disk, and is named in a small request."""
 MINUTE = 60
 BUSY = (
-    "Busy: too many large requests at once. Please try again later, or upload the picture first, "
-    "as the page and gradio_client do."
+    "Busy: too many wait for so large a request. Please try again later, or upload the picture "
+    "first, as the page and gradio_client do."
 )
 
 # Gradio's own, which fetch from addresses, write files that no one deletes, or run functions of

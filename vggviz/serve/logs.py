@@ -17,17 +17,21 @@ class JsonLines(logging.Formatter):
 
     The event is the message *before* its arguments are filled in, and of an exception only its
     type and the lines of code are told: arguments and messages may quote a file's name or a label.
+    So may another library's message without arguments: of that only the place is told.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""
+        ours = record.name.partition(".")[0] == "vggviz"
         told: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(
                 "T", "milliseconds"
             ),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": str(record.msg),
+            "event": str(record.msg)
+            if ours or record.args
+            else f"{record.filename}:{record.lineno}",
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[1]:

@@ -116,9 +116,9 @@ class Watch:
 
 
 def _asks(path: str) -> str | None:
-    """What a POST to this path asks for: 'work' that queues, 'room' on the disk, a 'guess' of the
-    password, or none of these."""
-    if path.endswith("/queue/join") or "/gradio_api/call/" in path:
+    """What a POST to this path asks for: 'work' that queues, or over MCP soon will, 'room' on the
+    disk, a 'guess' of the password, or none of these."""
+    if path.endswith("/queue/join") or "/gradio_api/call/" in path or "/gradio_api/mcp" in path:
         return "work"
     if path.endswith("/upload"):
         return "room"

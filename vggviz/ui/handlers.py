@@ -23,7 +23,7 @@ from vggviz.images import Crop, ImageError
 from vggviz.types import Prediction
 from vggviz.ui.choices import classes, start, types_of, weights_of
 from vggviz.ui.networks import NOTHING, Networks, Owned
-from vggviz.ui.own import Own
+from vggviz.ui.own import KEPT, Own
 from vggviz.ui.parts.answer import about, answer
 from vggviz.ui.parts.channels import channel, channels
 from vggviz.ui.parts.maps import View, maps
@@ -270,7 +270,7 @@ def open_own(
         raise refusal(say(lang, "trouble.file"))
     with boundary(lang, file.name):
         one = _named(Own.admit(file), own)
-        own = {**own, one.fingerprint: one}
+        own = dict([*{**own, one.fingerprint: one}.items()][-KEPT:])
         explainer = networks.get(one.fingerprint, one.attention, own)
     look = View.known(view, lang)
     view = look._replace(site=start(explainer, look.site))

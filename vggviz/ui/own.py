@@ -16,6 +16,7 @@ SIZE = 24 << 20
 """The most bytes of a file: a whole network of tiny50's size has 10.1 MB, its adapters less, and
 half as much again leaves room for more width or classes."""
 HEADER = 1 << 20  # bytes of JSON: thousands of labels
+KEPT = 8  # networks in a session: their labels are in memory
 CLASSES = 2000  # a browser draws them all, in a list
 SIDES = range(
     32, 257
