@@ -319,7 +319,7 @@ class TestRefusals:
         for value, sentence in (
             (torch.nan, "holds values that are no numbers: see classifier.0.bias"),
             (torch.inf, "holds values that are no numbers: see classifier.0.bias"),
-            (-3e38, "answer is no number: its weights are broken"),  # times itself it is infinite
+            (-3e38, "says is no number: its weights are broken"),  # times itself it is infinite
         ):
             state["classifier.0.bias"] = torch.full((3,), value)
             state["classifier.0.weight"] = torch.full((3, 64), value)
