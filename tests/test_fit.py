@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,25 @@ def test_a_start_in_another_folder_is_taken_in_whole(tmp_path: Path, backbone: P
     fit(draw(tmp_path / "data", 8), out, config, Network(str(backbone), "se"))
     assert zoo.load(out)[1].backbone is None
     assert "features.0.weight" in entries(out)
+
+
+def test_what_no_adapter_can_stand_on_is_taken_in_whole(tmp_path: Path, backbone: Path) -> None:
+    """Itself, what stands on the file to be written, too many, and a link from elsewhere."""
+    data, config = draw(tmp_path / "data", 8), replace(CONFIG, epochs=1, freeze_backbone=True)
+    made = [backbone, *(tmp_path / f"{number}.safetensors" for number in range(1, 6))]
+    for start, out in pairwise(made):
+        fit(data, out, config, Network(str(start), "se"))
+    assert [zoo.read_card(file).backbone is None for file in made] == [True, *[False] * 4, True]
+    link = tmp_path / "elsewhere" / "link.safetensors"
+    link.parent.mkdir()
+    link.symlink_to(backbone)
+    fit(data, tmp_path / "linked.safetensors", config, Network(str(link), "se"))
+    fit(data, made[1], config, Network(str(made[2]), "se"))
+    fit(data, made[5], config, Network(str(made[5]), "se"), resume=True)
+    for file in (made[1], made[5], tmp_path / "linked.safetensors"):
+        model, card = zoo.load(file)
+        assert card.backbone is None
+        assert entries(file) == set(model.state_dict())
 
 
 def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(

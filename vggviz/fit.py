@@ -67,7 +67,8 @@ def fit(
     told to `unreadable` and left out, or raises where that is None.
 
     What starts from weights by name, or from a file in the same folder, is written as an adapter:
-    only what differs from them.
+    only what differs from them. What would stand on itself, on too many backbones, or on one that
+    changed or went in the meantime is written whole.
 
     Raises DataError, ImageError, TrainError, WeightsError, ValueError.
     """
@@ -130,7 +131,7 @@ def fit(
         },
     )
     if PartialState().is_main_process:
-        zoo.save(model, card, out)
+        _save(model, card, out)
         checkpoint.unlink(missing_ok=True)
     return measured
 
@@ -178,6 +179,13 @@ def _start(
         resize = round(preprocess.resize * size / preprocess.size)
         preprocess = replace(preprocess, size=size, resize=resize)
     return model, preprocess, backbone
+
+
+def _save(model: VGG, card: zoo.Card, out: Path) -> None:
+    try:
+        zoo.save(model, card, out)
+    except zoo.WeightsError:  # no adapter can stand on that backbone; hours of training must not go
+        zoo.save(model, replace(card, backbone=None), out)
 
 
 def _same_folder(one: Path, other: Path) -> bool:
