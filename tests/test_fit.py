@@ -22,6 +22,7 @@ from vggviz import Explainer, zoo
 from vggviz.fit import Network, fit
 from vggviz.images import Preprocess
 from vggviz.train import TrainConfig
+from vggviz.ui.own import Own
 from vggviz.vgg import VGG, VGGConfig
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
@@ -109,7 +110,12 @@ def test_attention_that_is_there_goes_on_learning(tmp_path: Path, backbone: Path
 def test_a_start_in_another_folder_is_taken_in_whole(tmp_path: Path, backbone: Path) -> None:
     out = tmp_path / "elsewhere" / "own.safetensors"
     config = replace(CONFIG, epochs=1, freeze_backbone=True)
-    fit(draw(tmp_path / "data", 8), out, config, Network(str(backbone), "se"))
+    data, beside = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
+    fit(data, beside, config, Network(str(backbone), "se"))
+    with pytest.raises(zoo.WeightsError, match="with --out in another folder for a whole file"):
+        Own.admit(beside)
+    fit(data, out, config, Network(str(backbone), "se"))
+    assert Own.admit(out).attention == "se"
     assert zoo.load(out)[1].backbone is None
     assert "features.0.weight" in entries(out)
 
@@ -131,6 +137,18 @@ def test_what_no_adapter_can_stand_on_is_taken_in_whole(tmp_path: Path, backbone
         model, card = zoo.load(file)
         assert card.backbone is None
         assert entries(file) == set(model.state_dict())
+
+
+def test_where_convolutions_learn_the_file_is_whole(tmp_path: Path, backbone: Path) -> None:
+    """It would be no smaller as an adapter, and need the other file."""
+    data, out = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
+    once = replace(CONFIG, epochs=1)
+    fit(data, out, once, Network(str(backbone), "se"))
+    assert zoo.load(out)[1].backbone is None
+    assert entries(out) == set(zoo.load(out)[0].state_dict())
+    fit(data, out, replace(once, learn_from="block4"), Network(str(backbone), "se"))
+    assert zoo.load(out)[1].backbone == zoo.backbone(backbone)
+    assert "features.0.weight" not in entries(out)
 
 
 def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(

@@ -28,6 +28,7 @@ from vggviz.ui.handlers import choose, explain, open_own
 from vggviz.ui.networks import Networks
 from vggviz.ui.own import Own, Upload
 from vggviz.ui.pictures import Given
+from vggviz.ui.texts.trouble import translated
 from vggviz.vgg import VGG, VGGConfig
 
 LABELS = ("<img src=x onerror=alert(1)>", "cup & saucer", "ladder")
@@ -304,7 +305,10 @@ class TestRefusals:
         file = write()
         under = {"attention": "none", "fingerprint": "0" * 64}
         describe(file, backbone={**under, "weights": "base.safetensors"})
-        assert "mine.safetensors needs the file base.safetensors" in refused(file)
+        told = refused(file)
+        assert "mine.safetensors needs the file base.safetensors" in told
+        assert "--out in another folder for a whole file" in told
+        assert "--out 写到另一个文件夹" in translated("zh", told)
         monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
         monkeypatch.setattr(torch.hub, "urlopen", None)  # nothing is downloaded for a stranger
         describe(file, backbone={**under, "weights": "imagenet"})

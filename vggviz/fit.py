@@ -66,9 +66,10 @@ def fit(
     pictures in their order. `facts` go into the file's card. A picture that can't be read is
     told to `unreadable` and left out, or raises where that is None.
 
-    What starts from weights by name, or from a file in the same folder, is written as an adapter:
-    only what differs from them. What would stand on itself, on too many backbones, or on one that
-    changed or went in the meantime is written whole.
+    What starts from weights by name, or from a file in the same folder, with convolutions that
+    stay (`config.freeze_backbone`, `config.learn_from`) is written as an adapter: only what differs
+    from them. All else is written whole, and so is what would stand on itself, on too many
+    backbones, or on one that changed or went in the meantime.
 
     Raises DataError, ImageError, TrainError, WeightsError, ValueError.
     """
@@ -170,8 +171,9 @@ def _start(
     model = VGG(chosen, generator)
     _take_over(model, source, head=card.labels == data.labels)
     backbone = None
-    file = network.weights.endswith(".safetensors")
-    if network.weights in zoo.WEIGHTS or (file and _same_folder(Path(network.weights), out)):
+    stays = config.freeze_backbone or config.learn_from is not None
+    file = network.weights.endswith(".safetensors") and _same_folder(Path(network.weights), out)
+    if stays and (network.weights in zoo.WEIGHTS or file):
         backbone = zoo.backbone(network.weights, card.config.attention)
     preprocess = card.preprocess
     if config.sizes and config.sizes[-1] != preprocess.size:

@@ -78,7 +78,7 @@ LOWER = (
     (r"(.+) wants pictures of (\d+) pixels, .*", "{0} 需要 {1} 像素的图片，这里无法使用。"),
     (
         r"(.+) needs the file (.+) beside it.*",
-        "{0} 需要旁边的文件 {1}：请在 tiny50 上训练，或不用 --freeze-backbone 训练。",
+        "{0} 需要旁边的文件 {1}：请在 tiny50 上训练，或用 --out 写到另一个文件夹，得到完整的文件。",
     ),
     (r"(.+) needs the backbone (.+), which is not here\.?", "{0} 需要骨干网络 {1}，这里没有。"),
     (
