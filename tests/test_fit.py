@@ -151,6 +151,11 @@ def test_where_convolutions_learn_the_file_is_whole(tmp_path: Path, backbone: Pa
     assert "features.0.weight" not in entries(out)
 
 
+def test_random_weights_are_nothing_to_start_from(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nothing to start from: choose 'none' for a fresh netw"):
+        fit(draw(tmp_path / "data", 8), tmp_path / "own.safetensors", CONFIG, Network("random"))
+
+
 def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(
     tmp_path: Path, backbone: Path
 ) -> None:

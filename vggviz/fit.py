@@ -30,8 +30,9 @@ class Network:
     """Which network to train: what it starts from, and the attention in it.
 
     `weights` is 'none' (a fresh VGG19-BN of `width` with the 'gap' head), a name that `zoo.load`
-    knows, or a file. `sites` and `blend` are by default those of the weights where these have
-    the same attention already, which then goes on learning, and else all five and 'residual'.
+    knows, but not 'random', or a file. `sites` and `blend` are by default those of the weights
+    where these have the same attention already, which then goes on learning, and else all five and
+    'residual'.
     """
 
     weights: str = "none"
@@ -157,6 +158,10 @@ def _start(
             num_classes=classes,
         )
         return VGG(fresh, generator), Preprocess(size=size, resize=size), None
+    if network.weights == "random":
+        raise ValueError(
+            "random weights are nothing to start from: choose 'none' for a fresh network"
+        )
 
     trained = network.weights == "tiny50" and network.attention in zoo.bundled()
     source, card = zoo.load(network.weights, network.attention if trained else "none")
