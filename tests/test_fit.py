@@ -24,6 +24,7 @@ from vggviz.images import Preprocess
 from vggviz.train import TrainConfig
 from vggviz.ui.own import Own
 from vggviz.vgg import VGG, VGGConfig
+from vggviz.zoo.publish import page
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 CONFIG = TrainConfig(epochs=3, sizes=(32,), batch=8, rate=0.05)
@@ -68,6 +69,7 @@ def test_a_frozen_backbone_gives_an_adapter(tmp_path: Path, backbone: Path) -> N
     }
     assert "classifier.0.weight" in kept
     model, card = zoo.load(out)
+    assert "- `validation`: `{" in page("user/own", card).split("## Data and recipe")[0]
     assert card.backbone == zoo.backbone(backbone)
     stem = zoo.load(backbone)[0].state_dict()
     assert torch.equal(model.state_dict()["features.0.weight"], stem["features.0.weight"])
