@@ -14,9 +14,11 @@ from PIL import Image
 
 from vggviz import Explainer, VGGConfig, render, zoo
 from vggviz.attention import ATTENTION
+from vggviz.batch import Worker
 from vggviz.cam import cams
 from vggviz.images import ImageError, Preprocess
 from vggviz.ui.handlers import known
+from vggviz.ui.texts.trouble import translated
 from vggviz.vgg import SITES, VGG
 
 EXAMPLES = zoo.assets() / "examples"
@@ -191,6 +193,29 @@ def test_what_is_wrong_is_said_and_the_next_picture_works(
         build("se").explain(photograph, methods=("attention*gradient",))
     assert explainer.explain(photograph).prediction.top(1)
     assert all(not module._forward_hooks for module in explainer.model.modules())
+
+
+def test_weights_whose_numbers_overflow_are_refused_and_not_written(
+    photograph: Path, tmp_path: Path
+) -> None:
+    """First in the answer, then only in Grad-CAM++, which cubes its gradients."""
+    for part, scale, method in (("", 3e38, "gradcam"), ("classifier", 1e30, "gradcam++")):
+        broken = build()
+        with torch.no_grad():
+            for parameter in broken.model.get_submodule(part).parameters():
+                parameter.fill_(scale)
+        with pytest.raises(zoo.WeightsError, match="is no number: its weights are br") as caught:
+            broken.explain(photograph, methods=(method,))
+        assert translated("zh", str(caught.value)) == "网络的输出不是数字：它的权重已损坏。"
+        assert broken.model(broken.preprocess(photograph)).isfinite().all() == bool(part)
+        file = tmp_path / "broken.safetensors"
+        zoo.save(broken.model, broken.card, file)
+        done = Worker({"out": str(tmp_path), "weights": str(file), "methods": (method,)})(
+            {"file": str(photograph), "stem": "cat"}
+        )
+        assert done["failed"]
+        assert done["said"].endswith("is no number: its weights are broken")
+        assert list(tmp_path.iterdir()) == [file]
 
 
 def test_two_users_at_once_get_what_they_asked_for(explainer: Explainer) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from vggviz import Explainer, zoo
 from vggviz.fit import Network, fit
 from vggviz.images import Preprocess
 from vggviz.train import TrainConfig
+from vggviz.ui.own import Own
 from vggviz.vgg import VGG, VGGConfig
+from vggviz.zoo.publish import page
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 CONFIG = TrainConfig(epochs=3, sizes=(32,), batch=8, rate=0.05)
@@ -66,6 +69,7 @@ def test_a_frozen_backbone_gives_an_adapter(tmp_path: Path, backbone: Path) -> N
     }
     assert "classifier.0.weight" in kept
     model, card = zoo.load(out)
+    assert "- `validation`: `{" in page("user/own", card).split("## Data and recipe")[0]
     assert card.backbone == zoo.backbone(backbone)
     stem = zoo.load(backbone)[0].state_dict()
     assert torch.equal(model.state_dict()["features.0.weight"], stem["features.0.weight"])
@@ -108,9 +112,50 @@ def test_attention_that_is_there_goes_on_learning(tmp_path: Path, backbone: Path
 def test_a_start_in_another_folder_is_taken_in_whole(tmp_path: Path, backbone: Path) -> None:
     out = tmp_path / "elsewhere" / "own.safetensors"
     config = replace(CONFIG, epochs=1, freeze_backbone=True)
-    fit(draw(tmp_path / "data", 8), out, config, Network(str(backbone), "se"))
+    data, beside = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
+    fit(data, beside, config, Network(str(backbone), "se"))
+    with pytest.raises(zoo.WeightsError, match="with --out in another folder for a whole file"):
+        Own.admit(beside)
+    fit(data, out, config, Network(str(backbone), "se"))
+    assert Own.admit(out).attention == "se"
     assert zoo.load(out)[1].backbone is None
     assert "features.0.weight" in entries(out)
+
+
+def test_what_no_adapter_can_stand_on_is_taken_in_whole(tmp_path: Path, backbone: Path) -> None:
+    """Itself, what stands on the file to be written, too many, and a link from elsewhere."""
+    data, config = draw(tmp_path / "data", 8), replace(CONFIG, epochs=1, freeze_backbone=True)
+    made = [backbone, *(tmp_path / f"{number}.safetensors" for number in range(1, 6))]
+    for start, out in pairwise(made):
+        fit(data, out, config, Network(str(start), "se"))
+    assert [zoo.read_card(file).backbone is None for file in made] == [True, *[False] * 4, True]
+    link = tmp_path / "elsewhere" / "link.safetensors"
+    link.parent.mkdir()
+    link.symlink_to(backbone)
+    fit(data, tmp_path / "linked.safetensors", config, Network(str(link), "se"))
+    fit(data, made[1], config, Network(str(made[2]), "se"))
+    fit(data, made[5], config, Network(str(made[5]), "se"), resume=True)
+    for file in (made[1], made[5], tmp_path / "linked.safetensors"):
+        model, card = zoo.load(file)
+        assert card.backbone is None
+        assert entries(file) == set(model.state_dict())
+
+
+def test_where_convolutions_learn_the_file_is_whole(tmp_path: Path, backbone: Path) -> None:
+    """It would be no smaller as an adapter, and need the other file."""
+    data, out = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
+    once = replace(CONFIG, epochs=1)
+    fit(data, out, once, Network(str(backbone), "se"))
+    assert zoo.load(out)[1].backbone is None
+    assert entries(out) == set(zoo.load(out)[0].state_dict())
+    fit(data, out, replace(once, learn_from="block4"), Network(str(backbone), "se"))
+    assert zoo.load(out)[1].backbone == zoo.backbone(backbone)
+    assert "features.0.weight" not in entries(out)
+
+
+def test_random_weights_are_nothing_to_start_from(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nothing to start from: choose 'none' for a fresh netw"):
+        fit(draw(tmp_path / "data", 8), tmp_path / "own.safetensors", CONFIG, Network("random"))
 
 
 def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -27,9 +28,11 @@ from vggviz.zoo.hub import parse
 from vggviz.zoo.publish import page
 
 CONFIG = VGGConfig(attention="eca", head="gap", batch_norm=True, width=0.125, num_classes=3)
-FACTS = {
+FACTS = {  # as `fit` writes them
     "data": "my pictures",
-    "validation_accuracy": 0.75,
+    "train_pictures": 12,
+    "validation_pictures": 4,
+    "validation": {"top1": 0.75, "top5": 1.0},
     "recipe": {"epochs": 2},
     "licence": "Apache-2.0",
     "history": [{"loss": 1.0}],
@@ -331,8 +334,12 @@ def test_the_page_says_what_the_card_knows() -> None:
     ]  # fmt: skip
     assert ModelCard(text).data.to_dict()["pipeline_tag"] == "image-classification"
     assert 'Explainer.load(weights="hf:user/own")' in text
-    assert "- `validation_accuracy`: `0.75`" in text
-    assert '- `recipe`: `{"epochs": 2}`' in text
+    _, accuracy, told, _ = re.split("^## (?:Accuracy|Data and recipe|Limits)$", text, flags=re.M)
+    assert accuracy.strip().split("\n") == [
+        "- `validation_pictures`: `4`", '- `validation`: `{"top1": 0.75, "top5": 1.0}`',
+    ]  # fmt: skip
+    assert "validation" not in told
+    assert '- `recipe`: `{"epochs": 2}`' in told
     assert "history" not in text
     assert "`eca` attention at block1, block2" in text
     assert "Classes: `cat`, `dog`, `eel`" in text

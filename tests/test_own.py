@@ -28,6 +28,7 @@ from vggviz.ui.handlers import choose, explain, open_own
 from vggviz.ui.networks import Networks
 from vggviz.ui.own import KEPT, Own, Upload
 from vggviz.ui.pictures import Given
+from vggviz.ui.texts.trouble import translated
 from vggviz.vgg import VGG, VGGConfig
 
 LABELS = ("<img src=x onerror=alert(1)>", "cup & saucer", "ladder")
@@ -311,7 +312,10 @@ class TestRefusals:
         file = write()
         under = {"attention": "none", "fingerprint": "0" * 64}
         describe(file, backbone={**under, "weights": "base.safetensors"})
-        assert "mine.safetensors needs the file base.safetensors" in refused(file)
+        told = refused(file)
+        assert "mine.safetensors needs the file base.safetensors" in told
+        assert "--out in another folder for a whole file" in told
+        assert "--out 写到另一个文件夹" in translated("zh", told)
         monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
         monkeypatch.setattr(torch.hub, "urlopen", None)  # nothing is downloaded for a stranger
         describe(file, backbone={**under, "weights": "imagenet"})
@@ -326,7 +330,7 @@ class TestRefusals:
         for value, sentence in (
             (torch.nan, "holds values that are no numbers: see classifier.0.bias"),
             (torch.inf, "holds values that are no numbers: see classifier.0.bias"),
-            (-3e38, "answer is no number: its weights are broken"),  # times itself it is infinite
+            (-3e38, "says is no number: its weights are broken"),  # times itself it is infinite
         ):
             state["classifier.0.bias"] = torch.full((3,), value)
             state["classifier.0.weight"] = torch.full((3, 64), value)

@@ -116,8 +116,8 @@ class Explainer:
         WordNet id, by default the likeliest class. `exact` asks for float32
         throughout, whatever the explainer's precision. `progress` follows Score-CAM.
 
-        Raises ImageError for a picture that cannot be used, ValueError for an unknown site,
-        method or class, and for `exact` where the weights are kept in bfloat16.
+        Raises ImageError for a picture that cannot be used, WeightsError where numbers overflow,
+        ValueError for an unknown site, method or class, and for `exact` with bfloat16 weights.
         """
         more: dict[str, Any] = {"exact": exact, "progress": progress}
         return self.explain_each(image, (target,), sites, methods, **more)[0]
@@ -228,6 +228,8 @@ class Explainer:
         self, crop: npt.NDArray[np.uint8], where: Crop, result: CAMs, asked: _Asked
     ) -> list[Explanation]:
         """The result of one picture, as one explanation a target."""
+        if not all(found.isfinite().all() for found in (result.logits, *result.maps.values())):
+            raise zoo.WeightsError("what the network says is no number: its weights are broken")
         prediction = self.prediction(result.logits[0])
         features = {
             name: result.outputs[path][0].float().cpu() for name, path in asked.watched.items()

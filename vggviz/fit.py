@@ -30,8 +30,9 @@ class Network:
     """Which network to train: what it starts from, and the attention in it.
 
     `weights` is 'none' (a fresh VGG19-BN of `width` with the 'gap' head), a name that `zoo.load`
-    knows, or a file. `sites` and `blend` are by default those of the weights where these have
-    the same attention already, which then goes on learning, and else all five and 'residual'.
+    knows, but not 'random', or a file. `sites` and `blend` are by default those of the weights
+    where these have the same attention already, which then goes on learning, and else all five and
+    'residual'.
     """
 
     weights: str = "none"
@@ -66,8 +67,10 @@ def fit(
     pictures in their order. `facts` go into the file's card. A picture that can't be read is
     told to `unreadable` and left out, or raises where that is None.
 
-    What starts from weights by name, or from a file in the same folder, is written as an adapter:
-    only what differs from them.
+    What starts from weights by name, or from a file in the same folder, with convolutions that
+    stay (`config.freeze_backbone`, `config.learn_from`) is written as an adapter: only what differs
+    from them. All else is written whole, and so is what would stand on itself, on too many
+    backbones, or on one that changed or went in the meantime.
 
     Raises DataError, ImageError, TrainError, WeightsError, ValueError.
     """
@@ -130,7 +133,7 @@ def fit(
         },
     )
     if PartialState().is_main_process:
-        zoo.save(model, card, out)
+        _save(model, card, out)
         checkpoint.unlink(missing_ok=True)
     return measured
 
@@ -155,6 +158,10 @@ def _start(
             num_classes=classes,
         )
         return VGG(fresh, generator), Preprocess(size=size, resize=size), None
+    if network.weights == "random":
+        raise ValueError(
+            "random weights are nothing to start from: choose 'none' for a fresh network"
+        )
 
     trained = network.weights == "tiny50" and network.attention in zoo.bundled()
     source, card = zoo.load(network.weights, network.attention if trained else "none")
@@ -169,8 +176,9 @@ def _start(
     model = VGG(chosen, generator)
     _take_over(model, source, head=card.labels == data.labels)
     backbone = None
-    file = network.weights.endswith(".safetensors")
-    if network.weights in zoo.WEIGHTS or (file and _same_folder(Path(network.weights), out)):
+    stays = config.freeze_backbone or config.learn_from is not None
+    file = network.weights.endswith(".safetensors") and _same_folder(Path(network.weights), out)
+    if stays and (network.weights in zoo.WEIGHTS or file):
         backbone = zoo.backbone(network.weights, card.config.attention)
     preprocess = card.preprocess
     if config.sizes and config.sizes[-1] != preprocess.size:
@@ -178,6 +186,13 @@ def _start(
         resize = round(preprocess.resize * size / preprocess.size)
         preprocess = replace(preprocess, size=size, resize=resize)
     return model, preprocess, backbone
+
+
+def _save(model: VGG, card: zoo.Card, out: Path) -> None:
+    try:
+        zoo.save(model, card, out)
+    except zoo.WeightsError:  # no adapter can stand on that backbone; hours of training must not go
+        zoo.save(model, replace(card, backbone=None), out)
 
 
 def _same_folder(one: Path, other: Path) -> bool:

@@ -21,7 +21,10 @@ def train(
     attention: Annotated[str, typer.Option(help="none or an attention type.")] = "cbam",
     weights: Annotated[
         str,
-        typer.Option(help="What to start from: none, tiny50, imagenet, or a .safetensors file."),
+        typer.Option(
+            help="What to start from: none, tiny50, imagenet, imagenet_bn, a .safetensors file, or "
+            "hf:user/repo."
+        ),
     ] = "none",
     freeze_backbone: Annotated[
         bool, typer.Option(help="Only attention, γ, norms and head learn: a small file.")

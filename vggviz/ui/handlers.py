@@ -95,7 +95,7 @@ def _answer(
     if question.contrast:
         targets.append(known(explainer, question.contrast, lang))
     key = (ref(explainer), picture.digest, *targets)
-    shown = networks.answers.get(key, lambda: _run(explainer, picture, question, targets, lang))
+    shown = networks.answers.get(key, lambda: _run(explainer, picture, question, targets))
     return replace(shown, question=question)
 
 
@@ -104,15 +104,12 @@ def _run(
     picture: Given,
     question: Question,
     targets: Sequence[int | None],
-    lang: str,
 ) -> Shown:
     """One forward and one partial backward pass; then, with attention off, what lies above it."""
     model = explainer.model
     sources = {site: model.source(site) for site in model.attention}
     image = picture.image
     explanations = explainer.explain_each(image, targets, watch=tuple(sources.values()))
-    if not explanations[0].prediction.logits.isfinite().all():
-        raise refusal(say(lang, "trouble.nan"))
     # Features are known by their site from here on.
     explanations[0] = replace(
         explanations[0],

@@ -57,7 +57,7 @@ class Own:
         if under is not None and under.is_file:
             raise zoo.WeightsError(
                 f"{file.name} needs the file {under.weights} beside it, which a page can't have: "
-                "train on tiny50, or without --freeze-backbone for a whole file"
+                "train on tiny50, or with --out in another folder for a whole file"
             )
         stock = under is not None and under.weights in zoo.STOCK and zoo.stock_file(under.weights)
         if stock and not stock.is_file():  # no stranger's file starts a download

@@ -105,9 +105,9 @@ def page(repo: str, card: Card) -> str:
         )
     blocks += [
         "## Accuracy",
-        _facts(facts, lambda key: "accuracy" in key or "_top" in key) or "Not measured.",
+        _facts(facts, _measured) or "Not measured.",
         "## Data and recipe",
-        _facts(facts, lambda key: "accuracy" not in key and "_top" not in key) or "Not told.",
+        _facts(facts, lambda key: not _measured(key)) or "Not told.",
         "## Limits",
         f"{limits}It knows its {config.num_classes} classes and nothing else: any picture gets one "
         "of them. Attention and CAMs show what the network used, not what is true.",
@@ -115,6 +115,11 @@ def page(repo: str, card: Card) -> str:
         f"{', …' if len(card.labels) > 60 else ''}",
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _measured(key: str) -> bool:
+    """Whether a fact tells accuracy: training writes 'validation' and 'validation_pictures'."""
+    return key.startswith("validation") or "accuracy" in key
 
 
 def _facts(facts: Mapping[str, Any], wanted: Callable[[str], bool]) -> str:

@@ -11,7 +11,6 @@ EN = {
     "trouble.foreign": "A picture must be uploaded: paths and addresses are not read here.",
     "trouble.odd": "What was sent can't be read: it is not what this page sends.",
     "trouble.view": "There is no such view.",
-    "trouble.nan": "The network's answer is no number: its weights are broken.",
     "trouble.gone": "Nobody waits for this any more.",
     "trouble.long": "This took more than {seconds} seconds and was stopped: a smaller network, or "
     "fewer methods or maps at once, take less.",
@@ -27,7 +26,6 @@ ZH = {
     "trouble.foreign": "图片必须上传：这里不读取路径和网址。",
     "trouble.odd": "无法读取发送的内容：它不是本页面发出的。",
     "trouble.view": "没有这个视图。",
-    "trouble.nan": "网络的输出不是数字：它的权重已损坏。",
     "trouble.gone": "已经没有人在等待这个结果。",
     "trouble.long": "已超过 {seconds} 秒，计算已停止：请换用更小的网络，或一次少选一些方法或图。",
     "trouble.server": "服务器出错了。上一个结果仍然保留。",
@@ -39,6 +37,7 @@ LOWER = (
     (r"(.+) was not written by vggviz: .*", "{0} 不是 vggviz 写的文件：它没有描述。"),
     (r"(.+) does not fit its own description: see (.+)", "{0} 与自己的描述不符：见 {1}。"),
     (r"(.+) holds values that are no numbers: see (.+)", "{0} 含有不是数字的权重：见 {1}。"),
+    (r"what the network says is no number: .*", "网络的输出不是数字：它的权重已损坏。"),
     (r"(.+) was trained on another copy of (.+): .*", "{0} 是在另一份 {1} 上训练的。"),
     (
         r"(.+) needs the backbone (.+), which this copy .*",
@@ -79,7 +78,7 @@ LOWER = (
     (r"(.+) wants pictures of (\d+) pixels, .*", "{0} 需要 {1} 像素的图片，这里无法使用。"),
     (
         r"(.+) needs the file (.+) beside it.*",
-        "{0} 需要旁边的文件 {1}：请在 tiny50 上训练，或不用 --freeze-backbone 训练。",
+        "{0} 需要旁边的文件 {1}：请在 tiny50 上训练，或用 --out 写到另一个文件夹，得到完整的文件。",
     ),
     (r"(.+) needs the backbone (.+), which is not here\.?", "{0} 需要骨干网络 {1}，这里没有。"),
     (
