@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -259,30 +257,8 @@ class Explainer:
         return explained
 
     def index(self, target: int | str) -> int:
-        """The class index of an index, a label or a WordNet id; a text of digits that is a label is
-        that label. Upper and lower case count only where they tell labels apart, as 'Cardigan', a
-        dog, and 'cardigan'; of equal labels the first is meant.
-
-        Raises ValueError, with what comes closest, where there is no such class.
-        """
-        if not isinstance(target, int | str):
-            raise ValueError(f"no class {target!r}: expected an index, a label or a WordNet id")
-        if isinstance(target, str):
-            if target in self.wnids:
-                return self.wnids.index(target)
-            if target in self.labels:
-                return self.labels.index(target)
-            lowered = [label.lower() for label in self.labels]
-            if target.lower() in lowered:
-                return lowered.index(target.lower())
-            if not re.fullmatch(r"-?\d{1,18}", target):
-                close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
-                hint = f": did you mean {' or '.join(map(repr, close))}?" if close else ""
-                raise ValueError(f"no class {target!r}{hint}")
-            target = int(target)
-        if not 0 <= target < len(self.labels):
-            raise ValueError(f"no class {target}: there are 0 to {len(self.labels) - 1}")
-        return target
+        """The class index of an index, a label or a WordNet id: see `Card.index`."""
+        return self.card.index(target)
 
     def _fill(self, classes: Sequence[int | None], pixels: Tensor) -> Tensor | None:
         """(T,) class indices, None standing for the likeliest class."""
