@@ -298,6 +298,33 @@ def test_only_what_depends_on_it_is_measured_again(
     assert anew(others=cbam, curves=3, training=blobs(), seed=1) == set(METRICS)
 
 
+def test_other_data_under_the_same_names_is_measured_anew(
+    networks: dict[str, SimpleNamespace], tmp_path: Path
+) -> None:
+    cbam, data = networks["cbam"], blobs()
+    assert data.boxes is not None
+    files = {name: data.read(name) for name in data.files}
+    files |= {"0.png": files["1.png"], "1.png": files["0.png"]}
+    turned = ("cow", "ant", "bee")
+    others: dict[str, Any] = {
+        "pictures": {"dataset": replace(data, read=files.__getitem__)},
+        "classes": {"dataset": replace(data, targets=data.targets.roll(1))},
+        "labels": {"dataset": replace(data, labels=turned)},
+        "boxes": {"dataset": replace(data, boxes=data.boxes + 2)},
+        "training": {"training": replace(data, boxes=data.boxes + 2)},
+        "outputs": {"network": subject(cbam.model, turned)},
+    }
+
+    def found(folder: Path | None, network: Any = cbam, **given: Any) -> Report:
+        options = {"dataset": data, "training": data, "folder": folder, **given}
+        return quick({"cbam": network}, "localisation", **options)
+
+    first = found(tmp_path)
+    for what, changes in others.items():
+        assert found(tmp_path, **changes) == found(None, **changes) != first, what
+        assert found(tmp_path) == first  # and it is kept in its turn
+
+
 def test_cost_grows_linearly_in_pictures(
     networks: dict[str, SimpleNamespace], monkeypatch: pytest.MonkeyPatch
 ) -> None:

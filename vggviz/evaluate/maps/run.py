@@ -103,6 +103,7 @@ def judge_maps(
     shown = Sample(dataset, pictures, seed, batch, unreadable)
     boxed = training is not None and training.boxes is not None
     learned = Sample(training, pictures, seed, batch, unreadable) if training and boxed else None
+    seen, studied = shown.fingerprint(), learned and learned.fingerprint()
     parts: dict[tuple[str, str], Part] = {}
     total = len(subjects) * len(metrics)
     for name, subject in subjects.items():
@@ -112,8 +113,9 @@ def judge_maps(
             "weights": digest(subject.model),
             "preprocess": subject.card.preprocess.to_json(),
             "other": None if other is None else digest(other),
-            "files": shown.dataset.files,
-            "training": learned and learned.dataset.files,
+            "classes": [subject.card.labels, subject.card.wnids],
+            "pictures": seen,
+            "training": studied,
             "curves": curves,
             "settings": [list(sites), list(methods), seed, resamples],
         }
