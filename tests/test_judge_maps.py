@@ -243,6 +243,20 @@ def test_numbers_depend_on_nothing_else(
     assert other.rows != tuple(row for row in alone.rows if row.metric == "causality")
 
 
+def test_only_shuffling_depends_on_the_batch(networks: dict[str, SimpleNamespace]) -> None:
+    whole, parts, again = (
+        quick({"cbam": networks["cbam"]}, "causality", batch=batch).rows for batch in (64, 3, 3)
+    )
+    assert parts == again
+    far = dict.fromkeys(REPLACEMENTS, 0.0)
+    for one, other in zip(whole, parts, strict=True):
+        assert one.value is not None
+        assert other.value is not None
+        far[one.against] = max(far[one.against], abs(one.value - other.value))
+    assert far.pop("shuffled") > 1e-3
+    assert max(far.values()) < 1e-5
+
+
 # Files ---------------------------------------------------------------------------------------
 
 
@@ -292,7 +306,9 @@ def test_only_what_depends_on_it_is_measured_again(
         }
 
     assert anew() == set()
-    assert anew(others=cbam) == {"agreement"}
+    assert anew(batch=3) == {"causality"}  # shuffling is drawn batch by batch
+    assert anew(others=cbam, batch=3) == {"agreement"}
+    given["batch"] = 3
     assert anew(others=cbam, curves=3) == {"faithfulness", "sanity"}
     assert anew(others=cbam, curves=3, training=blobs()) == {"localisation"}
     assert anew(others=cbam, curves=3, training=blobs(), seed=1) == set(METRICS)

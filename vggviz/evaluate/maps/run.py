@@ -36,6 +36,7 @@ ONLY = {
     "other": ("agreement",),
     "training": ("localisation",),
     "curves": ("faithfulness", "sanity"),
+    "batch": ("causality",),
 }
 
 
@@ -83,7 +84,8 @@ def judge_maps(
     Maps are the attention over positions and the CAM `methods` at `sites`; `metrics` are keys of
     `METRICS`. `curves` of the pictures serve metrics of many passes. `training` are pictures with
     boxes to choose thresholds on, `others` networks of another seed by the same names. All
-    randomness comes from `seed`, and no number depends on which other networks take part.
+    randomness comes from `seed`, drawn `batch` by `batch` where weights are shuffled, and no number
+    depends on which other networks take part.
 
     Each metric of each network is written to `folder` when it is done, and read from there where
     it was measured before with the same weights, pictures and settings. `progress` is told (parts
@@ -117,6 +119,7 @@ def judge_maps(
             "pictures": seen,
             "training": studied,
             "curves": curves,
+            "batch": batch,
             "settings": [list(sites), list(methods), seed, resamples],
         }
         kept = Kept(folder, facts, ONLY)
