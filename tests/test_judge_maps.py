@@ -132,6 +132,17 @@ def test_faithfulness_is_that_of_each_picture(networks: dict[str, SimpleNamespac
     assert len(measured) == 15
 
 
+def test_without_maps_only_those_that_know_nothing_are_measured(
+    networks: dict[str, SimpleNamespace],
+) -> None:
+    found = quick(networks, "faithfulness", methods=(), curves=1)
+    assert {row.map for row in found.rows if row.network == "none"} == {"random", "centre", "sobel"}
+    assert {example.title.partition(" at ")[0] for example in found.examples} == {"best: spatial"}
+    said = "faithfulness: no attention over positions, and no CAM method named (none)"
+    assert found.notes == (said,)
+    assert f"Not measured: {said}." in markdown_of(found)
+
+
 def test_localisation_is_told_the_true_class(networks: dict[str, SimpleNamespace]) -> None:
     dataset = blobs()
     assert dataset.boxes is not None
