@@ -482,6 +482,17 @@ def test_tables_show_the_rows(report: Report) -> None:
         assert len({len(line) for line in block.splitlines() if line.startswith("|")}) <= 1
 
 
+def test_tables_show_the_deepest_site_in_whatever_order_they_are_named(
+    networks: dict[str, SimpleNamespace],
+) -> None:
+    names = ("block5", "conv5_1", "features.2", "block4")
+    found = quick({"cbam": networks["cbam"]}, "localisation", sites=names)
+    assert found.settings["sites"] == ["features.2", "block4", "conv5_1", "block5"]
+    shown = {line[1]: line[2] for line in rows_of(markdown_of(found)) if line[0] == "cbam"}
+    assert shown == {"gradcam": "block5", "spatial": "block5"}
+    assert found.examples[0].title.startswith("best: gradcam at block5, ")
+
+
 def test_maps_that_are_flat_on_every_picture_have_a_table_too(report: Report) -> None:
     rows = tuple(replace(r, value=None, low=None, high=None, count=0) for r in report.rows)
     flat = replace(report, rows=rows)
