@@ -6,13 +6,15 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from vggviz import zoo
-from vggviz.batch import Job, on_ray, there
+from vggviz.batch import Job, Worker, on_ray
 
 pytest.importorskip("ray.data", reason="needs the extra 'ray'")
 PICTURES = sorted((zoo.assets() / "examples").glob("*.jpg"))[:4]
@@ -38,12 +40,14 @@ def test_ray_writes_what_a_single_process_writes(tmp_path: Path) -> None:
         shutil.copy(picture, folder)
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     first = explain(folder, "--out", alone, code=1)
-    # One was done before the run was stopped, and one half: its picture is missing.
+    # One was done before the run was stopped, one half, and one is another picture's.
     spread.mkdir()
-    kept, half = PICTURES[0].stem, PICTURES[1].stem
-    for suffix in ("json", "npz", "png"):
-        (spread / f"{kept}.{suffix}").write_bytes(b"kept")
-    (spread / f"{half}.json").write_bytes(b"half")
+    kept, half, other = (picture.stem for picture in PICTURES[:3])
+    for suffix in ("npz", "png", "json"):
+        shutil.copy2(alone / f"{kept}.{suffix}", spread)
+        shutil.copy2(alone / f"{kept}.{suffix}", spread / f"{other}.{suffix}")
+    shutil.copy2(alone / f"{half}.json", spread)
+    before = {file: file.stat().st_mtime_ns for file in spread.glob(f"{kept}.*")}
     second = explain(folder, "--out", spread, "--engine", "ray", "--workers", 2, code=1)
     assert "1 of 5 pictures were explained already" in second.stdout
     assert "3 pictures explained by 2 workers" in second.stdout
@@ -51,8 +55,8 @@ def test_ray_writes_what_a_single_process_writes(tmp_path: Path) -> None:
     assert "1 of 4 pictures could not be explained" in second.stderr
     assert {f.name for f in spread.iterdir()} == {f.name for f in alone.iterdir()}
     assert len(list(spread.iterdir())) == 3 * len(PICTURES)
-    assert (spread / f"{kept}.json").read_bytes() == b"kept"
-    for picture in PICTURES[1:]:
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    for picture in PICTURES:
         one, other = (json.loads((f / f"{picture.stem}.json").read_text()) for f in (alone, spread))
         assert [t["label"] for t in one["top"]] == [t["label"] for t in other["top"]]
         assert one["provenance"] == other["provenance"]
@@ -64,7 +68,9 @@ def test_ray_writes_what_a_single_process_writes(tmp_path: Path) -> None:
             for key in mine:
                 np.testing.assert_allclose(mine[key], others[key], atol=1e-4, err_msg=key)
         assert f"{picture.name}: {one['top'][0]['label']}" in first.stdout
-        assert f"{picture.name}: {one['top'][0]['label']}" in second.stdout
+        assert (f"{picture.name}: {one['top'][0]['label']}" in second.stdout) == (
+            picture.stem != kept
+        )
 
 
 def test_nothing_left_to_do_starts_no_cluster(tmp_path: Path) -> None:
@@ -75,10 +81,40 @@ def test_nothing_left_to_do_starts_no_cluster(tmp_path: Path) -> None:
         list(on_ray(Job(str(tmp_path)), {PICTURES[0]: "a"}, 0))
 
 
-def test_only_whole_results_are_there(tmp_path: Path) -> None:
-    for suffix in ("json", "npz"):
-        (tmp_path / f"cat.{suffix}").touch()
-        assert not there(tmp_path, "cat")
-    (tmp_path / "cat.png").touch()
-    assert there(tmp_path, "cat")
-    assert not there(tmp_path, "dog")
+def test_only_whole_results_of_the_same_are_there(tmp_path: Path) -> None:
+    picture, out = tmp_path / "cat.jpg", tmp_path / "out"
+    shutil.copy(PICTURES[0], picture)
+    job = Job(str(out), attention="se", sites="block5")
+    row = {"file": str(picture), "stem": "cat"}
+
+    def there(**changes: Any) -> bool:
+        return Worker(asdict(replace(job, **changes))).explained(picture, "cat")
+
+    assert not there()
+    for formats in (("json",), ("json", "npz", "png")):
+        assert not Worker(asdict(replace(job, formats=formats)))(row)["failed"]
+        assert there() == (len(formats) == 3)
+    assert there(formats=("json", "npz", "png"), target=None)
+    for changes in (
+        {"attention": "eca"},
+        {"sites": "block4"},
+        {"methods": ("layercam",)},
+        {"target": "0"},
+        {"precision": "gradients"},
+        {"formats": ("png",)},  # no JSON to tell
+    ):
+        assert not there(**changes), changes
+    shutil.copy(PICTURES[1], picture)
+    assert not there()
+    shutil.copy(PICTURES[0], picture)
+    assert there()
+    Worker(asdict(replace(job, target="0", formats=("png",))))(row)  # one of them is another's now
+    assert not there()
+    Worker(asdict(job))(row)
+    assert there()
+    (out / "cat.npz").unlink()
+    assert not there()
+    (out / "cat.json").write_text("[1]")  # damaged
+    assert not there(formats=("json",))
+    picture.unlink()
+    assert not there()

@@ -132,6 +132,17 @@ def test_faithfulness_is_that_of_each_picture(networks: dict[str, SimpleNamespac
     assert len(measured) == 15
 
 
+def test_without_maps_only_those_that_know_nothing_are_measured(
+    networks: dict[str, SimpleNamespace],
+) -> None:
+    found = quick(networks, "faithfulness", methods=(), curves=1)
+    assert {row.map for row in found.rows if row.network == "none"} == {"random", "centre", "sobel"}
+    assert {example.title.partition(" at ")[0] for example in found.examples} == {"best: spatial"}
+    said = "faithfulness: no attention over positions, and no CAM method named (none)"
+    assert found.notes == (said,)
+    assert f"Not measured: {said}." in markdown_of(found)
+
+
 def test_localisation_is_told_the_true_class(networks: dict[str, SimpleNamespace]) -> None:
     dataset = blobs()
     assert dataset.boxes is not None
@@ -243,6 +254,20 @@ def test_numbers_depend_on_nothing_else(
     assert other.rows != tuple(row for row in alone.rows if row.metric == "causality")
 
 
+def test_only_shuffling_depends_on_the_batch(networks: dict[str, SimpleNamespace]) -> None:
+    whole, parts, again = (
+        quick({"cbam": networks["cbam"]}, "causality", batch=batch).rows for batch in (64, 3, 3)
+    )
+    assert parts == again
+    far = dict.fromkeys(REPLACEMENTS, 0.0)
+    for one, other in zip(whole, parts, strict=True):
+        assert one.value is not None
+        assert other.value is not None
+        far[one.against] = max(far[one.against], abs(one.value - other.value))
+    assert far.pop("shuffled") > 1e-3
+    assert max(far.values()) < 1e-5
+
+
 # Files ---------------------------------------------------------------------------------------
 
 
@@ -292,10 +317,39 @@ def test_only_what_depends_on_it_is_measured_again(
         }
 
     assert anew() == set()
-    assert anew(others=cbam) == {"agreement"}
+    assert anew(batch=3) == {"causality"}  # shuffling is drawn batch by batch
+    assert anew(others=cbam, batch=3) == {"agreement"}
+    given["batch"] = 3
     assert anew(others=cbam, curves=3) == {"faithfulness", "sanity"}
     assert anew(others=cbam, curves=3, training=blobs()) == {"localisation"}
     assert anew(others=cbam, curves=3, training=blobs(), seed=1) == set(METRICS)
+
+
+def test_other_data_under_the_same_names_is_measured_anew(
+    networks: dict[str, SimpleNamespace], tmp_path: Path
+) -> None:
+    cbam, data = networks["cbam"], blobs()
+    assert data.boxes is not None
+    files = {name: data.read(name) for name in data.files}
+    files |= {"0.png": files["1.png"], "1.png": files["0.png"]}
+    turned = ("cow", "ant", "bee")
+    others: dict[str, Any] = {
+        "pictures": {"dataset": replace(data, read=files.__getitem__)},
+        "classes": {"dataset": replace(data, targets=data.targets.roll(1))},
+        "labels": {"dataset": replace(data, labels=turned)},
+        "boxes": {"dataset": replace(data, boxes=data.boxes + 2)},
+        "training": {"training": replace(data, boxes=data.boxes + 2)},
+        "outputs": {"network": subject(cbam.model, turned)},
+    }
+
+    def found(folder: Path | None, network: Any = cbam, **given: Any) -> Report:
+        options = {"dataset": data, "training": data, "folder": folder, **given}
+        return quick({"cbam": network}, "localisation", **options)
+
+    first = found(tmp_path)
+    for what, changes in others.items():
+        assert found(tmp_path, **changes) == found(None, **changes) != first, what
+        assert found(tmp_path) == first  # and it is kept in its turn
 
 
 def test_cost_grows_linearly_in_pictures(
@@ -426,6 +480,17 @@ def test_tables_show_the_rows(report: Report) -> None:
     assert "Not measured: causality: no attention to replace (none)." in tables
     for block in tables.split("\n\n"):
         assert len({len(line) for line in block.splitlines() if line.startswith("|")}) <= 1
+
+
+def test_tables_show_the_deepest_site_in_whatever_order_they_are_named(
+    networks: dict[str, SimpleNamespace],
+) -> None:
+    names = ("block5", "conv5_1", "features.2", "block4")
+    found = quick({"cbam": networks["cbam"]}, "localisation", sites=names)
+    assert found.settings["sites"] == ["features.2", "block4", "conv5_1", "block5"]
+    shown = {line[1]: line[2] for line in rows_of(markdown_of(found)) if line[0] == "cbam"}
+    assert shown == {"gradcam": "block5", "spatial": "block5"}
+    assert found.examples[0].title.startswith("best: gradcam at block5, ")
 
 
 def test_maps_that_are_flat_on_every_picture_have_a_table_too(report: Report) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+import vggviz
+from vggviz import zoo
 from vggviz.explain import Explainer
 from vggviz.explanation import FILES
 
-__all__ = ["Done", "Job", "Worker", "on_ray", "there"]
+__all__ = ["Done", "Job", "Worker", "on_ray"]
 
 STORE = 96 << 20  # bytes that Ray may share: only names of files travel, and Ray wants 75 MiB
 
@@ -62,19 +66,50 @@ class Worker:
         picture that can't be explained, or not be written, stops nothing."""
         file, job = row["file"], self._job
         try:
-            explanation = self.explainer.explain(file, job.sites, job.methods, job.target)
-            written = explanation.save(job.out, row["stem"], job.formats)
+            made = {"made_from": self.made_from(file)}
+            found = self.explainer.explain(file, job.sites, job.methods, job.target)
+            explanation = replace(found, provenance={**found.provenance, **made})
+            # JSON last: what it says of the files beside it holds once it is there.
+            explanation.save(job.out, row["stem"], sorted(job.formats, key="json".__eq__))
         except (ValueError, OSError) as error:
             return Done(file, str(error), True, os.getpid())._asdict()
         first = explanation.prediction.top(1)[0]
         note = f" ({explanation.note})" if explanation.note else ""
-        said = f"{first.label} {first.probability:.1%}{note} → {written[-1]}"
+        shown = Path(job.out) / f"{row['stem']}.{job.formats[-1]}"
+        said = f"{first.label} {first.probability:.1%}{note} → {shown}"
         return Done(file, said, False, os.getpid())._asdict()
 
+    def made_from(self, file: str | Path) -> str:
+        """SHA-256 of all that the results of a picture depend on: the file's content, the network,
+        what is asked of it, and the versions. Raises OSError."""
+        job, network, picture = self._job, self.explainer, Path(file)
+        facts = [
+            zoo.fingerprint(picture) if picture.is_file() else "",  # a pipe is read only once
+            network.card.fingerprint,
+            network.card.to_json(),
+            network.precision,
+            network.names(job.sites),
+            job.methods,
+            None if job.target is None else network.index(job.target),
+            job.formats,
+            vggviz.__version__,
+            str(torch.__version__),
+        ]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
-def there(out: str | Path, stem: str, formats: Sequence[str] = FILES) -> bool:
-    """Whether all files of this name stand in `out` already; each file is whole or not there."""
-    return all((Path(out) / f"{stem}.{format}").is_file() for format in formats)
+    def explained(self, file: str | Path, stem: str) -> bool:
+        """Whether all results of this name are there already, and made from just this: the JSON
+        among them says so, and none of the others is newer. Without JSON no one can tell."""
+        told = Path(self._job.out) / f"{stem}.json"
+        files = [told.with_name(f"{stem}.{format}") for format in self._job.formats]
+        try:
+            last = told.stat().st_mtime_ns
+            if any(one.stat().st_mtime_ns > last for one in files):
+                return False
+            made = json.loads(told.read_text("utf-8"))["provenance"]["made_from"]
+            return bool(made == self.made_from(file))
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
 
 def on_ray(job: Job, stems: Mapping[Path, str], workers: int | None = None) -> Iterator[Done]:

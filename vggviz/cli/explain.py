@@ -53,8 +53,8 @@ def explain(
     engine: Annotated[
         str,
         typer.Option(
-            help="local, or ray: Ray Data on all cores, GPUs or machines of a cluster; what is in "
-            "the folder already is skipped."
+            help="local, or ray: Ray Data on all cores, GPUs or machines of a cluster; pictures "
+            "whose JSON in the folder says the same was made of them already are skipped."
         ),
     ] = "local",
     workers: Annotated[
@@ -62,7 +62,7 @@ def explain(
     ] = None,
 ) -> None:
     """Explain pictures: prediction, attention and CAMs as files for each; html is a report."""
-    from vggviz.batch import Done, Job, Worker, on_ray, there
+    from vggviz.batch import Done, Job, Worker, on_ray
     from vggviz.cam import known
     from vggviz.explanation import FORMATS
 
@@ -86,7 +86,7 @@ def explain(
     if engine == "ray":
         if not (find_spec("ray") and find_spec("pyarrow")):
             stop("--engine ray needs Ray Data: pip install 'vggviz[ray]'")
-        new = {file: stem for file, stem in stems.items() if not there(out, stem, endings)}
+        new = {file: stem for file, stem in stems.items() if not worker.explained(file, stem)}
         if len(new) < len(stems):
             print(f"{len(stems) - len(new)} of {len(stems)} pictures were explained already")
         found, total = on_ray(job, new, workers), len(new)

@@ -42,7 +42,7 @@ class Observer:
 
     One pass with its gradients gives logits, attention and Grad-CAM for each picture's own
     class; then one pass for each of `replacements`, keys of `REPLACEMENTS`, where the network has
-    attention. All randomness comes from `seed`.
+    attention. All randomness comes from `seed`, drawn batch by batch.
     """
 
     def __init__(self, model: VGG, replacements: Sequence[str], seed: int) -> None:

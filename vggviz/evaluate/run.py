@@ -57,9 +57,10 @@ def evaluate(
     Every picture is decoded once and shown to all networks, `batch` pictures at a time, so that
     all differences are paired. `rounds` are for latency (one picture, as many threads as PyTorch
     uses), `resamples` for the bootstrap intervals; `replacements` are keys of `REPLACEMENTS`.
-    `seed` is for resampling and shuffling: numbers other than latency depend on nothing else, and
-    not on which other networks take part. `progress` is told (passes done, passes in all). A
-    picture that can't be read is told to `unreadable` and left out, or raises where that is None.
+    `seed` is for resampling and shuffling, which is drawn batch by batch: numbers other than
+    latency depend on nothing else, those of 'shuffled' on `batch` too, and none on which other
+    networks take part. `progress` is told (passes done, passes in all). A picture that can't be
+    read is told to `unreadable` and left out, or raises where that is None.
 
     Raises DataError where a network does not know a class of the data, or no picture can be read,
     ImageError, and ValueError for an unknown reference or replacement or fewer than 6 rounds.

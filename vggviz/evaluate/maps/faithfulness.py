@@ -35,7 +35,9 @@ def be_faithful(job: Job) -> Part:
             columns = _measure(job, pictures.images, maps, targets)
             insertions[view] = columns["insertion"]
             rows += job.rows(METRIC, view, columns)
-    view = next((v for v in reversed(views) if v[1] == "gradcam"), next(reversed(views)))
+    if not views:
+        return Part(tuple(rows), notes=("no attention over positions, and no CAM method named",))
+    view = next((v for v in reversed(views) if v[1] == "gradcam"), [*views][-1])
     title = f"{view[1]} at {view[0]}, insertion"
     shown = job.extremes(METRIC, title, pictures, views[view], insertions[view])
     return Part(tuple(rows), tuple(shown))

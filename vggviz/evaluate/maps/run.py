@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ ONLY = {
     "other": ("agreement",),
     "training": ("localisation",),
     "curves": ("faithfulness", "sanity"),
+    "batch": ("causality",),
 }
 
 
@@ -80,10 +82,11 @@ def judge_maps(
 ) -> Report:
     """Judge every map of the networks `subjects` on a sample of `pictures` pictures of `dataset`.
 
-    Maps are the attention over positions and the CAM `methods` at `sites`; `metrics` are keys of
-    `METRICS`. `curves` of the pictures serve metrics of many passes. `training` are pictures with
-    boxes to choose thresholds on, `others` networks of another seed by the same names. All
-    randomness comes from `seed`, and no number depends on which other networks take part.
+    Maps are the attention over positions and the CAM `methods` at `sites`, from the lowest up in
+    whatever order they are named; `metrics` are keys of `METRICS`. `curves` of the pictures serve
+    metrics of many passes. `training` are pictures with boxes to choose thresholds on, `others`
+    networks of another seed by the same names. All randomness comes from `seed`, drawn `batch` by
+    `batch` where weights are shuffled, and no number depends on which other networks take part.
 
     Each metric of each network is written to `folder` when it is done, and read from there where
     it was measured before with the same weights, pictures and settings. `progress` is told (parts
@@ -98,11 +101,11 @@ def judge_maps(
             raise ValueError(f"no metric {metric!r}: choose from {', '.join(METRICS)}")
     known(methods)
     for subject in subjects.values():
-        for site in sites:
-            subject.model.path(site)
+        sites = sorted(sites, key=partial(_depth, subject.model))
     shown = Sample(dataset, pictures, seed, batch, unreadable)
     boxed = training is not None and training.boxes is not None
     learned = Sample(training, pictures, seed, batch, unreadable) if training and boxed else None
+    seen, studied = shown.fingerprint(), learned and learned.fingerprint()
     parts: dict[tuple[str, str], Part] = {}
     total = len(subjects) * len(metrics)
     for name, subject in subjects.items():
@@ -112,9 +115,11 @@ def judge_maps(
             "weights": digest(subject.model),
             "preprocess": subject.card.preprocess.to_json(),
             "other": None if other is None else digest(other),
-            "files": shown.dataset.files,
-            "training": learned and learned.dataset.files,
+            "classes": [subject.card.labels, subject.card.wnids],
+            "pictures": seen,
+            "training": studied,
             "curves": curves,
+            "batch": batch,
             "settings": [list(sites), list(methods), seed, resamples],
         }
         kept = Kept(folder, facts, ONLY)
@@ -160,6 +165,12 @@ def judge_maps(
         tuple(example for part in parts.values() for example in part.examples),
         tuple(f"{note} ({', '.join(names)})" for note, names in notes.items()),
     )
+
+
+def _depth(model: VGG, site: str) -> int:
+    """The place of a site among the network's layers; what is in none of them comes last."""
+    path, layers = f"{model.path(site)}.", model.layers.values()
+    return next((n for n, layer in enumerate(layers) if path.startswith(f"{layer}.")), len(layers))
 
 
 def _other(subject: Subject, other: Subject | None) -> VGG | None:

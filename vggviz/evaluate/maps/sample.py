@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from collections.abc import Callable
 
 import cv2
@@ -40,6 +42,14 @@ class Sample:
         self._unreadable = unreadable
         self._read: dict[Preprocess, Pictures] = {}
 
+    def fingerprint(self) -> str:
+        """SHA-256 of all that numbers depend on: the files with what is in them, classes, boxes."""
+        data = self.dataset
+        boxes = None if data.boxes is None else data.boxes.tolist()
+        facts = [data.labels, data.wnids, data.targets.tolist(), boxes]
+        files = [(file, hashlib.sha256(self._content(file)).hexdigest()) for file in data.files]
+        return hashlib.sha256(json.dumps([facts, files]).encode()).hexdigest()
+
     def seen_by(self, card: Card) -> Pictures:
         """The pictures with their classes as outputs of the network of `card`.
 
@@ -51,6 +61,12 @@ class Sample:
             self._read[card.preprocess] = self._load(card.preprocess)
         there = self._read[card.preprocess]
         return Pictures(there.images, classes[there.targets], there.boxes, there.names)
+
+    def _content(self, file: str) -> bytes:
+        try:
+            return self.dataset.read(file)
+        except (ImageError, OSError):
+            return b""  # it is told of when it is looked at
 
     def _load(self, preprocess: Preprocess) -> Pictures:
         """With the data's own classes."""
