@@ -66,8 +66,8 @@ class Worker:
         picture that can't be explained, or not be written, stops nothing."""
         file, job = row["file"], self._job
         try:
-            made = {"made_from": self.made_from(file)}
             found = self.explainer.explain(file, job.sites, job.methods, job.target)
+            made = {"made_from": self.made_from(file)}
             explanation = replace(found, provenance={**found.provenance, **made})
             # JSON last: what it says of the files beside it holds once it is there.
             explanation.save(job.out, row["stem"], sorted(job.formats, key="json".__eq__))
