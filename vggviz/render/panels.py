@@ -39,7 +39,8 @@ def _panel(kind: str, values: Map, low: float, high: float, remark: str = "") ->
     offset = (number(low, 3), f"+{number(spread, 2)}")
     least, most = next((p for p in pairs if p[0] != p[1] and len(max(p, key=len)) < 12), offset)
     ends = (f"{least} … {most}",) if values.ndim == 1 else (least, most)
-    ends = (f"{least} everywhere",) if flat else ends
+    if flat:
+        ends = (f"{least} everywhere" if math.isfinite(low) else "no numbers",)
     notes = [(remark, GREY)] if remark else []
     if not flat and spread < 0.02 * high:  # stretched colours exaggerate
         share = f"{number(spread, 2)} ({number(100 * spread / high, 1)}%)"
