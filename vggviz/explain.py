@@ -226,8 +226,7 @@ class Explainer:
         self, crop: npt.NDArray[np.uint8], where: Crop, result: CAMs, asked: _Asked
     ) -> list[Explanation]:
         """The result of one picture, as one explanation a target."""
-        if not all(found.isfinite().all() for found in (result.logits, *result.maps.values())):
-            raise zoo.WeightsError("what the network says is no number: its weights are broken")
+        _finite(*result.maps.values())
         prediction = self.prediction(result.logits[0])
         features = {
             name: result.outputs[path][0].float().cpu() for name, path in asked.watched.items()
@@ -274,7 +273,9 @@ class Explainer:
         return self.model(pixels).argmax(1)
 
     def prediction(self, logits: Tensor) -> Prediction:
-        """What logits (K,) say of the classes, the likeliest first."""
+        """What logits (K,) say of the classes, the likeliest first. Raises WeightsError where they
+        are no numbers."""
+        _finite(logits)
         probabilities = logits.double().softmax(0)
         order = probabilities.argsort(descending=True, stable=True).tolist()
         ranked = tuple(
@@ -298,6 +299,11 @@ class Explainer:
                 "torchvision": _torchvision(),
             },
         }
+
+
+def _finite(*found: Tensor) -> None:
+    if not all(tensor.isfinite().all() for tensor in found):
+        raise zoo.WeightsError("what the network says is no number: its weights are broken")
 
 
 @cache

@@ -89,7 +89,6 @@ LOWER = (
     (r"no method '(.+)': choose from (.+)", "没有方法 {0}：可选 {1}。"),
     (r"position (\(.+\)) is outside the (.+) grid", "位置 {0} 在 {1} 的网格之外。"),
     (r"head (.+) does not exist: there are (.+)", "没有第 {0} 个头：共有 {1} 个，从 0 数起。"),
-    (r"the description in (.+) is too long.*", "{0} 中的描述太长，这里无法读取。"),
 )
 """Sentences of ImageError and WeightsError by what they match, and the same in Chinese."""
 
