@@ -33,14 +33,14 @@ class CAMs:
         """The results of one picture of the batch, as a batch of one: copies, which are not held
         in one block of memory with those of the other pictures, nor sent with them."""
 
-        def one(values: Tensor) -> Tensor:
-            return values[row : row + 1].clone()
+        def one(values: Tensor, axis: int = 0) -> Tensor:
+            return values.narrow(axis, row, 1).clone()
 
         return CAMs(
             one(self.logits),
-            self.targets[:, row : row + 1].clone(),
+            one(self.targets, 1),
             {path: replace(tap, weights=one(tap.weights)) for path, tap in self.taps.items()},
-            {key: values[:, row : row + 1].clone() for key, values in self.maps.items()},
+            {key: one(values, 1) for key, values in self.maps.items()},
             {path: one(values) for path, values in self.outputs.items()},
         )
 

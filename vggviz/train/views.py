@@ -176,7 +176,7 @@ def _identity(
         for value in module.state_dict().values():
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     for part in parts:
-        digest.update(part.pixels.numpy().tobytes())
+        digest.update(part.pixels.numpy().data)
     recipe = config.sizes, config.min_scale, config.zoom_out, config.seed
     digest.update(json.dumps([site, recipe, asdict(preprocess)]).encode())
     return digest.hexdigest()[:16]
