@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 
 from vggviz.data import Dataset
 from vggviz.images import Preprocess
-from vggviz.vgg import VGG
-from vggviz.zoo import Card
+from vggviz.networks.vgg import VGG
+from vggviz.weights import Card
 
 LABELS = ("ant", "bee", "cow")
 PREPROCESS = Preprocess(size=32, resize=40)  # of 40 × 60 pictures the columns 14 … 46 are seen

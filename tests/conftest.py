@@ -22,13 +22,13 @@ from hostile import Hostile
 from served import Served, served
 from torch import Tensor, nn
 
-from vggviz import zoo
-from vggviz.explain import Explainer
+from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
-from vggviz.vgg import VGG, VGGConfig
+from vggviz.networks.vgg import VGG, VGGConfig
+from vggviz.weights import Card
 
 if TYPE_CHECKING:
-    from vggviz.ui.networks import Networks
+    from vggviz.app.networks import Networks
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 WAIT = 120_000  # milliseconds: a loaded machine with two cores loads full-size networks, too
@@ -118,12 +118,12 @@ def small_vgg() -> Callable[..., VGG]:
 @pytest.fixture
 def networks(small_vgg: Callable[..., VGG]) -> Networks:
     """A page's networks: a small one of two attention types."""
-    from vggviz.ui.networks import Networks  # Gradio takes seconds, and most tests need none
+    from vggviz.app.networks import Networks  # Gradio takes seconds, and most tests need none
 
     def load(weights: str, attention: str) -> Explainer:
         model = small_vgg(attention=attention, blend="replace", batch_norm=True)
         labels = tuple(f"thing {k}" for k in range(10))
-        return Explainer(model, zoo.Card(weights, model.config, Preprocess(64, 64), labels))
+        return Explainer(model, Card(weights, model.config, Preprocess(64, 64), labels))
 
     return Networks({"small": ("cbam", "se")}, load)
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from vggviz.cam import METHODS, cams, formulas
 from vggviz.cam.perturbation import scorecam
-from vggviz.capture import capture
-from vggviz.vgg import VGG
+from vggviz.hooks.capture import capture
+from vggviz.networks.vgg import VGG
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
 Build = Callable[..., VGG]

@@ -12,8 +12,8 @@ from reference import FORMULA_TWINS
 from torch import Tensor, nn
 
 from vggviz.cam import METHODS, CAMs, cams, driver
-from vggviz.capture import capture
-from vggviz.vgg import VGG
+from vggviz.hooks.capture import capture
+from vggviz.networks.vgg import VGG
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
 Build = Callable[..., VGG]

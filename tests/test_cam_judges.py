@@ -34,7 +34,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from vggviz.cam import cams
-from vggviz.vgg import VGG
+from vggviz.networks.vgg import VGG
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
 Build = Callable[..., VGG]
@@ -48,7 +48,7 @@ NETWORKS = {
     "cbam": {"attention": "cbam"},
     "cbam, batch norm": {"attention": "cbam", "batch_norm": True},
     "cbam after pooling": {"attention": "cbam", "placement": "after_pool", "blend": "replace"},
-    "self-attention": {"attention": "self_attention", "sites": ("block5",)},
+    "self-attention": {"attention": "self_attention", "stages": ("block5",)},
 }
 # For each of two pictures a class of its own: (T, B).
 TARGETS = torch.tensor([[0, 1], [3, 4]])

@@ -14,9 +14,9 @@ from conftest import count_hooks
 from torch import Tensor, nn
 
 from vggviz.attention import ATTENTION
-from vggviz.capture import Trace, capture, evaluating
-from vggviz.taps import Tap
-from vggviz.vgg import VGG
+from vggviz.hooks.capture import Trace, capture, evaluating
+from vggviz.hooks.tap import Tap
+from vggviz.networks.vgg import VGG
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
 Build = Callable[..., VGG]
@@ -92,15 +92,15 @@ def test_of_a_module_that_runs_twice_the_last_output_is_kept() -> None:
 def test_every_tap_is_read(
     attention: str, alive: bool, small_vgg: Build, pictures: Draw, untouched: Untouched
 ) -> None:
-    sites = ("block3", "block5")
-    model, x = small_vgg(attention=attention, sites=sites).eval(), pictures(2)
-    graph = ["features.17"] if alive else []  # the last ReLU of block3, below both sites
+    stages = ("block3", "block5")
+    model, x = small_vgg(attention=attention, stages=stages).eval(), pictures(2)
+    graph = ["features.17"] if alive else []  # the last ReLU of block3, below both stages
     with untouched(model), capture(model, graph=graph) as trace, torch.no_grad():
         logits = model(x)
     assert [reading.kind for reading in trace.taps.values()] == KINDS[attention].split() * 2
     for path, reading in trace.taps.items():
-        site = path.split(".")[1]
-        rows, channels = {"block3": (16, 32), "block5": (4, 64)}[site]
+        stage = path.split(".")[1]
+        rows, channels = {"block3": (16, 32), "block5": (4, 64)}[stage]
         keys = min(rows, 14)
         assert isinstance(model.get_submodule(path), Tap)
         assert reading.grid == (rows, rows)
@@ -126,7 +126,7 @@ def test_every_tap_is_read(
 
 
 def test_a_tap_can_begin_the_graph(small_vgg: Build, pictures: Draw) -> None:
-    model = small_vgg(attention="cbam", sites=("block5",)).eval()
+    model = small_vgg(attention="cbam", stages=("block5",)).eval()
     tap = "attention.block5.module.spatial.spatial"
     with capture(model, graph=[tap]) as trace, torch.no_grad():
         logits = model(pictures())
@@ -288,7 +288,7 @@ def test_no_trace_goes_unnoticed(
 def test_nested_captures_see_each_only_its_own(
     small_vgg: Build, pictures: Draw, untouched: Untouched
 ) -> None:
-    model = small_vgg(attention="spatial", sites=("block5",)).eval()
+    model = small_vgg(attention="spatial", stages=("block5",)).eval()
     outer_x, inner_x = pictures(2)[:1], pictures(2)[1:]
     tap = "attention.block5.module.spatial"
     with untouched(model), torch.no_grad():
@@ -319,7 +319,7 @@ def test_nothing_captured_outlives_its_trace(
     fails: bool, inplace: bool, small_vgg: Build, pictures: Draw
 ) -> None:
     """Freed as soon as the last name is gone: the garbage collector is not needed."""
-    model = small_vgg(attention="self_attention", sites=("block5",)).eval()
+    model = small_vgg(attention="self_attention", stages=("block5",)).eval()
     if inplace:
         model.features[35] = nn.ReLU(inplace=True)
 

@@ -15,12 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from vggviz import VGGConfig, zoo
+from vggviz import VGGConfig
 from vggviz.cli import app
 from vggviz.images import Preprocess
-from vggviz.vgg import VGG
+from vggviz.networks.vgg import VGG
+from vggviz.weights import Card, assets_folder, save_network
 
-EXAMPLES = zoo.assets() / "examples"
+EXAMPLES = assets_folder() / "examples"
 
 
 def vggviz(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -42,7 +43,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model = VGG(config, torch.Generator().manual_seed(0))
     file = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    zoo.save(model, zoo.Card("", config, Preprocess(64, 64), ("cat", "dog", "eel")), file)
+    save_network(model, Card("", config, Preprocess(64, 64), ("cat", "dog", "eel")), file)
     return file
 
 
@@ -56,7 +57,7 @@ def test_explain_many_with_one_bad_file(weights: Path, tmp_path: Path) -> None:
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     out = tmp_path / "out"
     done = vggviz(
-        "explain", folder, "--weights", weights, "--sites", "block4,block5", "--methods",
+        "explain", folder, "--weights", weights, "--stages", "block4,block5", "--methods",
         "gradcam,layercam", "--target", "dog", "--precision", "gradients", "--out", out, code=1,
     )  # fmt: skip
     assert "broken.png" in done.stderr
@@ -80,7 +81,7 @@ def test_explain_many_with_one_bad_file(weights: Path, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["--target", "yak"], "no class 'yak'"),
-        (["--sites", "block9"], "no layer 'block9'"),
+        (["--stages", "block9"], "no layer 'block9'"),
         (["--weights", "nothing"], "no weights 'nothing'"),
         (["--attention", "magic"], "no attention 'magic'"),
         (["--methods", "cam"], "no method 'cam'"),

@@ -13,9 +13,9 @@ from torch import nn
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
-from vggviz.compare import Comparison, TinyVGG, compare
-from vggviz.train import Progress, TrainConfig
-from vggviz.vgg import VGGConfig
+from vggviz.networks.vgg import VGGConfig
+from vggviz.training import Progress, TrainConfig
+from vggviz.training.seed_study import Comparison, TinyVGG, compare
 
 
 def test_the_tiny_vgg_is_cnn_explainers() -> None:

@@ -25,7 +25,7 @@ from vggviz.metrics.faithfulness import (
     steady,
 )
 from vggviz.metrics.road import imputed, road
-from vggviz.vgg import VGG
+from vggviz.networks.vgg import VGG
 
 Build = Callable[..., VGG]
 Draw = Callable[..., Tensor]

@@ -14,7 +14,7 @@ from vggviz.cam import cams
 from vggviz.metrics.boxes import OVERLAPS, THRESHOLDS, accurate, chosen, overlaps
 from vggviz.metrics.localisation import box_area, energy
 from vggviz.metrics.sanity import compared, layers_of, randomised
-from vggviz.vgg import VGG
+from vggviz.networks.vgg import VGG
 
 Build = Callable[..., VGG]
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
