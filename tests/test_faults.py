@@ -300,7 +300,8 @@ def slow() -> Iterator[tuple[list[str], Callable[..., Any]]]:
         url, md5 = f"http://127.0.0.1:{server.server_address[1]}/a", hashlib.md5(DATA).hexdigest()
         archive = f"Archive('a.zip', {url!r}, {len(DATA)}, {md5!r})"
         code = (
-            "import sys\nfrom pathlib import Path\nfrom vggviz.data.download import ARCHIVES, Archive\n"
+            "import sys\nfrom pathlib import Path\n"
+            "from vggviz.data.download import ARCHIVES, Archive\n"
             f"ARCHIVES['tiny-imagenet'] = {archive}\n"
         )
 

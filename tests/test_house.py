@@ -20,39 +20,32 @@ APP = ROOT / "app.py"
 # A module imports from lower floors, or from its own package.
 FLOORS = {
     "types": 0,
-    "machine": 0,
-    "fast": 0,
-    "timing": 0,
     "files": 0,
-    "memory": 0,
-    "taps": 0,
+    "platform": 0,
     "attention": 1,
     "images": 1,
-    "vgg": 2,
-    "capture": 2,
-    "render": 2,
+    "hooks": 1,
+    "networks": 2,
+    "plotting": 2,
     "metrics": 2,
     "cam": 3,
-    "zoo": 3,
+    "weights": 3,
     "data": 3,
-    "fetch": 3,
     "explanation": 3,
-    "explain": 4,
+    "explainer": 4,
     "cache": 4,
-    "train": 4,
-    "evaluate": 4,
+    "training": 4,
+    "evaluation": 4,
     "batch": 5,
-    "fit": 5,
-    "compare": 5,
-    "bench": 5,
+    "benchmark": 5,
     "replicas": 5,
-    "ui": 5,
-    "serve": 6,
+    "app": 5,
+    "server": 6,
     "cli": 7,
-    "app": 7,
+    "app.py": 7,
 }
-# Within one floor, one way only: a tap has a kind, and a cache keeps what explain says.
-SIDEWAYS = {("taps", "types"), ("cache", "explain")}
+# Within one floor, one way only.
+SIDEWAYS = {("attention", "hooks"), ("cache", "explainer")}
 # What `import vggviz` offers is loaded from its home: `from vggviz import VGG` is `vgg`.
 HOMES: dict[str, str] = vars(vggviz)["_HOMES"]
 
@@ -60,7 +53,7 @@ HOMES: dict[str, str] = vars(vggviz)["_HOMES"]
 def room(file: Path) -> str:
     """'cam' of vggviz/cam/driver.py, 'zoo' of vggviz/weights.py, '' of vggviz/__init__.py."""
     if file == APP:
-        return "app"
+        return "app.py"
     first = file.relative_to(ROOT / "vggviz").parts[0].removesuffix(".py")
     return "" if first == "__init__" else first
 
@@ -84,8 +77,8 @@ def wrong_imports(source: str, here: str) -> list[str]:
     for name in imports(ast.parse(source)):
         top, _, rest = name.partition(".")
         target = rest.split(".")[0]
-        target = HOMES.get(target, target)
-        if top == "gradio" and here not in ("ui", "serve", "app"):
+        target = HOMES.get(target, target).split(".")[0]
+        if top == "gradio" and here not in ("app", "server", "app.py"):
             found.append(name)
         if top != "vggviz" or target not in FLOORS or target == here:
             continue  # another library, the package itself (its version), or a sibling
@@ -112,18 +105,18 @@ def test_imports_go_downwards(file: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "here"),
     [
-        ("from vggviz.cam import cams", "capture"),
-        ("import vggviz.explainer", "zoo"),
-        ("from vggviz import zoo", "vgg"),
-        ("from vggviz import Explainer", "render"),
+        ("from vggviz.cam import cams", "hooks"),
+        ("import vggviz.explainer", "weights"),
+        ("from vggviz import weights", "networks"),
+        ("from vggviz import Explainer", "plotting"),
         ("def f():\n    from vggviz.networks.vgg import VGG", "attention"),
         ("if TYPE_CHECKING:\n    from vggviz.hooks.capture import Trace", "types"),
-        ("try:\n    import vggviz.app as ui\nexcept ImportError:\n    pass", "explain"),
+        ("try:\n    import vggviz.app as ui\nexcept ImportError:\n    pass", "explainer"),
         ("import importlib\nimportlib.import_module('vggviz.training')", "cam"),
-        ("from vggviz.training import train", "evaluate"),  # a neighbour
-        ("from vggviz.cli import main", "bench"),  # the wrong way along one floor
+        ("from vggviz.training import train", "evaluation"),  # a neighbour
+        ("from vggviz.cli import main", "benchmark"),  # the wrong way along one floor
         ("import gradio as gr", "cli"),
-        ("def f():\n    from gradio.themes import Soft", "explain"),
+        ("def f():\n    from gradio.themes import Soft", "explainer"),
     ],
 )
 def test_a_wrong_import_is_found(source: str, here: str) -> None:
@@ -137,9 +130,9 @@ def test_a_wrong_import_is_found(source: str, here: str) -> None:
             "from vggviz.hooks.capture import capture\nfrom vggviz.cam.formulas import gradcam",
             "cam",
         ),
-        ("import vggviz\nfrom vggviz import __version__, VGG", "explain"),
-        ("from vggviz.types import Kind", "taps"),
-        ("import gradio", "ui"),
+        ("import vggviz\nfrom vggviz import __version__, VGG", "explainer"),
+        ("from vggviz.types import Kind", "hooks"),
+        ("import gradio", "app"),
     ],
 )
 def test_a_right_import_is_let_through(source: str, here: str) -> None:

@@ -20,8 +20,9 @@ from vggviz.explainer import Explainer
 from vggviz.explanation import Explanation
 from vggviz.plotting.words import EN, ZH
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
+from vggviz.weights import assets_folder
 
-EXAMPLES = assets() / "examples"
+EXAMPLES = assets_folder() / "examples"
 PROVENANCE: dict[str, Any] = {
     "weights": "small",
     "config": {"attention": "cbam"},

@@ -131,6 +131,11 @@ def test_a_link_carries_how_it_is_looked_at(networks: Networks) -> None:
     assert (parts["target"]["value"], parts["contrast"]["value"]) == (pizza, orange)
 
 
+def test_links_made_before_version_0_2_say_site(networks: Networks) -> None:
+    state, ignored = read({"site": "block2"}, networks, (), ())
+    assert (state.stage, ignored) == ("block2", ())
+
+
 def test_without_a_chosen_class_a_link_names_none(take: Take) -> None:
     assert "target" not in take("link", target="")["query"]
 

@@ -163,6 +163,8 @@ def test_config_survives_json(config: VGGConfig) -> None:
 
 def test_config_defaults_and_order() -> None:
     assert VGGConfig.from_json({"attention": "se"}) == VGGConfig(attention="se", stages=STAGES)
+    written_by_0_1 = {"attention": "se", "sites": ["block4"]}
+    assert VGGConfig.from_json(written_by_0_1) == VGGConfig(attention="se", stages=("block4",))
     assert VGGConfig(stages=("block5", "block1", "block5")).stages == ("block1", "block5")
 
 

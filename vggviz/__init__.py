@@ -25,14 +25,14 @@ _HOMES = {
     "ATTENTION": "attention",
     "METHODS": "cam",
     "AttentionRecord": "types",
-    "Explainer": "explain",
+    "Explainer": "explainer",
     "Explanation": "explanation",
     "Heatmap": "types",
     "ImageError": "images",
     "Prediction": "types",
-    "VGG": "vgg",
-    "VGGConfig": "vgg",
-    "WeightsError": "zoo",
+    "VGG": "networks.vgg",
+    "VGGConfig": "networks.vgg",
+    "WeightsError": "weights",
 }
 __all__ = sorted(_HOMES)
 

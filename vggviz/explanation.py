@@ -91,7 +91,7 @@ class Explanation:
         }
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Raw attention by '{stage}/attention/{kind}', raw maps by '{stage}/{method}', and 'crop'."""
+        """Raw attention by '{stage}/attention/{kind}', maps by '{stage}/{method}', and 'crop'."""
         found: dict[str, npt.NDArray[Any]] = {"crop": self.image}
         for stage, records in self.attention.items():
             for record in records:
@@ -101,7 +101,7 @@ class Explanation:
         return found
 
     def figure(self, title: str = "") -> Figure:
-        """The picture for a lecture: crop, prediction, attention and CAMs side by side per stage."""
+        """The picture for a lecture: crop, prediction, attention and CAMs, stage by stage."""
         named = f"{self.provenance['weights']} · {self.provenance['config']['attention']}"
         said = f"{named} · {self.note}" if self.note else named
         return render.figure(

@@ -70,6 +70,8 @@ def read(
     Nothing in a query is trusted: a network is shared and bundled, an example comes along, and a
     class is one of the network's own. What other names stand in the query is not ours to judge.
     """
+    if "site" in given:  # links made before version 0.2
+        given = {"stage": given["site"], **given}
     wanted = {name: given.get(name, "") for name in Asked._fields}
     offered: dict[str, Sequence[str]] = {
         "example": [example.file.stem for example in pictures],

@@ -38,10 +38,10 @@ __all__ = ["Network", "fit"]
 class Network:
     """Which network to train: what it starts from, and the attention in it.
 
-    `weights` is 'none' (a fresh VGG19-BN of `width` with the 'gap' head), a name that `load_network`
-    knows, but not 'random', or a file. `stages` and `blend` are by default those of the weights
-    where these have the same attention already, which then goes on learning, and else all five and
-    'residual'.
+    `weights` is 'none' (a fresh VGG19-BN of `width` with the 'gap' head), a name that
+    `load_network` knows, but not 'random', or a file. `stages` and `blend` are by default those of
+    the weights where these have the same attention already, which then goes on learning, and else
+    all five and 'residual'.
     """
 
     weights: str = "none"
