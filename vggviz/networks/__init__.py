@@ -1,1 +1,41 @@
-"""The networks."""
+"""Networks that vggviz builds: one class an architecture, one table of them all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from vggviz.networks.config import NetworkConfig, choose
+from vggviz.networks.protocol import AttentionStage, Network
+from vggviz.networks.resnet import ResNet50
+from vggviz.networks.vgg import VGG, VGGS
+
+__all__ = ["ARCHITECTURES", "AttentionStage", "Network", "NetworkConfig", "build", "resolve"]
+
+ARCHITECTURES: dict[str, type[Network]] = {**dict.fromkeys(VGGS, VGG), "resnet50": ResNet50}
+"""The networks by torchvision's names."""
+
+
+def resolve(config: NetworkConfig) -> NetworkConfig:
+    """The configuration with its stages in the order of the forward pass, all of them for ().
+
+    Raises ValueError, listing the choices, for an unknown architecture or stage.
+    """
+    choose("architecture", config.architecture, tuple(ARCHITECTURES))
+    stages = ARCHITECTURES[config.architecture].stages
+    for stage in config.stages:
+        choose("stage", stage, stages)
+    wanted = config.stages or stages
+    return replace(config, stages=tuple(stage for stage in stages if stage in wanted))
+
+
+def build(
+    config: NetworkConfig, generator: torch.Generator | None = None, *, empty: bool = False
+) -> Network:
+    """The network of a configuration: see `Network` for how its weights start.
+
+    Raises ValueError for an unknown architecture or stage.
+    """
+    config = resolve(config)
+    return ARCHITECTURES[config.architecture](config, generator, empty=empty)
