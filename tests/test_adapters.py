@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vggviz import Explainer
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGG, VGGConfig
+from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.weights import (
     Backbone,
     Card,
@@ -30,7 +30,7 @@ from vggviz.weights import (
 )
 from vggviz.weights.tensors import fingerprint
 
-PLAIN = VGGConfig(head="gap", batch_norm=True, width=0.125, num_classes=3)
+PLAIN = NetworkConfig(head="gap", architecture="vgg19_bn", width=0.125, num_classes=3)
 CBAM = replace(PLAIN, attention="cbam")
 LABELS = ("a", "b", "c")
 ZEROS = "0" * 64
@@ -40,15 +40,17 @@ def sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def card(config: VGGConfig, under: Backbone | None = None) -> Card:
+def card(config: NetworkConfig, under: Backbone | None = None) -> Card:
     return Card("", config, Preprocess(64, 64), LABELS, backbone=under)
 
 
-def drawn(config: VGGConfig, seed: int = 0) -> VGG:
-    return VGG(config, torch.Generator().manual_seed(seed))
+def drawn(config: NetworkConfig, seed: int = 0) -> Network:
+    return build_network(config, torch.Generator().manual_seed(seed))
 
 
-def with_frozen_convolutions(source: VGG, config: VGGConfig = CBAM, seed: int = 1) -> VGG:
+def with_frozen_convolutions(
+    source: Network, config: NetworkConfig = CBAM, seed: int = 1
+) -> Network:
     """As training with `--freeze-backbone` leaves it: attention, γ, norms and head have moved."""
     model = drawn(config, seed)
     own = model.state_dict()
@@ -89,14 +91,14 @@ def rewrite(file: Path, **backbone: object) -> None:
     save_file(load_file(file), file, {"vggviz": json.dumps(data)})
 
 
-def as_written(model: VGG) -> dict[str, Tensor]:
+def as_written(model: Network) -> dict[str, Tensor]:
     return {
         key: value.half().float() if value.is_floating_point() else value
         for key, value in model.state_dict().items()
     }
 
 
-def assert_same(model: VGG, state: dict[str, Tensor]) -> None:
+def assert_same(model: Network, state: dict[str, Tensor]) -> None:
     found = model.state_dict()
     assert found.keys() == state.keys()
     for key, value in state.items():
@@ -360,13 +362,13 @@ def imagenet(tmp_path: Path) -> Path:
 def test_an_adapter_on_torchvisions_file(imagenet: Path, tmp_path: Path) -> None:
     under = read_backbone("imagenet")
     assert under == Backbone("imagenet", "none", sha256(imagenet))
-    config = VGGConfig(attention="eca", stages=("block5",), head="gap", num_classes=3)
+    config = NetworkConfig(attention="eca", stages=("block5",), head="gap", num_classes=3)
     with torch.device("meta"):
-        shapes = {key: value.shape for key, value in VGG(config).state_dict().items()}
+        shapes = {key: value.shape for key, value in build_network(config).state_dict().items()}
     state = {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
     state = {k: v if k.startswith("features.") else v + 0.5 for k, v in state.items()}
     with torch.device("meta"):
-        model = VGG(config)
+        model = build_network(config)
     model.load_state_dict(state, assign=True)
     file = tmp_path / "own.safetensors"
     save_network(model, card(config, under), file)
@@ -381,12 +383,12 @@ def test_torchvisions_file_has_a_fingerprint(
     imagenet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The network is left out: filling it takes seconds, and another test does it."""
-    built: list[VGGConfig] = []
+    built: list[NetworkConfig] = []
 
-    def build(config: VGGConfig, _: torch.Generator) -> VGG:
+    def build(config: NetworkConfig, _: torch.Generator) -> Network:
         built.append(config)
         with torch.device("meta"):
-            return VGG(config)
+            return build_network(config)
 
     monkeypatch.setattr("vggviz.weights.stock.VGG", build)
     monkeypatch.setattr("vggviz.weights.stock.load_backbone", lambda *_: None)

@@ -21,7 +21,7 @@ from vggviz.attention import ATTENTION
 from vggviz.explainer import Explainer
 from vggviz.hooks.tap import Tap
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGG, VGGConfig
+from vggviz.networks import NetworkConfig, build_network
 from vggviz.weights import Card, WeightsError, load_network, save_network
 
 
@@ -53,9 +53,9 @@ class Outside(nn.Module):
 
 
 @pytest.fixture
-def outside(monkeypatch: pytest.MonkeyPatch) -> VGGConfig:
+def outside(monkeypatch: pytest.MonkeyPatch) -> NetworkConfig:
     monkeypatch.setitem(ATTENTION, "outside", Outside)
-    return VGGConfig("outside", ("block4", "block5"), head="gap", width=0.125, num_classes=3)
+    return NetworkConfig("outside", ("block4", "block5"), head="gap", width=0.125, num_classes=3)
 
 
 @pytest.fixture
@@ -79,16 +79,18 @@ def seeded(seed: int = 0) -> torch.Generator:
 @pytest.mark.usefixtures("outside", "poisoned")
 @pytest.mark.parametrize("attention", ["none", *ATTENTION, "outside"])
 def test_nothing_of_a_new_network_is_left_to_chance(attention: str) -> None:
-    for head, batch_norm in (("gap", True), ("fc", False)):
-        config = VGGConfig(attention, ("block5",), head=head, batch_norm=batch_norm, width=0.125)  # type: ignore[arg-type]
-        network = VGG(config, seeded())
+    for head, architecture in (("gap", "vgg19_bn"), ("fc", "vgg19")):
+        config = NetworkConfig(
+            attention, ("block5",), head=head, architecture=architecture, width=0.125
+        )  # type: ignore[arg-type]
+        network = build_network(config, seeded())
         for name, value in (*network.named_parameters(), *network.named_buffers()):
             assert not value.isnan().any(), name
 
 
-def test_a_module_starts_as_its_own_constructor_sets_it(outside: VGGConfig) -> None:
+def test_a_module_starts_as_its_own_constructor_sets_it(outside: NetworkConfig) -> None:
     before = torch.get_rng_state()
-    first, again, other = (VGG(outside, seeded(seed)) for seed in (5, 5, 6))
+    first, again, other = (build_network(outside, seeded(seed)) for seed in (5, 5, 6))
     assert torch.equal(torch.get_rng_state(), before)
     module = first.attention["block4"].module
     fresh = Outside(64)
@@ -99,14 +101,14 @@ def test_a_module_starts_as_its_own_constructor_sets_it(outside: VGGConfig) -> N
     assert torch.equal(module.drawn, again.attention["block4"].module.drawn)
     assert not torch.equal(module.drawn, other.attention["block4"].module.drawn)
     assert not torch.equal(module.drawn, first.attention["block5"].module.drawn)
-    plain = VGG(VGGConfig(head="gap", width=0.125, num_classes=3), seeded(5))
+    plain = build_network(NetworkConfig(head="gap", width=0.125, num_classes=3), seeded(5))
     for name, value in plain.state_dict().items():  # attention changes nothing beside it
         assert torch.equal(first.state_dict()[name], value), name
     assert all(gamma == 0 for gamma in first.gammas().values())
 
 
-def test_what_was_saved_comes_back_whole(outside: VGGConfig, tmp_path: Path) -> None:
-    model, file = VGG(outside, seeded()).eval(), tmp_path / "mine.safetensors"
+def test_what_was_saved_comes_back_whole(outside: NetworkConfig, tmp_path: Path) -> None:
+    model, file = build_network(outside, seeded()).eval(), tmp_path / "mine.safetensors"
     for stage in model.attention.values():
         nn.init.constant_(stage.gamma, 0.5)
     save_network(model, Card("mine", outside, Preprocess(32, 32), ("a", "b", "c")), file)
@@ -138,7 +140,7 @@ def test_what_was_saved_comes_back_whole(outside: VGGConfig, tmp_path: Path) -> 
 )
 @pytest.mark.parametrize("buffer", [False, True])
 def test_what_is_left_uninitialised_is_refused(
-    outside: VGGConfig,
+    outside: NetworkConfig,
     monkeypatch: pytest.MonkeyPatch,
     allocate: Callable[[int], Tensor],
     buffer: bool,
@@ -153,10 +155,10 @@ def test_what_is_left_uninitialised_is_refused(
 
     monkeypatch.setitem(ATTENTION, "outside", Forgetful)
     with pytest.raises(ValueError, match="attention 'outside' leaves forgotten uninitialised"):
-        VGG(outside, seeded())
+        build_network(outside, seeded())
 
 
-def test_lazy_modules_are_refused(outside: VGGConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lazy_modules_are_refused(outside: NetworkConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     class Lazy(Outside):
         def __init__(self, channels: int) -> None:
             super().__init__(channels)
@@ -164,22 +166,22 @@ def test_lazy_modules_are_refused(outside: VGGConfig, monkeypatch: pytest.Monkey
 
     monkeypatch.setitem(ATTENTION, "outside", Lazy)
     with pytest.raises(ValueError, match=r"leaves late\.weight uninitialised"):
-        VGG(outside, seeded())
+        build_network(outside, seeded())
 
 
 def test_a_type_without_a_tap_is_refused(
-    outside: VGGConfig, monkeypatch: pytest.MonkeyPatch
+    outside: NetworkConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ATTENTION, "outside", lambda channels: nn.Conv2d(channels, channels, 1))
     with pytest.raises(ValueError, match="attention 'outside' has no Tap: pass its weights throu"):
-        VGG(outside, seeded())
+        build_network(outside, seeded())
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_the_page_shows_a_type_that_has_no_texts(outside: VGGConfig, lang: str) -> None:
+def test_the_page_shows_a_type_that_has_no_texts(outside: NetworkConfig, lang: str) -> None:
     def load(weights: str, attention: str) -> Explainer:
         card = Card(weights, outside, Preprocess(64, 64), ("a", "b", "c"))
-        return Explainer(VGG(outside, seeded()), card)
+        return Explainer(build_network(outside, seeded()), card)
 
     networks = Networks({"small": ("outside",)}, load)
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)

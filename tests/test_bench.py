@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vggviz import benchmark as bench
 from vggviz.benchmark import CASES, MEASURES, Bed, Interval, Measured, Report, Timing
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network
 from vggviz.platform.machine import Machine, machine
 
 MACHINE = Machine("A CPU", cores=4, threads=2, torch="2.x", date="2026-01-01", load=0.5)
@@ -145,7 +145,7 @@ def test_networks_share_weights_but_not_gradients(bed: Bed) -> None:
 def test_each_case_runs_the_network_it_names(bed: Bed, name: str) -> None:
     ready = CASES[name].ready(bed)
     assert isinstance(ready, partial)
-    model: VGG = ready.args[0]
+    model: Network = ready.args[0]
     weight, images = model.get_parameter("features.34.weight"), ready.args[1]
     assert model.config.attention == ("cbam" if "cbam" in name else "none")
     assert len(images) == CASES[name].images == (16 if "b16" in name else 1)
@@ -163,7 +163,7 @@ def test_each_case_runs_the_network_it_names(bed: Bed, name: str) -> None:
 def test_the_compiled_pass_is_of_the_same_network(bed: Bed) -> None:
     if not (shutil.which("c++") or shutil.which("g++")):
         pytest.skip("torch.compile needs a C++ compiler")
-    model: VGG = CASES["bare-compiled"].ready(bed).args[0]  # type: ignore[attr-defined]
+    model: Network = CASES["bare-compiled"].ready(bed).args[0]  # type: ignore[attr-defined]
     assert model._compiled_call_impl is not None
     assert model.get_parameter("features.34.weight").dtype is torch.bfloat16
 
@@ -397,7 +397,7 @@ def test_a_second_view_costs_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError("the network ran")
 
-    monkeypatch.setattr(VGG, "forward", never)
+    monkeypatch.setattr(Network, "forward", never)
     assert take() > 0
     with pytest.raises(AssertionError, match="the network ran"):
         MEASURES["page"].prepare()()

@@ -39,7 +39,9 @@ def test_a_card_tells_where_the_weights_come_from(attention: str) -> None:
     if attention != "none":
         assert card.backbone == read_backbone("tiny50", "none")
     stem = load_network("tiny50", "none")[0]
-    for one, other in zip(model.below("block4"), stem.below("block4"), strict=True):
+    for one, other in zip(
+        model.modules_before("block4"), stem.modules_before("block4"), strict=True
+    ):
         for key, value in one.state_dict().items():
             assert torch.equal(value, other.state_dict()[key])  # one backbone for all
 
@@ -66,7 +68,7 @@ def arriving() -> tuple[Preprocess, Tensor, Tensor]:
         model = model.to(memory_format=torch.channels_last)
         parts = ((part - mean) / std for part in scaled.split(153))
         features = [
-            model.arriving(part.contiguous(memory_format=torch.channels_last), "block4")
+            model.features_before(part.contiguous(memory_format=torch.channels_last), "block4")
             for part in parts
         ]
     targets = open_dataset(ARCHIVE, "val").targets[kept]

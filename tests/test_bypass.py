@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from vggviz.attention import ATTENTION
 from vggviz.hooks.capture import bypass, capture
-from vggviz.networks.vgg import STAGES, VGG
+from vggviz.networks import Network
+from vggviz.networks.vgg import VGG
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Draw = Callable[..., Tensor]
 
 
-def stages(model: VGG) -> list[str]:
+def stages(model: Network) -> list[str]:
     return [f"attention.{stage}" for stage in model.attention]
 
 
@@ -43,15 +44,15 @@ def test_the_network_answers_as_the_same_one_without_attention(
 def test_what_arrives_at_the_lowest_stage_is_enough(
     placement: str, small_vgg: Build, pictures: Draw
 ) -> None:
-    model = small_vgg(attention="cbam", stages=STAGES[2:], placement=placement).eval()
-    x, paths = pictures(2, 32), [model.source(stage) for stage in STAGES]
+    model = small_vgg(attention="cbam", stages=VGG.stages[2:], placement=placement).eval()
+    x, paths = pictures(2, 32), [model.input_path(stage) for stage in VGG.stages]
     with torch.no_grad():
         with capture(model, paths) as trace:
             model(x)
-        for stage, path in zip(STAGES, paths, strict=True):
-            assert torch.equal(trace.outputs[path], model.arriving(x, stage))
+        for stage, path in zip(VGG.stages, paths, strict=True):
+            assert torch.equal(trace.outputs[path], model.features_before(x, stage))
         with bypass(model, stages(model)):
-            above = model(trace.outputs[model.source("block3")], "block3")
+            above = model(trace.outputs[model.input_path("block3")], "block3")
             assert torch.equal(above, model(x))
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from vggviz import Explainer, Explanation, ImageError
 from vggviz.cache import ExplanationCache
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGG, VGGConfig
+from vggviz.networks import NetworkConfig, build_network
 from vggviz.weights import Card, assets_folder
 
 EXAMPLES = sorted((assets_folder() / "examples").glob("*.jpg"))
@@ -161,9 +161,9 @@ def test_memory_is_bounded_and_the_least_used_goes_first(
 
 def test_what_is_kept_takes_no_more_memory_than_is_counted() -> None:
     """Of a small network with many classes, where the arrays are the least of it."""
-    config = VGGConfig(attention="se", head="gap", width=0.125, num_classes=2000)
+    config = NetworkConfig(attention="se", head="gap", width=0.125, num_classes=2000)
     labels = tuple(map(str, range(2000)))
-    many = Explainer(VGG(config), Card("many", config, Preprocess(32, 32), labels))
+    many = Explainer(build_network(config), Card("many", config, Preprocess(32, 32), labels))
     cache = ExplanationCache()
     cache.explain(many, EXAMPLES[0], methods=())
     tracemalloc.start()

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from vggviz.cam import cams, formulas
 from vggviz.hooks.capture import TapReading, capture
 from vggviz.hooks.tap import Tap
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network
 from vggviz.types import Grid, Kind
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Draw = Callable[..., Tensor]
 
 METHOD = "attention*gradient"
@@ -125,20 +125,20 @@ def test_the_formulas_alone() -> None:
     assert formulas.token_gradient(a, g).tolist() == [0.5, 1, 1.5]
 
 
-def tap_over_positions(model: VGG) -> str:
+def tap_over_positions(model: Network) -> str:
     taps = [path for path, m in model.named_modules() if isinstance(m, Tap) and m.kind != "channel"]
     assert len(taps) == 1
     return taps[0]
 
 
 @pytest.fixture(params=OVER_POSITIONS)
-def attending(request: pytest.FixtureRequest, small_vgg: Build) -> VGG:
+def attending(request: pytest.FixtureRequest, small_vgg: Build) -> Network:
     """A network with attention at block5, of every type that weighs positions, in turn."""
     options = {"attention": request.param, "stages": ("block5",), "dtype": torch.float64}
     return small_vgg(**options).eval()
 
 
-def looked_at(model: VGG, x: Tensor, target: int) -> tuple[TapReading, Tensor]:
+def looked_at(model: Network, x: Tensor, target: int) -> tuple[TapReading, Tensor]:
     """The tap's weights and their gradient of a logit, by plain autograd."""
     tap = tap_over_positions(model)
     with capture(model, graph=[tap]) as trace, torch.no_grad():
@@ -147,7 +147,7 @@ def looked_at(model: VGG, x: Tensor, target: int) -> tuple[TapReading, Tensor]:
     return reading, torch.autograd.grad(logits[0, target], reading.weights)[0][0]
 
 
-def test_maps_equal_their_twins(attending: VGG, pictures: Draw, untouched: Untouched) -> None:
+def test_maps_equal_their_twins(attending: Network, pictures: Draw, untouched: Untouched) -> None:
     x, path = pictures(1, 48).double(), attending.path("block5")
     with untouched(attending):
         found = cams(attending, x, [path], (METHOD, "gradcam"), torch.arange(3))
@@ -161,7 +161,7 @@ def test_maps_equal_their_twins(attending: VGG, pictures: Draw, untouched: Untou
     assert found.maps[path, METHOD].max() > 0
 
 
-def test_gradients_equal_finite_differences(attending: VGG, pictures: Draw) -> None:
+def test_gradients_equal_finite_differences(attending: Network, pictures: Draw) -> None:
     """(y(a + ε) − y(a − ε)) / 2ε for up to 64 of the weights, each in a picture of its own."""
     x, target, step = pictures(1, 32).double(), 3, 1e-6
     _, gradient = looked_at(attending, x, target)

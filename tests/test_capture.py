@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from vggviz.attention import ATTENTION
 from vggviz.hooks.capture import Trace, capture, evaluating
 from vggviz.hooks.tap import Tap
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Draw = Callable[..., Tensor]
 
 LAYERS = ["features.0", "features.1", "features.19", "features.34", "features.35", "features.36"]
@@ -28,7 +28,7 @@ KINDS |= {"cbam": "channel spatial", "softmax": "pool", "self_attention": "token
 KINDS["simam"] = "volume"
 
 
-def by_hand(model: VGG, x: Tensor, upto: int) -> Tensor:
+def by_hand(model: Network, x: Tensor, upto: int) -> Tensor:
     """The output of `features[upto]` of a network without attention, no hooks involved."""
     for layer in list(model.features)[: upto + 1]:
         x = layer(x)
@@ -215,7 +215,7 @@ class Raising(nn.Module):
 def test_an_exception_leaves_everything_as_it_was(
     where: str, training: bool, small_vgg: Build, pictures: Draw, untouched: Untouched
 ) -> None:
-    model = small_vgg(attention="cbam", batch_norm=True).train(training)
+    model = small_vgg(attention="cbam", architecture="vgg19_bn").train(training)
     model.features[0].weight.grad = torch.ones_like(model.features[0].weight)
     model.features[3].requires_grad_(False)
     if where == "in the network":
@@ -240,7 +240,7 @@ def test_gradients_are_recorded_or_not_as_before(small_vgg: Build, pictures: Dra
 
 
 def test_mixed_training_flags_come_back_one_by_one(small_vgg: Build, untouched: Untouched) -> None:
-    model = small_vgg(batch_norm=True).train()
+    model = small_vgg(architecture="vgg19_bn").train()
     model.features[1].eval()  # one frozen norm
     model.classifier.training = False  # and a parent that disagrees with its children
     with untouched(model), evaluating(model):
@@ -253,7 +253,7 @@ def test_mixed_training_flags_come_back_one_by_one(small_vgg: Build, untouched: 
     assert not model.classifier.training
 
 
-TRACES: dict[str, Callable[[VGG], object]] = {
+TRACES: dict[str, Callable[[Network], object]] = {
     "training flag": lambda model: model.classifier.eval(),
     "requires_grad": lambda model: model.features[0].requires_grad_(False),
     "gradient": lambda model: setattr(model.features[0].bias, "grad", torch.zeros(8)),
@@ -270,7 +270,7 @@ def test_no_trace_goes_unnoticed(
     trace: str, raises: bool, small_vgg: Build, untouched: Untouched
 ) -> None:
     """The fixture that the tests here and elsewhere rely on."""
-    model = small_vgg(batch_norm=True)
+    model = small_vgg(architecture="vgg19_bn")
 
     def leave_it() -> None:
         with untouched(model):

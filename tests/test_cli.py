@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from vggviz import VGGConfig
+from vggviz import NetworkConfig
 from vggviz.cli import app
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGG
+from vggviz.networks import build_network
 from vggviz.weights import Card, assets_folder, save_network
 
 EXAMPLES = assets_folder() / "examples"
@@ -38,10 +38,15 @@ def vggviz(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = VGGConfig(
-        attention="cbam", head="gap", batch_norm=True, width=0.125, num_classes=3, blend="replace"
+    config = NetworkConfig(
+        attention="cbam",
+        head="gap",
+        architecture="vgg19_bn",
+        width=0.125,
+        num_classes=3,
+        blend="replace",
     )
-    model = VGG(config, torch.Generator().manual_seed(0))
+    model = build_network(config, torch.Generator().manual_seed(0))
     file = tmp_path_factory.mktemp("weights") / "small.safetensors"
     save_network(model, Card("", config, Preprocess(64, 64), ("cat", "dog", "eel")), file)
     return file

@@ -16,10 +16,10 @@ from typer.testing import CliRunner, Result
 pytest.importorskip("scipy", reason="needs the extra 'train'")
 pytest.importorskip("torchmetrics", reason="needs the extra 'train'")
 
-from vggviz import VGGConfig
+from vggviz import NetworkConfig
 from vggviz.cli import app
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGG
+from vggviz.networks import build_network
 from vggviz.weights import Card, save_network
 
 
@@ -47,8 +47,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("weights")
     files: dict[str, Path] = {}
     for name, attention, seed in (("bare", "none", 0), ("se", "se", 1), ("again", "se", 2)):
-        config = VGGConfig(attention, head="gap", batch_norm=True, width=0.125, num_classes=2)
-        model = VGG(config, torch.Generator().manual_seed(seed))
+        config = NetworkConfig(
+            attention, head="gap", architecture="vgg19_bn", width=0.125, num_classes=2
+        )
+        model = build_network(config, torch.Generator().manual_seed(seed))
         files[name] = folder / f"{name}.safetensors"
         save_network(model, Card("", config, Preprocess(32, 32), ("cat", "dog")), files[name])
     return files

@@ -16,10 +16,10 @@ from torch.utils.hooks import RemovableHandle
 
 from vggviz.cam import CAMs, cams
 from vggviz.hooks.capture import capture
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Draw = Callable[..., Tensor]
 
 

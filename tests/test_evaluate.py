@@ -31,18 +31,19 @@ from vggviz.hooks.tap import Tap
 from vggviz.images import ImageError, Preprocess
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.metrics.statistics import Estimate
-from vggviz.networks.vgg import STAGES, VGG
+from vggviz.networks import Network
+from vggviz.networks.vgg import VGG
 
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
 
 
 @pytest.fixture
 def networks(small_vgg: Build) -> dict[str, SimpleNamespace]:
-    stages = {"none": STAGES, "cbam": STAGES, "self_attention": STAGES[3:]}
+    stages = {"none": VGG.stages, "cbam": VGG.stages, "self_attention": VGG.stages[3:]}
     return {
         name: subject(
-            small_vgg(attention=name, stages=own, batch_norm=True, num_classes=3, seed=seed)
+            small_vgg(attention=name, stages=own, architecture="vgg19_bn", num_classes=3, seed=seed)
         )
         for seed, (name, own) in enumerate(stages.items())
     }
@@ -52,7 +53,7 @@ def quick(subjects: dict[str, SimpleNamespace], dataset: Dataset, **options: Any
     return evaluate(subjects, dataset, **{"rounds": 6, "resamples": 100, **options})
 
 
-def seer(small_vgg: Build) -> VGG:
+def seer(small_vgg: Build) -> Network:
     """A network whose spatial gate at block1 is σ(4·brightness − 2): it looks at what is bright.
 
     Block1 hands on the mean of the colours in one channel, and zeros in the others.

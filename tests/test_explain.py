@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vggviz import Explainer, VGGConfig
+from vggviz import Explainer, NetworkConfig
 from vggviz import plotting as render
 from vggviz.app.handlers import known
 from vggviz.app.texts.trouble import translated
@@ -20,7 +20,8 @@ from vggviz.attention import ATTENTION
 from vggviz.batch import Worker
 from vggviz.cam import cams
 from vggviz.images import ImageError, Preprocess
-from vggviz.networks.vgg import STAGES, VGG
+from vggviz.networks import build_network
+from vggviz.networks.vgg import VGG
 from vggviz.weights import Card, WeightsError, assets_folder, save_network
 
 EXAMPLES = assets_folder() / "examples"
@@ -30,14 +31,19 @@ WNIDS = ("n02123045", "n02099601", "n07920052")
 
 def build(attention: str = "cbam", **changes: object) -> Explainer:
     """A narrow network whose attention counts: it replaces the features."""
-    config = VGGConfig(
+    config = NetworkConfig(
         **{
-            **{"attention": attention, "blend": "replace", "head": "gap", "batch_norm": True},
+            **{
+                "attention": attention,
+                "blend": "replace",
+                "head": "gap",
+                "architecture": "vgg19_bn",
+            },
             **{"width": 0.125, "num_classes": 3},
             **changes,
         }  # type: ignore[arg-type]
     )
-    model = VGG(config, torch.Generator().manual_seed(0))
+    model = build_network(config, torch.Generator().manual_seed(0))
     return Explainer(model, Card("small", config, Preprocess(64, 64), LABELS, WNIDS))
 
 
@@ -65,9 +71,9 @@ def test_everything_is_what_the_network_and_the_formulas_say(
         assert probability == pytest.approx(float(logits.softmax(0)[index]), abs=1e-6)
     assert found.target == next(r for r in found.prediction if r.label == "espresso")
 
-    paths = [explainer.model.path(stage) for stage in STAGES]
+    paths = [explainer.model.path(stage) for stage in VGG.stages]
     raw = cams(explainer.model, x, paths, ("gradcam", "layercam"), torch.tensor([2])).maps
-    assert set(found.heatmaps) == {(s, m) for s in STAGES for m in ("gradcam", "layercam")}
+    assert set(found.heatmaps) == {(s, m) for s in VGG.stages for m in ("gradcam", "layercam")}
     for (stage, method), heatmap in found.heatmaps.items():
         expected = raw[explainer.model.path(stage), method][0, 0]
         assert heatmap.low == pytest.approx(float(expected.min()))
@@ -76,7 +82,7 @@ def test_everything_is_what_the_network_and_the_formulas_say(
         assert float(heatmap.values.min()) == 0
         assert float(heatmap.values.max()) == 1
         torch.testing.assert_close(heatmap.raw, expected, atol=1e-6, rtol=1e-4)
-    for stage, side in zip(STAGES, (64, 32, 16, 8, 4), strict=True):
+    for stage, side in zip(VGG.stages, (64, 32, 16, 8, 4), strict=True):
         kinds = {record.kind: record for record in found.attention[stage]}
         assert set(kinds) == {"channel", "spatial"}
         assert kinds["spatial"].weights.shape == (side, side)
@@ -108,7 +114,7 @@ def test_every_attention_type_explains(attention: str, photograph: Path) -> None
     found = explainer.explain(photograph, methods=methods)
     assert len(found.heatmaps) == 5 * len(methods)
     assert found.heatmaps["block5", "eigencam"].target is None
-    assert set(found.attention) == (set() if attention == "none" else set(STAGES))
+    assert set(found.attention) == (set() if attention == "none" else set(VGG.stages))
 
 
 def test_several_classes_share_one_pass_and_equal_one_by_one(
@@ -312,10 +318,10 @@ def test_what_is_watched_is_what_the_network_computed(photograph: Path) -> None:
     """Features in the same passes, and not one value of anything else changes."""
     explainer = build("se")
     plain = explainer.explain(photograph)
-    wanted = ("conv5_4", explainer.model.source("block4"))
+    wanted = ("conv5_4", explainer.model.input_path("block4"))
     (watched,) = explainer.explain_each(photograph, (None,), watch=wanted)
     with torch.no_grad():
-        arriving = explainer.model.arriving(explainer.preprocess(photograph), "block4")[0]
+        arriving = explainer.model.features_before(explainer.preprocess(photograph), "block4")[0]
     torch.testing.assert_close(watched.features[wanted[1]], arriving, atol=1e-6, rtol=1e-5)
     assert watched.features["conv5_4"].shape == (64, 4, 4)
     assert watched.to_json() == plain.to_json()

@@ -22,17 +22,20 @@ from vggviz.app.texts.trouble import LOWER, translated
 from vggviz.explainer import Explainer
 from vggviz.images import ImageError, Preprocess
 from vggviz.metrics.agreement import agreement
-from vggviz.networks.vgg import STAGES, VGG
+from vggviz.networks import Network
+from vggviz.networks.vgg import VGG
 from vggviz.weights import Card
 
 LABELS = tuple(f"thing {k}" for k in range(10))
 
 
 @pytest.fixture
-def networks(small_vgg: Callable[..., VGG]) -> Networks:
+def networks(small_vgg: Callable[..., Network]) -> Networks:
     def load(weights: str, attention: str) -> Explainer:
-        stages = STAGES[2:] if weights == "upper" else STAGES
-        model = small_vgg(attention=attention, stages=stages, blend="replace", batch_norm=True)
+        stages = VGG.stages[2:] if weights == "upper" else VGG.stages
+        model = small_vgg(
+            attention=attention, stages=stages, blend="replace", architecture="vgg19_bn"
+        )
         return Explainer(model, Card(weights, model.config, Preprocess(64, 64), LABELS))
 
     types = ("cbam", "se", "none", "simam", "gate", "self_attention")
@@ -52,11 +55,11 @@ def show(networks: Networks, attention: str, weights: str = "small", contrast: s
 @pytest.mark.parametrize("attention", ["cbam", "self_attention", "gate"])
 @pytest.mark.parametrize("weights", ["small", "upper"])
 def test_switched_off_is_the_network_without_attention(
-    networks: Networks, small_vgg: Callable[..., VGG], weights: str, attention: str
+    networks: Networks, small_vgg: Callable[..., Network], weights: str, attention: str
 ) -> None:
     shown = show(networks, attention, weights)
     model = networks.get(weights, attention).model
-    plain = small_vgg(attention="none", batch_norm=True).eval()
+    plain = small_vgg(attention="none", architecture="vgg19_bn").eval()
     state = {k: v for k, v in model.state_dict().items() if not k.startswith("attention")}
     plain.load_state_dict(state)
     with torch.no_grad():
@@ -110,7 +113,7 @@ def test_another_method_is_computed_once_and_drawn_from_then_on(
     assert "is being computed" in look(shown, *view)[0]
     told: list[tuple[int, int]] = []
     found, maps = more(networks, asked, shown, *view, progress=lambda *done: told.append(done))
-    stages = ("block3",) if method == "scorecam" else STAGES
+    stages = ("block3",) if method == "scorecam" else VGG.stages
     expected = networks.get("small", "cbam").explain(given().image, stages, (method,))
     for stage in stages:
         got = found.maps[stage, method, 0]
@@ -142,7 +145,7 @@ def test_feature_times_weight_is_what_the_network_computes(
     shown = show(networks, attention)
     explainer = networks.get("small", attention)
     with torch.no_grad():
-        arriving = explainer.model.arriving(explainer.preprocess(given().image), "block4")
+        arriving = explainer.model.features_before(explainer.preprocess(given().image), "block4")
         module: Any = explainer.model.attention["block4"].module  # type: ignore[union-attr]
         weighed = (module.channel if attention == "cbam" else module)(arriving)[0]
     place = shown.places["block4"]

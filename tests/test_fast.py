@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vggviz import Explainer
 from vggviz.attention import ATTENTION
 from vggviz.cam import cams
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network
 from vggviz.platform import precision as fast
 from vggviz.platform.precision import Bfloat16Gradients
 from vggviz.weights import assets_folder
@@ -60,7 +60,7 @@ def test_whoever_trains_gets_exact_gradients(trained: str) -> None:
         assert torch.equal(one, other)
 
 
-def test_other_threads_are_left_alone(small_vgg: Callable[..., VGG]) -> None:
+def test_other_threads_are_left_alone(small_vgg: Callable[..., Network]) -> None:
     model, x = small_vgg().eval().requires_grad_(False), torch.randn(1, 3, 32, 32)
     exact = cams(model, x, ["features.3"]).maps["features.3", "gradcam"]
     with Bfloat16Gradients(), ThreadPoolExecutor(1) as pool:
@@ -71,7 +71,7 @@ def test_other_threads_are_left_alone(small_vgg: Callable[..., VGG]) -> None:
     assert torch.equal(cams(model, x, ["features.3"]).maps["features.3", "gradcam"], exact)
 
 
-def test_several_targets_in_one_backward(small_vgg: Callable[..., VGG]) -> None:
+def test_several_targets_in_one_backward(small_vgg: Callable[..., Network]) -> None:
     model, x = small_vgg().eval().requires_grad_(False), torch.randn(2, 3, 32, 32)
     with Bfloat16Gradients():
         both = cams(model, x, ["features.3"], targets=torch.tensor([1, 4]))
@@ -124,9 +124,11 @@ def test_all_in_bfloat16_the_last_block_keeps_its_ranks() -> None:
 
 
 def test_folding_changes_nothing_but_the_rounding(
-    small_vgg: Callable[..., VGG], pictures: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+    small_vgg: Callable[..., Network],
+    pictures: Callable[..., Tensor],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = small_vgg(batch_norm=True, attention="cbam").eval()
+    model = small_vgg(architecture="vgg19_bn", attention="cbam").eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     monkeypatch.setattr(torch, "bfloat16", torch.float64)  # so that only folding is seen
     folded = fast.to_bfloat16(model)

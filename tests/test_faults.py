@@ -32,7 +32,7 @@ from typer.testing import CliRunner
 from vggviz.cli import app
 from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGG, VGGConfig
+from vggviz.networks import NetworkConfig, build_network
 from vggviz.weights import (
     Card,
     WeightsError,
@@ -44,7 +44,9 @@ from vggviz.weights import (
 )
 
 KOALA = assets_folder() / "examples" / "koala.jpg"
-CONFIG = VGGConfig(attention="se", head="gap", batch_norm=True, width=0.125, num_classes=3)
+CONFIG = NetworkConfig(
+    attention="se", head="gap", architecture="vgg19_bn", width=0.125, num_classes=3
+)
 CARD = Card("mine", CONFIG, Preprocess(64, 64), ("cup", "ladder", "kiwi"))
 # huggingface_hub uses a name of its HTTP library that is going away.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -52,7 +54,7 @@ NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
 def saved(file: Path, seed: int = 0) -> Path:
-    save_network(VGG(CONFIG, torch.Generator().manual_seed(seed)), CARD, file)
+    save_network(build_network(CONFIG, torch.Generator().manual_seed(seed)), CARD, file)
     return file
 
 

@@ -21,9 +21,9 @@ pytest.importorskip("accelerate", reason="needs the extra 'train'")
 from vggviz import Explainer
 from vggviz.app.own import Own
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGG, VGGConfig
+from vggviz.networks import NetworkConfig, build_network
 from vggviz.training import TrainConfig
-from vggviz.training.run import Network, fit
+from vggviz.training.run import NetworkChoice, fit
 from vggviz.weights import Card, WeightsError, load_network, read_backbone, read_card, save_network
 from vggviz.weights.publish import page
 
@@ -46,8 +46,8 @@ def draw(folder: Path, count: int, labels: tuple[str, ...] = ("green", "red")) -
 @pytest.fixture
 def backbone(tmp_path: Path) -> Path:
     """A small network of two classes, in the folder where the others will be written."""
-    config = VGGConfig(head="gap", batch_norm=True, width=0.125, num_classes=2)
-    model = VGG(config, torch.Generator().manual_seed(7))
+    config = NetworkConfig(head="gap", architecture="vgg19_bn", width=0.125, num_classes=2)
+    model = build_network(config, torch.Generator().manual_seed(7))
     card = Card("small", config, Preprocess(32, 32), ("green", "red"))
     save_network(model, card, tmp_path / "small.safetensors")
     return tmp_path / "small.safetensors"
@@ -60,7 +60,7 @@ def entries(file: Path) -> set[str]:
 
 def test_a_frozen_backbone_gives_an_adapter(tmp_path: Path, backbone: Path) -> None:
     data, out = draw(tmp_path / "data", 15), tmp_path / "own.safetensors"
-    network = Network(str(backbone), "se", stages=("block4", "block5"))
+    network = NetworkChoice(str(backbone), "se", stages=("block4", "block5"))
     fit(data, out, replace(CONFIG, freeze_backbone=True), network)
     kept = entries(out)
     assert out.stat().st_size < backbone.stat().st_size / 3
@@ -86,10 +86,10 @@ def test_other_classes_get_a_head_of_their_own_and_the_same_ones_keep_it(
     still = replace(CONFIG, epochs=1, rate=1e-12, freeze_backbone=True, learn_from="block5")
     source = load_network(backbone)[0].state_dict()["classifier.0.weight"]
     same, other = tmp_path / "same.safetensors", tmp_path / "other.safetensors"
-    fit(draw(tmp_path / "two", 8), same, still, Network(str(backbone)))
+    fit(draw(tmp_path / "two", 8), same, still, NetworkChoice(str(backbone)))
     found = load_network(same)[0].state_dict()["classifier.0.weight"]
     torch.testing.assert_close(found, source, rtol=0, atol=1e-6)
-    fit(draw(tmp_path / "blue", 8, ("blue", "red")), other, still, Network(str(backbone)))
+    fit(draw(tmp_path / "blue", 8, ("blue", "red")), other, still, NetworkChoice(str(backbone)))
     found = load_network(other)[0].state_dict()["classifier.0.weight"]
     assert found.shape == source.shape
     assert not torch.allclose(found, source, atol=1e-3)
@@ -98,26 +98,31 @@ def test_other_classes_get_a_head_of_their_own_and_the_same_ones_keep_it(
 
 def test_attention_that_is_there_goes_on_learning(tmp_path: Path, backbone: Path) -> None:
     data, first = draw(tmp_path / "data", 8), tmp_path / "first.safetensors"
-    fit(data, first, CONFIG, Network(str(backbone), "eca", stages=("block5",), blend="replace"))
+    fit(
+        data,
+        first,
+        CONFIG,
+        NetworkChoice(str(backbone), "eca", stages=("block5",), blend="replace"),
+    )
     still = replace(CONFIG, epochs=1, rate=1e-12)
     second = tmp_path / "second.safetensors"
-    fit(data, second, still, Network(str(first), "eca"))
+    fit(data, second, still, NetworkChoice(str(first), "eca"))
     one, two = load_network(first)[0], load_network(second)[0]
     assert two.config == one.config
     key = "attention.block5.module.conv.weight"
     torch.testing.assert_close(two.state_dict()[key], one.state_dict()[key], rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="no attention 'magic'"):
-        fit(data, second, still, Network(str(first), "magic"))
+        fit(data, second, still, NetworkChoice(str(first), "magic"))
 
 
 def test_a_start_in_another_folder_is_taken_in_whole(tmp_path: Path, backbone: Path) -> None:
     out = tmp_path / "elsewhere" / "own.safetensors"
     config = replace(CONFIG, epochs=1, freeze_backbone=True)
     data, beside = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
-    fit(data, beside, config, Network(str(backbone), "se"))
+    fit(data, beside, config, NetworkChoice(str(backbone), "se"))
     with pytest.raises(WeightsError, match="with --out in another folder for a whole file"):
         Own.admit(beside)
-    fit(data, out, config, Network(str(backbone), "se"))
+    fit(data, out, config, NetworkChoice(str(backbone), "se"))
     assert Own.admit(out).attention == "se"
     assert load_network(out)[1].backbone is None
     assert "features.0.weight" in entries(out)
@@ -128,14 +133,14 @@ def test_what_no_adapter_can_stand_on_is_taken_in_whole(tmp_path: Path, backbone
     data, config = draw(tmp_path / "data", 8), replace(CONFIG, epochs=1, freeze_backbone=True)
     made = [backbone, *(tmp_path / f"{number}.safetensors" for number in range(1, 6))]
     for start, out in pairwise(made):
-        fit(data, out, config, Network(str(start), "se"))
+        fit(data, out, config, NetworkChoice(str(start), "se"))
     assert [read_card(file).backbone is None for file in made] == [True, *[False] * 4, True]
     link = tmp_path / "elsewhere" / "link.safetensors"
     link.parent.mkdir()
     link.symlink_to(backbone)
-    fit(data, tmp_path / "linked.safetensors", config, Network(str(link), "se"))
-    fit(data, made[1], config, Network(str(made[2]), "se"))
-    fit(data, made[5], config, Network(str(made[5]), "se"), resume=True)
+    fit(data, tmp_path / "linked.safetensors", config, NetworkChoice(str(link), "se"))
+    fit(data, made[1], config, NetworkChoice(str(made[2]), "se"))
+    fit(data, made[5], config, NetworkChoice(str(made[5]), "se"), resume=True)
     for file in (made[1], made[5], tmp_path / "linked.safetensors"):
         model, card = load_network(file)
         assert card.backbone is None
@@ -146,17 +151,22 @@ def test_where_convolutions_learn_the_file_is_whole(tmp_path: Path, backbone: Pa
     """It would be no smaller as an adapter, and need the other file."""
     data, out = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
     once = replace(CONFIG, epochs=1)
-    fit(data, out, once, Network(str(backbone), "se"))
+    fit(data, out, once, NetworkChoice(str(backbone), "se"))
     assert load_network(out)[1].backbone is None
     assert entries(out) == set(load_network(out)[0].state_dict())
-    fit(data, out, replace(once, learn_from="block4"), Network(str(backbone), "se"))
+    fit(data, out, replace(once, learn_from="block4"), NetworkChoice(str(backbone), "se"))
     assert load_network(out)[1].backbone == read_backbone(backbone)
     assert "features.0.weight" not in entries(out)
 
 
 def test_random_weights_are_nothing_to_start_from(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing to start from: choose 'none' for a fresh netw"):
-        fit(draw(tmp_path / "data", 8), tmp_path / "own.safetensors", CONFIG, Network("random"))
+        fit(
+            draw(tmp_path / "data", 8),
+            tmp_path / "own.safetensors",
+            CONFIG,
+            NetworkChoice("random"),
+        )
 
 
 def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(
@@ -164,9 +174,9 @@ def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(
 ) -> None:
     data = draw(tmp_path / "data", 8)
     with pytest.raises(ValueError, match="needs sizes"):
-        fit(data, tmp_path / "x.safetensors", replace(CONFIG, sizes=()), Network())
+        fit(data, tmp_path / "x.safetensors", replace(CONFIG, sizes=()), NetworkChoice())
     config = replace(CONFIG, sizes=(), epochs=1, batch=0)
-    fit(data, tmp_path / "own.safetensors", config, Network(str(backbone)))
+    fit(data, tmp_path / "own.safetensors", config, NetworkChoice(str(backbone)))
     recipe = load_network(tmp_path / "own.safetensors")[1].facts["recipe"]
     assert recipe["sizes"] == [32]
     assert recipe["batch"] == 2  # an eighth of 14 pictures, and never one: norms need two

@@ -34,7 +34,8 @@ from vggviz.app.tabs.lazy import Call
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
 from vggviz.images import ImageError, Preprocess
-from vggviz.networks.vgg import STAGES, VGG, VGGConfig
+from vggviz.networks import NetworkConfig, build_network
+from vggviz.networks.vgg import VGG
 from vggviz.weights import Card
 
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # long texts
@@ -89,11 +90,11 @@ def fuzz(examples: int) -> settings:
 
 
 def small(weights: str, attention: str) -> Explainer:
-    config = VGGConfig(
+    config = NetworkConfig(
         width=0.0625, head="gap", num_classes=10, attention=attention, blend="replace"
     )
     card = Card(weights, config, Preprocess(32, 32), LABELS, trained="all")
-    return Explainer(VGG(config), card)
+    return Explainer(build_network(config), card)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,7 @@ def test_the_named_functions(
         "weights": st.just("small"),
         "attention": st.sampled_from(TYPES),
         "stages": st.sampled_from(["block5", "block4,conv5_4"]),
-        "stage": st.sampled_from(STAGES),
+        "stage": st.sampled_from(VGG.stages),
         "methods": st.sampled_from(["gradcam", "layercam,eigencam", "attention*gradient"]),
         "method": st.sampled_from(list(METHODS)),
         "target": st.sampled_from(["", "koala", "3"]),

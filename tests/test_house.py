@@ -46,7 +46,7 @@ FLOORS = {
 }
 # Within one floor, one way only.
 SIDEWAYS = {("attention", "hooks"), ("cache", "explainer")}
-# What `import vggviz` offers is loaded from its home: `from vggviz import VGG` is `vgg`.
+# What `import vggviz` offers is loaded from its home: `from vggviz import Network` is `networks`.
 HOMES: dict[str, str] = vars(vggviz)["_HOMES"]
 
 
@@ -130,7 +130,7 @@ def test_a_wrong_import_is_found(source: str, here: str) -> None:
             "from vggviz.hooks.capture import capture\nfrom vggviz.cam.formulas import gradcam",
             "cam",
         ),
-        ("import vggviz\nfrom vggviz import __version__, VGG", "explainer"),
+        ("import vggviz\nfrom vggviz import __version__, Network", "explainer"),
         ("from vggviz.types import Kind", "hooks"),
         ("import gradio", "app"),
     ],

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from vggviz import Explainer
 from vggviz.cli import app
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGG, VGGConfig
+from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.weights import (
     Card,
     WeightsError,
@@ -36,7 +36,9 @@ from vggviz.weights import (
 from vggviz.weights.hub import parse
 from vggviz.weights.publish import page
 
-CONFIG = VGGConfig(attention="eca", head="gap", batch_norm=True, width=0.125, num_classes=3)
+CONFIG = NetworkConfig(
+    attention="eca", head="gap", architecture="vgg19_bn", width=0.125, num_classes=3
+)
 FACTS = {  # as `fit` writes them
     "data": "my pictures",
     "train_pictures": 12,
@@ -55,7 +57,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     file = tmp_path / "own.safetensors"
-    save_network(VGG(CONFIG, torch.Generator().manual_seed(0)), CARD, file)
+    save_network(build_network(CONFIG, torch.Generator().manual_seed(0)), CARD, file)
     return file
 
 
@@ -63,7 +65,7 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "another"))
 
 
-def assert_same(one: VGG, other: VGG) -> None:
+def assert_same(one: Network, other: Network) -> None:
     states = one.state_dict(), other.state_dict()
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
@@ -104,7 +106,7 @@ def test_a_second_push_is_one_more_commit_and_revisions_stay(hub: Hub, file: Pat
     first = load_network(file)[0]
     sha = hub.repos["user/own"].sha(0)
     assert_same(load_network("hf:user/own")[0], first)
-    second = VGG(CONFIG, torch.Generator().manual_seed(7))
+    second = build_network(CONFIG, torch.Generator().manual_seed(7))
     save_network(second, CARD, file)
     hub.repos["user/own"].commit({"pytorch_model.bin": b"someone else's"})
     push_to_hub("hf:user/own", file)

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from vggviz.attention import ATTENTION
 from vggviz.attention.se import SqueezeExcitation
 from vggviz.hooks.capture import capture, intervene
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network
 from vggviz.types import Kind
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Draw = Callable[..., Tensor]
 
 
@@ -94,7 +94,7 @@ def test_interventions_nest() -> None:
 def test_an_exception_leaves_everything_as_it_was(
     fault: str, small_vgg: Build, pictures: Draw, untouched: Untouched
 ) -> None:
-    model = small_vgg(attention="cbam", stages=("block5",), batch_norm=True)
+    model = small_vgg(attention="cbam", stages=("block5",), architecture="vgg19_bn")
     model.eval().features[3].train()
 
     def change(path: str, kind: Kind, weights: Tensor) -> Tensor:

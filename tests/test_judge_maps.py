@@ -32,9 +32,9 @@ from vggviz.metrics.agreement import agreement
 from vggviz.metrics.faithfulness import area, perturb
 from vggviz.metrics.localisation import energy, through_crop
 from vggviz.metrics.replacement import REPLACEMENTS
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network, build_network
 
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
 STAGES = ("block4", "block5")
 
@@ -43,7 +43,9 @@ STAGES = ("block4", "block5")
 def networks(small_vgg: Build) -> dict[str, SimpleNamespace]:
     return {
         name: subject(
-            small_vgg(attention=name, stages=STAGES, batch_norm=True, num_classes=3, seed=seed)
+            small_vgg(
+                attention=name, stages=STAGES, architecture="vgg19_bn", num_classes=3, seed=seed
+            )
         )
         for seed, name in enumerate(("none", "cbam"))
     }
@@ -192,7 +194,7 @@ def test_sanity_goes_through_all_layers(networks: dict[str, SimpleNamespace]) ->
 
 
 def test_depths_of_other_networks(small_vgg: Build) -> None:
-    full = depths(small_vgg(head="fc", batch_norm=True))
+    full = depths(small_vgg(head="fc", architecture="vgg19_bn"))
     assert len(full) == 19
     assert list(full)[:4] == ["fc8", "fc7", "fc6", "conv5_4"]
     assert list(full)[-1] == "conv1_1"
@@ -201,9 +203,11 @@ def test_depths_of_other_networks(small_vgg: Build) -> None:
         value.numel()
         for paths in full.values()
         for path in paths
-        for value in small_vgg(head="fc", batch_norm=True).get_submodule(path).parameters()
+        for value in small_vgg(head="fc", architecture="vgg19_bn").get_submodule(path).parameters()
     )
-    assert parameters == sum(v.numel() for v in small_vgg(head="fc", batch_norm=True).parameters())
+    assert parameters == sum(
+        v.numel() for v in small_vgg(head="fc", architecture="vgg19_bn").parameters()
+    )
     free = depths(small_vgg(attention="simam", blend="replace"))
     assert not any(name.startswith("attention") for name in free)  # it has learned nothing
 
@@ -356,13 +360,13 @@ def test_cost_grows_linearly_in_pictures(
     networks: dict[str, SimpleNamespace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passed: list[int] = []
-    forward = VGG.forward
+    forward = Network.forward
 
-    def counting(model: VGG, x: Tensor, stage: str | None = None) -> Tensor:
+    def counting(model: Network, x: Tensor, stage: str | None = None) -> Tensor:
         passed.append(len(x))
         return forward(model, x, stage)
 
-    monkeypatch.setattr(VGG, "forward", counting)
+    monkeypatch.setattr(Network, "forward", counting)
     for metric in METRICS:
         seen = []
         for count in (4, 8):
@@ -435,12 +439,14 @@ def test_wrong_words_are_named(
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    from vggviz.networks.vgg import VGGConfig
+    from vggviz.networks import NetworkConfig
 
     subjects = {}
     for seed, name in enumerate(("none", "se", "softmax")):
-        config = VGGConfig(name, STAGES, head="gap", batch_norm=True, width=0.125, num_classes=3)
-        subjects[name] = subject(VGG(config, torch.Generator().manual_seed(seed)))
+        config = NetworkConfig(
+            name, STAGES, head="gap", architecture="vgg19_bn", width=0.125, num_classes=3
+        )
+        subjects[name] = subject(build_network(config, torch.Generator().manual_seed(seed)))
     return quick(subjects, training=blobs(), methods=("gradcam", "layercam"))
 
 

@@ -20,7 +20,7 @@ from vggviz.app.tabs import TABS
 from vggviz.app.tabs.lessons import LESSONS, found, go, page
 from vggviz.app.texts import LANGUAGES, TEXTS, say
 from vggviz.explainer import Explainer
-from vggviz.networks.vgg import VGG, VGGConfig
+from vggviz.networks import NetworkConfig, build_network
 from vggviz.weights import assets_folder
 
 EXAMPLES = assets_folder() / "examples"
@@ -151,7 +151,7 @@ def test_measured_numbers_are_those_of_the_evaluation() -> None:
 def test_what_a_place_has_seen(block: int, field: int) -> None:
     """The receptive fields that the first lesson tells, by the gradient of a single place."""
     layers: list[nn.Module] = []
-    for part in VGG(VGGConfig(width=0.0625)).features:
+    for part in build_network(NetworkConfig(width=0.0625)).features:
         if isinstance(part, nn.Conv2d):
             layers.append(nn.Conv2d(1, 1, 3, padding=1, bias=False, dtype=torch.double))
             nn.init.constant_(layers[-1].weight, 1 / 9)

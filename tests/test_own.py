@@ -28,7 +28,7 @@ from vggviz.app.pictures import Given
 from vggviz.app.texts.trouble import translated
 from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGG, VGGConfig
+from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.weights import (
     Card,
     WeightsError,
@@ -44,11 +44,16 @@ OPENS = ("block3",)
 
 
 @pytest.fixture
-def write(small_vgg: Callable[..., VGG], tmp_path: Path) -> Callable[..., Path]:
+def write(small_vgg: Callable[..., Network], tmp_path: Path) -> Callable[..., Path]:
     """Write a small network to a weights file of this name, in a folder of its own as uploads."""
 
     def write(name: str = "mine.safetensors", *, trained: str = "all", **config: Any) -> Path:
-        full = {"attention": "se", "stages": ("block4", "block5"), "batch_norm": True, **config}
+        full = {
+            "attention": "se",
+            "stages": ("block4", "block5"),
+            "architecture": "vgg19_bn",
+            **config,
+        }
         model = small_vgg(num_classes=3, **full)
         card = Card("", model.config, Preprocess(64, 64), LABELS, trained=trained)
         file = tmp_path / f"upload{len(list(tmp_path.iterdir()))}" / name
@@ -119,7 +124,7 @@ def test_it_is_asked_about_a_picture_that_was_taken_away(
 def test_an_adapter_stands_on_the_bundled_network(networks: Networks, tmp_path: Path) -> None:
     base, card = load_network("tiny50", "none")
     config = replace(card.config, attention="eca", stages=("block5",), num_classes=3)
-    model = VGG(config, torch.Generator().manual_seed(0))
+    model = build_network(config, torch.Generator().manual_seed(0))
     mine = model.state_dict()
     same = {k: v for k, v in base.state_dict().items() if k in mine and v.shape == mine[k].shape}
     model.load_state_dict(same, strict=False)
@@ -280,7 +285,7 @@ class TestRefusals:
     ) -> None:
         """VGG19 at four times its width takes 3 GB and there are 0.5: the file holds 3 numbers."""
         file = write()
-        config = VGGConfig(attention="gate", head="fc", width=4, num_classes=3)
+        config = NetworkConfig(attention="gate", head="fc", width=4, num_classes=3)
         card = replace(read_card(file), config=config).to_json()
         save_file({"classifier.6.bias": torch.zeros(3)}, file, {"vggviz": json.dumps(card)})
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -369,7 +374,7 @@ def test_the_upload_button_hands_over_a_path() -> None:
     ],
 )
 def test_the_first_stage_has_attention(
-    small_vgg: Callable[..., VGG], stages: tuple[str, ...], stage: str, first: str
+    small_vgg: Callable[..., Network], stages: tuple[str, ...], stage: str, first: str
 ) -> None:
     model = small_vgg(attention="se", stages=stages, num_classes=3)
     explainer = Explainer(model, Card("", model.config, Preprocess(64, 64), LABELS))

@@ -11,7 +11,7 @@ from page import ANSWER, CHANNELS, EXAMPLES, MAPS, changes, choose, says
 
 from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network
 from vggviz.weights import Card, bundled_types, save_network
 
 OWN = "Open your own weights (.safetensors)"
@@ -19,9 +19,9 @@ LABELS = ("<img src=x onerror=alert(1)>", "cup & saucer", "ladder")
 
 
 @pytest.fixture
-def own(small_vgg: Callable[..., VGG], tmp_path: Path) -> Path:
+def own(small_vgg: Callable[..., Network], tmp_path: Path) -> Path:
     """A small network of three classes, its attention at one block, in a file."""
-    model = small_vgg(attention="se", stages=("block5",), batch_norm=True, num_classes=3)
+    model = small_vgg(attention="se", stages=("block5",), architecture="vgg19_bn", num_classes=3)
     file = tmp_path / "mine.safetensors"
     save_network(model, Card("", model.config, Preprocess(64, 64), LABELS), file)
     return file

@@ -17,7 +17,7 @@ from vggviz.app.tabs.panels import text_percent
 from vggviz.app.texts import say
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
-from vggviz.networks.vgg import STAGES
+from vggviz.networks.vgg import VGG
 from vggviz.weights import bundled_types
 
 Visit = Callable[..., Any]
@@ -89,7 +89,7 @@ def test_all_blocks_and_their_figure(visit: Visit, tmp_path: Path) -> None:
     go(page, "All blocks")
     page.locator("#blocks tbody tr").nth(2).wait_for()
     found = Explainer.load("tiny50", "cbam").explain(HOME)
-    weighing = sum(spatial_of(found, stage) is not None for stage in STAGES)
+    weighing = sum(spatial_of(found, stage) is not None for stage in VGG.stages)
     assert 0 < weighing < 5
     assert page.locator("#blocks img").count() == weighing + 5 + 5
     changes(page, GRID, lambda: page.get_by_label("HiResCAM").check(force=True))

@@ -21,14 +21,16 @@ from vggviz.app.handlers import open_own
 from vggviz.app.networks import Networks
 from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGG, VGGConfig
+from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.weights import Card, WeightsError, load_network, save_network
 from vggviz.weights.tensors import SENTENCE
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import strategies as some  # noqa: E402
 
-CONFIG = VGGConfig(attention="se", head="gap", batch_norm=True, width=0.125, num_classes=3)
+CONFIG = NetworkConfig(
+    attention="se", head="gap", architecture="vgg19_bn", width=0.125, num_classes=3
+)
 CARD = Card("mine", CONFIG, Preprocess(64, 64), ("cup", "ladder", "<b>kiwi</b>"))
 SECONDS = 5.0  # for one file; the slowest takes 0.3 on a core that is free
 MEMORY = 250  # MB beyond what a good file takes; the worst description may have 4 MB of JSON
@@ -37,7 +39,7 @@ MEMORY = 250  # MB beyond what a good file takes; the worst description may have
 @pytest.fixture(scope="module")
 def atomic_write(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     file = tmp_path_factory.mktemp("good") / "mine.safetensors"
-    save_network(VGG(CONFIG, torch.Generator().manual_seed(0)), CARD, file)
+    save_network(build_network(CONFIG, torch.Generator().manual_seed(0)), CARD, file)
     return file.read_bytes()
 
 
@@ -113,13 +115,13 @@ def test_a_pickle_is_no_weights_file_under_any_name(tmp_path: Path, canary: Path
 def test_the_page_refuses_each_and_goes_on(
     corpus: dict[str, Path],
     canary: Path,
-    small_vgg: Callable[..., VGG],
+    small_vgg: Callable[..., Network],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """In both languages, without a path of the server, and nothing is logged as a failure."""
 
     def load(weights: str, attention: str) -> Explainer:
-        model = small_vgg(attention=attention, batch_norm=True)
+        model = small_vgg(attention=attention, architecture="vgg19_bn")
         return Explainer(model, Card(weights, model.config, Preprocess(64, 64), ("x",) * 10))
 
     networks = Networks({"small": ("se",)}, load)
@@ -223,10 +225,10 @@ def test_whatever_a_description_says(whole: bytes, place: Path, told: Any) -> No
     assert one_sentence(said), said
 
 
-def check(model: VGG, card: Card) -> None:
+def check(model: Network, card: Card) -> None:
     """What was loaded is what its card says."""
     assert {key: value.shape for key, value in model.state_dict().items()} == {
-        key: value.shape for key, value in VGG(card.config).state_dict().items()
+        key: value.shape for key, value in build_network(card.config).state_dict().items()
     }
     assert len(card.labels) == model.classifier[-1].out_features
     pixels = card.preprocess(torch.zeros(40, 40, 3, dtype=torch.uint8).numpy())

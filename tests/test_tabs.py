@@ -24,7 +24,8 @@ from vggviz.attention import ATTENTION
 from vggviz.explainer import Explainer
 from vggviz.hooks.capture import capture
 from vggviz.images import Crop, Preprocess
-from vggviz.networks.vgg import STAGES, VGG
+from vggviz.networks import Network
+from vggviz.networks.vgg import VGG
 from vggviz.types import AttentionRecord
 from vggviz.weights import Card, bundled_results
 
@@ -33,11 +34,11 @@ TYPES = ("none", *ATTENTION)
 
 
 @pytest.fixture
-def networks(small_vgg: Callable[..., VGG]) -> Networks:
+def networks(small_vgg: Callable[..., Network]) -> Networks:
     """A small network of each attention type."""
 
     def load(weights: str, attention: str) -> Explainer:
-        model = small_vgg(attention=attention, blend="replace", batch_norm=True)
+        model = small_vgg(attention=attention, blend="replace", architecture="vgg19_bn")
         card = Card(weights, model.config, Preprocess(64, 64), LABELS)
         return Explainer(model, card)
 
@@ -132,7 +133,7 @@ class TestBlocks:
         told = blocks.grid(networks, call, ["layercam", "gradcam"])
         rows = re.findall(r'<tr><th scope="row">(.*?)</th>', told)
         assert rows == ["Attention", "Grad-CAM", "LayerCAM"]
-        assert len(re.findall("<img", told)) == 3 * len(STAGES)
+        assert len(re.findall("<img", told)) == 3 * len(VGG.stages)
 
     def test_what_a_network_does_not_have_is_left_out(self, networks: Networks) -> None:
         methods = ["attention*gradient", "scorecam"]

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from vggviz.hooks.tap import Tap
-from vggviz.networks.vgg import STAGES, VGG, VGGConfig
+from vggviz.networks import NetworkConfig, build_network
+from vggviz.networks.vgg import VGG
 from vggviz.types import Kind
 
 
@@ -42,6 +43,6 @@ def test_a_tap_leaves_no_trace_in_a_module() -> None:
 )
 def test_taps_are_found_by_stage(attention: str, taps: list[str]) -> None:
     with torch.device("meta"):
-        network = VGG(VGGConfig(attention=attention, head="gap", width=0.125))
+        network = build_network(NetworkConfig(attention=attention, head="gap", width=0.125))
     found = [path for path, module in network.named_modules() if isinstance(module, Tap)]
-    assert found == [f"attention.{stage}.module.{tap}" for stage in STAGES for tap in taps]
+    assert found == [f"attention.{stage}.module.{tap}" for stage in VGG.stages for tap in taps]

@@ -20,10 +20,10 @@ pytest.importorskip("accelerate", reason="needs the extra 'train'")
 from vggviz.hooks.capture import TapReading, intervene
 from vggviz.images import Preprocess
 from vggviz.metrics.replacement import REPLACEMENTS
-from vggviz.networks.vgg import VGG, VGGConfig
+from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.training import Examples, Progress, TrainConfig, TrainError, measure, train
 from vggviz.training.objective import effect, half_flat, indecision, objective
-from vggviz.training.run import Network, fit
+from vggviz.training.run import NetworkChoice, fit
 from vggviz.training.views import augment, normalise
 from vggviz.weights import load_network
 
@@ -40,16 +40,16 @@ def coloured(count: int = 40, seed: int = 0) -> Examples:
     return Examples(pixels + shift.to(torch.uint8), targets)
 
 
-def small(attention: str = "cbam", **changes: object) -> VGG:
-    config = VGGConfig(
+def small(attention: str = "cbam", **changes: object) -> Network:
+    config = NetworkConfig(
         attention=attention,
         head="gap",
-        batch_norm=True,
+        architecture="vgg19_bn",
         width=0.125,
         num_classes=2,
         **changes,  # type: ignore[arg-type]
     )
-    return VGG(config, torch.Generator().manual_seed(0))
+    return build_network(config, torch.Generator().manual_seed(0))
 
 
 def test_it_learns(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         train(small(), coloured(), coloured(8), PREPROCESS, other, file, resume=True)
 
 
-def learned(model: VGG, config: TrainConfig, folder: Path, **options: object) -> set[str]:
+def learned(model: Network, config: TrainConfig, folder: Path, **options: object) -> set[str]:
     """The entries of the state that training changes."""
     before = {key: value.clone() for key, value in model.state_dict().items()}
     train(model, coloured(), coloured(8), PREPROCESS, config, folder / "c", **options)  # type: ignore[arg-type]
@@ -371,7 +371,7 @@ def test_fit_writes_weights_that_load(tmp_path: Path) -> None:
         tmp_path / "data",
         out,
         replace(CONFIG, epochs=16, rate=0.05),
-        Network(attention="spatial", width=0.125, stages=("block4",)),
+        NetworkChoice(attention="spatial", width=0.125, stages=("block4",)),
         report=told.append,
     )
     assert measured == {"top1": 1, "top5": 1}
@@ -396,4 +396,4 @@ def test_fit_writes_weights_that_load(tmp_path: Path) -> None:
     assert model.config.stages == ("block4",)
     assert model.gammas()["block4"] != 0
     with pytest.raises(ValueError, match=r"written as \.safetensors"):
-        fit(tmp_path / "data", tmp_path / "x.pth", CONFIG, Network())
+        fit(tmp_path / "data", tmp_path / "x.pth", CONFIG, NetworkChoice())

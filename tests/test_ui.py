@@ -31,7 +31,8 @@ from vggviz.app.texts import say
 from vggviz.attention import ATTENTION
 from vggviz.explainer import Explainer
 from vggviz.images import ImageError, Preprocess
-from vggviz.networks.vgg import STAGES, VGG
+from vggviz.networks import Network
+from vggviz.networks.vgg import VGG
 from vggviz.weights import Card, WeightsError, bundled_types
 
 LABELS = ('<b>bold</b> & "quoted"', "koala", "kiwi", *(f"thing {k}" for k in range(3, 10)))
@@ -39,11 +40,11 @@ TYPES = ("none", *ATTENTION)
 
 
 @pytest.fixture
-def networks(small_vgg: Callable[..., VGG]) -> Networks:
+def networks(small_vgg: Callable[..., Network]) -> Networks:
     """A small network of each attention type, said to be trained, and one that is not."""
 
     def load(weights: str, attention: str) -> Explainer:
-        model = small_vgg(attention=attention, blend="replace", batch_norm=True)
+        model = small_vgg(attention=attention, blend="replace", architecture="vgg19_bn")
         trained = "nothing" if weights == "fresh" else "all"
         card = Card(weights, model.config, Preprocess(64, 64), LABELS, trained=trained)
         return Explainer(model, card)
@@ -146,7 +147,7 @@ def test_another_view_runs_no_network(networks: Networks) -> None:
     runs = count_runs(networks.get("small", "cbam"))
     _, shown, *_ = ask(networks, "cbam")
     assert len(runs) == 1
-    drawn = [draw(shown, stage) for stage in STAGES]
+    drawn = [draw(shown, stage) for stage in VGG.stages]
     assert len({one.maps for one in drawn}) == len({one.channels for one in drawn}) == 5
     assert len({one.channel for one in drawn}) == 5
     assert len({look(shown, "block3", "gradcam", layout)[0] for layout in LAYOUTS}) == 4
@@ -290,7 +291,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
 
 
 def test_what_was_not_learned_is_said(
-    networks: Networks, small_vgg: Callable[..., VGG], pictures: Any
+    networks: Networks, small_vgg: Callable[..., Network], pictures: Any
 ) -> None:
     *_, answer, _, strip, maps, _, _ = ask(networks, "cbam", weights="fresh")
     for part in (answer, strip, maps):
@@ -298,7 +299,7 @@ def test_what_was_not_learned_is_said(
     *_, answer, _, strip, maps, _, _ = ask(networks, "cbam")
     assert "badge" not in answer + strip + maps
 
-    model = small_vgg(attention="cbam", blend="residual", batch_norm=True)
+    model = small_vgg(attention="cbam", blend="residual", architecture="vgg19_bn")
     card = Card("small", model.config, Preprocess(64, 64), LABELS)
     blended = Networks({"small": ("cbam",)}, lambda *_: Explainer(model, card))
     model.attention["block2"].gamma.data.fill_(-0.001)
@@ -310,8 +311,10 @@ def test_what_was_not_learned_is_said(
     assert badge in draw(shown, "block2").maps
 
 
-def test_a_block_without_attention_says_so(small_vgg: Callable[..., VGG]) -> None:
-    model = small_vgg(attention="cbam", stages=("block5",), blend="replace", batch_norm=True)
+def test_a_block_without_attention_says_so(small_vgg: Callable[..., Network]) -> None:
+    model = small_vgg(
+        attention="cbam", stages=("block5",), blend="replace", architecture="vgg19_bn"
+    )
     card = Card("small", model.config, Preprocess(64, 64), LABELS)
     networks = Networks({"small": ("cbam",)}, lambda *_: Explainer(model, card))
     _, shown, *_, maps, channels, channel = ask(networks, "cbam")
@@ -379,7 +382,7 @@ def test_other_weights_keep_the_attention_they_have(networks: Networks) -> None:
 
 
 class TestNetworks:
-    def test_one_load_serves_all(self, small_vgg: Callable[..., VGG]) -> None:
+    def test_one_load_serves_all(self, small_vgg: Callable[..., Network]) -> None:
         loads: list[str] = []
         started = threading.Barrier(6)
 
@@ -412,7 +415,7 @@ class TestNetworks:
         networks._room = 0
         assert networks.get("small", "none") is networks.get("small", "none")
 
-    def test_a_failed_load_is_tried_again(self, small_vgg: Callable[..., VGG]) -> None:
+    def test_a_failed_load_is_tried_again(self, small_vgg: Callable[..., Network]) -> None:
         model = small_vgg()
         outcomes: Iterator[Any] = iter([WeightsError("not there yet"), model])
 

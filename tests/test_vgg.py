@@ -12,24 +12,32 @@ from torch import Tensor, nn
 
 from vggviz.attention import ATTENTION
 from vggviz.hooks.capture import capture
-from vggviz.networks.vgg import STAGES, VGG, AttentionStage, VGGConfig
+from vggviz.networks import (
+    ARCHITECTURES,
+    AttentionStage,
+    Network,
+    NetworkConfig,
+    build_network,
+    resolve,
+)
+from vggviz.networks.vgg import VGG
 
-SUBSETS = [*((stage,) for stage in STAGES), ("block2", "block4"), STAGES]
+SUBSETS = [*((stage,) for stage in VGG.stages), ("block2", "block4"), VGG.stages]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def small(seed: int = 0, **choices: Any) -> VGG:
+def small(seed: int = 0, **choices: Any) -> Network:
     """An eighth of the width, 10 classes."""
-    config = VGGConfig(**{"head": "gap", "width": 0.125, "num_classes": 10, **choices})
-    return VGG(config, seeded(seed)).eval()
+    config = NetworkConfig(**{"head": "gap", "width": 0.125, "num_classes": 10, **choices})
+    return build_network(config, seeded(seed)).eval()
 
 
-def empty(**choices: Any) -> VGG:
+def empty(**choices: Any) -> Network:
     with torch.device("meta"):
-        return VGG(VGGConfig(**choices)).eval()
+        return build_network(NetworkConfig(**choices)).eval()
 
 
 def pictures(size: int = 32, count: int = 2) -> Tensor:
@@ -39,29 +47,35 @@ def pictures(size: int = 32, count: int = 2) -> Tensor:
 # As torchvision has it -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("batch_norm", "count"), [(False, 143_667_240), (True, 143_678_248)])
-def test_parameter_count(batch_norm: bool, count: int) -> None:
-    assert sum(p.numel() for p in empty(batch_norm=batch_norm).parameters()) == count
-
-
-@pytest.mark.parametrize("batch_norm", [False, True])
-@torch.no_grad()
-def test_logits_equal_torchvision(batch_norm: bool) -> None:
-    state = VGG(VGGConfig(batch_norm=batch_norm), seeded()).state_dict()
-    generator = seeded(2)
-    for tensor in state.values():  # biases and batch statistics away from 0 and 1
-        if tensor.ndim == 1:
-            tensor.uniform_(0.1, 0.9, generator=generator)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_names_and_shapes_are_torchvisions(architecture: str) -> None:
     with torch.device("meta"):
-        theirs = getattr(torchvision.models, "vgg19_bn" if batch_norm else "vgg19")().eval()
-    ours = empty(batch_norm=batch_norm)
-    assert list(ours.state_dict()) == list(theirs.state_dict())
+        theirs = getattr(torchvision.models, architecture)().state_dict()
+    ours = empty(architecture=architecture).state_dict()
+    assert {name: value.shape for name, value in ours.items()} == {
+        name: value.shape for name, value in theirs.items()
+    }
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@torch.no_grad()
+def test_logits_are_torchvisions_to_the_bit(architecture: str) -> None:
+    generator = seeded(2)
+    with torch.device("meta"):
+        theirs = getattr(torchvision.models, architecture)().eval()
+    state = {}
+    for name, value in theirs.state_dict().items():
+        low, high = (0.1, 0.9) if value.ndim == 1 else (-1.0, 1.0)
+        drawn = torch.empty(value.shape).uniform_(low, high, generator=generator)
+        spread = (6 / drawn[0].numel()) ** 0.5 if drawn.ndim > 1 else 1.0  # He et al. 2015, eq. 10
+        state[name] = drawn.mul_(spread).to(value.dtype)
+    ours = empty(architecture=architecture)
     theirs.load_state_dict(state, strict=True, assign=True)
     ours.load_state_dict(theirs.state_dict(), strict=True, assign=True)
     x = pictures(64)
     expected = theirs(x)
     assert float(expected.std()) > 0.1
-    torch.testing.assert_close(ours(x), expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(ours(x), expected)
 
 
 @pytest.mark.parametrize("head", ["fc", "gap"])
@@ -70,29 +84,32 @@ def test_attention_stands_beside_the_network(head: str) -> None:
     added = set(with_cbam.state_dict()) - set(plain.state_dict())
     assert set(plain.state_dict()) <= set(with_cbam.state_dict())
     assert all(name.startswith("attention.block") for name in added)
-    assert {name.split(".")[1] for name in added} == set(STAGES)
+    assert {name.split(".")[1] for name in added} == set(VGG.stages)
 
 
 @pytest.mark.parametrize(
-    ("batch_norm", "paths"),
+    ("architecture", "paths"),
     [
-        (False, {"conv1_1": 0, "pool1": 4, "conv5_4": 34, "relu5_4": 35, "pool5": 36}),
-        (True, {"conv1_1": 0, "bn1_1": 1, "conv5_4": 49, "bn5_4": 50, "relu5_4": 51, "pool5": 52}),
+        ("vgg19", {"conv1_1": 0, "pool1": 4, "conv5_4": 34, "relu5_4": 35, "pool5": 36}),
+        ("vgg19_bn", {"conv1_1": 0, "bn1_1": 1, "conv5_4": 49, "relu5_4": 51, "pool5": 52}),
+        ("vgg11", {"conv1_1": 0, "conv3_2": 8, "conv5_2": 18, "pool5": 20}),
+        ("vgg16_bn", {"conv1_2": 3, "bn1_2": 4, "conv5_3": 40, "relu5_3": 42, "pool5": 43}),
     ],
 )
-def test_paths(batch_norm: bool, paths: dict[str, int]) -> None:
-    network = empty(batch_norm=batch_norm)
+def test_paths(architecture: str, paths: dict[str, int]) -> None:
+    network = empty(architecture=architecture)
     for name, index in paths.items():
         assert network.path(name) == f"features.{index}"
-    assert network.path("block5") == network.path("relu5_4")
-    assert network.path("block1") == network.path("relu1_2")
-    assert network.path("classifier.6") == "classifier.6"
+    last = next(name for name in reversed(network.layers) if name.startswith("relu5"))
+    assert network.path("block5") == network.path(last)
+    assert network.path("fc8") == network.path("classifier.6") == "classifier.6"
     kinds = {"conv": nn.Conv2d, "bn": nn.BatchNorm2d, "relu": nn.ReLU, "pool": nn.MaxPool2d}
+    kinds["fc"] = nn.Linear
     for name, path in network.layers.items():
-        if name not in STAGES:
+        if name not in VGG.stages:
             kind = kinds[name.rstrip("0123456789_")]
             assert isinstance(network.get_submodule(path), kind)
-    assert ("bn1_1" in network.layers) == batch_norm
+    assert ("bn1_1" in network.layers) == architecture.endswith("_bn")
 
 
 def test_paths_with_attention() -> None:
@@ -100,14 +117,14 @@ def test_paths_with_attention() -> None:
     assert network.path("block4") == "attention.block4"
     assert network.path("block5") == "features.35"
     for unknown in ("block6", "conv3_5", ""):
-        with pytest.raises(ValueError, match=f"no layer '{unknown}': stages are block1, .* pool5"):
+        with pytest.raises(ValueError, match=f"no layer '{unknown}': stages are block1, .* head"):
             network.path(unknown)
 
 
 @pytest.mark.parametrize("attention", ["none", *ATTENTION])
 def test_no_relu_works_in_place(attention: str) -> None:
     for head in ("fc", "gap"):
-        network = empty(attention=attention, head=head, batch_norm=True)
+        network = empty(attention=attention, head=head, architecture="vgg19_bn")
         assert not [name for name, m in network.named_modules() if getattr(m, "inplace", False)]
 
 
@@ -122,8 +139,6 @@ def test_no_relu_works_in_place(attention: str) -> None:
     ],
 )
 def test_width(width: float, channels: list[int]) -> None:
-    config = VGGConfig(width=width, head="gap", attention="gate", num_classes=7)
-    assert [config.channels(stage) for stage in STAGES] == channels
     network = empty(width=width, head="gap", attention="gate", num_classes=7)
     for block, count in enumerate(channels, 1):
         assert network.get_submodule(network.path(f"conv{block}_1")).out_channels == count
@@ -152,20 +167,31 @@ def test_heads() -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        VGGConfig(),
-        VGGConfig("cbam", ("block2", "block5"), "after_pool", "replace", "gap", True, 0.5, 50),
-        VGGConfig(attention="se", stages=()),
+        NetworkConfig(),
+        NetworkConfig(
+            "cbam", ("block2", "block5"), "after_pool", "replace", "gap", "vgg16", 0.5, 50
+        ),
+        NetworkConfig(attention="se", stages=()),
     ],
 )
-def test_config_survives_json(config: VGGConfig) -> None:
-    assert VGGConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+def test_config_survives_json(config: NetworkConfig) -> None:
+    assert NetworkConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
 def test_config_defaults_and_order() -> None:
-    assert VGGConfig.from_json({"attention": "se"}) == VGGConfig(attention="se", stages=STAGES)
-    written_by_0_1 = {"attention": "se", "sites": ["block4"]}
-    assert VGGConfig.from_json(written_by_0_1) == VGGConfig(attention="se", stages=("block4",))
-    assert VGGConfig(stages=("block5", "block1", "block5")).stages == ("block1", "block5")
+    assert NetworkConfig.from_json({"attention": "se"}) == NetworkConfig(attention="se")
+    assert resolve(NetworkConfig(attention="se")).stages == VGG.stages
+    resolved = resolve(NetworkConfig(stages=("block5", "block1", "block5")))
+    assert resolved.stages == ("block1", "block5")
+
+
+def test_configurations_of_version_0_1_are_read() -> None:
+    written = {"attention": "se", "sites": ["block4"], "batch_norm": True}
+    config = NetworkConfig("se", ("block4",), architecture="vgg19_bn")
+    assert NetworkConfig.from_json(written) == config
+    assert NetworkConfig.from_json({"batch_norm": False}).architecture == "vgg19"
+    with pytest.raises(ValueError, match="batch_norm must be true or false, not 'yes'"):
+        NetworkConfig.from_json({"batch_norm": "yes"})
 
 
 @pytest.mark.parametrize(
@@ -173,6 +199,8 @@ def test_config_defaults_and_order() -> None:
     [
         ({"attention": "cbma"}, "no attention 'cbma': choose one of none, gate, se, eca, spatial"),
         ({"stages": ("block6",)}, "no stage 'block6': choose one of block1, .*, block5"),
+        ({"architecture": "vgg20"}, "no architecture 'vgg20': choose one of vgg11, vgg11_bn, .*50"),
+        ({"architecture": "resnet50", "stages": ("block5",)}, "choose one of layer1, .*, layer4"),
         ({"stages": "block5"}, r"stages must be a tuple such as \('block5',\), not 'block5'"),
         ({"placement": "within"}, "no placement 'within': choose one of before_pool, after_pool"),
         ({"blend": "sum"}, "no blend 'sum': choose one of residual, replace"),
@@ -185,21 +213,21 @@ def test_config_defaults_and_order() -> None:
 )
 def test_config_refuses(choices: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        VGGConfig(**choices)
+        resolve(NetworkConfig(**choices))
 
 
 def test_config_refuses_unknown_keys() -> None:
-    with pytest.raises(ValueError, match="unknown keys in a VGG configuration: colour, depth"):
-        VGGConfig.from_json({"depth": 19, "colour": "red", "head": "gap"})
+    with pytest.raises(ValueError, match=r"unknown keys .*: \['colour', 'depth'\]"):
+        NetworkConfig.from_json({"depth": 19, "colour": "red", "head": "gap"})
 
 
 # Stages and blends ------------------------------------------------------------------------------
 
 
-def by_hand(network: VGG, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def by_hand(network: Network, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Logits, and what attention gave at each stage, walking the features and counting pools."""
     after_pool = network.config.placement == "after_pool"
-    stages, seen = iter(STAGES), dict[str, Tensor]()
+    stages, seen = iter(VGG.stages), dict[str, Tensor]()
 
     def attend(x: Tensor) -> Tensor:
         stage = next(stages)
@@ -219,7 +247,7 @@ def by_hand(network: VGG, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     return network.classifier(network.avgpool(x).flatten(1)), seen
 
 
-@pytest.mark.parametrize("stages", [STAGES, ("block2", "block4"), ("block5",)])
+@pytest.mark.parametrize("stages", [VGG.stages, ("block2", "block4"), ("block5",)])
 @pytest.mark.parametrize("blend", ["residual", "replace"])
 @pytest.mark.parametrize(("placement", "first"), [("before_pool", 64), ("after_pool", 32)])
 @torch.no_grad()
@@ -235,11 +263,11 @@ def test_placement(placement: str, first: int, blend: str, stages: tuple[str, ..
     assert torch.equal(logits, expected)
     assert tuple(network.attention) == stages
     for stage in stages:
-        index = STAGES.index(stage)
+        index = VGG.stages.index(stage)
         output = trace.outputs[f"attention.{stage}"]
         assert torch.equal(output, seen[stage])
         side = first // 2**index
-        assert output.shape == (2, network.config.channels(stage), side, side)
+        assert output.shape == (2, (8, 16, 32, 64, 64)[index], side, side)
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
@@ -289,7 +317,9 @@ def test_gammas() -> None:
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_the_generator_decides(attention: str) -> None:
     before = torch.get_rng_state()
-    first, again, other = (small(s, attention=attention, batch_norm=True) for s in (5, 5, 6))
+    first, again, other = (
+        small(s, attention=attention, architecture="vgg19_bn") for s in (5, 5, 6)
+    )
     assert torch.equal(torch.get_rng_state(), before)
     drawn = {name for name, p in first.named_parameters() if p.ndim > 1}
     for name, tensor in first.state_dict().items():
@@ -298,7 +328,7 @@ def test_the_generator_decides(attention: str) -> None:
 
 
 def test_fresh_weights_have_the_right_size() -> None:
-    network = small(width=0.5, batch_norm=True, attention="self_attention", head="gap")
+    network = small(width=0.5, architecture="vgg19_bn", attention="self_attention", head="gap")
     state = network.state_dict()
     conv = state[f"{network.path('conv3_1')}.weight"]  # 64 → 128: fan out 128 · 9
     assert float(conv.std()) == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.02)
@@ -316,11 +346,13 @@ def test_fresh_weights_have_the_right_size() -> None:
 @pytest.mark.parametrize("attention", ["none", *ATTENTION])
 def test_under_meta_nothing_is_allocated(attention: str) -> None:
     before = torch.get_rng_state()
-    network = empty(attention=attention, batch_norm=True)
+    network = empty(attention=attention, architecture="vgg19_bn")
     assert {t.device.type for t in network.state_dict().values()} == {"meta"}
     assert torch.equal(torch.get_rng_state(), before)
-    full = small(attention=attention, batch_norm=True)
-    filled = empty(attention=attention, batch_norm=True, head="gap", width=0.125, num_classes=10)
+    full = small(attention=attention, architecture="vgg19_bn")
+    filled = empty(
+        attention=attention, architecture="vgg19_bn", head="gap", width=0.125, num_classes=10
+    )
     filled.load_state_dict(full.state_dict(), strict=True, assign=True)
     x = pictures()
     with torch.no_grad():
@@ -332,13 +364,19 @@ def test_under_meta_nothing_is_allocated(attention: str) -> None:
 def test_a_forward_pass_in_two_halves_is_the_whole(stage: str, placement: str) -> None:
     for stages in (("block1", "block3", "block5"), ("block2",)):
         model = small(
-            attention="cbam", blend="replace", stages=stages, placement=placement, batch_norm=True
+            attention="cbam",
+            blend="replace",
+            stages=stages,
+            placement=placement,
+            architecture="vgg19_bn",
         )
         images = pictures()
-        arrived = model.arriving(images, stage)
-        assert arrived.shape[1] == model.config.channels(stage)
+        arrived = model.features_before(images, stage)
+        assert arrived.shape[1] == (8, 16, 32, 64, 64)[VGG.stages.index(stage)]
         assert torch.equal(model(arrived, stage), model(images))
         passed = [
-            attention for attention in model.attention.values() if attention in model.below(stage)
+            attention
+            for attention in model.attention.values()
+            if attention in model.modules_before(stage)
         ]
         assert len(passed) == sum(other < stage for other in stages)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from vggviz.attention import ATTENTION
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGG, VGGConfig
+from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.weights import (
     Card,
     WeightsError,
@@ -25,7 +25,9 @@ from vggviz.weights import (
     save_network,
 )
 
-SMALL = VGGConfig(attention="cbam", head="gap", batch_norm=True, width=0.125, num_classes=3)
+SMALL = NetworkConfig(
+    attention="cbam", head="gap", architecture="vgg19_bn", width=0.125, num_classes=3
+)
 CARD = Card("small", SMALL, Preprocess(64, 64), ("a", "b", "c"), ("n1", "n2", "n3"))
 
 
@@ -34,14 +36,14 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> tuple[VGG, Path]:
-    model = VGG(SMALL, seeded())
+def saved(tmp_path: Path) -> tuple[Network, Path]:
+    model = build_network(SMALL, seeded())
     file = tmp_path / "small.safetensors"
     save_network(model, CARD, file)
     return model, file
 
 
-def test_a_saved_network_comes_back_to_half_precision(saved: tuple[VGG, Path]) -> None:
+def test_a_saved_network_comes_back_to_half_precision(saved: tuple[Network, Path]) -> None:
     model, file = saved
     loaded, card = load_network(file)
     assert card.config == SMALL
@@ -60,7 +62,7 @@ def test_a_saved_network_comes_back_to_half_precision(saved: tuple[VGG, Path]) -
 
 
 def test_numbers_beyond_half_precision_are_kept(tmp_path: Path) -> None:
-    model, file = VGG(SMALL, seeded()), tmp_path / "large.safetensors"
+    model, file = build_network(SMALL, seeded()), tmp_path / "large.safetensors"
     variance = model.get_buffer("features.1.running_var")
     variance[0] = 1e6  # fp16 ends at 65,504
     save_network(model, CARD, file)
@@ -68,14 +70,14 @@ def test_numbers_beyond_half_precision_are_kept(tmp_path: Path) -> None:
     assert torch.equal(loaded.get_buffer("features.1.running_var"), variance)
 
 
-def test_saving_leaves_no_other_file_and_replaces_whole(saved: tuple[VGG, Path]) -> None:
+def test_saving_leaves_no_other_file_and_replaces_whole(saved: tuple[Network, Path]) -> None:
     _, file = saved
-    save_network(VGG(SMALL, seeded(1)), CARD, file)
+    save_network(build_network(SMALL, seeded(1)), CARD, file)
     assert [path.name for path in file.parent.iterdir()] == ["small.safetensors"]
 
 
 def test_a_failed_save_leaves_the_old_file(
-    saved: tuple[VGG, Path], monkeypatch: pytest.MonkeyPatch
+    saved: tuple[Network, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, file = saved
     before = file.read_bytes()
@@ -115,7 +117,7 @@ def _rewrite(file: Path, *, drop: str = "", shape: str = "", card: object = None
     ],
 )
 def test_a_file_that_lies_is_refused_in_one_sentence(
-    saved: tuple[VGG, Path], damage: dict[str, object], message: str
+    saved: tuple[Network, Path], damage: dict[str, object], message: str
 ) -> None:
     _, file = saved
     _rewrite(file, **damage)  # type: ignore[arg-type]
@@ -123,7 +125,7 @@ def test_a_file_that_lies_is_refused_in_one_sentence(
         load_network(file)
 
 
-def test_what_is_no_safetensors_file_is_refused(saved: tuple[VGG, Path]) -> None:
+def test_what_is_no_safetensors_file_is_refused(saved: tuple[Network, Path]) -> None:
     _, file = saved
     whole = file.read_bytes()
     for content in (b"", whole[:200], whole[: len(whole) // 2], pickle.dumps({"a": 1})):
@@ -139,17 +141,17 @@ def test_what_is_no_safetensors_file_is_refused(saved: tuple[VGG, Path]) -> None
         load_network("model.pth")
 
 
-def test_unknown_attention_and_changes_to_trained_weights(saved: tuple[VGG, Path]) -> None:
+def test_unknown_attention_and_changes_to_trained_weights(saved: tuple[Network, Path]) -> None:
     with pytest.raises(ValueError, match="no attention 'magic': choose one of none, gate, se"):
         load_network("random", "magic")
     with pytest.raises(ValueError, match="stages can't be changed"):
         load_network(saved[1], stages=("block5",))
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_torchvision_weights_fill_the_backbone_strictly(batch_norm: bool) -> None:
+@pytest.mark.parametrize("architecture", ["vgg19", "vgg19_bn"])
+def test_torchvision_weights_fill_the_backbone_strictly(architecture: str) -> None:
     """Width cannot be changed in torchvision's VGG19, so that this takes the real size."""
-    build = torchvision.models.vgg19_bn if batch_norm else torchvision.models.vgg19
+    build = getattr(torchvision.models, architecture)
     with torch.device("meta"):
         keys = build().state_dict()
     state = {
@@ -158,7 +160,9 @@ def test_torchvision_weights_fill_the_backbone_strictly(batch_norm: bool) -> Non
         else torch.zeros(1).expand(value.shape)
         for key, value in keys.items()
     }
-    model = VGG(VGGConfig(attention="se", batch_norm=batch_norm, stages=("block5",)), seeded())
+    model = build_network(
+        NetworkConfig(attention="se", architecture=architecture, stages=("block5",)), seeded()
+    )
     attention = {k: v.clone() for k, v in model.state_dict().items() if k.startswith("attention.")}
     load_backbone(model, state, "imagenet")
     for key, value in model.state_dict().items():

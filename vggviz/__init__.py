@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from vggviz.explainer import Explainer as Explainer
     from vggviz.explanation import Explanation as Explanation
     from vggviz.images import ImageError as ImageError
-    from vggviz.networks.vgg import VGG as VGG
-    from vggviz.networks.vgg import VGGConfig as VGGConfig
+    from vggviz.networks import Network as Network
+    from vggviz.networks import NetworkConfig as NetworkConfig
     from vggviz.types import AttentionRecord as AttentionRecord
     from vggviz.types import Heatmap as Heatmap
     from vggviz.types import Prediction as Prediction
@@ -29,9 +29,9 @@ _HOMES = {
     "Explanation": "explanation",
     "Heatmap": "types",
     "ImageError": "images",
+    "Network": "networks",
+    "NetworkConfig": "networks",
     "Prediction": "types",
-    "VGG": "networks.vgg",
-    "VGGConfig": "networks.vgg",
     "WeightsError": "weights",
 }
 __all__ = sorted(_HOMES)

@@ -18,7 +18,7 @@ import vggviz
 from vggviz.cam import METHODS, CAMs, cams
 from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageSource, Preprocess, open_image
-from vggviz.networks.vgg import STAGES, VGG
+from vggviz.networks import Network
 from vggviz.platform import precision as fast
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 from vggviz.weights import WEIGHTS, Card, WeightsError, load_network
@@ -52,7 +52,7 @@ class Explainer:
 
     def __init__(
         self,
-        model: VGG,
+        model: Network,
         card: Card,
         *,
         precision: str = "exact",
@@ -197,7 +197,7 @@ class Explainer:
     def names(self, stages: str | Sequence[str]) -> tuple[str, ...]:
         """The places that `stages` means, each once. Raises ValueError for one that is none."""
         if isinstance(stages, str):
-            stages = STAGES if stages == "all" else stages.split(",")
+            stages = self.model.stages if stages == "all" else stages.split(",")
         for name in stages:
             self.model.path(name)
         return tuple(dict.fromkeys(stages))

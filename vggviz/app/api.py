@@ -23,13 +23,13 @@ from vggviz.app.handlers import known as index_of
 from vggviz.app.inputs import Given, NoStub, Picture, refusal
 from vggviz.app.networks import Networks
 from vggviz.app.rerun import spatial_of
+from vggviz.app.stages import STAGES
 from vggviz.app.texts import preferred, say
 from vggviz.cam import known
 from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.images import ImageError
 from vggviz.metrics import faithfulness as curves
-from vggviz.networks.vgg import STAGES
 
 __all__ = ["build", "explain", "faithfulness", "figure", "pixel"]
 

@@ -22,6 +22,7 @@ from vggviz.app.parts.channels import channel, channels
 from vggviz.app.parts.maps import View, maps
 from vggviz.app.parts.strip import strip
 from vggviz.app.pictures import Given, Question, Shown, refusal, still
+from vggviz.app.stages import STAGES
 from vggviz.app.texts import say
 from vggviz.app.texts.trouble import translated
 from vggviz.cam import METHODS
@@ -29,7 +30,6 @@ from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.hooks.capture import bypass
 from vggviz.images import Crop, ImageError
-from vggviz.networks.vgg import STAGES
 from vggviz.types import Prediction
 from vggviz.weights import WeightsError, bundled_results
 
@@ -107,7 +107,7 @@ def _run(
 ) -> Shown:
     """One forward and one partial backward pass; then, with attention off, what lies above it."""
     model = explainer.model
-    sources = {stage: model.source(stage) for stage in model.attention}
+    sources = {stage: model.input_path(stage) for stage in model.attention}
     image = picture.image
     explanations = explainer.explain_each(image, targets, watch=tuple(sources.values()))
     # Features are known by their stage from here on.

@@ -15,8 +15,8 @@ from vggviz.app.networks import NOTHING, Networks, Owned
 from vggviz.app.parts.maps import VIEWS, View
 from vggviz.app.pictures import Shown
 from vggviz.app.shell import OPACITY, Shell
+from vggviz.app.stages import STAGES
 from vggviz.app.texts import LANGUAGES
-from vggviz.networks.vgg import STAGES
 from vggviz.weights import WEIGHTS
 
 __all__ = ["PARTS", "Asked", "asked", "parts", "query", "read", "settings"]

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from vggviz.app.inputs import Given, refusal
+from vggviz.app.stages import STAGES
 from vggviz.explanation import Explanation
 from vggviz.images import Crop
-from vggviz.networks.vgg import STAGES
 from vggviz.plotting import data_uri
 from vggviz.types import AttentionRecord, Kind, Prediction, Ranked
 

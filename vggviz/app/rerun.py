@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from vggviz.app.networks import NOTHING, Networks, Owned
 from vggviz.app.pictures import Floats, Pixels, Shown, refusal
+from vggviz.app.stages import STAGES
 from vggviz.app.texts import say
 from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.images import Crop
-from vggviz.networks.vgg import STAGES
 
 __all__ = ["again", "explainer_of", "known_stage", "recall", "spatial_of", "stage_of"]
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from vggviz.benchmark import libraries
 from vggviz.benchmark.fixtures import Bed, Case, Work
 from vggviz.cam import cams
-from vggviz.networks.vgg import STAGES, VGG
+from vggviz.networks import Network
+from vggviz.networks.vgg import VGG
 from vggviz.platform import precision as fast
 
 __all__ = ["BARE", "CASES"]
@@ -52,7 +53,7 @@ def _half(images: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _bare(model: VGG, images: Tensor) -> list[Tensor]:
+def _bare(model: Network, images: Tensor) -> list[Tensor]:
     return [model(images)]
 
 
@@ -61,7 +62,7 @@ def _ours(bed: Bed, case: Case, attention: str = "none", precision: str = "exact
     return partial(_cams, model, _half(images) if precision == "bf16" else images, case, precision)
 
 
-def _cams(model: VGG, images: Tensor, case: Case, precision: str) -> list[Tensor]:
+def _cams(model: Network, images: Tensor, case: Case, precision: str) -> list[Tensor]:
     paths = [model.path(stage) for stage in case.stages]
     targets = torch.arange(case.targets) if case.targets > 1 else None
     with fast.gradients_of(precision):
@@ -76,6 +77,7 @@ _cbam = partial(_ours, attention="cbam")
 _gradients = partial(_ours, precision="gradients")
 _bf16 = partial(_ours, precision="bf16")
 
+STAGES = VGG.stages
 LAST = STAGES[-1:]
 CASES: dict[str, Case] = {
     BARE: Case("bare forward", _forward),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vggviz.explainer import Explainer
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network, build_network
 from vggviz.weights import load_network
 
 __all__ = ["Bed", "Case", "Work"]
@@ -19,7 +19,7 @@ Work = Callable[[], list[Tensor]]
 
 
 class Bed:
-    """Pictures of noise, of `size` × `size` pixels, and networks of `width`, as in `VGGConfig`."""
+    """Pictures of noise, `size` × `size` pixels, and networks of `width`, as in `NetworkConfig`."""
 
     def __init__(self, size: int, width: float) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -37,13 +37,13 @@ class Bed:
 
     def network(
         self, attention: str = "none", layout: torch.memory_format = torch.contiguous_format
-    ) -> VGG:
+    ) -> Network:
         """The network with attention 'none' or 'cbam', a module tree of its own on these weights.
 
         Its parameters require gradients, as torchvision's do: other libraries need that to
         build a graph, and what they leave in `.grad` must not reach the other cases.
         """
-        model = VGG(replace(self._card.config, attention=attention), empty=True)
+        model = build_network(replace(self._card.config, attention=attention), empty=True)
         state = {
             name: value.contiguous(memory_format=layout) if value.ndim == 4 else value
             for name, value in self._state.items()
@@ -52,7 +52,7 @@ class Bed:
         model.load_state_dict(state, assign=True)
         return model.eval()
 
-    def explained(self, attention: str, precision: str = "exact") -> VGG:
+    def explained(self, attention: str, precision: str = "exact") -> Network:
         """The network as an `Explainer` of this precision keeps it."""
         return Explainer(self.network(attention), self._card, precision=precision).model
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vggviz.benchmark.fixtures import Bed, Case, Work
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network
 
 __all__ = ["captum", "grad_cam", "grad_cam_frozen", "torchcam"]
 
@@ -45,7 +45,7 @@ def grad_cam_frozen(bed: Bed, case: Case) -> Work:
     return _each(model, bed.images(case.images).requires_grad_(True), case)
 
 
-def _each(model: VGG, images: Tensor, case: Case) -> Work:
+def _each(model: Network, images: Tensor, case: Case) -> Work:
     """One object for each layer: given several layers, the library returns only their mean."""
     library = import_module("pytorch_grad_cam")
     layers = [model.get_submodule(model.path(stage)) for stage in case.stages]

@@ -29,7 +29,7 @@ def run(
     """Time the cases `names` (keys of `CASES`, by default all) on VGG19 with random weights, and
     take the measures among them (keys of `MEASURES`).
 
-    `size` × `size` pixels, `width` as in `VGGConfig`, `threads` of PyTorch (by
+    `size` × `size` pixels, `width` as in `NetworkConfig`, `threads` of PyTorch (by
     default as many as it uses now). After one warm-up each, every round runs every case once, in
     an order drawn anew, so that whatever disturbs the machine hits all alike. `progress` is told
     (calls done, calls in all), the warm-up included. Measures come after the rounds, one after

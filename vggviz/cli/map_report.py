@@ -37,7 +37,6 @@ def judge(
     """Judge the maps, print the tables, and write maps.json, .csv, .md and .html to `out`."""
     from vggviz import Explainer
     from vggviz.evaluation import maps
-    from vggviz.networks.vgg import STAGES
 
     seconds: dict[str, Explainer] = {}
     for other in others:
@@ -58,7 +57,7 @@ def judge(
                 dataset,
                 training,
                 metrics=tuple(maps.METRICS) if metrics == "all" else words(metrics),
-                stages=STAGES if stages == "all" else words(stages),
+                stages=None if stages == "all" else words(stages),
                 methods=words(methods),
                 others=seconds,
                 pictures=pictures,

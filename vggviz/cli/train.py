@@ -83,7 +83,7 @@ def train(
     try:
         from accelerate import PartialState
 
-        from vggviz.training.run import Network, fit
+        from vggviz.training.run import NetworkChoice, fit
     except ModuleNotFoundError as error:
         stop(f"training needs {error.name}: pip install 'vggviz[train]'")
     from vggviz.training import Progress, TrainConfig, TrainError
@@ -125,7 +125,7 @@ def train(
             data,
             out,
             config,
-            Network(
+            NetworkChoice(
                 weights=weights,
                 attention=attention,
                 stages=tuple(stages.split(",")) if stages else None,

@@ -14,7 +14,7 @@ from vggviz.evaluation.result import GRADCAM, Spread
 from vggviz.hooks.capture import TapReading, evaluating, intervene
 from vggviz.metrics.localisation import contains, peak, spatial_view
 from vggviz.metrics.replacement import REPLACEMENTS
-from vggviz.networks.vgg import STAGES, VGG
+from vggviz.networks import Network
 from vggviz.types import Kind
 
 __all__ = ["Observer", "Seen"]
@@ -45,9 +45,9 @@ class Observer:
     attention. All randomness comes from `seed`, drawn batch by batch.
     """
 
-    def __init__(self, model: VGG, replacements: Sequence[str], seed: int) -> None:
+    def __init__(self, model: Network, replacements: Sequence[str], seed: int) -> None:
         self.model = model
-        self.stages = model.config.stages if len(model.attention) else STAGES
+        self.stages = model.config.stages if len(model.attention) else model.stages
         self._paths = {stage: model.path(stage) for stage in self.stages}
         self._generators = {
             name: torch.Generator().manual_seed(seed)

@@ -20,7 +20,7 @@ from vggviz.hooks.capture import evaluating
 from vggviz.images import ImageError
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.metrics.statistics import median
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network
 from vggviz.platform.timing import interleaved
 from vggviz.weights import Card
 
@@ -31,7 +31,7 @@ class Subject(Protocol):
     """A network with its weights, as `Explainer` has them."""
 
     @property
-    def model(self) -> VGG:
+    def model(self) -> Network:
         """The network."""
 
     @property

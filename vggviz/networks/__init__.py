@@ -11,7 +11,14 @@ from vggviz.networks.protocol import AttentionStage, Network
 from vggviz.networks.resnet import ResNet50
 from vggviz.networks.vgg import VGG, VGGS
 
-__all__ = ["ARCHITECTURES", "AttentionStage", "Network", "NetworkConfig", "build", "resolve"]
+__all__ = [
+    "ARCHITECTURES",
+    "AttentionStage",
+    "Network",
+    "NetworkConfig",
+    "build_network",
+    "resolve",
+]
 
 ARCHITECTURES: dict[str, type[Network]] = {**dict.fromkeys(VGGS, VGG), "resnet50": ResNet50}
 """The networks by torchvision's names."""
@@ -30,7 +37,7 @@ def resolve(config: NetworkConfig) -> NetworkConfig:
     return replace(config, stages=tuple(stage for stage in stages if stage in wanted))
 
 
-def build(
+def build_network(
     config: NetworkConfig, generator: torch.Generator | None = None, *, empty: bool = False
 ) -> Network:
     """The network of a configuration: see `Network` for how its weights start.

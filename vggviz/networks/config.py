@@ -1,4 +1,4 @@
-"""The description of a network that vggviz builds: architecture, attention, head, width, classes."""
+"""The description of a network: architecture, attention, head, width, classes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class NetworkConfig:
     checks architecture and stages.
     """
 
-    architecture: str = "vgg19"
     attention: str = "none"
     stages: tuple[str, ...] = ()
     placement: Literal["before_pool", "after_pool"] = "before_pool"
     blend: Literal["residual", "replace"] = "residual"
     head: Literal["fc", "gap"] = "fc"
+    architecture: str = "vgg19"
     width: float = 1.0
     num_classes: int = 1000
 
@@ -71,7 +71,7 @@ class NetworkConfig:
         return cls(**{**data, "stages": tuple(data.get("stages", ()))})
 
     def scaled(self, channels: int) -> int:
-        """A layer's number of channels at this `width`: to the nearest multiple of 8, at least 8."""
+        """A layer's channels at this `width`: to the nearest multiple of 8, at least 8."""
         return max(8, round(channels * self.width / 8) * 8)
 
 

@@ -45,8 +45,8 @@ class Network(nn.Module):
     layers, under `attention.<stage>`, so that torchvision's weights load strictly. No ReLU works
     in place: it would overwrite what was captured.
 
-    `stages` are the names of the stages in the order of the forward pass; `layers` maps the
-    stages, and further names such as 'conv5_4', to module paths.
+    `stages` are the names of the stages in the order of the forward pass; `layers` maps names of
+    layers such as 'conv5_4', and each stage behind the layer that ends it, to module paths.
 
     Weights start as torchvision's do (Kaiming normal, fan out), and attention as its own
     constructor sets it, drawn from `generator`, or from PyTorch's global one. With `empty` the
@@ -80,13 +80,17 @@ class Network(nn.Module):
                 initialise(part, generator)
         self.attention = nn.ModuleDict(_attention(config, channels, generator, empty))
         self.attention.to(device)
-        for path, _, stage in self._chain():
-            if stage is not None:
+        named, self.layers = self.layers, {}
+        ends = {path: stage for path, _, stage in self._chain() if stage is not None}
+        for name, path in named.items():  # a stage stands behind the layer that ends it
+            self.layers[name] = path
+            if stage := ends.get(path):
                 self.layers[stage] = f"attention.{stage}" if stage in self.attention else path
 
     @abstractmethod
     def _build(self) -> dict[str, int]:
-        """Build all layers but the attention, and return the channels at the end of each stage."""
+        """Build all layers but the attention, name them in `layers` in the order of the forward
+        pass, and return the channels at the end of each stage."""
 
     @abstractmethod
     def _chain(self) -> Iterator[tuple[str, nn.Module, str | None]]:
@@ -154,6 +158,26 @@ class Network(nn.Module):
     def attention_paths(self, stages: Sequence[str] | None = None) -> list[str]:
         """The module paths of the attention at `stages`, by default at all that have some."""
         return [f"attention.{stage}" for stage in stages or self.stages if stage in self.attention]
+
+    def parameter_groups(self) -> dict[str, tuple[str, ...]]:
+        """Module paths of all learned parameters by layer, from the top down.
+
+        These are the steps of a model parameter randomisation test (Adebayo et al. 2018, section
+        4): linear layers, then attention ('attention at block5') and the layers of the chain, each
+        batch norm together with the convolution before it.
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        norms: tuple[str, ...] = ()
+        for name, path in reversed(self.layers.items()):
+            module = self.get_submodule(path)
+            if (name in self.stages and name not in self.attention) or not any(module.state_dict()):
+                continue
+            if isinstance(module, nn.BatchNorm2d):
+                norms = (path,)
+                continue
+            found[f"attention at {name}" if name in self.stages else name] = (path, *norms)
+            norms = ()
+        return found
 
     def gammas(self) -> dict[str, float]:
         """γ by stage, where attention is blended in: at 0 the network ignores it."""

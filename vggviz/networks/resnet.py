@@ -59,12 +59,15 @@ class ResNet50(Network):
     def _build(self) -> dict[str, int]:
         config = self.config
         if config.placement == "after_pool":
-            raise ValueError("a ResNet's stages have no pooling at their end: placement before_pool")
+            raise ValueError(
+                "a ResNet's stages have no pooling at their end: placement before_pool"
+            )
         channels = config.scaled(64)
         self.conv1 = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.layers |= {"conv1": "conv1", "bn1": "bn1"}
         built: dict[str, int] = {}
         for number, (stage, count) in enumerate(zip(self.stages, BLOCKS, strict=True)):
             width, blocks = config.scaled(CHANNELS[number]), []
@@ -72,9 +75,12 @@ class ResNet50(Network):
                 blocks.append(Bottleneck(channels, width, 2 if number and not block else 1))
                 channels = width * EXPANSION
             setattr(self, stage, nn.Sequential(*blocks))
+            self.layers |= {f"{stage}.{block}": f"{stage}.{block}" for block in range(count)}
+            self.layers[stage] = stage
             built[stage] = channels
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, config.num_classes)
+        self.layers["fc"] = "fc"
         return built
 
     def _chain(self) -> Iterator[tuple[str, nn.Module, str | None]]:

@@ -27,7 +27,7 @@ class VGG(Network):
     Recognition', table 1. Parameters carry torchvision's names (`features.34.weight`,
     `classifier.6.bias`). The stages are the five blocks: each ends with its last ReLU, or with its
     pooling where `placement` is 'after_pool'. `layers` has the paper's names, 'conv1_1' to
-    'pool5'. H and W must be at least 32.
+    'fc8' ('head' for the one linear layer of `head='gap'`). H and W must be at least 32.
     """
 
     stages = ("block1", "block2", "block3", "block4", "block5")
@@ -60,6 +60,7 @@ class VGG(Network):
         if config.head == "gap":
             self.avgpool = nn.AdaptiveAvgPool2d(1)
             self.classifier = nn.Sequential(nn.Linear(channels, config.num_classes))
+            self.layers["head"] = "classifier.0"
         else:
             self.avgpool = nn.AdaptiveAvgPool2d(7)
             self.classifier = nn.Sequential(
@@ -71,6 +72,7 @@ class VGG(Network):
                 nn.Dropout(),
                 nn.Linear(4096, config.num_classes),
             )
+            self.layers |= {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
         return built
 
     def _chain(self) -> Iterator[tuple[str, nn.Module, str | None]]:

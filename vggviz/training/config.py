@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vggviz.networks.vgg import STAGES, VGG
+from vggviz.networks import Network
 
 __all__ = ["Examples", "Progress", "TrainConfig", "TrainError"]
 
@@ -95,10 +95,11 @@ class TrainConfig:
         """A seed of its own for the step, epoch or view of this `number`; `salt` tells what for."""
         return (self.seed * 1_000_003 + number) * 1_009 + salt
 
-    def lowest(self, model: VGG) -> str | None:
+    def lowest(self, model: Network) -> str | None:
         """The stage below which nothing learns, None where all may. ValueError for no stage."""
-        if self.learn_from not in (None, *STAGES):
-            raise ValueError(f"no stage {self.learn_from!r} to learn from: {', '.join(STAGES)}")
+        if self.learn_from not in (None, *model.stages):
+            stages = ", ".join(model.stages)
+            raise ValueError(f"no stage {self.learn_from!r} to learn from: {stages}")
         if self.learn_from is not None or not self.freeze_backbone:
             return self.learn_from
         return next(iter(model.attention), None)

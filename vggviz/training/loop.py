@@ -16,7 +16,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 from vggviz.hooks.capture import Trace, capture, evaluating, intervene
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network
 from vggviz.training.checkpoint import State, restore, store
 from vggviz.training.config import Examples, Progress, TrainConfig, TrainError
 from vggviz.training.objective import effect, half_flat, indecision, objective
@@ -26,7 +26,7 @@ __all__ = ["has_bf16", "measure", "train"]
 
 
 def train(
-    model: VGG,
+    model: Network,
     examples: Examples,
     validation: Examples,
     preprocess: Preprocess,
@@ -186,17 +186,17 @@ def measure(
     }
 
 
-def set_learning(model: VGG, stage: str | None, *, frozen: bool) -> list[nn.Module]:
+def set_learning(model: Network, stage: str | None, *, frozen: bool) -> list[nn.Module]:
     """Say which parameters learn, and return the modules that stay as they are in every way.
 
     Nothing below `stage` learns; where the backbone is `frozen`, no convolution of it does.
     """
     model.requires_grad_(True)
     if frozen:
-        for module in model.features.modules():
-            if isinstance(module, nn.Conv2d):
+        for path, module in model.named_modules():
+            if isinstance(module, nn.Conv2d) and not path.startswith("attention."):
                 module.requires_grad_(False)
-    below = [] if stage is None else model.below(stage)
+    below = [] if stage is None else model.modules_before(stage)
     for module in below:
         module.requires_grad_(False)
     return below + [m for m in model.modules() if frozen and isinstance(m, nn.Dropout)]
@@ -210,7 +210,7 @@ def has_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _teach(model: VGG, still: list[nn.Module]) -> None:
+def _teach(model: Network, still: list[nn.Module]) -> None:
     """Training mode for what learns: norms that stay use the statistics that they have."""
     model.train()
     for module in still:
@@ -241,7 +241,7 @@ def _judged(
     return logits, loss
 
 
-def _groups(model: VGG, config: TrainConfig) -> list[dict[str, Any]]:
+def _groups(model: Network, config: TrainConfig) -> list[dict[str, Any]]:
     """No weight decay on biases, norms and γ; a rate of its own for attention."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():

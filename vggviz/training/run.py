@@ -16,7 +16,7 @@ from torch import Tensor
 from vggviz.data import Dataset, open_parts
 from vggviz.files import atomic_write
 from vggviz.images import ImageError, Preprocess
-from vggviz.networks.vgg import STAGES, VGG, VGGConfig
+from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.platform.machine import machine
 from vggviz.training import Examples, Progress, TrainConfig, TrainError, measure, train
 from vggviz.training.curve import curve
@@ -35,7 +35,7 @@ __all__ = ["Network", "fit"]
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class NetworkChoice:
     """Which network to train: what it starts from, and the attention in it.
 
     `weights` is 'none' (a fresh VGG19-BN of `width` with the 'gap' head), a name that
@@ -55,7 +55,7 @@ def fit(
     data: Path,
     out: Path,
     config: TrainConfig,
-    network: Network,
+    network: NetworkChoice,
     *,
     classes: Sequence[str] | None = None,
     teacher: Path | None = None,
@@ -148,8 +148,8 @@ def fit(
 
 
 def _start(
-    network: Network, data: Dataset, config: TrainConfig, out: Path
-) -> tuple[VGG, Preprocess, Backbone | None]:
+    network: NetworkChoice, data: Dataset, config: TrainConfig, out: Path
+) -> tuple[Network, Preprocess, Backbone | None]:
     """The network before training, how pictures go in, and what it stands on."""
     generator = torch.Generator().manual_seed(config.seed)
     classes = len(data.labels)
@@ -157,16 +157,16 @@ def _start(
         if not config.sizes:
             raise ValueError("a network that starts from nothing needs sizes, such as (32, 48, 64)")
         size = config.sizes[-1]
-        fresh = VGGConfig(
+        fresh = NetworkConfig(
             attention=network.attention,
-            stages=network.stages or STAGES,
+            stages=network.stages or (),
             blend=cast(Any, network.blend or "residual"),
             head="gap",
-            batch_norm=True,
+            architecture="vgg19_bn",
             width=network.width,
             num_classes=classes,
         )
-        return VGG(fresh, generator), Preprocess(size=size, resize=size), None
+        return build_network(fresh, generator), Preprocess(size=size, resize=size), None
     if network.weights == "random":
         raise ValueError(
             "random weights are nothing to start from: choose 'none' for a fresh network"
@@ -178,11 +178,11 @@ def _start(
     chosen = replace(
         card.config,
         attention=network.attention,
-        stages=network.stages or (card.config.stages if same else STAGES),
+        stages=network.stages or (card.config.stages if same else ()),
         blend=cast(Any, network.blend or (card.config.blend if same else "residual")),
         num_classes=classes,
     )
-    model = VGG(chosen, generator)
+    model = build_network(chosen, generator)
     _take_over(model, source, head=card.labels == data.labels)
     backbone = None
     stays = config.freeze_backbone or config.learn_from is not None
@@ -197,7 +197,7 @@ def _start(
     return model, preprocess, backbone
 
 
-def _save(model: VGG, card: Card, out: Path) -> None:
+def _save(model: Network, card: Card, out: Path) -> None:
     try:
         save_network(model, card, out)
     except WeightsError:  # no adapter can stand on that backbone; hours of training must not go
@@ -209,9 +209,9 @@ def _same_folder(one: Path, other: Path) -> bool:
     return one.resolve().parent == other.resolve().parent
 
 
-def _take_over(model: VGG, source: VGG, *, head: bool) -> None:
+def _take_over(model: Network, source: Network, *, head: bool) -> None:
     """Copy what fits by name and shape; the last layer only where the classes are the same."""
-    last = f"classifier.{len(model.classifier) - 1}."
+    last = f"{next(iter(model.parameter_groups().values()))[0]}."
     own = model.state_dict()
     state = {
         key: value

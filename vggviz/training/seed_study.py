@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import torch
 from scipy import stats
-from torch import nn
+from torch import Tensor, nn
 
 from vggviz.data import open_parts
 from vggviz.files import atomic_write
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import STAGES, VGG, VGGConfig
+from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.training import Examples, Progress, TrainConfig, train
 
 __all__ = ["FLOOR", "Comparison", "TinyVGG", "compare"]
@@ -24,22 +24,31 @@ __all__ = ["FLOOR", "Comparison", "TinyVGG", "compare"]
 FLOOR = "tiny_vgg"
 
 
-class TinyVGG(VGG):
+class TinyVGG(Network):
     """The network that CNN Explainer teaches with: normalised pictures (B, 3, 64, 64) → (B, K).
 
     Two blocks of two 3×3 convolutions with 10 channels, not padded, each with a ReLU, then 2×2
     max pooling; one linear layer on all that is left (Wang et al. 2020, 'CNN Explainer', figure 1).
     """
 
-    def _build(self) -> None:
+    def _build(self) -> dict[str, int]:
         layers: list[nn.Module] = []
         for channels in (3, 10):
             layers += [nn.Conv2d(channels, 10, 3), nn.ReLU(), nn.Conv2d(10, 10, 3), nn.ReLU()]
             layers += [nn.MaxPool2d(2)]
         self.features = nn.Sequential(*layers)
-        self.attention = nn.ModuleDict()
         self.avgpool = nn.AdaptiveAvgPool2d((13, 13))  # the size that arrives: nothing is averaged
         self.classifier = nn.Sequential(nn.Linear(10 * 13 * 13, self.config.num_classes))
+        return {}
+
+    def _chain(self) -> Iterator[tuple[str, nn.Module, str | None]]:
+        for index, layer in enumerate(self.features):
+            yield f"features.{index}", layer, None
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits (B, K) of the second block's features (B, 10, 13, 13)."""
+        logits: Tensor = self.classifier(self.avgpool(x).flatten(1))
+        return logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +105,14 @@ def compare(
     *,
     width: float = 0.25,
     blend: str = "residual",
-    stages: Sequence[str] = STAGES,
+    stages: Sequence[str] = (),
     classes: Sequence[str] | None = None,
     report: Callable[[str, int, Progress], None] = lambda *_: None,
 ) -> Comparison:
     """Train every one of `networks` with every seed, from scratch, and compare.
 
-    `networks` are 'none', which is always among them, keys of `ATTENTION` (at `stages`) and
-    'tiny_vgg'. What is random but for the network's own first weights is the same for all that
+    `networks` are 'none', which is always among them, keys of `ATTENTION` (at `stages`, () for all)
+    and 'tiny_vgg'. What is random but for the network's own first weights is the same for all that
     share a seed. Each run leaves a JSON file in the folder `out`; what is there of the same
     settings and pictures is not trained again, and a run that was killed goes on from its
     checkpoint.
@@ -119,11 +128,11 @@ def compare(
     training, validation = open_parts(data, classes, generator=torch.Generator().manual_seed(0))
     preprocess = Preprocess(size=side, resize=side)
     learned, judged = (Examples(d.pixels(preprocess)[0], d.targets) for d in (training, validation))
-    plain = VGGConfig(
+    plain = NetworkConfig(
         stages=tuple(stages),
         blend=cast(Any, blend),
         head="gap",
-        batch_norm=True,
+        architecture="vgg19_bn",
         width=width,
         num_classes=len(training.labels),
     )
@@ -172,15 +181,15 @@ def compare(
 
 
 def _network(
-    name: str, plain: VGGConfig, config: TrainConfig, seed: int
-) -> tuple[VGG, TrainConfig]:
+    name: str, plain: NetworkConfig, config: TrainConfig, seed: int
+) -> tuple[Network, TrainConfig]:
     """A fresh network, and the recipe for it: the same but for the seed, and for the floor's size,
     since its one linear layer fits 64 pixels only."""
     generator = torch.Generator().manual_seed(seed)
     recipe = replace(config, seed=seed)
     if name == FLOOR:
         return TinyVGG(plain, generator), replace(recipe, sizes=(64,))
-    return VGG(replace(plain, attention=name), generator), recipe
+    return build_network(replace(plain, attention=name), generator), recipe
 
 
 def _done(file: Path, told: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 
 from vggviz.hooks.capture import evaluating
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network
 from vggviz.training.config import Examples, TrainConfig, TrainError
 from vggviz.weights import write_safetensors
 
@@ -33,7 +33,7 @@ class Inputs:
 
     def __init__(
         self,
-        model: VGG,
+        model: Network,
         stage: str | None,
         examples: Examples,
         validation: Examples,
@@ -67,7 +67,7 @@ class Inputs:
         if self._stage is None:
             return images
         with torch.no_grad(), self._accelerator.autocast():
-            return self._model.arriving(images, self._stage)
+            return self._model.features_before(images, self._stage)
 
     def judged(self, size: int) -> Tensor | None:
         """The features of all validation pictures; None where pictures are looked at instead."""
@@ -127,7 +127,7 @@ def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device) -> T
 
 @torch.no_grad()
 def _features(
-    model: VGG,
+    model: Network,
     stage: str,
     examples: Examples,
     size: int,
@@ -145,7 +145,9 @@ def _features(
         else:
             pixels = augment(pixels, size, preprocess, view[0], view[1] + start)
         with accelerator.autocast():
-            arriving = model.arriving(normalise(pixels, preprocess, accelerator.device), stage)
+            arriving = model.features_before(
+                normalise(pixels, preprocess, accelerator.device), stage
+            )
         if found is None:
             shape = (len(examples.targets), *arriving.shape[1:])
             found = torch.empty(
@@ -156,17 +158,17 @@ def _features(
     return found
 
 
-def _fits_in_memory(model: VGG, stage: str, pictures: int, size: int) -> bool:
+def _fits_in_memory(model: Network, stage: str, pictures: int, size: int) -> bool:
     """Whether the features at `stage` of so many pictures take at most half of the memory."""
     device = next(model.parameters()).device
     with torch.no_grad(), evaluating(model):
-        shape = model.arriving(torch.zeros(1, 3, size, size, device=device), stage).shape
+        shape = model.features_before(torch.zeros(1, 3, size, size, device=device), stage).shape
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return pictures * shape.numel() * 4 <= memory / 2
 
 
 def _identity(
-    model: VGG,
+    model: Network,
     stage: str,
     parts: Sequence[Examples],
     preprocess: Preprocess,
@@ -174,7 +176,7 @@ def _identity(
 ) -> str:
     """A name for the features at `stage`: it differs where anything that makes them does."""
     digest = hashlib.sha256()
-    for module in model.below(stage):
+    for module in model.modules_before(stage):
         for value in module.state_dict().values():
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     for part in parts:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vggviz.attention import ATTENTION
-from vggviz.networks.vgg import VGG
+from vggviz.networks import build_network
 from vggviz.weights.card import WEIGHTS, WeightsError
 from vggviz.weights.stock import STOCK, stock_config, stock_file
 from vggviz.weights.tensors import read_card
@@ -87,7 +87,7 @@ def list_weights() -> list[Listed]:
             else:
                 config = stock_config(name, attention)
                 local = name not in STOCK or stock_file(name).is_file()
-            model = VGG(config, empty=True)
+            model = build_network(config, empty=True)
             parameters = sum(parameter.numel() for parameter in model.parameters())
             lines.append(Listed(name, attention, parameters, config.num_classes, local))
     return lines

@@ -10,7 +10,7 @@ from typing import Any
 
 from vggviz.attention import ATTENTION
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGGConfig
+from vggviz.networks import NetworkConfig
 
 __all__ = ["WEIGHTS", "Backbone", "Card", "WeightsError"]
 
@@ -81,7 +81,7 @@ class Card:
     """
 
     weights: str
-    config: VGGConfig
+    config: NetworkConfig
     preprocess: Preprocess
     labels: tuple[str, ...]
     wnids: tuple[str, ...] = ()
@@ -138,7 +138,7 @@ class Card:
         backbone = data.get("backbone")
         card = cls(
             weights=_texts([data["weights"]], "a name")[0],
-            config=VGGConfig.from_json(data["config"]),
+            config=NetworkConfig.from_json(data["config"]),
             preprocess=Preprocess.from_json(data["preprocess"]),
             labels=_texts(data["labels"], "a label"),
             wnids=_texts(data["wnids"], "a WordNet id"),

@@ -92,7 +92,7 @@ def page(repo: str, card: Card) -> str:
     blocks = [
         "\n".join(["---", *front, "---"]),
         f"# {repo}",
-        f"VGG19{' with batch norm' if config.batch_norm else ''} at width {config.width:g}, "
+        f"{config.architecture} at width {config.width:g}, "
         f"{attention}; {config.num_classes} classes, pictures of {card.preprocess.size} pixels a "
         "side.",
         "## Use",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vggviz.images import Preprocess
-from vggviz.networks.vgg import VGG, VGGConfig
+from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.weights.card import Card, WeightsError
 from vggviz.weights.tensors import fingerprint
 
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["STOCK", "load_backbone", "load_stock", "stock_config", "stock_file", "stock_state"]
 
-# torchvision's names of them. It is imported when one is asked for, which takes a second.
-STOCK = {"imagenet": "VGG19_Weights", "imagenet_bn": "VGG19_BN_Weights"}
+# Architectures of torchvision, which is imported when one is asked for: that takes a second.
+STOCK = {"imagenet": "vgg19", "imagenet_bn": "vgg19_bn"}
 
 
 def _weights(name: str) -> WeightsEnum:
     """What torchvision knows of ImageNet weights `name`."""
-    found: WeightsEnum = getattr(import_module("torchvision.models"), STOCK[name]).IMAGENET1K_V1
+    models = import_module("torchvision.models")
+    found: WeightsEnum = models.get_model_weights(STOCK[name]).IMAGENET1K_V1
     return found
 
 
@@ -39,18 +40,18 @@ def stock_file(name: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / filename
 
 
-def stock_config(name: str, attention: str) -> VGGConfig:
+def stock_config(name: str, attention: str) -> NetworkConfig:
     """The network of 'imagenet', 'imagenet_bn' or 'random' with this attention at all stages."""
-    return VGGConfig(
+    return NetworkConfig(
         attention=attention,
         blend="replace" if name == "random" else "residual",
-        batch_norm=name == "imagenet_bn",
+        architecture=STOCK.get(name, "vgg19"),
     )
 
 
 def load_stock(
     name: str, attention: str, generator: torch.Generator | None, changes: dict[str, Any]
-) -> tuple[VGG, Card]:
+) -> tuple[Network, Card]:
     """The network 'random' or one on ImageNet weights, its attention fresh, and its card.
 
     Raises WeightsError where the weights cannot be had or do not fit, ValueError for a change
@@ -76,7 +77,7 @@ def load_stock(
         facts={"licence": "BSD-3-Clause", "source": "torchvision"} if name in STOCK else {},
     )
     state, known = stock_state(name) if name in STOCK else ({}, "")
-    model = VGG(config, generator or torch.Generator().manual_seed(0))
+    model = build_network(config, generator or torch.Generator().manual_seed(0))
     if name in STOCK:
         load_backbone(model, state, name)
     return model, replace(card, fingerprint=known)
@@ -101,7 +102,7 @@ def stock_state(name: str) -> tuple[dict[str, Tensor], str]:
         raise WeightsError(f"{file} is not a whole copy of {file.name}: remove it") from error
 
 
-def load_backbone(model: VGG, state: Mapping[str, Tensor], name: str) -> None:
+def load_backbone(model: Network, state: Mapping[str, Tensor], name: str) -> None:
     """Fill all of `model` but its attention from a torchvision state, strictly.
 
     Raises WeightsError, naming `name`, where a key is missing, left over or of another shape.

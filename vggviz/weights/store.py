@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vggviz.networks.vgg import VGG, VGGConfig
+from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.weights.adapters import differing, read
 from vggviz.weights.bundle import bundled_file
 from vggviz.weights.card import WEIGHTS, Card, WeightsError
@@ -25,13 +25,13 @@ def load_network(
     *,
     generator: torch.Generator | None = None,
     **changes: Any,
-) -> tuple[VGG, Card]:
+) -> tuple[Network, Card]:
     """The network with these weights, in eval mode and frozen, and its card.
 
     `weights` is a key of `WEIGHTS`, a .safetensors file (an adapter takes the rest from its
     backbone), or 'hf:user/repo', 'hf:user/repo@revision' on the Hugging Face Hub; `attention` is
-    'none' or a key of `ATTENTION` (a file brings its own). `changes` to `VGGConfig` (stages, blend,
-    placement) are for 'random' and the ImageNet weights: their attention is drawn from
+    'none' or a key of `ATTENTION` (a file brings its own). `changes` to `NetworkConfig` (stages,
+    blend, placement) are for 'random' and the ImageNet weights: their attention is drawn from
     `generator`; on ImageNet weights it is blended in with γ = 0, on random ones it replaces the
     features.
 
@@ -39,7 +39,7 @@ def load_network(
     attention or change.
     """
     name = str(weights)
-    VGGConfig(attention=attention)  # an unknown attention is said before anything is read
+    NetworkConfig(attention=attention)  # an unknown attention is said before anything is read
     if name in ("random", *STOCK):
         model, card = load_stock(name, attention, generator, changes)
     elif changes:
@@ -59,7 +59,7 @@ def load_network(
     return model.eval().requires_grad_(False), card
 
 
-def save_network(model: VGG, card: Card, file: str | Path) -> None:
+def save_network(model: Network, card: Card, file: str | Path) -> None:
     """Write `model` and `card` to a safetensors file, floats as fp16, whole or not at all.
 
     Where the card has a backbone, only what differs from it is written: an adapter. Raises
@@ -73,14 +73,14 @@ def save_network(model: VGG, card: Card, file: str | Path) -> None:
     write_safetensors(state, {"vggviz": json.dumps(card.to_json())}, file)
 
 
-def _file(file: Path, name: str, folder: Path | None) -> tuple[VGG, Card]:
+def _file(file: Path, name: str, folder: Path | None) -> tuple[Network, Card]:
     state, card = read(file, name, folder)
-    model = VGG(card.config, empty=True)
+    model = build_network(card.config, empty=True)
     model.load_state_dict(state, strict=True, assign=True)
     return model, card
 
 
-def _hub(name: str) -> tuple[VGG, Card]:
+def _hub(name: str) -> tuple[Network, Card]:
     file = fetch(name)
     try:
         return _file(file, name, None)

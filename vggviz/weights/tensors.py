@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vggviz.files import atomic_write
-from vggviz.networks.vgg import VGG
+from vggviz.networks import build_network
 from vggviz.weights.card import Card, WeightsError
 
 __all__ = ["fingerprint", "half", "read_card", "read_tensors", "write_safetensors"]
@@ -95,7 +95,7 @@ def read_tensors(file: Path, card: Card, base: dict[str, Tensor]) -> dict[str, T
     Raises WeightsError where together they are not exactly the network's, by name, shape and kind,
     and where the file holds floats that are no numbers.
     """
-    network = VGG(card.config, empty=True).state_dict()
+    network = build_network(card.config, empty=True).state_dict()
     expected = {key: _look(value) for key, value in network.items()}
     try:
         with safe_open(file, framework="pt") as opened:

@@ -24,10 +24,10 @@ from vggviz.app.markup import (
     spread,
 )
 from vggviz.app.pictures import SIDE, Floats, Place, Shown, refusal
+from vggviz.app.stages import STAGES
 from vggviz.app.texts import say
 from vggviz.cam import METHODS
 from vggviz.metrics.agreement import agreement
-from vggviz.networks.vgg import STAGES
 from vggviz.types import Ranked
 
 __all__ = ["LAYOUTS", "VIEWS", "View", "maps", "missing"]

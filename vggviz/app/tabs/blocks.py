@@ -17,12 +17,12 @@ from vggviz.app.networks import NOTHING, Networks, Owned
 from vggviz.app.pictures import Shown
 from vggviz.app.rerun import recall
 from vggviz.app.shell import Shell
+from vggviz.app.stages import STAGES
 from vggviz.app.tabs.lazy import Call
 from vggviz.app.tabs.panels import block, html, panel, shrink
 from vggviz.app.texts import say
 from vggviz.cam import METHODS
 from vggviz.explanation import Explanation
-from vggviz.networks.vgg import STAGES
 
 NAME = "blocks.name"
 

@@ -16,8 +16,8 @@ from vggviz.app.parts.channels import CHOOSE, channel
 from vggviz.app.parts.maps import LAYOUTS, VIEWS, View
 from vggviz.app.pictures import Shown
 from vggviz.app.shell import HIDDEN, OPACITY, Shell
+from vggviz.app.stages import STAGES
 from vggviz.app.texts import say
-from vggviz.networks.vgg import STAGES
 
 __all__ = ["NAME", "Parts", "blocks", "build"]
 

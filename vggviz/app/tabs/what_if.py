@@ -27,38 +27,25 @@ from vggviz.hooks.capture import intervene
 from vggviz.metrics.agreement import agreement
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.metrics.sanity import randomised
-from vggviz.networks.vgg import STAGES, VGG
+from vggviz.networks import Network, build_network
 from vggviz.types import Kind, Ranked
 
 NAME = "what_if.name"
 
 LEARNED = "learned"
 CHOICES = (LEARNED, *REPLACEMENTS)
-MOST = 1 + len(STAGES) + 16  # the classifier, attention, convolutions: all that can be untrained
-
-
-def layers(model: VGG) -> dict[str, tuple[str, ...]]:
-    """What can be untrained, from the top down: module paths by 'classifier', stage or layer."""
-    found: dict[str, tuple[str, ...]] = {"classifier": ("classifier",)}
-    for stage in reversed(STAGES):
-        if stage in model.attention:
-            found[stage] = (f"attention.{stage}",)
-        for name, path in reversed(model.layers.items()):
-            if name.startswith(f"conv{stage[-1]}_"):
-                norm = model.layers.get(name.replace("conv", "bn"))
-                found[name] = (path, *([norm] if norm else []))
-    return found
+MOST = 60  # layers that can be untrained, in any network here
 
 
 def untrained(explainer: Explainer, count: int) -> Explainer:
     """The network with its `count` topmost layers as they were before training."""
-    chosen = list(layers(explainer.model).values())[:count]
+    chosen = list(explainer.model.parameter_groups().values())[:count]
     if not chosen:
         return explainer
-    fresh = VGG(explainer.model.config, torch.Generator().manual_seed(0))
+    fresh = build_network(explainer.model.config, torch.Generator().manual_seed(0))
     together = {"together": [path for paths in chosen for path in paths]}
     (_, model), *_ = randomised(explainer.model, fresh, together)
-    assert isinstance(model, VGG)
+    assert isinstance(model, Network)
     return Explainer(model, explainer.card)
 
 
@@ -94,7 +81,7 @@ def compare(
         if replacement not in CHOICES or not isinstance(count, int) or count < 0:
             raise refusal(say(lang, "trouble.view"))
         explainer = explainer_of(networks, shown, own)
-        names = list(layers(explainer.model))[:count]
+        names = list(explainer.model.parameter_groups())[:count]
         after = None
         if replacement != LEARNED or names:
             after = changed(explainer, shown, replacement, len(names))
@@ -179,9 +166,9 @@ def reading(lang: str, shown: Shown, after: Explanation, names: list[str], stage
 
 
 def _layer(lang: str, name: str) -> str:
-    if name in STAGES:
-        return say(lang, "what_if.attention_at", number=name[-1])
-    return say(lang, "what_if.classifier") if name == "classifier" else name
+    if name.startswith("attention at "):
+        return say(lang, "what_if.attention_at", stage=block(lang, name[13:]))
+    return say(lang, "what_if.classifier") if name == "head" else name
 
 
 def opened(
@@ -196,7 +183,7 @@ def opened(
     if call is None:
         return (gr.skip(),) * 3
     with boundary(call.lang):
-        most = len(layers(explainer_of(networks, call.shown, own).model))
+        most = len(explainer_of(networks, call.shown, own).model.parameter_groups())
         stage = stage_of(call.shown, known_stage(stage, call.lang))
         count = min(count, most) if isinstance(count, int) else 0
         told = compare(networks, call, replacement, count, stage, own)

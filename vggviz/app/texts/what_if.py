@@ -31,7 +31,7 @@ EN = {
     "what_if.depends": "The map depends on what these layers had learned, as it should.",
     "what_if.untrained": "Untrained now: {names}.",
     "what_if.classifier": "the classifier",
-    "what_if.attention_at": "attention at block {number}",
+    "what_if.attention_at": "attention at {stage}",
     "what_if.no_attention": "This network has no attention to replace: only the slider acts.",
     "what_if.random": "All weights of this network are random already.",
 }
@@ -67,7 +67,7 @@ ZH = {
     "what_if.depends": "热图取决于这些层学到的内容，理应如此。",
     "what_if.untrained": "目前未训练：{names}。",
     "what_if.classifier": "分类器",
-    "what_if.attention_at": "第 {number} 块的注意力",
+    "what_if.attention_at": "{stage}的注意力",
     "what_if.no_attention": "这个网络没有可以替换的注意力：只有滑块起作用。",
     "what_if.random": "这个网络的所有权重本来就是随机的。",
 }

@@ -12,7 +12,7 @@ from vggviz.cam import cams
 from vggviz.hooks.capture import evaluating
 from vggviz.metrics.localisation import spatial_view
 from vggviz.metrics.statistics import Estimate, bootstrap
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network
 
 __all__ = ["CURVES", "Example", "Job", "Part", "Pictures", "Row", "View"]
 
@@ -87,10 +87,10 @@ class Job:
     """
 
     name: str
-    model: VGG
+    model: Network
     pictures: Pictures
     training: Pictures | None
-    other: VGG | None
+    other: Network | None
     stages: tuple[str, ...]
     methods: tuple[str, ...]
     curves: int

@@ -12,7 +12,7 @@ from typing import Any
 
 from vggviz.evaluation.maps.job import Example, Part, Row
 from vggviz.files import atomic_write
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network
 
 __all__ = ["Kept", "digest"]
 
@@ -64,7 +64,7 @@ class Kept:
         return hashlib.sha256(json.dumps([metric, name, facts]).encode()).hexdigest()
 
 
-def digest(model: VGG) -> str:
+def digest(model: Network) -> str:
     """The SHA-256 of a network: its configuration, and every number in it."""
     found = hashlib.sha256(json.dumps(model.config.to_json()).encode())
     for key, value in sorted(model.state_dict().items()):

@@ -21,7 +21,7 @@ from vggviz.evaluation.maps.sample import Sample, drawing
 from vggviz.evaluation.maps.sanity import keep_sane
 from vggviz.evaluation.run import Subject
 from vggviz.images import ImageError
-from vggviz.networks.vgg import STAGES, VGG
+from vggviz.networks import Network
 
 __all__ = ["METRICS", "Report", "judge_maps"]
 
@@ -68,7 +68,7 @@ def judge_maps(
     training: Dataset | None = None,
     *,
     metrics: Sequence[str] = tuple(METRICS),
-    stages: Sequence[str] = STAGES,
+    stages: Sequence[str] | None = None,
     methods: Sequence[str] = ("gradcam", "layercam"),
     others: Mapping[str, Subject] | None = None,
     pictures: int = 200,
@@ -82,11 +82,11 @@ def judge_maps(
 ) -> Report:
     """Judge every map of the networks `subjects` on a sample of `pictures` pictures of `dataset`.
 
-    Maps are the attention over positions and the CAM `methods` at `stages`, from the lowest up in
-    whatever order they are named; `metrics` are keys of `METRICS`. `curves` of the pictures serve
-    metrics of many passes. `training` are pictures with boxes to choose thresholds on, `others`
-    networks of another seed by the same names. All randomness comes from `seed`, drawn `batch` by
-    `batch` where weights are shuffled, and no number depends on which other networks take part.
+    Maps are the attention over positions and the CAM `methods` at `stages`, by default all, from
+    the lowest up in whatever order they are named; `metrics` are keys of `METRICS`. `curves` of the
+    pictures serve metrics of many passes. `training` are pictures with boxes to choose thresholds
+    on, `others` networks of another seed by the same names. All randomness comes from `seed`, drawn
+    `batch` by `batch` where weights are shuffled, and no number depends on which other networks take part.
 
     Each metric of each network is written to `folder` when it is done, and read from there where
     it was measured before with the same weights, pictures and settings. `progress` is told (parts
@@ -100,6 +100,7 @@ def judge_maps(
         if metric not in METRICS:
             raise ValueError(f"no metric {metric!r}: choose from {', '.join(METRICS)}")
     known(methods)
+    stages = stages or next(iter(subjects.values())).model.stages
     for subject in subjects.values():
         stages = sorted(stages, key=partial(_depth, subject.model))
     shown = Sample(dataset, pictures, seed, batch, unreadable)
@@ -167,13 +168,13 @@ def judge_maps(
     )
 
 
-def _depth(model: VGG, stage: str) -> int:
+def _depth(model: Network, stage: str) -> int:
     """The place of a stage among the network's layers; what is in none of them comes last."""
     path, layers = f"{model.path(stage)}.", model.layers.values()
     return next((n for n, layer in enumerate(layers) if path.startswith(f"{layer}.")), len(layers))
 
 
-def _other(subject: Subject, other: Subject | None) -> VGG | None:
+def _other(subject: Subject, other: Subject | None) -> Network | None:
     if other is None:
         return None
     alike = (

@@ -1,0 +1,5 @@
+"""The stages that the page offers."""
+
+from vggviz.networks.vgg import VGG
+
+STAGES = VGG.stages
