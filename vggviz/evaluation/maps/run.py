@@ -86,7 +86,8 @@ def judge_maps(
     the lowest up in whatever order they are named; `metrics` are keys of `METRICS`. `curves` of the
     pictures serve metrics of many passes. `training` are pictures with boxes to choose thresholds
     on, `others` networks of another seed by the same names. All randomness comes from `seed`, drawn
-    `batch` by `batch` where weights are shuffled, and no number depends on which other networks take part.
+    `batch` by `batch` where weights are shuffled, and no number depends on which other networks
+    take part.
 
     Each metric of each network is written to `folder` when it is done, and read from there where
     it was measured before with the same weights, pictures and settings. `progress` is told (parts
