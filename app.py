@@ -6,11 +6,11 @@ import os
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
-from vggviz.memory import keep_little
+from vggviz.platform.malloc import keep_little
 
 keep_little()  # before gradio is imported, which starts a thread
 
-from vggviz.serve import Settings, SettingsError, page, run  # noqa: E402
+from vggviz.server import Settings, SettingsError, page, run  # noqa: E402
 
 try:
     settings = Settings.from_environ(os.environ)

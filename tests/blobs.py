@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 
 from vggviz.data import Dataset
 from vggviz.images import Preprocess
-from vggviz.vgg import VGG
-from vggviz.zoo import Card
+from vggviz.networks import Network
+from vggviz.weights import Card
 
 LABELS = ("ant", "bee", "cow")
 PREPROCESS = Preprocess(size=32, resize=40)  # of 40 × 60 pictures the columns 14 … 46 are seen
@@ -51,6 +51,6 @@ def blobs(boxes: bool = True) -> Dataset:
     )
 
 
-def subject(model: VGG, labels: Sequence[str] = LABELS, **changes: Any) -> SimpleNamespace:
+def subject(model: Network, labels: Sequence[str] = LABELS, **changes: Any) -> SimpleNamespace:
     card = Card("small", model.config, PREPROCESS, tuple(labels))
     return SimpleNamespace(model=model.eval().requires_grad_(False), card=replace(card, **changes))

@@ -22,13 +22,13 @@ from hostile import Hostile
 from served import Served, served
 from torch import Tensor, nn
 
-from vggviz import zoo
-from vggviz.explain import Explainer
+from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
-from vggviz.vgg import VGG, VGGConfig
+from vggviz.networks import Network, NetworkConfig, build_network
+from vggviz.weights import Card
 
 if TYPE_CHECKING:
-    from vggviz.ui.networks import Networks
+    from vggviz.app.networks import Networks
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 WAIT = 120_000  # milliseconds: a loaded machine with two cores loads full-size networks, too
@@ -88,17 +88,17 @@ def untouched() -> Callable[[nn.Module], AbstractContextManager[None]]:
 
 
 @pytest.fixture
-def small_vgg() -> Callable[..., VGG]:
+def small_vgg() -> Callable[..., Network]:
     """Build a VGG19 at an eighth of its width, 10 classes, by default with the `gap` head.
 
     Unlike a fresh network nothing is at its neutral value: biases and norms are drawn, γ is 0.6.
     In training mode, as any module at first.
     """
 
-    def build(*, seed: int = 0, dtype: torch.dtype = torch.float32, **config: Any) -> VGG:
+    def build(*, seed: int = 0, dtype: torch.dtype = torch.float32, **config: Any) -> Network:
         generator = torch.Generator().manual_seed(seed)
         full = {"width": 0.125, "head": "gap", "num_classes": 10, **config}
-        model = VGG(VGGConfig(**full), generator)
+        model = build_network(NetworkConfig(**full), generator)
         with torch.no_grad():
             for name, value in model.state_dict().items():
                 drawn = torch.randn(value.shape, generator=generator)
@@ -116,14 +116,14 @@ def small_vgg() -> Callable[..., VGG]:
 
 
 @pytest.fixture
-def networks(small_vgg: Callable[..., VGG]) -> Networks:
+def networks(small_vgg: Callable[..., Network]) -> Networks:
     """A page's networks: a small one of two attention types."""
-    from vggviz.ui.networks import Networks  # Gradio takes seconds, and most tests need none
+    from vggviz.app.networks import Networks  # Gradio takes seconds, and most tests need none
 
     def load(weights: str, attention: str) -> Explainer:
-        model = small_vgg(attention=attention, blend="replace", batch_norm=True)
+        model = small_vgg(attention=attention, blend="replace", architecture="vgg19_bn")
         labels = tuple(f"thing {k}" for k in range(10))
-        return Explainer(model, zoo.Card(weights, model.config, Preprocess(64, 64), labels))
+        return Explainer(model, Card(weights, model.config, Preprocess(64, 64), labels))
 
     return Networks({"small": ("cbam", "se")}, load)
 

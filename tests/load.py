@@ -31,9 +31,9 @@ from PIL import Image
 from served import SERVE, Served, served
 from student import Answer, Student, students
 
-from vggviz import zoo
+from vggviz.weights import assets_folder
 
-EXAMPLES = sorted((zoo.assets() / "examples").resolve().glob("*.jpg"))
+EXAMPLES = sorted((assets_folder() / "examples").resolve().glob("*.jpg"))
 Colour = tuple[int, int, int]
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vggviz import zoo
+from vggviz.app.tabs import TABS
+from vggviz.app.texts import LANGUAGES, say
 from vggviz.types import Ranked
-from vggviz.ui.tabs import TABS
-from vggviz.ui.texts import LANGUAGES, say
+from vggviz.weights import assets_folder
 
-EXAMPLES = zoo.assets() / "examples"
+EXAMPLES = assets_folder() / "examples"
 
 
 def upload(page: Any, file: Path) -> None:

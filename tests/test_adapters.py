@@ -15,12 +15,22 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vggviz import Explainer, zoo
+from vggviz import Explainer
 from vggviz.images import Preprocess
-from vggviz.vgg import VGG, VGGConfig
-from vggviz.zoo.tensors import fingerprint
+from vggviz.networks import Network, NetworkConfig, build_network
+from vggviz.weights import (
+    Backbone,
+    Card,
+    WeightsError,
+    list_weights,
+    load_network,
+    read_backbone,
+    save_network,
+    stock_file,
+)
+from vggviz.weights.tensors import fingerprint
 
-PLAIN = VGGConfig(head="gap", batch_norm=True, width=0.125, num_classes=3)
+PLAIN = NetworkConfig(head="gap", architecture="vgg19_bn", width=0.125, num_classes=3)
 CBAM = replace(PLAIN, attention="cbam")
 LABELS = ("a", "b", "c")
 ZEROS = "0" * 64
@@ -30,15 +40,17 @@ def sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def card(config: VGGConfig, under: zoo.Backbone | None = None) -> zoo.Card:
-    return zoo.Card("", config, Preprocess(64, 64), LABELS, backbone=under)
+def card(config: NetworkConfig, under: Backbone | None = None) -> Card:
+    return Card("", config, Preprocess(64, 64), LABELS, backbone=under)
 
 
-def drawn(config: VGGConfig, seed: int = 0) -> VGG:
-    return VGG(config, torch.Generator().manual_seed(seed))
+def drawn(config: NetworkConfig, seed: int = 0) -> Network:
+    return build_network(config, torch.Generator().manual_seed(seed))
 
 
-def with_frozen_convolutions(source: VGG, config: VGGConfig = CBAM, seed: int = 1) -> VGG:
+def with_frozen_convolutions(
+    source: Network, config: NetworkConfig = CBAM, seed: int = 1
+) -> Network:
     """As training with `--freeze-backbone` leaves it: attention, γ, norms and head have moved."""
     model = drawn(config, seed)
     own = model.state_dict()
@@ -54,14 +66,16 @@ def with_frozen_convolutions(source: VGG, config: VGGConfig = CBAM, seed: int = 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     file = tmp_path / "base.safetensors"
-    zoo.save(drawn(PLAIN), card(PLAIN), file)
+    save_network(drawn(PLAIN), card(PLAIN), file)
     return file
 
 
 @pytest.fixture
 def adapter(base: Path) -> Path:
     file = base.with_name("own.safetensors")
-    zoo.save(with_frozen_convolutions(zoo.load(base)[0]), card(CBAM, zoo.backbone(base)), file)
+    save_network(
+        with_frozen_convolutions(load_network(base)[0]), card(CBAM, read_backbone(base)), file
+    )
     return file
 
 
@@ -77,14 +91,14 @@ def rewrite(file: Path, **backbone: object) -> None:
     save_file(load_file(file), file, {"vggviz": json.dumps(data)})
 
 
-def as_written(model: VGG) -> dict[str, Tensor]:
+def as_written(model: Network) -> dict[str, Tensor]:
     return {
         key: value.half().float() if value.is_floating_point() else value
         for key, value in model.state_dict().items()
     }
 
 
-def assert_same(model: VGG, state: dict[str, Tensor]) -> None:
+def assert_same(model: Network, state: dict[str, Tensor]) -> None:
     found = model.state_dict()
     assert found.keys() == state.keys()
     for key, value in state.items():
@@ -93,17 +107,17 @@ def assert_same(model: VGG, state: dict[str, Tensor]) -> None:
 
 
 def test_frozen_convolutions_give_a_small_file(base: Path) -> None:
-    model = with_frozen_convolutions(zoo.load(base)[0])
-    under = zoo.backbone(base)
-    assert under == zoo.Backbone("base.safetensors", "none", sha256(base))
+    model = with_frozen_convolutions(load_network(base)[0])
+    under = read_backbone(base)
+    assert under == Backbone("base.safetensors", "none", sha256(base))
     file = base.with_name("own.safetensors")
-    zoo.save(model, card(CBAM, under), file)
+    save_network(model, card(CBAM, under), file)
     written = load_file(file)
     assert not any(v.ndim == 4 for k, v in written.items() if k.startswith("features."))
     attention = {key for key in model.state_dict() if key.startswith("attention.")}
     assert {*attention, "features.1.weight", "classifier.0.weight"} <= set(written)
     assert file.stat().st_size < base.stat().st_size / 3
-    loaded, found = zoo.load(file)
+    loaded, found = load_network(file)
     assert_same(loaded, as_written(model))
     assert found.backbone == under
     assert found.config == CBAM
@@ -112,40 +126,40 @@ def test_frozen_convolutions_give_a_small_file(base: Path) -> None:
 
 
 def test_what_learned_everywhere_gives_a_whole_file(base: Path) -> None:
-    model = with_frozen_convolutions(zoo.load(base)[0])
+    model = with_frozen_convolutions(load_network(base)[0])
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.25)
     file = base.with_name("own.safetensors")
-    zoo.save(model, card(CBAM, zoo.backbone(base)), file)
+    save_network(model, card(CBAM, read_backbone(base)), file)
     assert {key for key, _ in model.named_parameters()} <= set(load_file(file))
-    assert_same(zoo.load(file)[0], as_written(model))
+    assert_same(load_network(file)[0], as_written(model))
 
 
 def test_another_head_and_width_are_written_in_full(base: Path) -> None:
     config = replace(CBAM, width=0.25)
     model = drawn(config, 2)
     file = base.with_name("wide.safetensors")
-    zoo.save(model, card(config, zoo.backbone(base)), file)
-    assert_same(zoo.load(file)[0], as_written(model))
+    save_network(model, card(config, read_backbone(base)), file)
+    assert_same(load_network(file)[0], as_written(model))
 
 
 def test_files_from_before_there_were_adapters_still_load(base: Path) -> None:
     data = told(base)
     assert data.pop("backbone") is None
     save_file(load_file(base), base, {"vggviz": json.dumps(data)})
-    assert zoo.load(base)[1].backbone is None
+    assert load_network(base)[1].backbone is None
 
 
 def test_the_card_goes_through_json_and_back() -> None:
-    made = card(CBAM, zoo.Backbone("tiny50", "se", "ab" * 32))
-    assert zoo.Card.from_json(json.loads(json.dumps(made.to_json()))) == made
+    made = card(CBAM, Backbone("tiny50", "se", "ab" * 32))
+    assert Card.from_json(json.loads(json.dumps(made.to_json()))) == made
 
 
 def test_a_missing_backbone_is_named_and_where_it_belongs(adapter: Path, base: Path) -> None:
     base.rename(base.with_name("away"))
-    with pytest.raises(zoo.WeightsError) as caught:
-        zoo.load(adapter)
+    with pytest.raises(WeightsError) as caught:
+        load_network(adapter)
     assert str(caught.value) == (
         f"own.safetensors needs its backbone base.safetensors: put a copy into {base.parent}"
     )
@@ -153,12 +167,12 @@ def test_a_missing_backbone_is_named_and_where_it_belongs(adapter: Path, base: P
 
 def test_another_copy_of_the_backbone_is_refused(adapter: Path, base: Path) -> None:
     before = adapter.read_bytes()
-    model, known = zoo.load(adapter)
-    zoo.save(drawn(PLAIN, 9), card(PLAIN), base)
-    with pytest.raises(zoo.WeightsError, match=r"own\.safetensors was trained on another copy of"):
-        zoo.load(adapter)
-    with pytest.raises(zoo.WeightsError, match="another copy of"):  # nor is it written
-        zoo.save(model, known, adapter)
+    model, known = load_network(adapter)
+    save_network(drawn(PLAIN, 9), card(PLAIN), base)
+    with pytest.raises(WeightsError, match=r"own\.safetensors was trained on another copy of"):
+        load_network(adapter)
+    with pytest.raises(WeightsError, match="another copy of"):  # nor is it written
+        save_network(model, known, adapter)
     assert adapter.read_bytes() == before
     assert {file.name for file in adapter.parent.iterdir()} == {adapter.name, base.name}
 
@@ -174,15 +188,15 @@ def test_what_does_not_fit_is_refused(adapter: Path, base: Path) -> None:
         {**whole, attention: whole[attention].to(torch.int64)},
     ):
         save_file(broken, adapter, text)
-        with pytest.raises(zoo.WeightsError, match=r"own\.safetensors does not fit its own descr"):
-            zoo.load(adapter)
+        with pytest.raises(WeightsError, match=r"own\.safetensors does not fit its own descr"):
+            load_network(adapter)
     # A backbone of another shape, though its fingerprint is right.
     save_file(whole, adapter, text)
     config = replace(PLAIN, width=0.25)
-    zoo.save(drawn(config), card(config), base)
+    save_network(drawn(config), card(config), base)
     rewrite(adapter, fingerprint=sha256(base))
-    with pytest.raises(zoo.WeightsError, match=r"does not fit its own description: see features"):
-        zoo.load(adapter)
+    with pytest.raises(WeightsError, match=r"does not fit its own description: see features"):
+        load_network(adapter)
 
 
 @pytest.mark.parametrize(
@@ -195,10 +209,10 @@ def test_what_does_not_fit_is_refused(adapter: Path, base: Path) -> None:
 )  # fmt: skip
 def test_a_backbone_is_a_name_and_never_a_path(adapter: Path, name: str) -> None:
     with pytest.raises(ValueError, match="backbone"):
-        zoo.Backbone(name, "none", ZEROS)
+        Backbone(name, "none", ZEROS)
     rewrite(adapter, weights=name)
-    with pytest.raises(zoo.WeightsError, match=r"description in own\.safetensors can't be read"):
-        zoo.load(adapter)
+    with pytest.raises(WeightsError, match=r"description in own\.safetensors can't be read"):
+        load_network(adapter)
 
 
 @pytest.mark.parametrize(
@@ -216,8 +230,8 @@ def test_a_description_of_a_backbone_that_lies_is_refused(
     adapter: Path, changes: dict[str, object], message: str
 ) -> None:
     rewrite(adapter, **changes)
-    with pytest.raises(zoo.WeightsError, match=message):
-        zoo.load(adapter)
+    with pytest.raises(WeightsError, match=message):
+        load_network(adapter)
 
 
 def test_a_link_that_leads_away_is_refused(adapter: Path, base: Path) -> None:
@@ -225,60 +239,60 @@ def test_a_link_that_leads_away_is_refused(adapter: Path, base: Path) -> None:
     elsewhere.parent.mkdir()
     base.rename(elsewhere)
     base.symlink_to(elsewhere)
-    with pytest.raises(zoo.WeightsError, match=r"base\.safetensors is a link that leads out of"):
-        zoo.load(adapter)
+    with pytest.raises(WeightsError, match=r"base\.safetensors is a link that leads out of"):
+        load_network(adapter)
     near = base.with_name("near.safetensors")
     elsewhere.rename(near)
     base.unlink()
     base.symlink_to(near)
-    zoo.load(adapter)
+    load_network(adapter)
 
 
 def test_adapters_stand_on_adapters_but_not_without_end(base: Path) -> None:
-    model = zoo.load(base)[0]
+    model = load_network(base)[0]
     below = base
     for number in range(1, 5):
         model = with_frozen_convolutions(model, PLAIN, number)
         file = base.with_name(f"{number}.safetensors")
-        zoo.save(model, card(PLAIN, zoo.backbone(below)), file)
+        save_network(model, card(PLAIN, read_backbone(below)), file)
         below = file
-    assert_same(zoo.load(below)[0], as_written(model))
-    with pytest.raises(zoo.WeightsError, match=r"5\.safetensors stands on more than 4 backbones"):
-        zoo.save(model, card(PLAIN, zoo.backbone(below)), base.with_name("5.safetensors"))
+    assert_same(load_network(below)[0], as_written(model))
+    with pytest.raises(WeightsError, match=r"5\.safetensors stands on more than 4 backbones"):
+        save_network(model, card(PLAIN, read_backbone(below)), base.with_name("5.safetensors"))
     fifth = base.with_name("5.safetensors")
     data = {**told(below), "backbone": {**told(below)["backbone"], "weights": below.name}}
     data["backbone"]["fingerprint"] = sha256(below)
     save_file(load_file(below), fifth, {"vggviz": json.dumps(data)})
-    with pytest.raises(zoo.WeightsError, match=r"5\.safetensors stands on more than 4 backbones"):
-        zoo.load(fifth)
+    with pytest.raises(WeightsError, match=r"5\.safetensors stands on more than 4 backbones"):
+        load_network(fifth)
 
 
 def test_adapters_in_a_circle_are_refused(adapter: Path, base: Path) -> None:
     rewrite(adapter, weights=adapter.name)
-    with pytest.raises(zoo.WeightsError, match=r"a circle: own\.safetensors on own\.safetensors$"):
-        zoo.load(adapter)
+    with pytest.raises(WeightsError, match=r"a circle: own\.safetensors on own\.safetensors$"):
+        load_network(adapter)
     rewrite(adapter, weights=base.name)
     data = {**told(base), "backbone": {"weights": adapter.name, "attention": "cbam"}}
     data["backbone"]["fingerprint"] = ZEROS
     save_file(load_file(base), base, {"vggviz": json.dumps(data)})
     rewrite(adapter, fingerprint=sha256(base))
-    with pytest.raises(zoo.WeightsError, match=r"own\.safetensors on base\.\w+ on own\.safeten"):
-        zoo.load(adapter)
-    with pytest.raises(zoo.WeightsError, match="circle"):  # over the backbone itself
-        zoo.save(drawn(PLAIN), card(PLAIN, zoo.backbone(base)), base)
+    with pytest.raises(WeightsError, match=r"own\.safetensors on base\.\w+ on own\.safeten"):
+        load_network(adapter)
+    with pytest.raises(WeightsError, match="circle"):  # over the backbone itself
+        save_network(drawn(PLAIN), card(PLAIN, read_backbone(base)), base)
 
 
 @pytest.fixture
 def fake_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package whose bundled CBAM weights are an adapter on the ones without attention."""
     folder = tmp_path / "assets"
-    monkeypatch.setattr("vggviz.zoo.bundle.assets", lambda: folder)
+    monkeypatch.setattr("vggviz.weights.bundle.assets", lambda: folder)
     plain = folder / "weights" / "tiny50-none.safetensors"
-    zoo.save(drawn(PLAIN), card(PLAIN), plain)
-    under = zoo.backbone("tiny50")
-    assert under == zoo.Backbone("tiny50", "none", sha256(plain))
-    model = with_frozen_convolutions(zoo.load("tiny50")[0])
-    zoo.save(model, card(CBAM, under), plain.with_name("tiny50-cbam.safetensors"))
+    save_network(drawn(PLAIN), card(PLAIN), plain)
+    under = read_backbone("tiny50")
+    assert under == Backbone("tiny50", "none", sha256(plain))
+    model = with_frozen_convolutions(load_network("tiny50")[0])
+    save_network(model, card(CBAM, under), plain.with_name("tiny50-cbam.safetensors"))
     return folder
 
 
@@ -286,25 +300,25 @@ def test_bundled_weights_may_be_adapters(fake_assets: Path, tmp_path: Path) -> N
     folder = fake_assets / "weights"
     small, plain = (folder / f"tiny50-{name}.safetensors" for name in ("cbam", "none"))
     assert small.stat().st_size < plain.stat().st_size / 3
-    model, found = zoo.load("tiny50", "cbam")
+    model, found = load_network("tiny50", "cbam")
     assert found.weights == "tiny50"
     assert found.fingerprint == sha256(small)
-    assert_same(model, as_written(with_frozen_convolutions(zoo.load("tiny50")[0])))
-    lines = {(line.weights, line.attention): line for line in zoo.catalogue()}
+    assert_same(model, as_written(with_frozen_convolutions(load_network("tiny50")[0])))
+    lines = {(line.weights, line.attention): line for line in list_weights()}
     assert lines["tiny50", "cbam"].parameters == sum(p.numel() for p in model.parameters())
     assert lines["tiny50", "cbam"].local
     assert ("tiny50", "se") not in lines
     # One's own adapter on bundled weights may lie anywhere, also one on the bundled adapter.
     own = tmp_path / "anywhere" / "own.safetensors"
-    zoo.save(model, card(CBAM, zoo.backbone("tiny50", "cbam")), own)
+    save_network(model, card(CBAM, read_backbone("tiny50", "cbam")), own)
     assert load_file(own) == {}
-    assert_same(zoo.load(own)[0], as_written(model))
+    assert_same(load_network(own)[0], as_written(model))
     small.unlink()
-    with pytest.raises(zoo.WeightsError, match=r"needs the backbone tiny50 \(cbam\), which this"):
-        zoo.load(own)
+    with pytest.raises(WeightsError, match=r"needs the backbone tiny50 \(cbam\), which this"):
+        load_network(own)
     plain.write_bytes(plain.read_bytes() + b"\0")
-    with pytest.raises(zoo.WeightsError, match="tiny50 has no trained weights for attention 'cbam"):
-        zoo.load("tiny50", "cbam")
+    with pytest.raises(WeightsError, match="tiny50 has no trained weights for attention 'cbam"):
+        load_network("tiny50", "cbam")
 
 
 def test_only_loading_reads_a_file_through(
@@ -315,9 +329,9 @@ def test_only_loading_reads_a_file_through(
     def again(_: Path) -> str:
         raise AssertionError("hashed again")
 
-    monkeypatch.setattr("vggviz.zoo.adapters.fingerprint", again)
-    monkeypatch.setattr("vggviz.zoo.stock.fingerprint", again)
-    assert len(zoo.catalogue()) > 2
+    monkeypatch.setattr("vggviz.weights.adapters.fingerprint", again)
+    monkeypatch.setattr("vggviz.weights.stock.fingerprint", again)
+    assert len(list_weights()) > 2
     picture = torch.zeros(64, 64, 3, dtype=torch.uint8).numpy()
     found = explainer.explain(picture, "block5")
     assert found.provenance["fingerprint"] == sha256(
@@ -337,7 +351,7 @@ def imagenet(tmp_path: Path) -> Path:
     """torchvision's file as it would lie in the cache: right names and shapes, all zeros."""
     before = torch.hub._hub_dir  # type: ignore[attr-defined]
     torch.hub.set_dir(str(tmp_path / "hub"))
-    file = zoo.stock_file("imagenet")
+    file = stock_file("imagenet")
     file.parent.mkdir(parents=True)
     write_imagenet(file, torch.zeros(()))
     assert file.stat().st_size < 2**20
@@ -346,44 +360,42 @@ def imagenet(tmp_path: Path) -> Path:
 
 
 def test_an_adapter_on_torchvisions_file(imagenet: Path, tmp_path: Path) -> None:
-    under = zoo.backbone("imagenet")
-    assert under == zoo.Backbone("imagenet", "none", sha256(imagenet))
-    config = VGGConfig(attention="eca", sites=("block5",), head="gap", num_classes=3)
+    under = read_backbone("imagenet")
+    assert under == Backbone("imagenet", "none", sha256(imagenet))
+    config = NetworkConfig(attention="eca", stages=("block5",), head="gap", num_classes=3)
     with torch.device("meta"):
-        shapes = {key: value.shape for key, value in VGG(config).state_dict().items()}
+        shapes = {key: value.shape for key, value in build_network(config).state_dict().items()}
     state = {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
     state = {k: v if k.startswith("features.") else v + 0.5 for k, v in state.items()}
     with torch.device("meta"):
-        model = VGG(config)
+        model = build_network(config)
     model.load_state_dict(state, assign=True)
     file = tmp_path / "own.safetensors"
-    zoo.save(model, card(config, under), file)
+    save_network(model, card(config, under), file)
     assert all(key.startswith(("attention.", "classifier.")) for key in load_file(file))
-    assert_same(zoo.load(file)[0], state)
+    assert_same(load_network(file)[0], state)
     write_imagenet(imagenet, torch.ones(()))
-    with pytest.raises(
-        zoo.WeightsError, match=r"own\.safetensors was trained on another copy of im"
-    ):
-        zoo.load(file)
+    with pytest.raises(WeightsError, match=r"own\.safetensors was trained on another copy of im"):
+        load_network(file)
 
 
 def test_torchvisions_file_has_a_fingerprint(
     imagenet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The network is left out: filling it takes seconds, and another test does it."""
-    built: list[VGGConfig] = []
+    built: list[NetworkConfig] = []
 
-    def build(config: VGGConfig, _: torch.Generator) -> VGG:
+    def build(config: NetworkConfig, _: torch.Generator) -> Network:
         built.append(config)
         with torch.device("meta"):
-            return VGG(config)
+            return build_network(config)
 
-    monkeypatch.setattr("vggviz.zoo.stock.VGG", build)
-    monkeypatch.setattr("vggviz.zoo.stock.load_backbone", lambda *_: None)
-    _, found = zoo.load("imagenet", "se")
+    monkeypatch.setattr("vggviz.weights.stock.VGG", build)
+    monkeypatch.setattr("vggviz.weights.stock.load_backbone", lambda *_: None)
+    _, found = load_network("imagenet", "se")
     assert found.fingerprint == sha256(imagenet)
     assert found.backbone is None
-    assert zoo.load("random")[1].fingerprint == ""
+    assert load_network("random")[1].fingerprint == ""
     assert [config.attention for config in built] == ["se", "none"]
 
 

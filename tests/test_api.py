@@ -17,11 +17,12 @@ import pytest
 from PIL import Image
 from served import served
 
-from vggviz import Explainer, zoo
+from vggviz import Explainer
 from vggviz.metrics.faithfulness import curves
-from vggviz.serve import Settings, SettingsError, page
+from vggviz.server import Settings, SettingsError, page
+from vggviz.weights import assets_folder
 
-KOALA = zoo.assets() / "examples" / "koala.jpg"
+KOALA = assets_folder() / "examples" / "koala.jpg"
 MANY = ",".join(f"conv{block}_{layer}" for block in (3, 4, 5) for layer in (1, 2, 3, 4))
 SOME = "gradcam,gradcam++,hirescam,layercam,xgradcam,eigencam"
 
@@ -52,7 +53,7 @@ def koala() -> Any:
 
 def test_explain_gives_what_the_command_line_writes(client: Any, koala: Any) -> None:
     told = client.predict(
-        image=koala, weights="tiny50", attention="se", sites="block4, conv5_4",
+        image=koala, weights="tiny50", attention="se", stages="block4, conv5_4",
         methods="layercam,eigencam", target="pizza", api_name="/explain",
     )  # fmt: skip
     explained = Explainer.load("tiny50", "se").explain(
@@ -62,10 +63,10 @@ def test_explain_gives_what_the_command_line_writes(client: Any, koala: Any) -> 
     assert told.keys() == wanted.keys()
     assert told["provenance"] == wanted["provenance"]
     assert told["target"]["probability"] == pytest.approx(wanted["target"]["probability"], rel=1e-3)
-    for site in ("block4", "conv5_4"):
-        assert told["sites"][site].keys() == wanted["sites"][site].keys()
-        for method, map in wanted["sites"][site]["maps"].items():
-            found = told["sites"][site]["maps"][method]
+    for stage in ("block4", "conv5_4"):
+        assert told["stages"][stage].keys() == wanted["stages"][stage].keys()
+        for method, map in wanted["stages"][stage]["maps"].items():
+            found = told["stages"][stage]["maps"][method]
             assert (found["shape"], found["flat"]) == (map["shape"], map["flat"])
             for end in ("low", "high"):
                 assert found[end] == pytest.approx(map[end], rel=1e-3, abs=1e-6)
@@ -75,11 +76,11 @@ def test_only_the_picture_must_be_given(client: Any, koala: Any) -> None:
     told = client.predict(koala, api_name="/explain")
     assert told["attention"] == "cbam"
     assert told["target"] == told["top"][0]
-    assert all("gradcam" in site["maps"] for site in told["sites"].values())
+    assert all("gradcam" in stage["maps"] for stage in told["stages"].values())
 
 
 def test_figure(client: Any, koala: Any) -> None:
-    head, _, body = client.predict(koala, sites="block5", api_name="/figure").partition(",")
+    head, _, body = client.predict(koala, stages="block5", api_name="/figure").partition(",")
     assert head == "data:image/png;base64"
     Image.open(BytesIO(base64.b64decode(body))).verify()
     head, _, body = client.predict(koala, format="html", api_name="/figure").partition(",")
@@ -92,7 +93,7 @@ def test_pixel(client: Any, koala: Any) -> None:
     record = Explainer.load("tiny50", "self_attention").explain(KOALA).attention["block4"][0]
     assert (told["grid"], told["heads"]) == ([10, 10], 4)
     np.testing.assert_allclose(told["map"], record.query(2, 7, 1), atol=1e-5)
-    told = client.predict(koala, row=9, site="block4", api_name="/pixel")
+    told = client.predict(koala, row=9, stage="block4", api_name="/pixel")
     np.testing.assert_allclose(told["map"], record.query(9, 0), atol=1e-5)
 
 
@@ -118,16 +119,16 @@ def test_faithfulness(client: Any, koala: Any) -> None:
         ("/explain", {"attention": "magic"}, "no network 'tiny50' with attention 'magic'"),
         ("/explain", {"weights": "/etc/passwd"}, "There is no network '/etc/passwd' here"),
         ("/explain", {"target": "piza"}, "did you mean 'pizza'"),
-        ("/explain", {"sites": "block9"}, "No layer 'block9'"),
+        ("/explain", {"stages": "block9"}, "No layer 'block9'"),
         ("/explain", {"methods": "cam"}, "No method 'cam'"),
         ("/explain", {"weights": "random", "methods": "scorecam"}, "Score-CAM"),
-        ("/explain", {"sites": MANY, "methods": SOME}, "sites × methods may be 64 maps at most"),
-        ("/figure", {"sites": MANY, "methods": SOME}, "sites × methods may be 64 maps at most"),
+        ("/explain", {"stages": MANY, "methods": SOME}, "stages × methods may be 64 maps at most"),
+        ("/figure", {"stages": MANY, "methods": SOME}, "stages × methods may be 64 maps at most"),
         ("/figure", {"format": "exe"}, "choose from png, svg, html"),
         ("/pixel", {"row": 10}, "outside the 10×10 grid"),
         ("/pixel", {"head": 4}, "Head 4 does not exist"),
         ("/pixel", {"attention": "cbam"}, "No self-attention at block4"),
-        ("/faithfulness", {"site": "conv5_4"}, "One site of block1"),
+        ("/faithfulness", {"stage": "conv5_4"}, "One stage of block1"),
         ("/faithfulness", {"method": "gradcam,layercam"}, "one method"),
     ],
 )
@@ -156,7 +157,7 @@ def test_each_endpoint_is_documented_and_no_other_is_public(client: Any) -> None
     known = client.view_api(return_format="dict")["named_endpoints"]
     assert set(known) == {"/explain", "/figure", "/pixel", "/faithfulness"}
     asked = [part["parameter_name"] for part in known["/explain"]["parameters"]]
-    assert asked == ["image", "weights", "attention", "sites", "methods", "target"]
+    assert asked == ["image", "weights", "attention", "stages", "methods", "target"]
 
 
 def test_the_same_over_mcp(app: str) -> None:

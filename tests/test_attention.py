@@ -14,8 +14,8 @@ from vggviz.attention.eca import EfficientChannelAttention
 from vggviz.attention.gate import Gate
 from vggviz.attention.se import SqueezeExcitation
 from vggviz.attention.self_attention import SelfAttention
-from vggviz.capture import TapReading, capture
-from vggviz.taps import Tap
+from vggviz.hooks.capture import TapReading, capture
+from vggviz.hooks.tap import Tap
 
 C = 8
 SIZES = [(5, 7), (6, 4), (1, 1), (1, 9), (16, 3), (17, 15)]  # to 14×14 keys: pooled or not

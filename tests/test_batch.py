@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vggviz import zoo
 from vggviz.batch import Job, Worker, on_ray
+from vggviz.weights import assets_folder
 
 pytest.importorskip("ray.data", reason="needs the extra 'ray'")
-PICTURES = sorted((zoo.assets() / "examples").glob("*.jpg"))[:4]
-OPTIONS = ("--sites", "block4,block5")
+PICTURES = sorted((assets_folder() / "examples").glob("*.jpg"))[:4]
+OPTIONS = ("--stages", "block4,block5")
 
 
 def explain(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -84,7 +84,7 @@ def test_nothing_left_to_do_starts_no_cluster(tmp_path: Path) -> None:
 def test_only_whole_results_of_the_same_are_there(tmp_path: Path) -> None:
     picture, out = tmp_path / "cat.jpg", tmp_path / "out"
     shutil.copy(PICTURES[0], picture)
-    job = Job(str(out), attention="se", sites="block5")
+    job = Job(str(out), attention="se", stages="block5")
     row = {"file": str(picture), "stem": "cat"}
 
     def there(**changes: Any) -> bool:
@@ -97,7 +97,7 @@ def test_only_whole_results_of_the_same_are_there(tmp_path: Path) -> None:
     assert there(formats=("json", "npz", "png"), target=None)
     for changes in (
         {"attention": "eca"},
-        {"sites": "block4"},
+        {"stages": "block4"},
         {"methods": ("layercam",)},
         {"target": "0"},
         {"precision": "gradients"},

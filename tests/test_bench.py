@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vggviz import bench
-from vggviz.bench import CASES, MEASURES, Bed, Interval, Measured, Report, Timing
-from vggviz.machine import Machine, machine
-from vggviz.vgg import VGG
+from vggviz import benchmark as bench
+from vggviz.benchmark import CASES, MEASURES, Bed, Interval, Measured, Report, Timing
+from vggviz.networks import Network
+from vggviz.platform.machine import Machine, machine
 
 MACHINE = Machine("A CPU", cores=4, threads=2, torch="2.x", date="2026-01-01", load=0.5)
 LIBRARIES = {
@@ -88,7 +88,7 @@ def test_fewer_bits_do_the_same_work_roughly(bed: Bed, name: str) -> None:
     case = CASES[name]
     exact = case_like(bed, name)
     found = work(bed, name)
-    assert len(found) == len(exact) == len(case.sites)
+    assert len(found) == len(exact) == len(case.stages)
     for cam, own in zip(found, exact, strict=True):
         assert cam.shape == own.shape
         # Random weights hardly prefer a class, so that bfloat16 may explain another one.
@@ -96,11 +96,11 @@ def test_fewer_bits_do_the_same_work_roughly(bed: Bed, name: str) -> None:
             torch.testing.assert_close(cam, own, atol=0.02 * float(own.max()), rtol=0.02)
     # Above the last ReLU there is no convolution whose gradient could be rounded.
     same = [torch.equal(cam, own) for cam, own in zip(found, exact, strict=True)]
-    assert same == [name.startswith("gradients") and site == "block5" for site in case.sites]
+    assert same == [name.startswith("gradients") and stage == "block5" for stage in case.stages]
 
 
 def case_like(bed: Bed, name: str) -> list[Tensor]:
-    """The maps of the exact case of ours with the same sites and classes."""
+    """The maps of the exact case of ours with the same stages and classes."""
     _, _, rest = name.partition("-")
     return work(bed, f"vggviz-{rest}")
 
@@ -145,7 +145,7 @@ def test_networks_share_weights_but_not_gradients(bed: Bed) -> None:
 def test_each_case_runs_the_network_it_names(bed: Bed, name: str) -> None:
     ready = CASES[name].ready(bed)
     assert isinstance(ready, partial)
-    model: VGG = ready.args[0]
+    model: Network = ready.args[0]
     weight, images = model.get_parameter("features.34.weight"), ready.args[1]
     assert model.config.attention == ("cbam" if "cbam" in name else "none")
     assert len(images) == CASES[name].images == (16 if "b16" in name else 1)
@@ -163,12 +163,12 @@ def test_each_case_runs_the_network_it_names(bed: Bed, name: str) -> None:
 def test_the_compiled_pass_is_of_the_same_network(bed: Bed) -> None:
     if not (shutil.which("c++") or shutil.which("g++")):
         pytest.skip("torch.compile needs a C++ compiler")
-    model: VGG = CASES["bare-compiled"].ready(bed).args[0]  # type: ignore[attr-defined]
+    model: Network = CASES["bare-compiled"].ready(bed).args[0]  # type: ignore[attr-defined]
     assert model._compiled_call_impl is not None
     assert model.get_parameter("features.34.weight").dtype is torch.bfloat16
 
 
-def test_one_site_gives_the_map_that_five_give(bed: Bed) -> None:
+def test_one_stage_gives_the_map_that_five_give(bed: Bed) -> None:
     one, five = work(bed, "vggviz-cbam-1"), work(bed, "vggviz-cbam-5")
     assert [tuple(cam.shape) for cam in five] == [(s, s) for s in (64, 32, 16, 8, 4)]
     assert len(one) == 1
@@ -291,7 +291,7 @@ def test_the_table() -> None:
     )
     batch = ["vggviz, batch 16", "5", "48.000", "48.000–48.000"]
     head, rule, *lines = bench.table(found).splitlines()
-    assert cells(head) == ["", "sites", "seconds", "95%", "× bare", "95%", "× like", "95%"]
+    assert cells(head) == ["", "stages", "seconds", "95%", "× bare", "95%", "× like", "95%"]
     assert {len(line) for line in (rule, *lines[:5])} == {len(head)}
     assert set(rule) == set("|-: ")
     assert [cells(line) for line in lines[:5]] == [
@@ -321,7 +321,7 @@ def test_json() -> None:
     assert (data["size"], data["width"], data["rounds"]) == (224, 1.0, 3)
     assert data["cases"]["torchcam-5"] == {
         "label": "torchcam",
-        "sites": ["block1", "block2", "block3", "block4", "block5"],
+        "stages": ["block1", "block2", "block3", "block4", "block5"],
         "images": 1,
         "targets": 1,
         "seconds": [6, 2, 4],
@@ -366,7 +366,7 @@ def test_every_case_names_its_like() -> None:
         assert bool(case.like) == (not ours or case.images > 1), name
         if case.like:
             like = CASES[case.like]
-            assert (like.sites, like.targets) == (case.sites, case.targets)
+            assert (like.stages, like.targets) == (case.stages, case.targets)
             assert like.images == (1 if ours else case.images)
 
 
@@ -397,7 +397,7 @@ def test_a_second_view_costs_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError("the network ran")
 
-    monkeypatch.setattr(VGG, "forward", never)
+    monkeypatch.setattr(Network, "forward", never)
     assert take() > 0
     with pytest.raises(AssertionError, match="the network ran"):
         MEASURES["page"].prepare()()
@@ -405,7 +405,7 @@ def test_a_second_view_costs_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_memory_sees_what_is_held() -> None:
-    from vggviz.bench import measures
+    from vggviz.benchmark import measures
 
     held = measures._said(measures._PEAK.replace("{work}", "x = bytearray(b'1') * (96 << 20)"))
     assert 90 < held < 130

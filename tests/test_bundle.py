@@ -10,26 +10,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from vggviz import zoo
 from vggviz.attention import ATTENTION
 from vggviz.data import open_dataset
 from vggviz.images import Preprocess
+from vggviz.weights import assets_folder, bundled_types, load_network, read_backbone
 
 ROOT = Path(__file__).parent.parent
 TYPES = ("none", *ATTENTION)
 ARCHIVE = ROOT.parent / "shared" / "data" / "tiny-imagenet-50.zip"
-MEASURED: dict[str, Any] = json.loads((zoo.assets() / "weights" / "evaluation.json").read_text())
+MEASURED: dict[str, Any] = json.loads((assets_folder() / "weights" / "evaluation.json").read_text())
 
 
 def test_every_type_is_there_and_small() -> None:
-    assert zoo.bundled() == TYPES
-    for file in (zoo.assets() / "weights").iterdir():
+    assert bundled_types() == TYPES
+    for file in (assets_folder() / "weights").iterdir():
         assert file.stat().st_size < 10 << 20, file.name
 
 
 @pytest.mark.parametrize("attention", TYPES)
 def test_a_card_tells_where_the_weights_come_from(attention: str) -> None:
-    model, card = zoo.load("tiny50", attention)
+    model, card = load_network("tiny50", attention)
     assert card.trained == "all"
     assert card.config.attention == attention
     assert len(card.labels) == len(card.wnids) == 50
@@ -37,8 +37,8 @@ def test_a_card_tells_where_the_weights_come_from(attention: str) -> None:
     assert told <= set(card.facts)
     assert card.facts["recipe"]["seed"] == 0
     if attention != "none":
-        assert card.backbone == zoo.backbone("tiny50", "none")
-    stem = zoo.load("tiny50", "none")[0]
+        assert card.backbone == read_backbone("tiny50", "none")
+    stem = load_network("tiny50", "none")[0]
     for one, other in zip(model.below("block4"), stem.below("block4"), strict=True):
         for key, value in one.state_dict().items():
             assert torch.equal(value, other.state_dict()[key])  # one backbone for all
@@ -48,7 +48,7 @@ def test_the_evaluation_is_of_these_files_and_the_readme_shows_it() -> None:
     readme = (ROOT / "README.md").read_text()
     for attention in TYPES:
         result = MEASURED["results"][attention]
-        assert result["fingerprint"] == zoo.load("tiny50", attention)[1].fingerprint
+        assert result["fingerprint"] == load_network("tiny50", attention)[1].fingerprint
         top1, top5 = (f"{100 * result[key]['value']:.1f}" for key in ("top1", "top5"))
         assert f"| `{attention}` | {top1} | {top5} |" in readme
 
@@ -56,7 +56,7 @@ def test_the_evaluation_is_of_these_files_and_the_readme_shows_it() -> None:
 @pytest.fixture(scope="module")
 def arriving() -> tuple[Preprocess, Tensor, Tensor]:
     """What arrives at block 4 of all validation pictures, once for all types, and their classes."""
-    model, card = zoo.load("tiny50", "none")
+    model, card = load_network("tiny50", "none")
     pixels, kept = open_dataset(ARCHIVE, "val").pixels(card.preprocess)
     scaled = pixels.float() / 255
     mean, std = (
@@ -79,7 +79,7 @@ def test_top_1_is_what_the_table_says(
     attention: str, arriving: tuple[Preprocess, Tensor, Tensor]
 ) -> None:
     preprocess, features, targets = arriving
-    model, card = zoo.load("tiny50", attention)
+    model, card = load_network("tiny50", attention)
     assert card.preprocess == preprocess
     with torch.no_grad():
         logits = torch.cat([model(part, "block4") for part in features.split(153)])

@@ -11,28 +11,28 @@ import torch
 from torch import Tensor, nn
 
 from vggviz.attention import ATTENTION
-from vggviz.capture import bypass, capture
-from vggviz.vgg import SITES, VGG
+from vggviz.hooks.capture import bypass, capture
+from vggviz.networks import STAGES, Network
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Draw = Callable[..., Tensor]
 
 
-def sites(model: VGG) -> list[str]:
-    return [f"attention.{site}" for site in model.attention]
+def stages(model: Network) -> list[str]:
+    return [f"attention.{stage}" for stage in model.attention]
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_the_network_answers_as_the_same_one_without_attention(
     attention: str, small_vgg: Build, pictures: Draw, untouched: Untouched
 ) -> None:
-    model, x = small_vgg(attention=attention, sites=("block3", "block5")).eval(), pictures(2, 32)
+    model, x = small_vgg(attention=attention, stages=("block3", "block5")).eval(), pictures(2, 32)
     plain = small_vgg(attention="none").eval()
     plain.load_state_dict(model.state_dict() | {}, strict=False)
     with torch.no_grad(), untouched(model):
         before = model(x)
-        with bypass(model, sites(model)):
+        with bypass(model, stages(model)):
             off = model(x)
         assert torch.equal(model(x), before)
     assert torch.equal(off, plain(x))
@@ -40,17 +40,17 @@ def test_the_network_answers_as_the_same_one_without_attention(
 
 
 @pytest.mark.parametrize("placement", ["before_pool", "after_pool"])
-def test_what_arrives_at_the_lowest_site_is_enough(
+def test_what_arrives_at_the_lowest_stage_is_enough(
     placement: str, small_vgg: Build, pictures: Draw
 ) -> None:
-    model = small_vgg(attention="cbam", sites=SITES[2:], placement=placement).eval()
-    x, paths = pictures(2, 32), [model.source(site) for site in SITES]
+    model = small_vgg(attention="cbam", stages=STAGES[2:], placement=placement).eval()
+    x, paths = pictures(2, 32), [model.source(stage) for stage in STAGES]
     with torch.no_grad():
         with capture(model, paths) as trace:
             model(x)
-        for site, path in zip(SITES, paths, strict=True):
-            assert torch.equal(trace.outputs[path], model.arriving(x, site))
-        with bypass(model, sites(model)):
+        for stage, path in zip(STAGES, paths, strict=True):
+            assert torch.equal(trace.outputs[path], model.arriving(x, stage))
+        with bypass(model, stages(model)):
             above = model(trace.outputs[model.source("block3")], "block3")
             assert torch.equal(above, model(x))
 
@@ -62,7 +62,7 @@ def test_an_unknown_path_and_an_exception_leave_everything_as_it_was(
     unknown = pytest.raises(ValueError, match=r"no module 'attention\.block9'")
     with untouched(model), unknown, bypass(model, ["attention.block9"]):
         pass
-    with untouched(model), pytest.raises(LookupError), bypass(model, sites(model)):
+    with untouched(model), pytest.raises(LookupError), bypass(model, stages(model)):
         raise LookupError
 
 
@@ -76,7 +76,7 @@ def test_another_thread_is_not_changed(small_vgg: Build, pictures: Draw) -> None
 
     with torch.no_grad():
         before = model(x)
-        with bypass(model, sites(model)):
+        with bypass(model, stages(model)):
             thread = threading.Thread(target=other)
             thread.start()
             thread.join()

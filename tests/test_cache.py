@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from vggviz import Explainer, Explanation, ImageError, zoo
+from vggviz import Explainer, Explanation, ImageError
 from vggviz.cache import ExplanationCache
 from vggviz.images import Preprocess
-from vggviz.vgg import VGG, VGGConfig
+from vggviz.networks import NetworkConfig, build_network
+from vggviz.weights import Card, assets_folder
 
-EXAMPLES = sorted((zoo.assets() / "examples").glob("*.jpg"))
+EXAMPLES = sorted((assets_folder() / "examples").glob("*.jpg"))
 
 
 class Passes:
@@ -60,7 +61,7 @@ def test_what_is_kept_is_what_a_fresh_pass_says(explainer: Explainer, passes: Pa
     cache = ExplanationCache()
     asked = [
         {},
-        {"sites": ("block4",)},
+        {"stages": ("block4",)},
         {"methods": ("layercam", "gradcam")},
         {"target": "espresso"},
         {"exact": True},
@@ -160,9 +161,9 @@ def test_memory_is_bounded_and_the_least_used_goes_first(
 
 def test_what_is_kept_takes_no_more_memory_than_is_counted() -> None:
     """Of a small network with many classes, where the arrays are the least of it."""
-    config = VGGConfig(attention="se", head="gap", width=0.125, num_classes=2000)
+    config = NetworkConfig(attention="se", head="gap", width=0.125, num_classes=2000)
     labels = tuple(map(str, range(2000)))
-    many = Explainer(VGG(config), zoo.Card("many", config, Preprocess(32, 32), labels))
+    many = Explainer(build_network(config), Card("many", config, Preprocess(32, 32), labels))
     cache = ExplanationCache()
     cache.explain(many, EXAMPLES[0], methods=())
     tracemalloc.start()

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from vggviz.cam import METHODS, cams, formulas
 from vggviz.cam.perturbation import scorecam
-from vggviz.capture import capture
-from vggviz.vgg import VGG
+from vggviz.hooks.capture import capture
+from vggviz.networks import Network
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Draw = Callable[..., Tensor]
 
 GRADIENT = [name for name, method in METHODS.items() if method.needs == "gradient"]
@@ -204,7 +204,7 @@ def test_scorecam_through_the_driver(
     small_vgg: Build, pictures: Draw, untouched: Untouched
 ) -> None:
     """Against a slow loop that asks the network for one masked picture at a time."""
-    model = small_vgg(attention="cbam", batch_norm=True, dtype=torch.float64).train()
+    model = small_vgg(attention="cbam", architecture="vgg19_bn", dtype=torch.float64).train()
     x, targets = pictures(2, 32).double(), torch.tensor([[0, 1], [5, 2]])
     path = model.path("block2")
     with untouched(model):

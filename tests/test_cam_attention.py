@@ -12,20 +12,20 @@ from reference import FORMULA_TWINS
 from torch import Tensor, nn
 
 from vggviz.cam import cams, formulas
-from vggviz.capture import TapReading, capture
-from vggviz.taps import Tap
+from vggviz.hooks.capture import TapReading, capture
+from vggviz.hooks.tap import Tap
+from vggviz.networks import Network
 from vggviz.types import Grid, Kind
-from vggviz.vgg import VGG
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Draw = Callable[..., Tensor]
 
 METHOD = "attention*gradient"
 OVER_POSITIONS = ["gate", "spatial", "cbam", "self_attention", "softmax", "simam"]
 
 
-class Site(nn.Module):
+class Stage(nn.Module):
     """Given weights, tapped, on the features x = 1 2 / 3 4 (one channel, or a second 0 1 / 1 0)."""
 
     def __init__(self, kind: Kind, weights: Tensor, keys: Grid | None = None) -> None:
@@ -54,11 +54,11 @@ def tensor(*rows: Any) -> Tensor:
 
 X = tensor([[[1, 2], [3, 4]], [[0, 1], [1, 0]]])  # (1, 2, 2, 2)
 HEAD = [1, -1, 2, 0.5]
-# The site, its channels, the head h of class 0 (that of class 1 is -h), and the maps of both.
-BY_HAND: dict[str, tuple[Site, int, list[float], list[list[float]], list[list[float]]]] = {
+# The stage, its channels, the head h of class 0 (that of class 1 is -h), and the maps of both.
+BY_HAND: dict[str, tuple[Stage, int, list[float], list[list[float]], list[list[float]]]] = {
     # y = Σ_j h_j a_j x_j, so ∂y/∂a = h x = (1, -2, 6, 2); a ∂y/∂a = (0.5, -0.5, 6, 1.5).
     "spatial": (
-        Site("spatial", tensor([0.5, 0.25], [1, 0.75])),
+        Stage("spatial", tensor([0.5, 0.25], [1, 0.75])),
         1,
         HEAD,
         [[0.5, 0], [6, 1.5]],
@@ -67,7 +67,7 @@ BY_HAND: dict[str, tuple[Site, int, list[float], list[list[float]], list[list[fl
     # Channel 0 as above; channel 1, h = (3, 3, -3, 3): ∂y/∂a = (0, 3, -3, 0), a = (1, 0.5, 3, 1):
     # (0, 1.5, -9, 0). Over channels (0.5, 1, -3, 1.5), and only then the ReLU.
     "volume": (
-        Site("volume", tensor([[0.5, 0.25], [1, 0.75]], [[1, 0.5], [3, 1]])),
+        Stage("volume", tensor([[0.5, 0.25], [1, 0.75]], [[1, 0.5], [3, 1]])),
         2,
         [*HEAD, 3, 3, -3, 3],
         [[0.5, 1], [0, 1.5]],
@@ -75,7 +75,7 @@ BY_HAND: dict[str, tuple[Site, int, list[float], list[list[float]], list[list[fl
     ),
     # The context Σ_j a_j x_j reaches every position: ∂y/∂a_j = (Σ h) x_j = 2.5 (1, 2, 3, 4).
     "pool": (
-        Site("pool", tensor(0.1, 0.2, 0.3, 0.4)),
+        Stage("pool", tensor(0.1, 0.2, 0.3, 0.4)),
         1,
         HEAD,
         [[0.25, 1], [2.25, 4]],
@@ -88,7 +88,7 @@ BY_HAND: dict[str, tuple[Site, int, list[float], list[list[float]], list[list[fl
     # The positive ones sum to 2.05 and 2.9 over heads and queries, the negative ones to -0.6 and
     # -0.8; the mean over both is an eighth of that.
     "token": (
-        Site(
+        Stage(
             "token",
             tensor(
                 [[0.5, 0.5], [0.3, 0.7], [1, 0], [0.8, 0.2]],
@@ -106,15 +106,15 @@ BY_HAND: dict[str, tuple[Site, int, list[float], list[list[float]], list[list[fl
 
 @pytest.mark.parametrize("kind", BY_HAND)
 def test_by_hand(kind: str, untouched: Untouched) -> None:
-    site, channels, head, *expected = BY_HAND[kind]
-    model = nn.Sequential(site, nn.Flatten(), nn.Linear(len(head), 2, bias=False)).double()
+    stage, channels, head, *expected = BY_HAND[kind]
+    model = nn.Sequential(stage, nn.Flatten(), nn.Linear(len(head), 2, bias=False)).double()
     model[2].weight = nn.Parameter(tensor(head, [-value for value in head]))
     x = X[:, :channels].expand(2, -1, -1, -1)
     with untouched(model):
         found = cams(model, x, ["0"], (METHOD,), torch.tensor([0, 1]))
     for picture in range(2):
         torch.testing.assert_close(found.maps["0", METHOD][:, picture], tensor(*expected))
-        assert torch.equal(found.taps["0.tap"].weights[picture], site.weights)
+        assert torch.equal(found.taps["0.tap"].weights[picture], stage.weights)
 
 
 def test_the_formulas_alone() -> None:
@@ -125,20 +125,20 @@ def test_the_formulas_alone() -> None:
     assert formulas.token_gradient(a, g).tolist() == [0.5, 1, 1.5]
 
 
-def tap_over_positions(model: VGG) -> str:
+def tap_over_positions(model: Network) -> str:
     taps = [path for path, m in model.named_modules() if isinstance(m, Tap) and m.kind != "channel"]
     assert len(taps) == 1
     return taps[0]
 
 
 @pytest.fixture(params=OVER_POSITIONS)
-def attending(request: pytest.FixtureRequest, small_vgg: Build) -> VGG:
+def attending(request: pytest.FixtureRequest, small_vgg: Build) -> Network:
     """A network with attention at block5, of every type that weighs positions, in turn."""
-    options = {"attention": request.param, "sites": ("block5",), "dtype": torch.float64}
+    options = {"attention": request.param, "stages": ("block5",), "dtype": torch.float64}
     return small_vgg(**options).eval()
 
 
-def looked_at(model: VGG, x: Tensor, target: int) -> tuple[TapReading, Tensor]:
+def looked_at(model: Network, x: Tensor, target: int) -> tuple[TapReading, Tensor]:
     """The tap's weights and their gradient of a logit, by plain autograd."""
     tap = tap_over_positions(model)
     with capture(model, graph=[tap]) as trace, torch.no_grad():
@@ -147,7 +147,7 @@ def looked_at(model: VGG, x: Tensor, target: int) -> tuple[TapReading, Tensor]:
     return reading, torch.autograd.grad(logits[0, target], reading.weights)[0][0]
 
 
-def test_maps_equal_their_twins(attending: VGG, pictures: Draw, untouched: Untouched) -> None:
+def test_maps_equal_their_twins(attending: Network, pictures: Draw, untouched: Untouched) -> None:
     x, path = pictures(1, 48).double(), attending.path("block5")
     with untouched(attending):
         found = cams(attending, x, [path], (METHOD, "gradcam"), torch.arange(3))
@@ -161,7 +161,7 @@ def test_maps_equal_their_twins(attending: VGG, pictures: Draw, untouched: Untou
     assert found.maps[path, METHOD].max() > 0
 
 
-def test_gradients_equal_finite_differences(attending: VGG, pictures: Draw) -> None:
+def test_gradients_equal_finite_differences(attending: Network, pictures: Draw) -> None:
     """(y(a + ε) − y(a − ε)) / 2ε for up to 64 of the weights, each in a picture of its own."""
     x, target, step = pictures(1, 32).double(), 3, 1e-6
     _, gradient = looked_at(attending, x, target)
@@ -180,8 +180,8 @@ def test_gradients_equal_finite_differences(attending: VGG, pictures: Draw) -> N
     torch.testing.assert_close(gradient.flatten()[chosen], slopes, rtol=1e-5, atol=1e-7)
 
 
-def test_sites_of_several_kinds_at_once(small_vgg: Build, pictures: Draw) -> None:
-    """Each site's map is that of its own tap, on its own grid; a plain layer has none."""
+def test_stages_of_several_kinds_at_once(small_vgg: Build, pictures: Draw) -> None:
+    """Each stage's map is that of its own tap, on its own grid; a plain layer has none."""
     model = small_vgg(attention="cbam", dtype=torch.float64).eval()
     x, paths = pictures(2, 32).double(), [model.path(f"block{block}") for block in (1, 3, 5)]
     found = cams(model, x, [*paths, "features.0"], (METHOD,), torch.tensor([1, 2, 3]))

@@ -12,11 +12,11 @@ from reference import FORMULA_TWINS
 from torch import Tensor, nn
 
 from vggviz.cam import METHODS, CAMs, cams, driver
-from vggviz.capture import capture
-from vggviz.vgg import VGG
+from vggviz.hooks.capture import capture
+from vggviz.networks import Network
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Draw = Callable[..., Tensor]
 
 GRADIENT = [name for name, method in METHODS.items() if method.needs == "gradient"]
@@ -34,14 +34,14 @@ def same(a: CAMs, b: CAMs) -> None:
 
 
 @pytest.fixture
-def network(small_vgg: Build) -> VGG:
-    model = small_vgg(attention="cbam", batch_norm=True, dtype=torch.float64)
+def network(small_vgg: Build) -> Network:
+    model = small_vgg(attention="cbam", architecture="vgg19_bn", dtype=torch.float64)
     return model.train()  # everything below is asked of a network that is being trained
 
 
 @pytest.mark.parametrize("method", [*GRADIENT, "eigencam"])
 def test_maps_equal_twins_of_plain_autograd(
-    method: str, network: VGG, pictures: Draw, untouched: Untouched
+    method: str, network: Network, pictures: Draw, untouched: Untouched
 ) -> None:
     path, target, x = network.path("conv4_4"), 6, pictures(1, 32).double()
     with untouched(network):
@@ -58,7 +58,7 @@ def test_maps_equal_twins_of_plain_autograd(
 
 
 def test_a_batch_equals_its_pictures_one_by_one(
-    network: VGG, pictures: Draw, untouched: Untouched
+    network: Network, pictures: Draw, untouched: Untouched
 ) -> None:
     x, paths = pictures(3, 32).double(), [network.path(name) for name in LAYERS]
     targets = torch.tensor([[0, 4, 9], [1, 1, 1]])
@@ -74,7 +74,7 @@ def test_a_batch_equals_its_pictures_one_by_one(
 
 @pytest.mark.parametrize("way", ["_in_turn", "_together"])  # on a CPU, and on a GPU
 def test_several_targets_equal_one_by_one(
-    way: str, network: VGG, pictures: Draw, monkeypatch: pytest.MonkeyPatch
+    way: str, network: Network, pictures: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver, "_in_turn", getattr(driver, way))
     x, paths = pictures(2, 32).double(), [network.path(name) for name in LAYERS]
@@ -88,7 +88,7 @@ def test_several_targets_equal_one_by_one(
     assert all(not torch.allclose(raw[0], raw[1]) for raw in differing)
 
 
-def test_the_order_of_layers_and_methods_is_irrelevant(network: VGG, pictures: Draw) -> None:
+def test_the_order_of_layers_and_methods_is_irrelevant(network: Network, pictures: Draw) -> None:
     x, paths = pictures(1, 32).double(), [network.path(name) for name in LAYERS]
     first = cams(network, x, paths, CHEAP)
     backward = cams(network, x, [*paths[::-1], paths[2]], CHEAP[::-1])  # one of them twice
@@ -106,7 +106,9 @@ def test_the_order_of_layers_and_methods_is_irrelevant(network: VGG, pictures: D
             same(alone, CAMs(alone.logits, alone.targets, alone.taps, part))
 
 
-def test_by_default_each_picture_explains_its_likeliest_class(network: VGG, pictures: Draw) -> None:
+def test_by_default_each_picture_explains_its_likeliest_class(
+    network: Network, pictures: Draw
+) -> None:
     x = pictures(4, 32).double() * torch.tensor([1, 5, -5, 60])[:, None, None, None]
     found = cams(network, x, ["features.0"])
     likeliest = found.logits.argmax(1)
@@ -169,7 +171,7 @@ def test_methods_without_gradients_record_nothing(small_vgg: Build, pictures: Dr
 
 @pytest.mark.parametrize("targets", [None, torch.arange(3)])
 def test_one_forward_serves_every_layer_method_and_target(
-    targets: Tensor | None, network: VGG, pictures: Draw
+    targets: Tensor | None, network: Network, pictures: Draw
 ) -> None:
     calls: list[int] = []
     handle = network.register_forward_pre_hook(lambda *_: calls.append(1))
@@ -180,7 +182,7 @@ def test_one_forward_serves_every_layer_method_and_target(
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_parameters_get_no_gradients(
-    frozen: bool, network: VGG, pictures: Draw, untouched: Untouched
+    frozen: bool, network: Network, pictures: Draw, untouched: Untouched
 ) -> None:
     network.requires_grad_(not frozen)
     if not frozen:
@@ -191,7 +193,7 @@ def test_parameters_get_no_gradients(
     assert found.maps["features.3", "gradcam"].max() > 0
 
 
-def test_all_results_are_detached(network: VGG, pictures: Draw) -> None:
+def test_all_results_are_detached(network: Network, pictures: Draw) -> None:
     paths = [network.path(name) for name in LAYERS]
     found = cams(network, pictures(1, 32).double(), paths, CHEAP)
     assert len(found.taps) == 10

@@ -34,21 +34,21 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from vggviz.cam import cams
-from vggviz.vgg import VGG
+from vggviz.networks import Network
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Draw = Callable[..., Tensor]
 Judge = Callable[[nn.Module, Tensor, str, Tensor], Tensor]
 
 LAYERS = ["conv1_1", "pool2", "conv3_4", "relu4_4", "conv5_4", "relu5_4", "pool5", "block5"]
 NETWORKS = {
     "plain": {},
-    "batch norm": {"batch_norm": True},
+    "batch norm": {"architecture": "vgg19_bn"},
     "cbam": {"attention": "cbam"},
-    "cbam, batch norm": {"attention": "cbam", "batch_norm": True},
+    "cbam, batch norm": {"attention": "cbam", "architecture": "vgg19_bn"},
     "cbam after pooling": {"attention": "cbam", "placement": "after_pool", "blend": "replace"},
-    "self-attention": {"attention": "self_attention", "sites": ("block5",)},
+    "self-attention": {"attention": "self_attention", "stages": ("block5",)},
 }
 # For each of two pictures a class of its own: (T, B).
 TARGETS = torch.tensor([[0, 1], [3, 4]])

@@ -14,12 +14,12 @@ from conftest import count_hooks
 from torch import Tensor, nn
 
 from vggviz.attention import ATTENTION
-from vggviz.capture import Trace, capture, evaluating
-from vggviz.taps import Tap
-from vggviz.vgg import VGG
+from vggviz.hooks.capture import Trace, capture, evaluating
+from vggviz.hooks.tap import Tap
+from vggviz.networks import Network
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Draw = Callable[..., Tensor]
 
 LAYERS = ["features.0", "features.1", "features.19", "features.34", "features.35", "features.36"]
@@ -28,7 +28,7 @@ KINDS |= {"cbam": "channel spatial", "softmax": "pool", "self_attention": "token
 KINDS["simam"] = "volume"
 
 
-def by_hand(model: VGG, x: Tensor, upto: int) -> Tensor:
+def by_hand(model: Network, x: Tensor, upto: int) -> Tensor:
     """The output of `features[upto]` of a network without attention, no hooks involved."""
     for layer in list(model.features)[: upto + 1]:
         x = layer(x)
@@ -92,15 +92,15 @@ def test_of_a_module_that_runs_twice_the_last_output_is_kept() -> None:
 def test_every_tap_is_read(
     attention: str, alive: bool, small_vgg: Build, pictures: Draw, untouched: Untouched
 ) -> None:
-    sites = ("block3", "block5")
-    model, x = small_vgg(attention=attention, sites=sites).eval(), pictures(2)
-    graph = ["features.17"] if alive else []  # the last ReLU of block3, below both sites
+    stages = ("block3", "block5")
+    model, x = small_vgg(attention=attention, stages=stages).eval(), pictures(2)
+    graph = ["features.17"] if alive else []  # the last ReLU of block3, below both stages
     with untouched(model), capture(model, graph=graph) as trace, torch.no_grad():
         logits = model(x)
     assert [reading.kind for reading in trace.taps.values()] == KINDS[attention].split() * 2
     for path, reading in trace.taps.items():
-        site = path.split(".")[1]
-        rows, channels = {"block3": (16, 32), "block5": (4, 64)}[site]
+        stage = path.split(".")[1]
+        rows, channels = {"block3": (16, 32), "block5": (4, 64)}[stage]
         keys = min(rows, 14)
         assert isinstance(model.get_submodule(path), Tap)
         assert reading.grid == (rows, rows)
@@ -126,7 +126,7 @@ def test_every_tap_is_read(
 
 
 def test_a_tap_can_begin_the_graph(small_vgg: Build, pictures: Draw) -> None:
-    model = small_vgg(attention="cbam", sites=("block5",)).eval()
+    model = small_vgg(attention="cbam", stages=("block5",)).eval()
     tap = "attention.block5.module.spatial.spatial"
     with capture(model, graph=[tap]) as trace, torch.no_grad():
         logits = model(pictures())
@@ -215,7 +215,7 @@ class Raising(nn.Module):
 def test_an_exception_leaves_everything_as_it_was(
     where: str, training: bool, small_vgg: Build, pictures: Draw, untouched: Untouched
 ) -> None:
-    model = small_vgg(attention="cbam", batch_norm=True).train(training)
+    model = small_vgg(attention="cbam", architecture="vgg19_bn").train(training)
     model.features[0].weight.grad = torch.ones_like(model.features[0].weight)
     model.features[3].requires_grad_(False)
     if where == "in the network":
@@ -240,7 +240,7 @@ def test_gradients_are_recorded_or_not_as_before(small_vgg: Build, pictures: Dra
 
 
 def test_mixed_training_flags_come_back_one_by_one(small_vgg: Build, untouched: Untouched) -> None:
-    model = small_vgg(batch_norm=True).train()
+    model = small_vgg(architecture="vgg19_bn").train()
     model.features[1].eval()  # one frozen norm
     model.classifier.training = False  # and a parent that disagrees with its children
     with untouched(model), evaluating(model):
@@ -253,7 +253,7 @@ def test_mixed_training_flags_come_back_one_by_one(small_vgg: Build, untouched: 
     assert not model.classifier.training
 
 
-TRACES: dict[str, Callable[[VGG], object]] = {
+TRACES: dict[str, Callable[[Network], object]] = {
     "training flag": lambda model: model.classifier.eval(),
     "requires_grad": lambda model: model.features[0].requires_grad_(False),
     "gradient": lambda model: setattr(model.features[0].bias, "grad", torch.zeros(8)),
@@ -270,7 +270,7 @@ def test_no_trace_goes_unnoticed(
     trace: str, raises: bool, small_vgg: Build, untouched: Untouched
 ) -> None:
     """The fixture that the tests here and elsewhere rely on."""
-    model = small_vgg(batch_norm=True)
+    model = small_vgg(architecture="vgg19_bn")
 
     def leave_it() -> None:
         with untouched(model):
@@ -288,7 +288,7 @@ def test_no_trace_goes_unnoticed(
 def test_nested_captures_see_each_only_its_own(
     small_vgg: Build, pictures: Draw, untouched: Untouched
 ) -> None:
-    model = small_vgg(attention="spatial", sites=("block5",)).eval()
+    model = small_vgg(attention="spatial", stages=("block5",)).eval()
     outer_x, inner_x = pictures(2)[:1], pictures(2)[1:]
     tap = "attention.block5.module.spatial"
     with untouched(model), torch.no_grad():
@@ -319,7 +319,7 @@ def test_nothing_captured_outlives_its_trace(
     fails: bool, inplace: bool, small_vgg: Build, pictures: Draw
 ) -> None:
     """Freed as soon as the last name is gone: the garbage collector is not needed."""
-    model = small_vgg(attention="self_attention", sites=("block5",)).eval()
+    model = small_vgg(attention="self_attention", stages=("block5",)).eval()
     if inplace:
         model.features[35] = nn.ReLU(inplace=True)
 

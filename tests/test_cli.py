@@ -15,12 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from vggviz import VGGConfig, zoo
+from vggviz import NetworkConfig
 from vggviz.cli import app
 from vggviz.images import Preprocess
-from vggviz.vgg import VGG
+from vggviz.networks import build_network
+from vggviz.weights import Card, assets_folder, save_network
 
-EXAMPLES = zoo.assets() / "examples"
+EXAMPLES = assets_folder() / "examples"
 
 
 def vggviz(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -37,12 +38,17 @@ def vggviz(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = VGGConfig(
-        attention="cbam", head="gap", batch_norm=True, width=0.125, num_classes=3, blend="replace"
+    config = NetworkConfig(
+        attention="cbam",
+        head="gap",
+        architecture="vgg19_bn",
+        width=0.125,
+        num_classes=3,
+        blend="replace",
     )
-    model = VGG(config, torch.Generator().manual_seed(0))
+    model = build_network(config, torch.Generator().manual_seed(0))
     file = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    zoo.save(model, zoo.Card("", config, Preprocess(64, 64), ("cat", "dog", "eel")), file)
+    save_network(model, Card("", config, Preprocess(64, 64), ("cat", "dog", "eel")), file)
     return file
 
 
@@ -56,7 +62,7 @@ def test_explain_many_with_one_bad_file(weights: Path, tmp_path: Path) -> None:
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     out = tmp_path / "out"
     done = vggviz(
-        "explain", folder, "--weights", weights, "--sites", "block4,block5", "--methods",
+        "explain", folder, "--weights", weights, "--stages", "block4,block5", "--methods",
         "gradcam,layercam", "--target", "dog", "--precision", "gradients", "--out", out, code=1,
     )  # fmt: skip
     assert "broken.png" in done.stderr
@@ -80,7 +86,7 @@ def test_explain_many_with_one_bad_file(weights: Path, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["--target", "yak"], "no class 'yak'"),
-        (["--sites", "block9"], "no layer 'block9'"),
+        (["--stages", "block9"], "no layer 'block9'"),
         (["--weights", "nothing"], "no weights 'nothing'"),
         (["--attention", "magic"], "no attention 'magic'"),
         (["--methods", "cam"], "no method 'cam'"),

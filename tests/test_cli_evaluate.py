@@ -16,10 +16,11 @@ from typer.testing import CliRunner, Result
 pytest.importorskip("scipy", reason="needs the extra 'train'")
 pytest.importorskip("torchmetrics", reason="needs the extra 'train'")
 
-from vggviz import VGGConfig, zoo
+from vggviz import NetworkConfig
 from vggviz.cli import app
 from vggviz.images import Preprocess
-from vggviz.vgg import VGG
+from vggviz.networks import build_network
+from vggviz.weights import Card, save_network
 
 
 def run(*words: object, code: int = 0) -> Result:
@@ -46,10 +47,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("weights")
     files: dict[str, Path] = {}
     for name, attention, seed in (("bare", "none", 0), ("se", "se", 1), ("again", "se", 2)):
-        config = VGGConfig(attention, head="gap", batch_norm=True, width=0.125, num_classes=2)
-        model = VGG(config, torch.Generator().manual_seed(seed))
+        config = NetworkConfig(
+            attention, head="gap", architecture="vgg19_bn", width=0.125, num_classes=2
+        )
+        model = build_network(config, torch.Generator().manual_seed(seed))
         files[name] = folder / f"{name}.safetensors"
-        zoo.save(model, zoo.Card("", config, Preprocess(32, 32), ("cat", "dog")), files[name])
+        save_network(model, Card("", config, Preprocess(32, 32), ("cat", "dog")), files[name])
     return files
 
 
@@ -135,7 +138,7 @@ def test_an_unreadable_picture(data: Path, weights: dict[str, Path], tmp_path: P
 
 def judged(weights: Path, data: Path, out: Path, *words: object, code: int = 0) -> Result:
     given = ("--weights", weights, "--data", data, "--out", out, "--metrics")
-    return run(*given, *(words or ("agreement,causality",)), "--sites", "block4,block5", code=code)
+    return run(*given, *(words or ("agreement,causality",)), "--stages", "block4,block5", code=code)
 
 
 def test_maps_are_judged(data: Path, weights: dict[str, Path], tmp_path: Path) -> None:

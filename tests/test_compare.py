@@ -13,13 +13,13 @@ from torch import nn
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
-from vggviz.compare import Comparison, TinyVGG, compare
-from vggviz.train import Progress, TrainConfig
-from vggviz.vgg import VGGConfig
+from vggviz.networks import NetworkConfig
+from vggviz.training import Progress, TrainConfig
+from vggviz.training.seed_study import Comparison, TinyVGG, compare
 
 
 def test_the_tiny_vgg_is_cnn_explainers() -> None:
-    model = TinyVGG(VGGConfig(num_classes=10), torch.Generator().manual_seed(0)).eval()
+    model = TinyVGG(NetworkConfig(num_classes=10), torch.Generator().manual_seed(0)).eval()
     written = nn.Sequential(
         nn.Conv2d(3, 10, 3), nn.ReLU(), nn.Conv2d(10, 10, 3), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(10, 10, 3), nn.ReLU(), nn.Conv2d(10, 10, 3), nn.ReLU(), nn.MaxPool2d(2),

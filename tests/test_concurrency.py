@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vggviz.cam import CAMs, cams
-from vggviz.capture import capture
-from vggviz.vgg import VGG
+from vggviz.hooks.capture import capture
+from vggviz.networks import Network
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Draw = Callable[..., Tensor]
 
 
@@ -39,7 +39,7 @@ def in_threads(count: int, work: Callable[[int], None]) -> None:
 def test_captures_of_many_threads_never_mix(
     small_vgg: Build, pictures: Draw, untouched: Untouched
 ) -> None:
-    model, x = small_vgg(attention="cbam", sites=("block4", "block5")).eval(), pictures(8, 32)
+    model, x = small_vgg(attention="cbam", stages=("block4", "block5")).eval(), pictures(8, 32)
     layers = ["features.25", "attention.block5", "features.36"]
     methods = ("gradcam", "layercam", "eigencam", "attention*gradient")
 
@@ -74,7 +74,7 @@ def test_no_hook_is_lost_where_threads_switch_at_the_worst_moment(
     small_vgg: Build, untouched: Untouched
 ) -> None:
     """PyTorch draws a hook's number in two steps; here every thread pauses between them."""
-    model = small_vgg(attention="cbam", sites=("block5",)).eval()
+    model = small_vgg(attention="cbam", stages=("block5",)).eval()
     x = torch.randn(4, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
     def pause(frame: FrameType, event: str, argument: object) -> Any:

@@ -19,32 +19,32 @@ pytest.importorskip("torchmetrics", reason="needs the extra 'train'")
 
 from blobs import BLOBS, LABELS, PREPROCESS, blobs, subject
 
-from vggviz.capture import capture, intervene
 from vggviz.data import DataError, Dataset
-from vggviz.evaluate import Evaluation, evaluate, table
-from vggviz.evaluate.cost import multiply_adds, parameters
-from vggviz.evaluate.judge import Judge
-from vggviz.evaluate.observer import Seen
-from vggviz.evaluate.pictures import batches, classes_of
-from vggviz.evaluate.result import Cost, Difference, Pointing, Result, Spread, Subset, View
+from vggviz.evaluation import Evaluation, evaluate, table
+from vggviz.evaluation.cost import multiply_adds, parameters
+from vggviz.evaluation.observer import Seen
+from vggviz.evaluation.pictures import batches, classes_of
+from vggviz.evaluation.pointing import Judge
+from vggviz.evaluation.result import Cost, Difference, Pointing, Result, Spread, Subset, View
+from vggviz.hooks.capture import capture, intervene
+from vggviz.hooks.tap import Tap
 from vggviz.images import ImageError, Preprocess
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.metrics.statistics import Estimate
-from vggviz.taps import Tap
-from vggviz.vgg import SITES, VGG
+from vggviz.networks import STAGES, Network
 
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
 
 
 @pytest.fixture
 def networks(small_vgg: Build) -> dict[str, SimpleNamespace]:
-    sites = {"none": SITES, "cbam": SITES, "self_attention": SITES[3:]}
+    stages = {"none": STAGES, "cbam": STAGES, "self_attention": STAGES[3:]}
     return {
         name: subject(
-            small_vgg(attention=name, sites=own, batch_norm=True, num_classes=3, seed=seed)
+            small_vgg(attention=name, stages=own, architecture="vgg19_bn", num_classes=3, seed=seed)
         )
-        for seed, (name, own) in enumerate(sites.items())
+        for seed, (name, own) in enumerate(stages.items())
     }
 
 
@@ -52,12 +52,12 @@ def quick(subjects: dict[str, SimpleNamespace], dataset: Dataset, **options: Any
     return evaluate(subjects, dataset, **{"rounds": 6, "resamples": 100, **options})
 
 
-def seer(small_vgg: Build) -> VGG:
+def seer(small_vgg: Build) -> Network:
     """A network whose spatial gate at block1 is σ(4·brightness − 2): it looks at what is bright.
 
     Block1 hands on the mean of the colours in one channel, and zeros in the others.
     """
-    model = small_vgg(attention="spatial", sites=("block1",), blend="replace", num_classes=3)
+    model = small_vgg(attention="spatial", stages=("block1",), blend="replace", num_classes=3)
     with torch.no_grad():
         for layer in (model.features[0], model.features[2]):
             layer.weight.zero_()
@@ -84,7 +84,7 @@ def test_attention_that_looks_at_the_blob_hits_every_box(small_vgg: Build) -> No
     assert found.pointing is not None
     view = found.pointing.best_view("attention", "all")
     assert view is not None
-    assert (view.site, view.kind, view.nowhere) == ("block1", "spatial", 0)
+    assert (view.stage, view.kind, view.nowhere) == ("block1", "spatial", 0)
     assert {name: rate.value for name, rate in view.rates.items()} == {
         "all": 1, "off_centre": 1, "small": 1,
     }  # fmt: skip
@@ -125,7 +125,7 @@ def test_flat_attention_points_nowhere(small_vgg: Build) -> None:
     assert found.spread[0].mean == pytest.approx(1 / (1 + np.exp(2)))
 
 
-def test_the_best_site_is_chosen_for_each_subset() -> None:
+def test_the_best_stage_is_chosen_for_each_subset() -> None:
     """Four boxes: whole, half (off centre), tiny in a corner, and one that was cropped away."""
     boxes = torch.tensor([[0, 0, 32, 32], [0, 0, 16, 32], [0, 0, 8, 8], [0, 0, 0, 32]]).float()
     hits = {
@@ -156,7 +156,7 @@ def test_the_best_site_is_chosen_for_each_subset() -> None:
     }
     assert found.over_gradcam["off_centre"].value == 1 / 2 - 1
     assert found.over_gradcam["small"].value == 0
-    rates = {(view.site, view.kind): view.rates["all"].value for view in found.views}
+    rates = {(view.stage, view.kind): view.rates["all"].value for view in found.views}
     assert rates["block2", "spatial"] == pytest.approx(2 / 3)
 
 
@@ -207,7 +207,7 @@ def test_counts_are_those_of_the_pictures_one_by_one(networks: dict[str, SimpleN
         assert result.top1.low <= result.top1.value <= result.top1.high
         assert (result.against is None) == (name == "none")
         assert bool(result.use) == bool(result.spread) == (name != "none")
-        assert list(result.gammas.values()) == pytest.approx([0.6] * len(result.sites))
+        assert list(result.gammas.values()) == pytest.approx([0.6] * len(result.stages))
     for name in ("cbam", "self_attention"):
         against = found.results[name].against
         assert against is not None
@@ -260,16 +260,16 @@ def test_a_result_depends_on_the_seed_and_on_no_other_network(
 def test_spread_is_that_of_the_weights(networks: dict[str, SimpleNamespace]) -> None:
     dataset, model = blobs(), networks["cbam"].model
     found = quick(networks, dataset, batch=3).results["cbam"].spread
-    assert [(one.site, one.kind) for one in found] == [
+    assert [(one.stage, one.kind) for one in found] == [
         (f"block{block}", kind) for block in range(1, 6) for kind in ("channel", "spatial")
     ]
     images = torch.cat([PREPROCESS(dataset.image(index)) for index in range(10)])
     with torch.no_grad(), capture(model) as trace:
         model(images)
     weights = trace.taps["attention.block4.module.spatial.spatial"].weights.double().numpy()
-    block4 = next(one for one in found if (one.site, one.kind) == ("block4", "spatial"))
+    block4 = next(one for one in found if (one.stage, one.kind) == ("block4", "spatial"))
     assert asdict(block4) == {
-        "site": "block4",
+        "stage": "block4",
         "kind": "spatial",
         "low": pytest.approx(weights.min()),
         "high": pytest.approx(weights.max()),
@@ -407,7 +407,7 @@ def test_multiply_adds_by_hand(untouched: Untouched) -> None:
 
 
 def test_attention_costs_its_own_products(small_vgg: Build) -> None:
-    bare, attended = (small_vgg(attention=name, sites=("block5",)) for name in ("none", "spatial"))
+    bare, attended = (small_vgg(attention=name, stages=("block5",)) for name in ("none", "spatial"))
     image = torch.zeros(1, 3, 64, 64)
     more = multiply_adds(attended, image) - multiply_adds(bare, image)
     assert more == 2 * 49 * 4 * 4  # a 7×7 convolution of two maps at 4×4 positions
@@ -424,9 +424,9 @@ def test_json_holds_every_number(networks: dict[str, SimpleNamespace]) -> None:
     cbam, result = told["results"]["cbam"], found.results["cbam"]
     assert cbam["top1"] == asdict(result.top1)
     assert cbam["cost"]["ratio"]["low"] > 0
-    assert cbam["sites"] == [f"block{block}" for block in range(1, 6)]
+    assert cbam["stages"] == [f"block{block}" for block in range(1, 6)]
     assert result.pointing is not None
-    assert len(cbam["pointing"]["views"]) == 10  # five sites, attention and Grad-CAM
+    assert len(cbam["pointing"]["views"]) == 10  # five stages, attention and Grad-CAM
     assert cbam["pointing"]["best"]["small"].keys() == {"attention", "gradcam"}
     assert told["results"]["none"]["pointing"]["best"]["all"].keys() == {"gradcam"}
     assert len(told["results"]["none"]["pointing"]["views"]) == 5

@@ -12,31 +12,38 @@ import pytest
 import torch
 from PIL import Image
 
-from vggviz import Explainer, VGGConfig, render, zoo
+from vggviz import Explainer, NetworkConfig
+from vggviz import plotting as render
+from vggviz.app.handlers import known
+from vggviz.app.texts.trouble import translated
 from vggviz.attention import ATTENTION
 from vggviz.batch import Worker
 from vggviz.cam import cams
 from vggviz.images import ImageError, Preprocess
-from vggviz.ui.handlers import known
-from vggviz.ui.texts.trouble import translated
-from vggviz.vgg import SITES, VGG
+from vggviz.networks import STAGES, build_network
+from vggviz.weights import Card, WeightsError, assets_folder, save_network
 
-EXAMPLES = zoo.assets() / "examples"
+EXAMPLES = assets_folder() / "examples"
 LABELS = ("tabby", "golden retriever", "espresso")
 WNIDS = ("n02123045", "n02099601", "n07920052")
 
 
 def build(attention: str = "cbam", **changes: object) -> Explainer:
     """A narrow network whose attention counts: it replaces the features."""
-    config = VGGConfig(
+    config = NetworkConfig(
         **{
-            **{"attention": attention, "blend": "replace", "head": "gap", "batch_norm": True},
+            **{
+                "attention": attention,
+                "blend": "replace",
+                "head": "gap",
+                "architecture": "vgg19_bn",
+            },
             **{"width": 0.125, "num_classes": 3},
             **changes,
         }  # type: ignore[arg-type]
     )
-    model = VGG(config, torch.Generator().manual_seed(0))
-    return Explainer(model, zoo.Card("small", config, Preprocess(64, 64), LABELS, WNIDS))
+    model = build_network(config, torch.Generator().manual_seed(0))
+    return Explainer(model, Card("small", config, Preprocess(64, 64), LABELS, WNIDS))
 
 
 @pytest.fixture(scope="module")
@@ -63,32 +70,32 @@ def test_everything_is_what_the_network_and_the_formulas_say(
         assert probability == pytest.approx(float(logits.softmax(0)[index]), abs=1e-6)
     assert found.target == next(r for r in found.prediction if r.label == "espresso")
 
-    paths = [explainer.model.path(site) for site in SITES]
+    paths = [explainer.model.path(stage) for stage in STAGES]
     raw = cams(explainer.model, x, paths, ("gradcam", "layercam"), torch.tensor([2])).maps
-    assert set(found.heatmaps) == {(s, m) for s in SITES for m in ("gradcam", "layercam")}
-    for (site, method), heatmap in found.heatmaps.items():
-        expected = raw[explainer.model.path(site), method][0, 0]
+    assert set(found.heatmaps) == {(s, m) for s in STAGES for m in ("gradcam", "layercam")}
+    for (stage, method), heatmap in found.heatmaps.items():
+        expected = raw[explainer.model.path(stage), method][0, 0]
         assert heatmap.low == pytest.approx(float(expected.min()))
         assert heatmap.high == pytest.approx(float(expected.max()))
         assert heatmap.target == 2
         assert float(heatmap.values.min()) == 0
         assert float(heatmap.values.max()) == 1
         torch.testing.assert_close(heatmap.raw, expected, atol=1e-6, rtol=1e-4)
-    for site, side in zip(SITES, (64, 32, 16, 8, 4), strict=True):
-        kinds = {record.kind: record for record in found.attention[site]}
+    for stage, side in zip(STAGES, (64, 32, 16, 8, 4), strict=True):
+        kinds = {record.kind: record for record in found.attention[stage]}
         assert set(kinds) == {"channel", "spatial"}
         assert kinds["spatial"].weights.shape == (side, side)
-        assert len(kinds["channel"].weights) == explainer.card.config.channels(site)
+        assert len(kinds["channel"].weights) == explainer.card.config.channels(stage)
         assert not kinds["spatial"].weights.requires_grad
 
 
 def test_the_attention_shown_is_what_weighs_the_features(photograph: Path) -> None:
-    """Spatial attention at one site: output ÷ input of the site is the map itself."""
-    explainer = build("spatial", sites=("block3",))
+    """Spatial attention at one stage: output ÷ input of the stage is the map itself."""
+    explainer = build("spatial", stages=("block3",))
     seen: dict[str, torch.Tensor] = {}
-    site = explainer.model.get_submodule("attention.block3")
+    stage = explainer.model.get_submodule("attention.block3")
     with torch.no_grad():
-        handle = site.register_forward_hook(
+        handle = stage.register_forward_hook(
             lambda _, args, out: seen.update(before=args[0][0], after=out[0])
         )
         explainer.model(explainer.preprocess(photograph))
@@ -106,7 +113,7 @@ def test_every_attention_type_explains(attention: str, photograph: Path) -> None
     found = explainer.explain(photograph, methods=methods)
     assert len(found.heatmaps) == 5 * len(methods)
     assert found.heatmaps["block5", "eigencam"].target is None
-    assert set(found.attention) == (set() if attention == "none" else set(SITES))
+    assert set(found.attention) == (set() if attention == "none" else set(STAGES))
 
 
 def test_several_classes_share_one_pass_and_equal_one_by_one(
@@ -150,12 +157,12 @@ def test_a_batch_has_a_class_for_each_of_its_pictures_or_for_none(explainer: Exp
 
 
 def test_layers_can_be_asked_for_by_name(explainer: Explainer, photograph: Path) -> None:
-    found = explainer.explain(photograph, sites=("conv5_4", "pool5", "features.0"))
-    assert {site for site, _ in found.heatmaps} == {"conv5_4", "pool5", "features.0"}
+    found = explainer.explain(photograph, stages=("conv5_4", "pool5", "features.0"))
+    assert {stage for stage, _ in found.heatmaps} == {"conv5_4", "pool5", "features.0"}
     assert found.heatmaps["pool5", "gradcam"].values.shape == (2, 2)
     assert found.attention == {}
-    only = explainer.explain(photograph, sites="block4,block5")
-    assert {site for site, _ in only.heatmaps} == {"block4", "block5"}
+    only = explainer.explain(photograph, stages="block4,block5")
+    assert {stage for stage, _ in only.heatmaps} == {"block4", "block5"}
 
 
 def test_a_class_is_found_by_index_label_and_wordnet_id(explainer: Explainer) -> None:
@@ -183,7 +190,7 @@ def test_a_label_of_digits_is_that_label_and_a_number_an_index(explainer: Explai
 def test_what_is_wrong_is_said_and_the_next_picture_works(
     explainer: Explainer, photograph: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="no layer 'block6': sites are block1"):
+    with pytest.raises(ValueError, match="no layer 'block6': stages are block1"):
         explainer.explain(photograph, "block6")
     with pytest.raises(ValueError, match="no method 'cam': choose from gradcam"):
         explainer.explain(photograph, methods=("cam",))
@@ -204,12 +211,12 @@ def test_weights_whose_numbers_overflow_are_refused_and_not_written(
         with torch.no_grad():
             for parameter in broken.model.get_submodule(part).parameters():
                 parameter.fill_(scale)
-        with pytest.raises(zoo.WeightsError, match="is no number: its weights are br") as caught:
+        with pytest.raises(WeightsError, match="is no number: its weights are br") as caught:
             broken.explain(photograph, methods=(method,))
         assert translated("zh", str(caught.value)) == "网络的输出不是数字：它的权重已损坏。"
         assert broken.model(broken.preprocess(photograph)).isfinite().all() == bool(part)
         file = tmp_path / "broken.safetensors"
-        zoo.save(broken.model, broken.card, file)
+        save_network(broken.model, broken.card, file)
         done = Worker({"out": str(tmp_path), "weights": str(file), "methods": (method,)})(
             {"file": str(photograph), "stem": "cat"}
         )
@@ -275,7 +282,7 @@ def test_files(explainer: Explainer, photograph: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_untrained_is_said_wherever_results_show(photograph: Path) -> None:
-    explainer = Explainer.load("random", "se", sites=("block5",))
+    explainer = Explainer.load("random", "se", stages=("block5",))
     assert explainer.preprocess.size == 224
     found = explainer.explain(photograph, "block5")
     assert "untrained" in found.note
@@ -299,7 +306,7 @@ def test_fresh_attention_is_ignored_only_where_it_is_blended_in(
 def test_a_file_brings_its_own_attention(tmp_path: Path) -> None:
     explainer = build("eca")
     file = tmp_path / "own.safetensors"
-    zoo.save(explainer.model, explainer.card, file)
+    save_network(explainer.model, explainer.card, file)
     assert Explainer.load(file).card.config.attention == "eca"
     assert Explainer.load(str(file), "eca").card.weights == "own"
     with pytest.raises(ValueError, match="holds 'eca', not 'cbam'"):

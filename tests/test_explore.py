@@ -12,28 +12,30 @@ import pytest
 import torch
 from PIL import Image
 
-from vggviz import zoo
-from vggviz.explain import Explainer
+from vggviz.app.handlers import boundary, draw, explain, look, more, spoken, wanted
+from vggviz.app.markup import METHOD_NAMES, canvas, percent, spread
+from vggviz.app.networks import Networks
+from vggviz.app.parts.channels import channel, ranking
+from vggviz.app.parts.maps import reading_of
+from vggviz.app.pictures import FINEST, Given, Shown
+from vggviz.app.texts.trouble import LOWER, translated
+from vggviz.explainer import Explainer
 from vggviz.images import ImageError, Preprocess
 from vggviz.metrics.agreement import agreement
-from vggviz.ui.handlers import boundary, draw, explain, look, more, spoken, wanted
-from vggviz.ui.markup import METHOD_NAMES, percent, spread, stage
-from vggviz.ui.networks import Networks
-from vggviz.ui.parts.channels import channel, ranking
-from vggviz.ui.parts.maps import reading_of
-from vggviz.ui.pictures import FINEST, Given, Shown
-from vggviz.ui.texts.trouble import LOWER, translated
-from vggviz.vgg import SITES, VGG
+from vggviz.networks import STAGES, Network
+from vggviz.weights import Card
 
 LABELS = tuple(f"thing {k}" for k in range(10))
 
 
 @pytest.fixture
-def networks(small_vgg: Callable[..., VGG]) -> Networks:
+def networks(small_vgg: Callable[..., Network]) -> Networks:
     def load(weights: str, attention: str) -> Explainer:
-        sites = SITES[2:] if weights == "upper" else SITES
-        model = small_vgg(attention=attention, sites=sites, blend="replace", batch_norm=True)
-        return Explainer(model, zoo.Card(weights, model.config, Preprocess(64, 64), LABELS))
+        stages = STAGES[2:] if weights == "upper" else STAGES
+        model = small_vgg(
+            attention=attention, stages=stages, blend="replace", architecture="vgg19_bn"
+        )
+        return Explainer(model, Card(weights, model.config, Preprocess(64, 64), LABELS))
 
     types = ("cbam", "se", "none", "simam", "gate", "self_attention")
     return Networks({"small": types, "upper": types}, load)
@@ -52,11 +54,11 @@ def show(networks: Networks, attention: str, weights: str = "small", contrast: s
 @pytest.mark.parametrize("attention", ["cbam", "self_attention", "gate"])
 @pytest.mark.parametrize("weights", ["small", "upper"])
 def test_switched_off_is_the_network_without_attention(
-    networks: Networks, small_vgg: Callable[..., VGG], weights: str, attention: str
+    networks: Networks, small_vgg: Callable[..., Network], weights: str, attention: str
 ) -> None:
     shown = show(networks, attention, weights)
     model = networks.get(weights, attention).model
-    plain = small_vgg(attention="none", batch_norm=True).eval()
+    plain = small_vgg(attention="none", architecture="vgg19_bn").eval()
     state = {k: v for k, v in model.state_dict().items() if not k.startswith("attention")}
     plain.load_state_dict(state)
     with torch.no_grad():
@@ -110,12 +112,12 @@ def test_another_method_is_computed_once_and_drawn_from_then_on(
     assert "is being computed" in look(shown, *view)[0]
     told: list[tuple[int, int]] = []
     found, maps = more(networks, asked, shown, *view, progress=lambda *done: told.append(done))
-    sites = ("block3",) if method == "scorecam" else SITES
-    expected = networks.get("small", "cbam").explain(given().image, sites, (method,))
-    for site in sites:
-        got = found.maps[site, method, 0]
+    stages = ("block3",) if method == "scorecam" else STAGES
+    expected = networks.get("small", "cbam").explain(given().image, stages, (method,))
+    for stage in stages:
+        got = found.maps[stage, method, 0]
         assert got is not None
-        np.testing.assert_allclose(got, expected.heatmaps[site, method].raw, atol=1e-5)
+        np.testing.assert_allclose(got, expected.heatmaps[stage, method].raw, atol=1e-5)
     assert wanted(found, *view) is None
     assert look(found, *view)[0] == maps
     assert bool(told) == (method == "scorecam")
@@ -213,7 +215,7 @@ def test_over_the_whole_picture_a_map_lies_where_the_crop_was(networks: Networks
         assert [float(part) for part in box] == pytest.approx(
             [12.5, 12.5, 75, 75], abs=0.8
         )  # of 80 pixels
-    assert "left:" not in stage(shown.square, "x", shown.square)
+    assert "left:" not in canvas(shown.square, "x", shown.square)
 
 
 def test_both_languages_draw_the_same_pictures(networks: Networks) -> None:

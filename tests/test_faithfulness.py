@@ -25,9 +25,9 @@ from vggviz.metrics.faithfulness import (
     steady,
 )
 from vggviz.metrics.road import imputed, road
-from vggviz.vgg import VGG
+from vggviz.networks import Network
 
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Draw = Callable[..., Tensor]
 
 
@@ -41,7 +41,7 @@ def share(pixels: Tensor) -> Tensor:
     return torch.stack((mean.log(), (1 - mean).log()), 1)
 
 
-def likeliest(model: VGG, images: Tensor) -> Tensor:
+def likeliest(model: Network, images: Tensor) -> Tensor:
     with torch.no_grad():
         return model(images).argmax(1)
 

@@ -9,16 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vggviz import Explainer, fast, zoo
+from vggviz import Explainer
 from vggviz.attention import ATTENTION
 from vggviz.cam import cams
-from vggviz.fast import Bfloat16Gradients
-from vggviz.vgg import VGG
+from vggviz.networks import Network
+from vggviz.platform import precision as fast
+from vggviz.platform.precision import Bfloat16Gradients
+from vggviz.weights import assets_folder
 
 pytest.importorskip("scipy", reason="needs the extra 'train'")
 from scipy.stats import pearsonr, spearmanr
 
-EXAMPLES = sorted((zoo.assets() / "examples").glob("*.jpg"))
+EXAMPLES = sorted((assets_folder() / "examples").glob("*.jpg"))
 GRADIENT_METHODS = ("gradcam", "gradcam++", "hirescam", "layercam", "xgradcam")
 CPU = torch.device("cpu")
 
@@ -58,7 +60,7 @@ def test_whoever_trains_gets_exact_gradients(trained: str) -> None:
         assert torch.equal(one, other)
 
 
-def test_other_threads_are_left_alone(small_vgg: Callable[..., VGG]) -> None:
+def test_other_threads_are_left_alone(small_vgg: Callable[..., Network]) -> None:
     model, x = small_vgg().eval().requires_grad_(False), torch.randn(1, 3, 32, 32)
     exact = cams(model, x, ["features.3"]).maps["features.3", "gradcam"]
     with Bfloat16Gradients(), ThreadPoolExecutor(1) as pool:
@@ -69,7 +71,7 @@ def test_other_threads_are_left_alone(small_vgg: Callable[..., VGG]) -> None:
     assert torch.equal(cams(model, x, ["features.3"]).maps["features.3", "gradcam"], exact)
 
 
-def test_several_targets_in_one_backward(small_vgg: Callable[..., VGG]) -> None:
+def test_several_targets_in_one_backward(small_vgg: Callable[..., Network]) -> None:
     model, x = small_vgg().eval().requires_grad_(False), torch.randn(2, 3, 32, 32)
     with Bfloat16Gradients():
         both = cams(model, x, ["features.3"], targets=torch.tensor([1, 4]))
@@ -90,8 +92,8 @@ def test_maps_of_trained_networks_keep_their_ranks(attention: str) -> None:
         found = explainer.explain(picture, methods=GRADIENT_METHODS)
         assert torch.equal(found.prediction.logits, exact.prediction.logits)
         assert found.attention.keys() == exact.attention.keys()
-        for site, records in exact.attention.items():
-            for one, other in zip(found.attention[site], records, strict=True):
+        for stage, records in exact.attention.items():
+            for one, other in zip(found.attention[stage], records, strict=True):
                 assert torch.equal(one.weights, other.weights)
         for key, heatmap in exact.heatmaps.items():
             if not heatmap.flat:
@@ -122,12 +124,14 @@ def test_all_in_bfloat16_the_last_block_keeps_its_ranks() -> None:
 
 
 def test_folding_changes_nothing_but_the_rounding(
-    small_vgg: Callable[..., VGG], pictures: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+    small_vgg: Callable[..., Network],
+    pictures: Callable[..., Tensor],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = small_vgg(batch_norm=True, attention="cbam").eval()
+    model = small_vgg(architecture="vgg19_bn", attention="cbam").eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     monkeypatch.setattr(torch, "bfloat16", torch.float64)  # so that only folding is seen
-    folded = fast.whole(model)
+    folded = fast.to_bfloat16(model)
     x = pictures(2, 64)
     wanted = cams(model.double(), x.double(), ["features.1", "attention.block5"])
     found = cams(folded, x.double(), ["features.1", "attention.block5"])

@@ -29,22 +29,32 @@ from safetensors.torch import load_file, save_file
 from served import ROOT, served
 from typer.testing import CliRunner
 
-from vggviz import zoo
 from vggviz.cli import app
-from vggviz.explain import Explainer
+from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
-from vggviz.vgg import VGG, VGGConfig
+from vggviz.networks import NetworkConfig, build_network
+from vggviz.weights import (
+    Card,
+    WeightsError,
+    assets_folder,
+    load_network,
+    read_card,
+    save_network,
+    write_safetensors,
+)
 
-KOALA = zoo.assets() / "examples" / "koala.jpg"
-CONFIG = VGGConfig(attention="se", head="gap", batch_norm=True, width=0.125, num_classes=3)
-CARD = zoo.Card("mine", CONFIG, Preprocess(64, 64), ("cup", "ladder", "kiwi"))
+KOALA = assets_folder() / "examples" / "koala.jpg"
+CONFIG = NetworkConfig(
+    attention="se", head="gap", architecture="vgg19_bn", width=0.125, num_classes=3
+)
+CARD = Card("mine", CONFIG, Preprocess(64, 64), ("cup", "ladder", "kiwi"))
 # huggingface_hub uses a name of its HTTP library that is going away.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
 def saved(file: Path, seed: int = 0) -> Path:
-    zoo.save(VGG(CONFIG, torch.Generator().manual_seed(seed)), CARD, file)
+    save_network(build_network(CONFIG, torch.Generator().manual_seed(seed)), CARD, file)
     return file
 
 
@@ -105,7 +115,7 @@ class TestAFullDisk:
             saved(file, seed=1)
         assert file.read_bytes() == before
         assert list(small_disk.iterdir()) == [file]
-        zoo.load(file)
+        load_network(file)
 
     def test_the_command_names_each_picture_and_leaves_no_half_file(self, small_disk: Path) -> None:
         (small_disk / "filler").write_bytes(bytes(1_030_000))
@@ -138,8 +148,8 @@ class TestAFullDisk:
 
     def test_computed_views_are_said_to_have_no_room(self, small_disk: Path) -> None:
         pytest.importorskip("accelerate", reason="needs the extra 'train'")
-        from vggviz.train import TrainError
-        from vggviz.train.views import _kept
+        from vggviz.training import TrainError
+        from vggviz.training.views import _kept
 
         file = small_disk / "cache" / "view.safetensors"
         with pytest.raises(TrainError) as refused:
@@ -182,12 +192,10 @@ class TestFoldersThatCanNotBeWritten:
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(taken / "hub"))
         monkeypatch.setenv("TORCH_HOME", str(taken))
         monkeypatch.setattr(torch.hub, "_hub_dir", None)
-        with pytest.raises(zoo.WeightsError, match=r"^user/own could not be stored: "):
-            zoo.load("hf:user/own")
-        with pytest.raises(
-            zoo.WeightsError, match=r"downloaded \(Not a directory\); put a copy at"
-        ):
-            zoo.load("imagenet")
+        with pytest.raises(WeightsError, match=r"^user/own could not be stored: "):
+            load_network("hf:user/own")
+        with pytest.raises(WeightsError, match=r"downloaded \(Not a directory\); put a copy at"):
+            load_network("imagenet")
         assert taken.read_text() == "no folder"
 
     def test_a_cache_that_became_read_only_still_gives_what_it_has(
@@ -195,16 +203,16 @@ class TestFoldersThatCanNotBeWritten:
     ) -> None:
         content = saved(tmp_path / "own.safetensors").read_bytes()
         hub.repos["user/own"] = Repo(commits=[{"model.safetensors": content}])
-        before = zoo.load("hf:user/own")[1]
+        before = load_network("hf:user/own")[1]
         cache = mount("cache", "--bind", "-o", "ro", constants.HF_HUB_CACHE)
         with pytest.raises(OSError, match="Read-only"):
             (cache / "x").touch()
-        assert zoo.load("hf:user/own")[1] == before
+        assert load_network("hf:user/own")[1] == before
         hub.repos["user/own"].commit({"model.safetensors": content + b"new"})
-        with pytest.raises(zoo.WeightsError, match=r"could not be stored: Read-only file system$"):
-            zoo.load("hf:user/own")
+        with pytest.raises(WeightsError, match=r"could not be stored: Read-only file system$"):
+            load_network("hf:user/own")
         hub.stop()
-        assert zoo.load("hf:user/own")[1] == before
+        assert load_network("hf:user/own")[1] == before
 
 
 class TestWeightsThatGo:
@@ -224,7 +232,7 @@ class TestWeightsThatGo:
     def test_a_network_that_is_loaded_needs_its_file_no_more(self, tmp_path: Path) -> None:
         """One in float32, which could be used where it lies: cut off, and then removed."""
         file = saved(tmp_path / "mine.safetensors")
-        told = {"vggviz": json.dumps(zoo.read_card(file).to_json())}
+        told = {"vggviz": json.dumps(read_card(file).to_json())}
         wide = {k: v.float() if v.is_floating_point() else v for k, v in load_file(file).items()}
         save_file(wide, file, told)
         command = [sys.executable, "-c", self.USE, str(file), str(KOALA)]
@@ -234,14 +242,14 @@ class TestWeightsThatGo:
     def test_a_bundled_file_that_is_gone_is_named(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        shutil.copytree(zoo.assets() / "weights", tmp_path / "weights")
-        monkeypatch.setattr("vggviz.zoo.bundle.assets", lambda: tmp_path)
+        shutil.copytree(assets_folder() / "weights", tmp_path / "weights")
+        monkeypatch.setattr("vggviz.weights.bundle.assets", lambda: tmp_path)
         Explainer.load("tiny50", "se")
         (tmp_path / "weights" / "tiny50-eca.safetensors").unlink()
-        with pytest.raises(zoo.WeightsError, match=r"for attention 'eca' yet: choose one of none"):
+        with pytest.raises(WeightsError, match=r"for attention 'eca' yet: choose one of none"):
             Explainer.load("tiny50", "eca")
         (tmp_path / "weights" / "tiny50-none.safetensors").unlink()
-        with pytest.raises(zoo.WeightsError, match="needs the backbone tiny50, which this copy"):
+        with pytest.raises(WeightsError, match="needs the backbone tiny50, which this copy"):
             Explainer.load("tiny50", "se")
 
 
@@ -278,7 +286,9 @@ class _Server(ThreadingHTTPServer):
 
 
 COMMAND = "from vggviz.cli.data import data; data('tiny-imagenet', Path(sys.argv[1]))"
-FETCH = "from vggviz.fetch import fetch; fetch(ARCHIVES['tiny-imagenet'], Path(sys.argv[1]))"
+FETCH = (
+    "from vggviz.data.download import fetch; fetch(ARCHIVES['tiny-imagenet'], Path(sys.argv[1]))"
+)
 
 
 @pytest.fixture
@@ -292,7 +302,7 @@ def slow() -> Iterator[tuple[list[str], Callable[..., Any]]]:
         url, md5 = f"http://127.0.0.1:{server.server_address[1]}/a", hashlib.md5(DATA).hexdigest()
         archive = f"Archive('a.zip', {url!r}, {len(DATA)}, {md5!r})"
         code = (
-            "import sys\nfrom pathlib import Path\nfrom vggviz.fetch import ARCHIVES, Archive\n"
+            "import sys\nfrom pathlib import Path\nfrom vggviz.data.download import ARCHIVES, Archive\n"
             f"ARCHIVES['tiny-imagenet'] = {archive}\n"
         )
 
@@ -341,7 +351,7 @@ def test_weights_whose_download_was_killed_are_whole_the_next_time(
     env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(cache)}
     env |= {"HF_HUB_DISABLE_XET": "1", "no_proxy": "127.0.0.1"}
     hub.stuck = True
-    command = [sys.executable, "-c", "from vggviz import zoo; zoo.load('hf:user/own')"]
+    command = [sys.executable, "-c", "from vggviz import zoo; load_network('hf:user/own')"]
     process = subprocess.Popen(command, env=env)
     while not (hub.ranges and list(cache.rglob("*.incomplete"))):
         assert process.poll() is None
@@ -349,7 +359,7 @@ def test_weights_whose_download_was_killed_are_whole_the_next_time(
     process.kill()
     process.wait()
     hub.stuck = False
-    card = zoo.load("hf:user/own")[1]
+    card = load_network("hf:user/own")[1]
     assert card.fingerprint == hashlib.sha256(content).hexdigest()
     assert len(hub.ranges) == 2
 
@@ -385,7 +395,7 @@ def test_two_that_write_one_file_leave_it_whole(tmp_path: Path) -> None:
     code = (
         "import sys, time, torch\n"
         "from pathlib import Path\n"
-        "from vggviz.zoo import write_safetensors\n"
+        "from vggviz.weights import write_safetensors\n"
         "value = torch.full((200_000,), 2.0)\n"
         "for _ in range(100):\n"
         "    write_safetensors({'features': value}, {}, Path(sys.argv[1]))\n"
@@ -393,7 +403,7 @@ def test_two_that_write_one_file_leave_it_whole(tmp_path: Path) -> None:
     other = subprocess.Popen([sys.executable, "-c", code, str(file)])
     seen: set[float] = set()
     while other.poll() is None:
-        zoo.write_safetensors({"features": torch.full((200_000,), 1.0)}, {}, file)
+        write_safetensors({"features": torch.full((200_000,), 1.0)}, {}, file)
         for _ in range(3):
             value = load_file(file)["features"]
             assert value.min() == value.max()

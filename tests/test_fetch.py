@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from vggviz import fetch as fetching
-from vggviz.fetch import ARCHIVES, Archive, FetchError, fetch
+from vggviz.data import download as fetching
+from vggviz.data.download import ARCHIVES, Archive, FetchError, fetch
 
 DATA = bytes(range(256)) * 4000  # 1,024,000 bytes
 DATA = DATA[:-7]

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from vggviz.files import whole
+from vggviz.files import atomic_write
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     file = tmp_path / "new" / "a.bin"
-    with whole(file) as part:
+    with atomic_write(file) as part:
         part.write_bytes(b"one")
         assert part.parent == file.parent  # moving it into place is one step
         assert not file.exists()
     assert file.read_bytes() == b"one"
     assert file.stat().st_mode & 0o777 == 0o644
-    with whole(file) as part:
+    with atomic_write(file) as part:
         part.write_bytes(b"two")
         assert file.read_bytes() == b"one"
     assert file.read_bytes() == b"two"
@@ -36,7 +36,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_stray_one(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     def write() -> None:
-        with whole(file) as part:
+        with atomic_write(file) as part:
             part.write_bytes(b"half")
             if not late:
                 full()

@@ -18,13 +18,14 @@ from safetensors import safe_open
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
-from vggviz import Explainer, zoo
-from vggviz.fit import Network, fit
+from vggviz import Explainer
+from vggviz.app.own import Own
 from vggviz.images import Preprocess
-from vggviz.train import TrainConfig
-from vggviz.ui.own import Own
-from vggviz.vgg import VGG, VGGConfig
-from vggviz.zoo.publish import page
+from vggviz.networks import Network, NetworkConfig, build_network
+from vggviz.training import TrainConfig
+from vggviz.training.run import Network, fit
+from vggviz.weights import Card, WeightsError, load_network, read_backbone, read_card, save_network
+from vggviz.weights.publish import page
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 CONFIG = TrainConfig(epochs=3, sizes=(32,), batch=8, rate=0.05)
@@ -45,10 +46,10 @@ def draw(folder: Path, count: int, labels: tuple[str, ...] = ("green", "red")) -
 @pytest.fixture
 def backbone(tmp_path: Path) -> Path:
     """A small network of two classes, in the folder where the others will be written."""
-    config = VGGConfig(head="gap", batch_norm=True, width=0.125, num_classes=2)
-    model = VGG(config, torch.Generator().manual_seed(7))
-    card = zoo.Card("small", config, Preprocess(32, 32), ("green", "red"))
-    zoo.save(model, card, tmp_path / "small.safetensors")
+    config = NetworkConfig(head="gap", architecture="vgg19_bn", width=0.125, num_classes=2)
+    model = build_network(config, torch.Generator().manual_seed(7))
+    card = Card("small", config, Preprocess(32, 32), ("green", "red"))
+    save_network(model, card, tmp_path / "small.safetensors")
     return tmp_path / "small.safetensors"
 
 
@@ -59,21 +60,21 @@ def entries(file: Path) -> set[str]:
 
 def test_a_frozen_backbone_gives_an_adapter(tmp_path: Path, backbone: Path) -> None:
     data, out = draw(tmp_path / "data", 15), tmp_path / "own.safetensors"
-    network = Network(str(backbone), "se", sites=("block4", "block5"))
+    network = Network(str(backbone), "se", stages=("block4", "block5"))
     fit(data, out, replace(CONFIG, freeze_backbone=True), network)
     kept = entries(out)
     assert out.stat().st_size < backbone.stat().st_size / 3
     assert not any(key.startswith("features.0.") for key in kept)
     assert {key for key in kept if key.startswith("attention.")} == {
-        key for key in zoo.load(out)[0].state_dict() if key.startswith("attention.")
+        key for key in load_network(out)[0].state_dict() if key.startswith("attention.")
     }
     assert "classifier.0.weight" in kept
-    model, card = zoo.load(out)
+    model, card = load_network(out)
     assert "- `validation`: `{" in page("user/own", card).split("## Data and recipe")[0]
-    assert card.backbone == zoo.backbone(backbone)
-    stem = zoo.load(backbone)[0].state_dict()
+    assert card.backbone == read_backbone(backbone)
+    stem = load_network(backbone)[0].state_dict()
     assert torch.equal(model.state_dict()["features.0.weight"], stem["features.0.weight"])
-    assert model.config.sites == ("block4", "block5")
+    assert model.config.stages == ("block4", "block5")
     explanation = Explainer.load(out).explain(data / "red" / "0.png")
     assert explanation.provenance["weights"] == "own"
     assert set(explanation.attention) == {"block4", "block5"}
@@ -83,25 +84,25 @@ def test_other_classes_get_a_head_of_their_own_and_the_same_ones_keep_it(
     tmp_path: Path, backbone: Path
 ) -> None:
     still = replace(CONFIG, epochs=1, rate=1e-12, freeze_backbone=True, learn_from="block5")
-    source = zoo.load(backbone)[0].state_dict()["classifier.0.weight"]
+    source = load_network(backbone)[0].state_dict()["classifier.0.weight"]
     same, other = tmp_path / "same.safetensors", tmp_path / "other.safetensors"
     fit(draw(tmp_path / "two", 8), same, still, Network(str(backbone)))
-    found = zoo.load(same)[0].state_dict()["classifier.0.weight"]
+    found = load_network(same)[0].state_dict()["classifier.0.weight"]
     torch.testing.assert_close(found, source, rtol=0, atol=1e-6)
     fit(draw(tmp_path / "blue", 8, ("blue", "red")), other, still, Network(str(backbone)))
-    found = zoo.load(other)[0].state_dict()["classifier.0.weight"]
+    found = load_network(other)[0].state_dict()["classifier.0.weight"]
     assert found.shape == source.shape
     assert not torch.allclose(found, source, atol=1e-3)
-    assert zoo.load(other)[1].labels == ("blue", "red")
+    assert load_network(other)[1].labels == ("blue", "red")
 
 
 def test_attention_that_is_there_goes_on_learning(tmp_path: Path, backbone: Path) -> None:
     data, first = draw(tmp_path / "data", 8), tmp_path / "first.safetensors"
-    fit(data, first, CONFIG, Network(str(backbone), "eca", sites=("block5",), blend="replace"))
+    fit(data, first, CONFIG, Network(str(backbone), "eca", stages=("block5",), blend="replace"))
     still = replace(CONFIG, epochs=1, rate=1e-12)
     second = tmp_path / "second.safetensors"
     fit(data, second, still, Network(str(first), "eca"))
-    one, two = zoo.load(first)[0], zoo.load(second)[0]
+    one, two = load_network(first)[0], load_network(second)[0]
     assert two.config == one.config
     key = "attention.block5.module.conv.weight"
     torch.testing.assert_close(two.state_dict()[key], one.state_dict()[key], rtol=0, atol=1e-5)
@@ -114,11 +115,11 @@ def test_a_start_in_another_folder_is_taken_in_whole(tmp_path: Path, backbone: P
     config = replace(CONFIG, epochs=1, freeze_backbone=True)
     data, beside = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
     fit(data, beside, config, Network(str(backbone), "se"))
-    with pytest.raises(zoo.WeightsError, match="with --out in another folder for a whole file"):
+    with pytest.raises(WeightsError, match="with --out in another folder for a whole file"):
         Own.admit(beside)
     fit(data, out, config, Network(str(backbone), "se"))
     assert Own.admit(out).attention == "se"
-    assert zoo.load(out)[1].backbone is None
+    assert load_network(out)[1].backbone is None
     assert "features.0.weight" in entries(out)
 
 
@@ -128,7 +129,7 @@ def test_what_no_adapter_can_stand_on_is_taken_in_whole(tmp_path: Path, backbone
     made = [backbone, *(tmp_path / f"{number}.safetensors" for number in range(1, 6))]
     for start, out in pairwise(made):
         fit(data, out, config, Network(str(start), "se"))
-    assert [zoo.read_card(file).backbone is None for file in made] == [True, *[False] * 4, True]
+    assert [read_card(file).backbone is None for file in made] == [True, *[False] * 4, True]
     link = tmp_path / "elsewhere" / "link.safetensors"
     link.parent.mkdir()
     link.symlink_to(backbone)
@@ -136,7 +137,7 @@ def test_what_no_adapter_can_stand_on_is_taken_in_whole(tmp_path: Path, backbone
     fit(data, made[1], config, Network(str(made[2]), "se"))
     fit(data, made[5], config, Network(str(made[5]), "se"), resume=True)
     for file in (made[1], made[5], tmp_path / "linked.safetensors"):
-        model, card = zoo.load(file)
+        model, card = load_network(file)
         assert card.backbone is None
         assert entries(file) == set(model.state_dict())
 
@@ -146,10 +147,10 @@ def test_where_convolutions_learn_the_file_is_whole(tmp_path: Path, backbone: Pa
     data, out = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
     once = replace(CONFIG, epochs=1)
     fit(data, out, once, Network(str(backbone), "se"))
-    assert zoo.load(out)[1].backbone is None
-    assert entries(out) == set(zoo.load(out)[0].state_dict())
+    assert load_network(out)[1].backbone is None
+    assert entries(out) == set(load_network(out)[0].state_dict())
     fit(data, out, replace(once, learn_from="block4"), Network(str(backbone), "se"))
-    assert zoo.load(out)[1].backbone == zoo.backbone(backbone)
+    assert load_network(out)[1].backbone == read_backbone(backbone)
     assert "features.0.weight" not in entries(out)
 
 
@@ -166,7 +167,7 @@ def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(
         fit(data, tmp_path / "x.safetensors", replace(CONFIG, sizes=()), Network())
     config = replace(CONFIG, sizes=(), epochs=1, batch=0)
     fit(data, tmp_path / "own.safetensors", config, Network(str(backbone)))
-    recipe = zoo.load(tmp_path / "own.safetensors")[1].facts["recipe"]
+    recipe = load_network(tmp_path / "own.safetensors")[1].facts["recipe"]
     assert recipe["sizes"] == [32]
     assert recipe["batch"] == 2  # an eighth of 14 pictures, and never one: norms need two
 
@@ -193,7 +194,7 @@ def test_killed_and_resumed_from_the_command_line(tmp_path: Path) -> None:
     assert not killed.exists()
     subprocess.run(command(killed, "--resume"), check=True, capture_output=True)
     assert not checkpoint.exists()
-    one, two = zoo.load(whole)[0].state_dict(), zoo.load(killed)[0].state_dict()
+    one, two = load_network(whole)[0].state_dict(), load_network(killed)[0].state_dict()
     for key, value in one.items():
         assert torch.equal(value, two[key]), key
     histories = [

@@ -25,17 +25,17 @@ from PIL import Image
 from starlette.requests import Request
 from test_hostile import INSIDE, SENTENCE
 
-from vggviz import zoo
+from vggviz.app import api, build
+from vggviz.app.inputs import Given, Picture
+from vggviz.app.networks import Networks
+from vggviz.app.parts.maps import View
+from vggviz.app.pictures import Shown
+from vggviz.app.tabs.lazy import Call
 from vggviz.cam import METHODS
-from vggviz.explain import Explainer
+from vggviz.explainer import Explainer
 from vggviz.images import ImageError, Preprocess
-from vggviz.ui import api, build
-from vggviz.ui.inputs import Given, Picture
-from vggviz.ui.networks import Networks
-from vggviz.ui.parts.maps import View
-from vggviz.ui.pictures import Shown
-from vggviz.ui.tabs.waking import Call
-from vggviz.vgg import SITES, VGG, VGGConfig
+from vggviz.networks import STAGES, NetworkConfig, build_network
+from vggviz.weights import Card
 
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # long texts
 
@@ -89,11 +89,11 @@ def fuzz(examples: int) -> settings:
 
 
 def small(weights: str, attention: str) -> Explainer:
-    config = VGGConfig(
+    config = NetworkConfig(
         width=0.0625, head="gap", num_classes=10, attention=attention, blend="replace"
     )
-    card = zoo.Card(weights, config, Preprocess(32, 32), LABELS, trained="all")
-    return Explainer(VGG(config), card)
+    card = Card(weights, config, Preprocess(32, 32), LABELS, trained="all")
+    return Explainer(build_network(config), card)
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +150,8 @@ def test_the_named_functions(
     known = {
         "weights": st.just("small"),
         "attention": st.sampled_from(TYPES),
-        "sites": st.sampled_from(["block5", "block4,conv5_4"]),
-        "site": st.sampled_from(SITES),
+        "stages": st.sampled_from(["block5", "block4,conv5_4"]),
+        "stage": st.sampled_from(STAGES),
         "methods": st.sampled_from(["gradcam", "layercam,eigencam", "attention*gradient"]),
         "method": st.sampled_from(list(METHODS)),
         "target": st.sampled_from(["", "koala", "3"]),
@@ -246,7 +246,7 @@ def test_each_event_of_the_page(
         state[lang._id] = language
         for call in calls if opened else ():
             state[call._id] = Call(shown, language)
-        names = ("example", "weights", "target", "site", "lang")
+        names = ("example", "weights", "target", "stage", "lang")
         query = urlencode(dict.fromkeys(names, link), errors="replace").encode()
         scope = {"type": "http", "query_string": query, "headers": [(b"accept-language", b"zh")]}
         asked = demo.process_api(
@@ -290,10 +290,10 @@ def test_the_explainer_says_what_is_wrong(networks: Networks, attention: str) ->
         st.one_of(st.just(["gradcam"]), st.lists(st.sampled_from(list(METHODS)), max_size=2), JSON),
         st.one_of(st.none(), JSON),
     )
-    def check(image: Any, sites: Any, methods: Any, target: Any) -> None:
+    def check(image: Any, stages: Any, methods: Any, target: Any) -> None:
         said = "A result."
         try:
-            explainer.explain(image, sites, methods, target)
+            explainer.explain(image, stages, methods, target)
         except (ValueError, TypeError) as error:
             said = str(error)
         assert said

@@ -18,11 +18,11 @@ from gradio_client import Client, handle_file
 from served import ROOT, SERVE, Served, free_port, served
 from student import Answer, students
 
-from vggviz import zoo
+from vggviz.weights import assets_folder
 
 CONFIG = ROOT / "assets" / "hosting" / "haproxy.cfg"
 HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-EXAMPLES = zoo.assets() / "examples"
+EXAMPLES = assets_folder() / "examples"
 
 pytestmark = pytest.mark.skipif(not HAPROXY, reason="no haproxy: install Debian's package")
 pytest.importorskip("prometheus_client", reason="needs the extra 'serve'")

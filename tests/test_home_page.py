@@ -15,12 +15,13 @@ import pytest
 from PIL import Image
 from served import served
 
-from vggviz import Explainer, zoo
-from vggviz.ui.tabs import TABS
-from vggviz.ui.tabs.lessons import LESSONS
-from vggviz.ui.texts import say
+from vggviz import Explainer
+from vggviz.app.tabs import TABS
+from vggviz.app.tabs.lessons import LESSONS
+from vggviz.app.texts import say
+from vggviz.weights import assets_folder
 
-EXAMPLES = zoo.assets() / "examples"
+EXAMPLES = assets_folder() / "examples"
 WAIT = 120_000  # milliseconds
 SCREENS = "VGGVIZ_SCREENS"
 """The environment variable with the folder that pictures of the page are written to."""
@@ -87,7 +88,7 @@ def download(page: Any, format: str) -> tuple[str, bytes]:
 
 
 def test_every_file_arrives_and_opens(visit: Callable[..., Any], folder: Path) -> None:
-    page = visit("example=koala&attention=se&target=pizza&site=block5")
+    page = visit("example=koala&attention=se&target=pizza&stage=block5")
     says(page, "koala")
     heads(page, "pizza")
     explained = Explainer.load("tiny50", "se").explain(EXAMPLES / "koala.jpg", target="pizza")
@@ -114,7 +115,7 @@ def test_every_file_arrives_and_opens(visit: Callable[..., Any], folder: Path) -
 
 
 def test_a_copied_link_opens_the_same(visit: Callable[..., Any]) -> None:
-    page = visit("example=orange&attention=softmax&site=block5&lang=zh&tab=lessons")
+    page = visit("example=orange&attention=softmax&stage=block5&lang=zh&tab=lessons")
     page.locator("#lessons").get_by_text(say("zh", "lessons.line")).wait_for()
     says(page, "orange")
     page.locator("#take summary", has_text=say("zh", "take.name")).click()
@@ -123,7 +124,7 @@ def test_a_copied_link_opens_the_same(visit: Callable[..., Any]) -> None:
     link = page.evaluate("navigator.clipboard.readText()")
     assert page.locator("html").get_attribute("lang") == "zh"
     assert link.endswith(
-        "/?example=orange&weights=tiny50&attention=softmax&site=block5&tab=lessons&lang=zh"
+        "/?example=orange&weights=tiny50&attention=softmax&stage=block5&tab=lessons&lang=zh"
     )
     other = visit(link.partition("?")[2])
     other.locator("#lessons").get_by_text(say("zh", "lessons.line")).wait_for()
@@ -133,7 +134,7 @@ def test_a_copied_link_opens_the_same(visit: Callable[..., Any]) -> None:
 
 def test_a_link_brings_back_how_it_was_looked_at(visit: Callable[..., Any]) -> None:
     query = (
-        "example=orange&weights=tiny50&attention=cbam&site=block5&target=orange&contrast=pizza"
+        "example=orange&weights=tiny50&attention=cbam&stage=block5&target=orange&contrast=pizza"
         "&method=layercam&layout=attention-cam&on=picture&colours=viridis&scale=raw&opacity=0.80"
         "&tab=explore&lang=en"
     )
@@ -152,10 +153,10 @@ def test_a_link_brings_back_how_it_was_looked_at(visit: Callable[..., Any]) -> N
 
 
 def test_a_link_with_nonsense_says_so_and_opens_the_rest(visit: Callable[..., Any]) -> None:
-    page = visit("example=koala&attention=magic&site=block9")
+    page = visit("example=koala&attention=magic&stage=block9")
     toast = page.get_by_test_id("toast-body")
     toast.wait_for()
-    assert "attention=magic, site=block9" in toast.inner_text()
+    assert "attention=magic, stage=block9" in toast.inner_text()
     says(page, "koala")
 
 
@@ -207,7 +208,7 @@ def test_lessons_set_the_page(visit: Callable[..., Any]) -> None:
                 EXAMPLES / f"{state.example}.jpg"
             )
             says(page, explained.prediction.top(1)[0].label)
-            assert page.locator("#site input:checked").input_value() == state.site
+            assert page.locator("#stage input:checked").input_value() == state.stage
             if state.target:
                 heads(page, state.target)
 
@@ -238,7 +239,7 @@ def test_pictures_of_every_tab_for_people(
     target.mkdir(parents=True, exist_ok=True)
     for tab in ("explore", *TABS):
         attention = "self_attention" if tab == "pixel" else "cbam"
-        query = f"example=golden-retriever&attention={attention}&site=block4&tab={tab}"
+        query = f"example=golden-retriever&attention={attention}&stage=block4&tab={tab}"
         page = visit(f"{query}&lang={lang}&__theme={theme}", width)
         page.locator(f'[role="tab"][data-tab-id="{tab}"][aria-selected="true"]').first.wait_for(
             state="attached"

@@ -28,7 +28,7 @@ from served import ROOT, Served, served
 from student import API, Answer, Student, students
 from test_hostile import INSIDE, SENTENCE
 
-from vggviz.serve import door
+from vggviz.server import request_limits as door
 
 KOALA = EXAMPLES / "koala.jpg"
 AS_JSON = {"Content-Type": "application/json"}

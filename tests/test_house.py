@@ -58,7 +58,7 @@ HOMES: dict[str, str] = vars(vggviz)["_HOMES"]
 
 
 def room(file: Path) -> str:
-    """'cam' of vggviz/cam/driver.py, 'zoo' of vggviz/zoo.py, '' of vggviz/__init__.py."""
+    """'cam' of vggviz/cam/driver.py, 'zoo' of vggviz/weights.py, '' of vggviz/__init__.py."""
     if file == APP:
         return "app"
     first = file.relative_to(ROOT / "vggviz").parts[0].removesuffix(".py")
@@ -113,14 +113,14 @@ def test_imports_go_downwards(file: Path) -> None:
     ("source", "here"),
     [
         ("from vggviz.cam import cams", "capture"),
-        ("import vggviz.explain", "zoo"),
+        ("import vggviz.explainer", "zoo"),
         ("from vggviz import zoo", "vgg"),
         ("from vggviz import Explainer", "render"),
-        ("def f():\n    from vggviz.vgg import VGG", "attention"),
-        ("if TYPE_CHECKING:\n    from vggviz.capture import Trace", "types"),
-        ("try:\n    import vggviz.ui as ui\nexcept ImportError:\n    pass", "explain"),
-        ("import importlib\nimportlib.import_module('vggviz.train')", "cam"),
-        ("from vggviz.train import train", "evaluate"),  # a neighbour
+        ("def f():\n    from vggviz.networks.vgg import VGG", "attention"),
+        ("if TYPE_CHECKING:\n    from vggviz.hooks.capture import Trace", "types"),
+        ("try:\n    import vggviz.app as ui\nexcept ImportError:\n    pass", "explain"),
+        ("import importlib\nimportlib.import_module('vggviz.training')", "cam"),
+        ("from vggviz.training import train", "evaluate"),  # a neighbour
         ("from vggviz.cli import main", "bench"),  # the wrong way along one floor
         ("import gradio as gr", "cli"),
         ("def f():\n    from gradio.themes import Soft", "explain"),
@@ -133,7 +133,10 @@ def test_a_wrong_import_is_found(source: str, here: str) -> None:
 @pytest.mark.parametrize(
     ("source", "here"),
     [
-        ("from vggviz.capture import capture\nfrom vggviz.cam.formulas import gradcam", "cam"),
+        (
+            "from vggviz.hooks.capture import capture\nfrom vggviz.cam.formulas import gradcam",
+            "cam",
+        ),
         ("import vggviz\nfrom vggviz import __version__, VGG", "explain"),
         ("from vggviz.types import Kind", "taps"),
         ("import gradio", "ui"),

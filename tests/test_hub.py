@@ -20,14 +20,25 @@ from safetensors.torch import save
 from strangers import pickles
 from typer.testing import CliRunner
 
-from vggviz import Explainer, zoo
+from vggviz import Explainer
 from vggviz.cli import app
 from vggviz.images import Preprocess
-from vggviz.vgg import VGG, VGGConfig
-from vggviz.zoo.hub import parse
-from vggviz.zoo.publish import page
+from vggviz.networks import Network, NetworkConfig, build_network
+from vggviz.weights import (
+    Card,
+    WeightsError,
+    assets_folder,
+    load_network,
+    push_to_hub,
+    read_backbone,
+    save_network,
+)
+from vggviz.weights.hub import parse
+from vggviz.weights.publish import page
 
-CONFIG = VGGConfig(attention="eca", head="gap", batch_norm=True, width=0.125, num_classes=3)
+CONFIG = NetworkConfig(
+    attention="eca", head="gap", architecture="vgg19_bn", width=0.125, num_classes=3
+)
 FACTS = {  # as `fit` writes them
     "data": "my pictures",
     "train_pictures": 12,
@@ -37,8 +48,8 @@ FACTS = {  # as `fit` writes them
     "licence": "Apache-2.0",
     "history": [{"loss": 1.0}],
 }
-CARD = zoo.Card("own", CONFIG, Preprocess(64, 64), ("cat", "dog", "eel"), facts=FACTS)
-EXAMPLES = zoo.assets() / "examples"
+CARD = Card("own", CONFIG, Preprocess(64, 64), ("cat", "dog", "eel"), facts=FACTS)
+EXAMPLES = assets_folder() / "examples"
 # huggingface_hub uses a name of its HTTP library that is going away.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
@@ -46,7 +57,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     file = tmp_path / "own.safetensors"
-    zoo.save(VGG(CONFIG, torch.Generator().manual_seed(0)), CARD, file)
+    save_network(build_network(CONFIG, torch.Generator().manual_seed(0)), CARD, file)
     return file
 
 
@@ -54,24 +65,24 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "another"))
 
 
-def assert_same(one: VGG, other: VGG) -> None:
+def assert_same(one: Network, other: Network) -> None:
     states = one.state_dict(), other.state_dict()
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
 def test_push_then_load(hub: Hub, file: Path) -> None:
-    assert zoo.push("user/own", file) == f"{hub.url}/user/own"
+    assert push_to_hub("user/own", file) == f"{hub.url}/user/own"
     repo = hub.repos["user/own"]
     assert not repo.private
     assert len(repo.commits) == 1
     assert set(repo.commits[0]) == {"model.safetensors", "config.json", "README.md"}
     assert repo.commits[0]["model.safetensors"] == file.read_bytes()
-    assert zoo.Card.from_json(json.loads(repo.commits[0]["config.json"])).facts == FACTS
+    assert Card.from_json(json.loads(repo.commits[0]["config.json"])).facts == FACTS
     assert not any(server == "store" and token for server, *_, token in hub.asked)
     hub.asked.clear()
-    model, card = zoo.load("hf:user/own")
-    whole, local = zoo.load(file)
+    model, card = load_network("hf:user/own")
+    whole, local = load_network(file)
     assert_same(model, whole)
     assert card == replace(local, weights="hf:user/own")
     asked = {path.rpartition("/")[2] for server, _, path, _ in hub.asked if server == "hub"}
@@ -80,76 +91,76 @@ def test_push_then_load(hub: Hub, file: Path) -> None:
 
 
 def test_an_explainer_takes_the_attention_from_the_hub(hub: Hub, file: Path) -> None:
-    zoo.push("user/own", file)
+    push_to_hub("user/own", file)
     explainer = Explainer.load(weights="hf:user/own")
     assert explainer.card.config.attention == "eca"
     found = explainer.explain(EXAMPLES / "koala.jpg", "block5")
     assert found.provenance["weights"] == "hf:user/own"
-    assert found.provenance["fingerprint"] == zoo.load(file)[1].fingerprint
+    assert found.provenance["fingerprint"] == load_network(file)[1].fingerprint
     with pytest.raises(ValueError, match="hf:user/own holds 'eca', not 'cbam'"):
         Explainer.load("hf:user/own", "cbam")
 
 
 def test_a_second_push_is_one_more_commit_and_revisions_stay(hub: Hub, file: Path) -> None:
-    zoo.push("user/own", file)
-    first = zoo.load(file)[0]
+    push_to_hub("user/own", file)
+    first = load_network(file)[0]
     sha = hub.repos["user/own"].sha(0)
-    assert_same(zoo.load("hf:user/own")[0], first)
-    second = VGG(CONFIG, torch.Generator().manual_seed(7))
-    zoo.save(second, CARD, file)
+    assert_same(load_network("hf:user/own")[0], first)
+    second = build_network(CONFIG, torch.Generator().manual_seed(7))
+    save_network(second, CARD, file)
     hub.repos["user/own"].commit({"pytorch_model.bin": b"someone else's"})
-    zoo.push("hf:user/own", file)
+    push_to_hub("hf:user/own", file)
     assert len(hub.repos["user/own"].commits) == 3
     assert "pytorch_model.bin" in hub.repos["user/own"].commits[-1]
-    assert_same(zoo.load("hf:user/own")[0], zoo.load(file)[0])
-    assert_same(zoo.load(f"hf:user/own@{sha}")[0], first)
-    assert zoo.load(f"hf:user/own@{sha}")[1].weights == f"hf:user/own@{sha}"
-    with pytest.raises(zoo.WeightsError, match="user/own has no revision 'v2'"):
-        zoo.load("hf:user/own@v2")
+    assert_same(load_network("hf:user/own")[0], load_network(file)[0])
+    assert_same(load_network(f"hf:user/own@{sha}")[0], first)
+    assert load_network(f"hf:user/own@{sha}")[1].weights == f"hf:user/own@{sha}"
+    with pytest.raises(WeightsError, match="user/own has no revision 'v2'"):
+        load_network("hf:user/own@v2")
 
 
 def test_offline_the_cached_copy_is_loaded(
     hub: Hub, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    zoo.push("user/own", file)
-    zoo.load("hf:user/own")
+    push_to_hub("user/own", file)
+    load_network("hf:user/own")
     hub.stop()
-    model, card = zoo.load("hf:user/own")
-    assert_same(model, zoo.load(file)[0])
-    assert card.fingerprint == zoo.load(file)[1].fingerprint
+    model, card = load_network("hf:user/own")
+    assert_same(model, load_network(file)[0])
+    assert card.fingerprint == load_network(file)[1].fingerprint
     with monkeypatch.context() as patch:
         patch.setattr(constants, "HF_HUB_OFFLINE", True)
-        zoo.load("hf:user/own")
+        load_network("hf:user/own")
     fresh_cache(tmp_path, monkeypatch)
-    with pytest.raises(zoo.WeightsError) as caught:
-        zoo.load("hf:user/own")
+    with pytest.raises(WeightsError) as caught:
+        load_network("hf:user/own")
     assert str(caught.value) == (
         "hf:user/own is not on this machine, and the Hub could not be reached; weights 'tiny50' "
         "need no network"
     )
-    with pytest.raises(zoo.WeightsError, match="not pushed: the Hub could not be reached"):
-        zoo.push("user/own", file)
+    with pytest.raises(WeightsError, match="not pushed: the Hub could not be reached"):
+        push_to_hub("user/own", file)
 
 
 def test_a_hub_in_trouble_is_as_good_as_none(
     hub: Hub, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    zoo.push("user/own", file)
-    zoo.load("hf:user/own")
+    push_to_hub("user/own", file)
+    load_network("hf:user/own")
     hub.status = 501
-    zoo.load("hf:user/own")
+    load_network("hf:user/own")
     fresh_cache(tmp_path, monkeypatch)
-    with pytest.raises(zoo.WeightsError, match="and the Hub answered with status 501; weights"):
-        zoo.load("hf:user/own")
-    with pytest.raises(zoo.WeightsError, match="not pushed: the Hub answered with status 501"):
-        zoo.push("user/own", file)
+    with pytest.raises(WeightsError, match="and the Hub answered with status 501; weights"):
+        load_network("hf:user/own")
+    with pytest.raises(WeightsError, match="not pushed: the Hub answered with status 501"):
+        push_to_hub("user/own", file)
 
 
 def test_a_repository_with_a_pickle_alone_is_refused(hub: Hub) -> None:
     evil = {"pytorch_model.bin": pickle.dumps({"a": 1}), "model.pkl": b"", "config.json": b"{}"}
     hub.repos["user/evil"] = Repo(commits=[evil])
-    with pytest.raises(zoo.WeightsError, match=r"user/evil holds no model\.safetensors, and noth"):
-        zoo.load("hf:user/evil")
+    with pytest.raises(WeightsError, match=r"user/evil holds no model\.safetensors, and noth"):
+        load_network("hf:user/evil")
     assert not any(path.endswith((".bin", ".pkl")) for _, _, path, _ in hub.asked)
 
 
@@ -166,37 +177,37 @@ def test_a_repository_with_a_pickle_alone_is_refused(hub: Hub) -> None:
 )
 def test_what_is_not_ours_is_refused(hub: Hub, content: bytes, message: str) -> None:
     hub.repos["user/odd"] = Repo(commits=[{"model.safetensors": content}])
-    with pytest.raises(zoo.WeightsError, match=message):
-        zoo.load("hf:user/odd")
+    with pytest.raises(WeightsError, match=message):
+        load_network("hf:user/odd")
 
 
 def test_a_repository_that_may_not_be_seen(
     hub: Hub, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    zoo.push("user/own", file, private=True)
+    push_to_hub("user/own", file, private=True)
     assert hub.repos["user/own"].private
-    assert zoo.load("hf:user/own")[1].labels == ("cat", "dog", "eel")
-    with pytest.raises(zoo.WeightsError, match="there is no repository user/none on the Hub, or"):
-        zoo.load("hf:user/none")
+    assert load_network("hf:user/own")[1].labels == ("cat", "dog", "eel")
+    with pytest.raises(WeightsError, match="there is no repository user/none on the Hub, or"):
+        load_network("hf:user/none")
     hub.repos["user/gated"] = Repo(gated=True, commits=hub.repos["user/own"].commits)
-    with pytest.raises(zoo.WeightsError, match="user/gated is gated: ask for access on its page"):
-        zoo.load("hf:user/gated")
+    with pytest.raises(WeightsError, match="user/gated is gated: ask for access on its page"):
+        load_network("hf:user/gated")
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(zoo.WeightsError, match="there is no repository user/own on the Hub, or th"):
-        zoo.load("hf:user/own")
+    with pytest.raises(WeightsError, match="there is no repository user/own on the Hub, or th"):
+        load_network("hf:user/own")
     before = len(hub.repos["user/own"].commits)
-    with pytest.raises(zoo.WeightsError, match=r"not pushed: .* token"):
-        zoo.push("user/own", file)
-    zoo.push("user/own", file, token=TOKEN)
+    with pytest.raises(WeightsError, match=r"not pushed: .* token"):
+        push_to_hub("user/own", file)
+    push_to_hub("user/own", file, token=TOKEN)
     assert len(hub.repos["user/own"].commits) == before + 1
-    with pytest.raises(zoo.WeightsError, match=r"not pushed: .* token is not allowed"):
-        zoo.push("others/own", file, token=TOKEN)
+    with pytest.raises(WeightsError, match=r"not pushed: .* token is not allowed"):
+        push_to_hub("others/own", file, token=TOKEN)
 
 
 def test_what_should_be_private_is_not_pushed_to_a_public_repository(hub: Hub, file: Path) -> None:
     hub.repos["user/own"] = Repo()
-    with pytest.raises(zoo.WeightsError, match="exists and is public: nothing was uploaded"):
-        zoo.push("user/own", file, private=True)
+    with pytest.raises(WeightsError, match="exists and is public: nothing was uploaded"):
+        push_to_hub("user/own", file, private=True)
     assert hub.repos["user/own"].commits == []
     assert hub.store == {}
 
@@ -213,13 +224,13 @@ def test_the_command_says_where_it_is_or_why_not(hub: Hub, file: Path) -> None:
 
 
 def test_a_broken_copy_in_the_cache_is_named(hub: Hub, file: Path) -> None:
-    zoo.push("user/own", file)
-    zoo.load("hf:user/own")
+    push_to_hub("user/own", file)
+    load_network("hf:user/own")
     (copy,) = Path(constants.HF_HUB_CACHE).rglob("model.safetensors")
     blob = copy.resolve()
     blob.write_bytes(blob.read_bytes()[:-1])
-    with pytest.raises(zoo.WeightsError) as caught:
-        zoo.load("hf:user/own")
+    with pytest.raises(WeightsError) as caught:
+        load_network("hf:user/own")
     assert str(caught.value) == (
         f"hf:user/own: model.safetensors is not a whole safetensors file (the copy here is {copy})"
     )
@@ -228,26 +239,24 @@ def test_a_broken_copy_in_the_cache_is_named(hub: Hub, file: Path) -> None:
 def test_a_download_that_breaks_off_leaves_nothing(
     hub: Hub, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    zoo.push("user/own", file)
+    push_to_hub("user/own", file)
     monkeypatch.setattr("time.sleep", lambda _: None)  # it waits before it tries again
     hub.cut = True
-    with pytest.raises(zoo.WeightsError, match="not on this machine, and the Hub could not be rea"):
-        zoo.load("hf:user/own")
+    with pytest.raises(WeightsError, match="not on this machine, and the Hub could not be rea"):
+        load_network("hf:user/own")
     hub.cut = False
-    assert_same(zoo.load("hf:user/own")[0], zoo.load(file)[0])
+    assert_same(load_network("hf:user/own")[0], load_network(file)[0])
 
 
 def test_a_full_disk_is_said(hub: Hub, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    zoo.push("user/own", file)
+    push_to_hub("user/own", file)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("huggingface_hub.file_download.http_get", full)
-    with pytest.raises(
-        zoo.WeightsError, match="user/own could not be stored: No space left on dev"
-    ):
-        zoo.load("hf:user/own")
+    with pytest.raises(WeightsError, match="user/own could not be stored: No space left on dev"):
+        load_network("hf:user/own")
 
 
 def test_only_what_loads_is_pushed(hub: Hub, file: Path) -> None:
@@ -258,38 +267,38 @@ def test_only_what_loads_is_pushed(hub: Hub, file: Path) -> None:
     ):
         bad = file.with_name("bad.safetensors")
         bad.write_bytes(content)
-        with pytest.raises(zoo.WeightsError, match=message):
-            zoo.push("user/own", bad)
-    with pytest.raises(zoo.WeightsError, match=r"no weights file absent\.safetensors"):
-        zoo.push("user/own", file.with_name("absent.safetensors"))
-    with pytest.raises(zoo.WeightsError, match="pushed to the branch main, not to 'v1'"):
-        zoo.push("user/own@v1", file)
+        with pytest.raises(WeightsError, match=message):
+            push_to_hub("user/own", bad)
+    with pytest.raises(WeightsError, match=r"no weights file absent\.safetensors"):
+        push_to_hub("user/own", file.with_name("absent.safetensors"))
+    with pytest.raises(WeightsError, match="pushed to the branch main, not to 'v1'"):
+        push_to_hub("user/own@v1", file)
     assert hub.asked == []
 
 
 def test_adapters_travel_where_their_backbone_is_known_by_name(
     hub: Hub, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = zoo.load(file)[0]
+    model = load_network(file)[0]
     on_a_file = file.with_name("adapter.safetensors")
-    zoo.save(model, replace(CARD, backbone=zoo.backbone(file)), on_a_file)
-    with pytest.raises(zoo.WeightsError) as caught:
-        zoo.push("user/own", on_a_file)
+    save_network(model, replace(CARD, backbone=read_backbone(file)), on_a_file)
+    with pytest.raises(WeightsError) as caught:
+        push_to_hub("user/own", on_a_file)
     assert str(caught.value).startswith(
         "adapter.safetensors is an adapter on the file own.safetensors, which would not travel"
     )
     assert hub.asked == []
     hub.repos["user/own"] = Repo(commits=[{"model.safetensors": on_a_file.read_bytes()}])
-    with pytest.raises(zoo.WeightsError, match=r"a file beside it, and on the Hub there is none"):
-        zoo.load("hf:user/own")
+    with pytest.raises(WeightsError, match=r"a file beside it, and on the Hub there is none"):
+        load_network("hf:user/own")
 
     bundled = tmp_path / "assets" / "weights" / "tiny50-eca.safetensors"
     bundled.parent.mkdir(parents=True)
     bundled.write_bytes(file.read_bytes())
-    monkeypatch.setattr("vggviz.zoo.bundle.assets", lambda: tmp_path / "assets")
-    zoo.save(model, replace(CARD, backbone=zoo.backbone("tiny50", "eca")), on_a_file)
-    zoo.push("user/small", on_a_file)
-    assert_same(zoo.load("hf:user/small")[0], model)
+    monkeypatch.setattr("vggviz.weights.bundle.assets", lambda: tmp_path / "assets")
+    save_network(model, replace(CARD, backbone=read_backbone("tiny50", "eca")), on_a_file)
+    push_to_hub("user/small", on_a_file)
+    assert_same(load_network("hf:user/small")[0], model)
     readme = hub.repos["user/small"].commits[0]["README.md"].decode()
     assert "adapter: it holds what differs from the weights `tiny50 (eca)`" in readme
 
@@ -305,8 +314,8 @@ def test_adapters_travel_where_their_backbone_is_known_by_name(
 def test_hostile_names_are_refused_before_anything_is_asked(
     hub: Hub, file: Path, name: str
 ) -> None:
-    for call in (lambda: zoo.load(f"hf:{name}"), lambda: zoo.push(name, file)):
-        with pytest.raises(zoo.WeightsError, match=r"no repository .*: one on the Hub is called u"):
+    for call in (lambda: load_network(f"hf:{name}"), lambda: push_to_hub(name, file)):
+        with pytest.raises(WeightsError, match=r"no repository .*: one on the Hub is called u"):
             call()
     assert hub.asked == []
 
@@ -315,8 +324,8 @@ def test_hostile_names_are_refused_before_anything_is_asked(
     "revision", ["", "..", "../x", "a/../b", "a//b", "-x", "a b", "x\n", "a@b"]
 )
 def test_hostile_revisions_are_refused(hub: Hub, revision: str) -> None:
-    with pytest.raises(zoo.WeightsError, match="no revision"):
-        zoo.load(f"hf:user/repo@{revision}")
+    with pytest.raises(WeightsError, match="no revision"):
+        load_network(f"hf:user/repo@{revision}")
     assert hub.asked == []
 
 
@@ -365,7 +374,7 @@ def test_the_page_takes_no_text_for_markup() -> None:
 
 def test_the_hub_library_is_loaded_only_where_it_is_needed() -> None:
     code = (
-        "import sys; from vggviz import zoo; zoo.catalogue()\n"
+        "import sys; from vggviz import zoo; list_weights()\n"
         "print('huggingface_hub' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -391,7 +400,7 @@ def test_push_and_explain_as_a_person_types_it(hub: Hub, file: Path, tmp_path: P
         return done.stdout
 
     assert vggviz("push", "user/own", file).strip() == f"{hub.url}/user/own"
-    explain = ["explain", EXAMPLES / "koala.jpg", "--weights", "hf:user/own", "--sites", "block5"]
+    explain = ["explain", EXAMPLES / "koala.jpg", "--weights", "hf:user/own", "--stages", "block5"]
     vggviz(*explain, "--out", tmp_path / "out")
     hub.stop()
     vggviz(*explain, "--out", tmp_path / "again")
@@ -405,19 +414,19 @@ def test_code_in_a_repository_is_never_run(hub: Hub, tmp_path: Path) -> None:
     for number, content in enumerate(pickles(canary).values()):
         repo = f"user/evil{number}"
         hub.repos[repo] = Repo(commits=[{"model.safetensors": content, "model.pt": content}])
-        with pytest.raises(zoo.WeightsError, match="is not a whole safetensors file"):
-            zoo.load(f"hf:{repo}")
+        with pytest.raises(WeightsError, match="is not a whole safetensors file"):
+            load_network(f"hf:{repo}")
     assert not canary.exists()
 
 
 def test_a_file_that_is_too_large_is_not_fetched(
     hub: Hub, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    zoo.push("user/own", file)
-    monkeypatch.setattr("vggviz.zoo.hub.MOST", file.stat().st_size)
-    zoo.load("hf:user/own")
-    monkeypatch.setattr("vggviz.zoo.hub.MOST", file.stat().st_size - 1)
+    push_to_hub("user/own", file)
+    monkeypatch.setattr("vggviz.weights.hub.MOST", file.stat().st_size)
+    load_network("hf:user/own")
+    monkeypatch.setattr("vggviz.weights.hub.MOST", file.stat().st_size - 1)
     hub.asked.clear()
-    with pytest.raises(zoo.WeightsError, match=r"^the model\.safetensors of user/own has 0\.0 GB"):
-        zoo.load("hf:user/own")
+    with pytest.raises(WeightsError, match=r"^the model\.safetensors of user/own has 0\.0 GB"):
+        load_network("hf:user/own")
     assert not any(server == "store" for server, *_ in hub.asked)

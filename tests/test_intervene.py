@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from vggviz.attention import ATTENTION
 from vggviz.attention.se import SqueezeExcitation
-from vggviz.capture import capture, intervene
+from vggviz.hooks.capture import capture, intervene
+from vggviz.networks import Network
 from vggviz.types import Kind
-from vggviz.vgg import VGG
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Draw = Callable[..., Tensor]
 
 
@@ -46,7 +46,7 @@ def test_the_module_works_with_what_it_is_given(untouched: Untouched) -> None:
 def test_every_tap_is_changed_and_only_inside(
     attention: str, small_vgg: Build, pictures: Draw, untouched: Untouched
 ) -> None:
-    model, x = small_vgg(attention=attention, sites=("block4", "block5")).eval(), pictures(2, 32)
+    model, x = small_vgg(attention=attention, stages=("block4", "block5")).eval(), pictures(2, 32)
     with torch.no_grad(), untouched(model):
         before = model(x)
         with capture(model) as own:
@@ -94,7 +94,7 @@ def test_interventions_nest() -> None:
 def test_an_exception_leaves_everything_as_it_was(
     fault: str, small_vgg: Build, pictures: Draw, untouched: Untouched
 ) -> None:
-    model = small_vgg(attention="cbam", sites=("block5",), batch_norm=True)
+    model = small_vgg(attention="cbam", stages=("block5",), architecture="vgg19_bn")
     model.eval().features[3].train()
 
     def change(path: str, kind: Kind, weights: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ def test_an_exception_leaves_everything_as_it_was(
 
 
 def test_another_thread_is_not_changed(small_vgg: Build, pictures: Draw) -> None:
-    model, x = small_vgg(attention="spatial", sites=("block5",)).eval(), pictures(1, 32)
+    model, x = small_vgg(attention="spatial", stages=("block5",)).eval(), pictures(1, 32)
     found: list[Tensor] = []
 
     def other() -> None:
@@ -135,7 +135,7 @@ def test_another_thread_is_not_changed(small_vgg: Build, pictures: Draw) -> None
 
 
 def test_gradients_reach_the_changed_weights(small_vgg: Build, pictures: Draw) -> None:
-    model, x = small_vgg(attention="spatial", sites=("block5",)).eval(), pictures(1, 32)
+    model, x = small_vgg(attention="spatial", stages=("block5",)).eval(), pictures(1, 32)
     tap = "attention.block5.module.spatial"
     with intervene(model, halved), capture(model, graph=[tap]) as trace, torch.no_grad():
         logits = model(x)

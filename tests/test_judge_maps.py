@@ -23,27 +23,29 @@ pytest.importorskip("torchmetrics", reason="needs the extra 'train'")
 from blobs import PREPROCESS, blobs, subject
 
 from vggviz import Explainer
-from vggviz.capture import intervene
 from vggviz.data import DataError
-from vggviz.evaluate.maps import METRICS, Report, Row, csv_of, html_of, judge_maps, markdown_of
-from vggviz.evaluate.maps.sanity import depths
+from vggviz.evaluation.maps import METRICS, Report, Row, csv_of, html_of, judge_maps, markdown_of
+from vggviz.evaluation.maps.sanity import depths
+from vggviz.hooks.capture import intervene
 from vggviz.images import ImageError
 from vggviz.metrics.agreement import agreement
 from vggviz.metrics.faithfulness import area, perturb
 from vggviz.metrics.localisation import energy, through_crop
 from vggviz.metrics.replacement import REPLACEMENTS
-from vggviz.vgg import VGG
+from vggviz.networks import Network, build_network
 
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
-SITES = ("block4", "block5")
+STAGES = ("block4", "block5")
 
 
 @pytest.fixture
 def networks(small_vgg: Build) -> dict[str, SimpleNamespace]:
     return {
         name: subject(
-            small_vgg(attention=name, sites=SITES, batch_norm=True, num_classes=3, seed=seed)
+            small_vgg(
+                attention=name, stages=STAGES, architecture="vgg19_bn", num_classes=3, seed=seed
+            )
         )
         for seed, name in enumerate(("none", "cbam"))
     }
@@ -52,7 +54,7 @@ def networks(small_vgg: Build) -> dict[str, SimpleNamespace]:
 def quick(
     subjects: dict[str, SimpleNamespace], *metrics: str, dataset: Any = None, **options: Any
 ) -> Report:
-    given = {"resamples": 50, "sites": SITES, "curves": 3, "methods": ("gradcam",), **options}
+    given = {"resamples": 50, "stages": STAGES, "curves": 3, "methods": ("gradcam",), **options}
     return judge_maps(subjects, dataset or blobs(), metrics=metrics or tuple(METRICS), **given)
 
 
@@ -72,7 +74,7 @@ def order(count: int = 10, seed: int = 0) -> list[int]:
 
 def explained(network: SimpleNamespace, index: int, target: int | None = None) -> Any:
     explainer = Explainer(network.model, network.card)
-    return explainer.explain(blobs().image(index), SITES, ("gradcam",), target)
+    return explainer.explain(blobs().image(index), STAGES, ("gradcam",), target)
 
 
 def test_agreement_is_that_of_each_picture(networks: dict[str, SimpleNamespace]) -> None:
@@ -86,7 +88,7 @@ def test_agreement_is_that_of_each_picture(networks: dict[str, SimpleNamespace])
         for measure, values in zip(
             ("spearman", "kendall", "iou", "ssim"), zip(*pairs, strict=True), strict=True
         ):
-            row = one(found, network="cbam", site="block4", map="spatial", measure=measure,
+            row = one(found, network="cbam", stage="block4", map="spatial", measure=measure,
                       against=against)  # fmt: skip
             known = torch.tensor(values)[~torch.tensor(values).isnan()]
             assert row.count == len(known)
@@ -103,7 +105,7 @@ def test_another_seed_is_the_ceiling(
 ) -> None:
     cbam = {"cbam": networks["cbam"]}
     same = quick(cbam, "agreement", others=cbam)
-    row = one(same, site="block4", map="spatial", measure="spearman", against="other seed")
+    row = one(same, stage="block4", map="spatial", measure="spearman", against="other seed")
     assert row.value == pytest.approx(1)
     assert same.notes == ()
     with pytest.raises(ValueError, match="must be built alike, with the same classes"):
@@ -118,16 +120,16 @@ def test_faithfulness_is_that_of_each_picture(networks: dict[str, SimpleNamespac
         seen = explained(network, index)
         pixels = PREPROCESS(blobs().image(index))
         heatmap = seen.heatmaps["block4", "gradcam"].raw
-        from vggviz.evaluate.maps.faithfulness import COARSE
+        from vggviz.evaluation.maps.faithfulness import COARSE
 
         points = list(
             perturb(network.model, pixels, heatmap, seen.target.index, "insertion", COARSE)
         )
         areas.append(float(area(*zip(*points, strict=True))))
-    row = one(found, site="block4", map="gradcam", measure="insertion")
+    row = one(found, stage="block4", map="gradcam", measure="insertion")
     assert row.value == pytest.approx(sum(areas) / 2, abs=1e-4)
     assert row.count == 2
-    measured = {(row.map, row.measure) for row in found.rows if row.site == ""}
+    measured = {(row.map, row.measure) for row in found.rows if row.stage == ""}
     assert {map for map, _ in measured} == {"random", "centre", "sobel"}
     assert len(measured) == 15
 
@@ -153,11 +155,11 @@ def test_localisation_is_told_the_true_class(networks: dict[str, SimpleNamespace
         box = through_crop(dataset.boxes[index], seen.crop, 32)[None]
         inside.append(energy(seen.heatmaps["block4", "gradcam"].raw[None], box, (32, 32)))
     known = torch.cat(inside)[~torch.cat(inside).isnan()]
-    row = one(found, network="none", site="block4", map="gradcam", measure="energy")
+    row = one(found, network="none", stage="block4", map="gradcam", measure="energy")
     assert row.value == pytest.approx(float(known.mean()), abs=1e-3)
     for map in ("gradcam", "spatial"):
         boxes = [
-            one(found, network="cbam", site="block4", map=map, measure=measure).value
+            one(found, network="cbam", stage="block4", map=map, measure=measure).value
             for measure in ("box at 30%", "box at 50%", "box at 70%", "MaxBoxAccV2")
         ]
         assert boxes[3] == pytest.approx(sum(boxes[:3]) / 3)  # type: ignore[arg-type]
@@ -179,7 +181,7 @@ def test_without_boxes_or_training_it_says_so(networks: dict[str, SimpleNamespac
 
 def test_sanity_goes_through_all_layers(networks: dict[str, SimpleNamespace]) -> None:
     found = quick({"cbam": networks["cbam"]}, "sanity")
-    rows = [row for row in found.rows if row.map == "spatial" and row.site == "block4"]
+    rows = [row for row in found.rows if row.map == "spatial" and row.stage == "block4"]
     layers = [row.against for row in rows if row.measure == "spearman, independent"]
     assert layers == list(depths(networks["cbam"].model))
     assert len(layers) == 1 + 16 + 2
@@ -192,7 +194,7 @@ def test_sanity_goes_through_all_layers(networks: dict[str, SimpleNamespace]) ->
 
 
 def test_depths_of_other_networks(small_vgg: Build) -> None:
-    full = depths(small_vgg(head="fc", batch_norm=True))
+    full = depths(small_vgg(head="fc", architecture="vgg19_bn"))
     assert len(full) == 19
     assert list(full)[:4] == ["fc8", "fc7", "fc6", "conv5_4"]
     assert list(full)[-1] == "conv1_1"
@@ -201,9 +203,11 @@ def test_depths_of_other_networks(small_vgg: Build) -> None:
         value.numel()
         for paths in full.values()
         for path in paths
-        for value in small_vgg(head="fc", batch_norm=True).get_submodule(path).parameters()
+        for value in small_vgg(head="fc", architecture="vgg19_bn").get_submodule(path).parameters()
     )
-    assert parameters == sum(v.numel() for v in small_vgg(head="fc", batch_norm=True).parameters())
+    assert parameters == sum(
+        v.numel() for v in small_vgg(head="fc", architecture="vgg19_bn").parameters()
+    )
     free = depths(small_vgg(attention="simam", blend="replace"))
     assert not any(name.startswith("attention") for name in free)  # it has learned nothing
 
@@ -234,8 +238,8 @@ def test_causality_by_hand(networks: dict[str, SimpleNamespace]) -> None:
     assert {row.against for row in found.rows} == set(REPLACEMENTS)
     assert found.notes == ("causality: no attention to replace (none)",)
     with torch.no_grad():
-        for site in SITES:
-            network.model.attention[site].gamma.zero_()  # attention that is ignored
+        for stage in STAGES:
+            network.model.attention[stage].gamma.zero_()  # attention that is ignored
     ignored = quick({"cbam": network}, "causality")
     assert {row.value for row in ignored.rows} == {0.0}
 
@@ -356,13 +360,13 @@ def test_cost_grows_linearly_in_pictures(
     networks: dict[str, SimpleNamespace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passed: list[int] = []
-    forward = VGG.forward
+    forward = Network.forward
 
-    def counting(model: VGG, x: Tensor, site: str | None = None) -> Tensor:
+    def counting(model: Network, x: Tensor, stage: str | None = None) -> Tensor:
         passed.append(len(x))
-        return forward(model, x, site)
+        return forward(model, x, stage)
 
-    monkeypatch.setattr(VGG, "forward", counting)
+    monkeypatch.setattr(Network, "forward", counting)
     for metric in METRICS:
         seen = []
         for count in (4, 8):
@@ -418,14 +422,14 @@ def test_an_unreadable_picture_is_left_out(networks: dict[str, SimpleNamespace])
     [
         ({"metrics": ("x",)}, "no metric 'x': choose from agreement, faithfulness"),
         ({"methods": ("x",)}, "no method 'x'"),
-        ({"sites": ("x",)}, "no layer 'x'"),
+        ({"stages": ("x",)}, "no layer 'x'"),
         ({"methods": ("layercam",)}, "agreement compares with 'gradcam'"),
     ],
 )
 def test_wrong_words_are_named(
     options: dict[str, Any], message: str, networks: dict[str, SimpleNamespace]
 ) -> None:
-    given = {"sites": SITES, "metrics": ("agreement",), **options}
+    given = {"stages": STAGES, "metrics": ("agreement",), **options}
     with pytest.raises(ValueError, match=message):
         judge_maps(networks, blobs(), **given)
 
@@ -435,12 +439,14 @@ def test_wrong_words_are_named(
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    from vggviz.vgg import VGGConfig
+    from vggviz.networks import NetworkConfig
 
     subjects = {}
     for seed, name in enumerate(("none", "se", "softmax")):
-        config = VGGConfig(name, SITES, head="gap", batch_norm=True, width=0.125, num_classes=3)
-        subjects[name] = subject(VGG(config, torch.Generator().manual_seed(seed)))
+        config = NetworkConfig(
+            name, STAGES, head="gap", architecture="vgg19_bn", width=0.125, num_classes=3
+        )
+        subjects[name] = subject(build_network(config, torch.Generator().manual_seed(seed)))
     return quick(subjects, training=blobs(), methods=("gradcam", "layercam"))
 
 
@@ -469,7 +475,7 @@ def test_csv_and_json_hold_every_row(report: Report) -> None:
 def test_tables_show_the_rows(report: Report) -> None:
     tables = markdown_of(report)
     cells = rows_of(tables)
-    row = one(report, network="softmax", site="block4", map="pool", measure="spearman",
+    row = one(report, network="softmax", stage="block4", map="pool", measure="spearman",
               against="gradcam")  # fmt: skip
     shown = next(line for line in cells if line[:3] == ["softmax", "pool", "block4"])
     if row.value is None:
@@ -482,12 +488,12 @@ def test_tables_show_the_rows(report: Report) -> None:
         assert len({len(line) for line in block.splitlines() if line.startswith("|")}) <= 1
 
 
-def test_tables_show_the_deepest_site_in_whatever_order_they_are_named(
+def test_tables_show_the_deepest_stage_in_whatever_order_they_are_named(
     networks: dict[str, SimpleNamespace],
 ) -> None:
     names = ("block5", "conv5_1", "features.2", "block4")
-    found = quick({"cbam": networks["cbam"]}, "localisation", sites=names)
-    assert found.settings["sites"] == ["features.2", "block4", "conv5_1", "block5"]
+    found = quick({"cbam": networks["cbam"]}, "localisation", stages=names)
+    assert found.settings["stages"] == ["features.2", "block4", "conv5_1", "block5"]
     shown = {line[1]: line[2] for line in rows_of(markdown_of(found)) if line[0] == "cbam"}
     assert shown == {"gradcam": "block5", "spatial": "block5"}
     assert found.examples[0].title.startswith("best: gradcam at block5, ")

@@ -13,7 +13,7 @@ from PIL import Image
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
-from vggviz import zoo
+from vggviz.weights import load_network
 
 
 def test_two_processes_train_one_network(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
         "two.safetensors",
         "two.tensorboard",
     }
-    _, card = zoo.load(out)
+    _, card = load_network(out)
     history = json.loads((out.parent / "two.history.json").read_text())
     assert len(history) == 16
     assert history[-1]["loss"] < history[0]["loss"]

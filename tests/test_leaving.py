@@ -17,14 +17,14 @@ import pytest
 from PIL import Image
 from served import SERVE, Served, served
 
-from vggviz import zoo
-from vggviz.ui import api, handlers
-from vggviz.ui.networks import Networks
-from vggviz.ui.pictures import Given
-from vggviz.ui.tabs import blocks, faithful, types
-from vggviz.ui.tabs.waking import Call
+from vggviz.app import api, handlers
+from vggviz.app.networks import Networks
+from vggviz.app.pictures import Given
+from vggviz.app.tabs import blocks, faithful, types
+from vggviz.app.tabs.lazy import Call
+from vggviz.weights import assets_folder
 
-KOALA = zoo.assets() / "examples" / "koala.jpg"
+KOALA = assets_folder() / "examples" / "koala.jpg"
 API = "/gradio_api"
 MOST = 10  # seconds that the server grants one request
 SOON = 5.0  # seconds after which nobody may work any more: far less than what is left of MOST

@@ -12,18 +12,18 @@ import pytest
 import torch
 from torch import nn
 
-from vggviz import zoo
-from vggviz.explain import Explainer
-from vggviz.ui.examples import examples
-from vggviz.ui.formulas import FORMULAS
-from vggviz.ui.link import PARTS
-from vggviz.ui.networks import Networks
-from vggviz.ui.tabs import TABS
-from vggviz.ui.tabs.lessons import LESSONS, found, go, page
-from vggviz.ui.texts import LANGUAGES, TEXTS, say
-from vggviz.vgg import VGG, VGGConfig
+from vggviz.app.examples import examples
+from vggviz.app.formulas import FORMULAS
+from vggviz.app.link import PARTS
+from vggviz.app.networks import Networks
+from vggviz.app.tabs import TABS
+from vggviz.app.tabs.lessons import LESSONS, found, go, page
+from vggviz.app.texts import LANGUAGES, TEXTS, say
+from vggviz.explainer import Explainer
+from vggviz.networks import NetworkConfig, build_network
+from vggviz.weights import assets_folder
 
-EXAMPLES = zoo.assets() / "examples"
+EXAMPLES = assets_folder() / "examples"
 # Read off the papers: each formula's letters in order.
 LETTERS = {
     "sees": ["yc=max⁡(0,bc+∑kwck∗xk)", "pk=exp⁡(zk)∑jexp⁡(zj)"],
@@ -109,11 +109,11 @@ def test_each_button_sets_a_state_that_there_is(networks: Networks, lesson: obje
         assert state.attention in dict(map(reversed, parts["attention"]["choices"]))
         labels = {index: label for label, index in parts["target"]["choices"]}
         assert not state.target or labels[parts["target"]["value"]] == state.target
-        assert parts["site"] == state.site
+        assert parts["stage"] == state.stage
         assert parts["tabs"]["selected"] == state.tab
         assert state.tab in {"explore", *TABS}
         attention = Explainer.load("tiny50", state.attention).model.attention
-        assert state.attention == "none" or state.site in attention
+        assert state.attention == "none" or state.stage in attention
 
 
 @pytest.mark.parametrize("wrong", [-1, 6, "0", None, 1.5, True])
@@ -123,7 +123,7 @@ def test_a_lesson_that_there_is_not_is_refused(networks: Networks, wrong: object
 
 
 def test_measured_numbers_are_those_of_the_evaluation() -> None:
-    file = zoo.assets() / "weights" / "evaluation.json"
+    file = assets_folder() / "weights" / "evaluation.json"
     results = json.loads(file.read_text("utf-8"))["results"]
     by_key = {lesson.key: lesson for lesson in LESSONS}
     told = " ".join(found(by_key["channel"], "en"))
@@ -151,7 +151,7 @@ def test_measured_numbers_are_those_of_the_evaluation() -> None:
 def test_what_a_place_has_seen(block: int, field: int) -> None:
     """The receptive fields that the first lesson tells, by the gradient of a single place."""
     layers: list[nn.Module] = []
-    for part in VGG(VGGConfig(width=0.0625)).features:
+    for part in build_network(NetworkConfig(width=0.0625)).features:
         if isinstance(part, nn.Conv2d):
             layers.append(nn.Conv2d(1, 1, 3, padding=1, bias=False, dtype=torch.double))
             nn.init.constant_(layers[-1].weight, 1 / 9)

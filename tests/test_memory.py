@@ -34,7 +34,7 @@ print(len(re.findall("<heap nr", open(sys.argv[1]).read())))
 
 FREED = """
 import os, threading
-from vggviz.memory import give_back_until, keep_little
+from vggviz.platform.malloc import give_back_until, keep_little
 
 def held():
     pages = int(open("/proc/self/statm").read().split()[1])

@@ -19,32 +19,45 @@ from gradio.data_classes import FileData
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from vggviz import zoo
-from vggviz.explain import Explainer
+from vggviz.app import own as border
+from vggviz.app.choices import start, weights_of
+from vggviz.app.handlers import choose, explain, open_own
+from vggviz.app.networks import Networks
+from vggviz.app.own import KEPT, Own, Upload
+from vggviz.app.pictures import Given
+from vggviz.app.texts.trouble import translated
+from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
-from vggviz.ui import own as border
-from vggviz.ui.choices import start, weights_of
-from vggviz.ui.handlers import choose, explain, open_own
-from vggviz.ui.networks import Networks
-from vggviz.ui.own import KEPT, Own, Upload
-from vggviz.ui.pictures import Given
-from vggviz.ui.texts.trouble import translated
-from vggviz.vgg import VGG, VGGConfig
+from vggviz.networks import Network, NetworkConfig, build_network
+from vggviz.weights import (
+    Card,
+    WeightsError,
+    fingerprint,
+    load_network,
+    read_backbone,
+    read_card,
+    save_network,
+)
 
 LABELS = ("<img src=x onerror=alert(1)>", "cup & saucer", "ladder")
 OPENS = ("block3",)
 
 
 @pytest.fixture
-def write(small_vgg: Callable[..., VGG], tmp_path: Path) -> Callable[..., Path]:
+def write(small_vgg: Callable[..., Network], tmp_path: Path) -> Callable[..., Path]:
     """Write a small network to a weights file of this name, in a folder of its own as uploads."""
 
     def write(name: str = "mine.safetensors", *, trained: str = "all", **config: Any) -> Path:
-        full = {"attention": "se", "sites": ("block4", "block5"), "batch_norm": True, **config}
+        full = {
+            "attention": "se",
+            "stages": ("block4", "block5"),
+            "architecture": "vgg19_bn",
+            **config,
+        }
         model = small_vgg(num_classes=3, **full)
-        card = zoo.Card("", model.config, Preprocess(64, 64), LABELS, trained=trained)
+        card = Card("", model.config, Preprocess(64, 64), LABELS, trained=trained)
         file = tmp_path / f"upload{len(list(tmp_path.iterdir()))}" / name
-        zoo.save(model, card, file)
+        save_network(model, card, file)
         return file
 
     return write
@@ -58,7 +71,7 @@ def given() -> Given:
 def describe(file: Path, **changes: Any) -> None:
     """Change what the file says about itself, and none of its tensors."""
     state = load_file(file)
-    card = {**zoo.read_card(file).to_json(), **changes}
+    card = {**read_card(file).to_json(), **changes}
     save_file(state, file, {"vggviz": json.dumps(card)})
 
 
@@ -66,10 +79,10 @@ def test_a_file_becomes_a_choice_and_explains_the_picture(
     networks: Networks, write: Callable[..., Path]
 ) -> None:
     file = write()
-    own, weights, attention, target, _, site, details, shown, _, answer, *_ = open_own(
+    own, weights, attention, target, _, stage, details, shown, _, answer, *_ = open_own(
         networks, file, given(), *OPENS
     )
-    key = zoo.fingerprint(file)
+    key = fingerprint(file)
     assert own.keys() == {key}
     assert weights["value"] == key
     assert weights["choices"][-1] == ("mine: 3 classes", key)
@@ -77,7 +90,7 @@ def test_a_file_becomes_a_choice_and_explains_the_picture(
     assert attention["value"] == "se"
     assert sorted(name for name, _ in target["choices"][1:]) == sorted(LABELS)
     assert target["value"] == ""
-    assert site == "block4"  # block 3 has no attention in this network
+    assert stage == "block4"  # block 3 has no attention in this network
     assert details == Explainer.load(file).explain(given().image).to_json()
     assert "<img src=x" not in answer
     assert "&lt;img src=x onerror=alert(1)&gt;" in answer
@@ -109,21 +122,21 @@ def test_it_is_asked_about_a_picture_that_was_taken_away(
 
 
 def test_an_adapter_stands_on_the_bundled_network(networks: Networks, tmp_path: Path) -> None:
-    base, card = zoo.load("tiny50", "none")
-    config = replace(card.config, attention="eca", sites=("block5",), num_classes=3)
-    model = VGG(config, torch.Generator().manual_seed(0))
+    base, card = load_network("tiny50", "none")
+    config = replace(card.config, attention="eca", stages=("block5",), num_classes=3)
+    model = build_network(config, torch.Generator().manual_seed(0))
     mine = model.state_dict()
     same = {k: v for k, v in base.state_dict().items() if k in mine and v.shape == mine[k].shape}
     model.load_state_dict(same, strict=False)
     file = tmp_path / "mine.safetensors"
-    under = zoo.backbone("tiny50", "none")
-    zoo.save(model, replace(card, config=config, labels=LABELS, wnids=(), backbone=under), file)
+    under = read_backbone("tiny50", "none")
+    save_network(model, replace(card, config=config, labels=LABELS, wnids=(), backbone=under), file)
     assert file.stat().st_size < 100_000
-    own, *_, site, details = open_own(networks, file, given(), *OPENS)[:7]
-    assert site == "block5"
+    own, *_, stage, details = open_own(networks, file, given(), *OPENS)[:7]
+    assert stage == "block5"
     assert details["provenance"]["config"]["attention"] == "eca"
 
-    describe(file, backbone={**zoo.read_card(file).to_json()["backbone"], "fingerprint": "0" * 64})
+    describe(file, backbone={**read_card(file).to_json()["backbone"], "fingerprint": "0" * 64})
     with pytest.raises(gr.Error, match=r"^'mine\.safetensors was trained on another copy of tiny5"):
         open_own(networks, file, given(), *OPENS, own=own)
 
@@ -146,12 +159,12 @@ class TestSessions:
         (key,) = own
         assert networks.get(key, "se", own) is networks.get(key, "se", dict(own))
         for session in ({}, open_own(networks, write(seed=1), given(), *OPENS)[0]):
-            with pytest.raises(zoo.WeightsError, match=r"there is no network '[0-9a-f]{64}' here"):
+            with pytest.raises(WeightsError, match=r"there is no network '[0-9a-f]{64}' here"):
                 networks.get(key, "se", session)
             with pytest.raises(gr.Error, match="There is no network"):
                 choose(networks, key, "se", "", "", None, session)
             assert key not in dict(map(reversed, weights_of(networks, session)))
-        with pytest.raises(zoo.WeightsError, match="with attention 'cbam'"):
+        with pytest.raises(WeightsError, match="with attention 'cbam'"):
             networks.get(key, "cbam", own)
         assert key not in networks.choices
 
@@ -272,8 +285,8 @@ class TestRefusals:
     ) -> None:
         """VGG19 at four times its width takes 3 GB and there are 0.5: the file holds 3 numbers."""
         file = write()
-        config = VGGConfig(attention="gate", head="fc", width=4, num_classes=3)
-        card = replace(zoo.read_card(file), config=config).to_json()
+        config = NetworkConfig(attention="gate", head="fc", width=4, num_classes=3)
+        card = replace(read_card(file), config=config).to_json()
         save_file({"classifier.6.bias": torch.zeros(3)}, file, {"vggviz": json.dumps(card)})
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         before = resource.getrlimit(resource.RLIMIT_AS)
@@ -294,7 +307,7 @@ class TestRefusals:
         file = write()
         describe(file, facts={"story": "x" * border.HEADER})
         assert "description in mine.safetensors is too long" in refused(file)
-        config = {**zoo.read_card(file).config.to_json(), "num_classes": 3000}
+        config = {**read_card(file).config.to_json(), "num_classes": 3000}
         describe(file, facts={}, labels=["a"] * 3000, config=config)
         assert "has 3000 classes, 2000 at most" in refused(file)
         monkeypatch.setattr(border, "SIZE", 1 << 20)
@@ -326,7 +339,7 @@ class TestRefusals:
     ) -> None:
         file = write()
         state = load_file(file)
-        told = {"vggviz": json.dumps(zoo.read_card(file).to_json())}
+        told = {"vggviz": json.dumps(read_card(file).to_json())}
         for value, sentence in (
             (torch.nan, "holds values that are no numbers: see classifier.0.bias"),
             (torch.inf, "holds values that are no numbers: see classifier.0.bias"),
@@ -350,7 +363,7 @@ def test_the_upload_button_hands_over_a_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sites", "site", "first"),
+    ("stages", "stage", "first"),
     [
         (("block3", "block4", "block5"), "block4", "block4"),
         (("block2", "block3"), "block4", "block3"),
@@ -360,14 +373,14 @@ def test_the_upload_button_hands_over_a_path() -> None:
         ((), "block2", "block2"),
     ],
 )
-def test_the_first_site_has_attention(
-    small_vgg: Callable[..., VGG], sites: tuple[str, ...], site: str, first: str
+def test_the_first_stage_has_attention(
+    small_vgg: Callable[..., Network], stages: tuple[str, ...], stage: str, first: str
 ) -> None:
-    model = small_vgg(attention="se", sites=sites, num_classes=3)
-    explainer = Explainer(model, zoo.Card("", model.config, Preprocess(64, 64), LABELS))
-    assert start(explainer, site) == first
+    model = small_vgg(attention="se", stages=stages, num_classes=3)
+    explainer = Explainer(model, Card("", model.config, Preprocess(64, 64), LABELS))
+    assert start(explainer, stage) == first
 
 
 def test_admitting_reads_no_tensor(write: Callable[..., Path]) -> None:
     file = write(attention="none")
-    assert Own.admit(file) == Own(file, zoo.fingerprint(file), "mine", "all", "none", LABELS)
+    assert Own.admit(file) == Own(file, fingerprint(file), "mine", "all", "none", LABELS)

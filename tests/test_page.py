@@ -12,7 +12,7 @@ import pytest
 from page import ANSWER, CHANNELS, EXAMPLES, MAPS, changes, choose, says, upload
 
 from vggviz.attention import ATTENTION
-from vggviz.explain import Explainer
+from vggviz.explainer import Explainer
 
 
 def test_a_picture_of_ones_own(visit: Callable[..., Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from page import show
 
-from vggviz.ui.tabs import TABS
+from vggviz.app.tabs import TABS
 
 Axe = pytest.importorskip(
     "axe_playwright_python.sync_playwright", reason="the package axe-playwright-python is missing"
@@ -65,7 +65,7 @@ FOCUSED = """
 () => {
   const at = document.activeElement;
   const part = at.closest("#take, #language, #picture, #examples, #weights, #own, #attention,"
-    + "#target, #contrast, #tabs [role=tablist], #site, #method, #layout, #on, #scale,"
+    + "#target, #contrast, #tabs [role=tablist], #stage, #method, #layout, #on, #scale,"
     + "#colours, #opacity, #answer, #maps, #channels");
   const seen = [at, at.closest("label, .block, .before-after, .wrap-inner, .wrap")];
   const marks = (one) => one && (getComputedStyle(one).outlineStyle !== "none"
@@ -92,7 +92,7 @@ def test_the_keyboards_focus_goes_as_the_eye_does(visit: Callable[..., Any]) -> 
             unmarked.append(html)
     assert found == [
         *("take", "language", "picture", "examples", "weights", "own", "attention", "target"),
-        *("contrast", "tablist", "site", "method", "layout", "on", "scale", "colours", "opacity"),
+        *("contrast", "tablist", "stage", "method", "layout", "on", "scale", "colours", "opacity"),
         *("answer", "channels", ""),  # the last is Gradio's footer
     ]
     assert not unmarked

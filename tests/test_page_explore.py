@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 from page import ANSWER, CHANNEL, EXAMPLES, MAPS, STRIP, changes, choose, says, upload
 
-from vggviz import zoo
-from vggviz.explain import Explainer
-from vggviz.ui import LAUNCH, QUEUE, build, handlers
-from vggviz.ui.inputs import refusal
-from vggviz.ui.markup import METHOD_NAMES, named
-from vggviz.ui.networks import Networks
+from vggviz.app import LAUNCH, QUEUE, build, handlers
+from vggviz.app.inputs import refusal
+from vggviz.app.markup import METHOD_NAMES, named
+from vggviz.app.networks import Networks
+from vggviz.explainer import Explainer
+from vggviz.weights import bundled_types
 
 Visit = Callable[..., Any]
 
 
 def test_each_attention_type(visit: Visit) -> None:
     page = visit()
-    for key in zoo.bundled():
+    for key in bundled_types():
         if key != "cbam":
             changes(page, STRIP, lambda key=key: choose(page, "#attention", named("en", key)))
         says(
@@ -129,14 +129,14 @@ def test_a_method_that_failed_can_be_chosen_again(
         demo.close()
 
 
-def test_a_thumbnail_chooses_the_site_by_mouse_and_keyboard(visit: Visit) -> None:
+def test_a_thumbnail_chooses_the_stage_by_mouse_and_keyboard(visit: Visit) -> None:
     page = visit()
     changes(page, MAPS, lambda: page.mouse.click(*middle(page.locator("#strip img").nth(1))))
-    assert page.locator("#site input:checked").get_attribute("value") == "block2"
-    page.locator("#site input:checked").focus()
+    assert page.locator("#stage input:checked").get_attribute("value") == "block2"
+    page.locator("#stage input:checked").focus()
     page.keyboard.press("Tab")
     changes(page, MAPS, lambda: page.keyboard.press("Space"))
-    assert page.locator("#site input:checked").get_attribute("value") == "block3"
+    assert page.locator("#stage input:checked").get_attribute("value") == "block3"
 
 
 def test_a_channel_is_chosen_by_mouse_and_keyboard(visit: Visit) -> None:

@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 from page import ANSWER, CHANNELS, EXAMPLES, MAPS, changes, choose, says
 
-from vggviz import zoo
-from vggviz.explain import Explainer
+from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
-from vggviz.vgg import VGG
+from vggviz.networks import Network
+from vggviz.weights import Card, bundled_types, save_network
 
 OWN = "Open your own weights (.safetensors)"
 LABELS = ("<img src=x onerror=alert(1)>", "cup & saucer", "ladder")
 
 
 @pytest.fixture
-def own(small_vgg: Callable[..., VGG], tmp_path: Path) -> Path:
+def own(small_vgg: Callable[..., Network], tmp_path: Path) -> Path:
     """A small network of three classes, its attention at one block, in a file."""
-    model = small_vgg(attention="se", sites=("block5",), batch_norm=True, num_classes=3)
+    model = small_vgg(attention="se", stages=("block5",), architecture="vgg19_bn", num_classes=3)
     file = tmp_path / "mine.safetensors"
-    zoo.save(model, zoo.Card("", model.config, Preprocess(64, 64), LABELS), file)
+    save_network(model, Card("", model.config, Preprocess(64, 64), LABELS), file)
     return file
 
 
@@ -50,7 +50,7 @@ def test_ones_own_weights(visit: Callable[..., Any], own: Path) -> None:
     says(page, explained.prediction.top(5))
     assert page.locator("#weights input").input_value() == "mine: 3 classes"
     assert page.locator("#attention input").input_value() == "Squeeze-and-excitation"
-    assert page.locator("#site input:checked").input_value() == "block5"
+    assert page.locator("#stage input:checked").input_value() == "block5"
     assert "This attention weighs channels" in page.locator("#maps").inner_text()
     assert "γ = 0.60" in page.locator("#maps").inner_text()
     assert set(options(page, "#target")) == {"The likeliest", *LABELS}
@@ -65,7 +65,7 @@ def test_ones_own_weights(visit: Callable[..., Any], own: Path) -> None:
     assert options(page, "#weights")[-1] == "mine: 3 classes"
     assert not any("mine" in name for name in options(other, "#weights"))
     changes(page, ANSWER, lambda: choose(page, "#weights", "tiny50: trained, 50 classes"))
-    assert len(options(page, "#attention")) == len(zoo.bundled())
+    assert len(options(page, "#attention")) == len(bundled_types())
     changes(page, ANSWER, lambda: choose(page, "#weights", "mine: 3 classes"))
     says(page, explained.prediction.top(5))
 

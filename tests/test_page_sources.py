@@ -11,7 +11,7 @@ import pytest
 from conftest import CHROMIUM, WAIT
 from page import ANSWER, EXAMPLES, MAPS, changes, choose, says
 
-from vggviz.explain import Explainer
+from vggviz.explainer import Explainer
 
 FLAGS = ("--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 COPY = """

@@ -10,15 +10,15 @@ import pytest
 from page import EXAMPLES, changes, choose, upload
 from PIL import Image
 
-from vggviz import zoo
+from vggviz.app.markup import METHOD_NAMES, named
+from vggviz.app.rerun import spatial_of
+from vggviz.app.tabs import TABS
+from vggviz.app.tabs.panels import text_percent
+from vggviz.app.texts import say
 from vggviz.cam import METHODS
-from vggviz.explain import Explainer
-from vggviz.ui.again import spatial_of
-from vggviz.ui.markup import METHOD_NAMES, named
-from vggviz.ui.tabs import TABS
-from vggviz.ui.tabs.panels import text_percent
-from vggviz.ui.texts import say
-from vggviz.vgg import SITES
+from vggviz.explainer import Explainer
+from vggviz.networks import STAGES
+from vggviz.weights import bundled_types
 
 Visit = Callable[..., Any]
 
@@ -55,19 +55,19 @@ def test_a_pixel_is_asked_by_mouse_and_keyboard(visit: Visit) -> None:
 
     record = Explainer.load("tiny50", "self_attention").explain(HOME).attention["block4"][0]
     height, width = record.grid
-    stage = page.locator("#pixel .stage")
-    box = stage.bounding_box()
+    canvas = page.locator("#pixel .canvas")
+    box = canvas.bounding_box()
     row, column = 1, width - 2
     at = {
         "x": box["width"] * (column + 0.5) / width,
         "y": box["height"] * (row + 0.5) / height,
     }
-    changes(page, LOOKS, lambda: stage.click(position=at))
+    changes(page, LOOKS, lambda: canvas.click(position=at))
     looks_like(page, record, row, column)
 
-    changes(page, LOOKS, lambda: stage.press("ArrowDown"))
+    changes(page, LOOKS, lambda: canvas.press("ArrowDown"))
     looks_like(page, record, row + 1, column)
-    changes(page, LOOKS, lambda: stage.press("ArrowLeft"))
+    changes(page, LOOKS, lambda: canvas.press("ArrowLeft"))
     looks_like(page, record, row + 1, column - 1)
 
 
@@ -89,7 +89,7 @@ def test_all_blocks_and_their_figure(visit: Visit, tmp_path: Path) -> None:
     go(page, "All blocks")
     page.locator("#blocks tbody tr").nth(2).wait_for()
     found = Explainer.load("tiny50", "cbam").explain(HOME)
-    weighing = sum(spatial_of(found, site) is not None for site in SITES)
+    weighing = sum(spatial_of(found, stage) is not None for stage in STAGES)
     assert 0 < weighing < 5
     assert page.locator("#blocks img").count() == weighing + 5 + 5
     changes(page, GRID, lambda: page.get_by_label("HiResCAM").check(force=True))
@@ -111,7 +111,7 @@ def test_all_types_row_by_row(visit: Visit) -> None:
     go(page, "All types")
     runs(page, "#types")
     keys = page.locator("#types tbody th").all_inner_texts()
-    assert sorted(keys) == sorted(named("en", key) for key in zoo.bundled())
+    assert sorted(keys) == sorted(named("en", key) for key in bundled_types())
     for key in ("none", "softmax"):
         first = Explainer.load("tiny50", key).explain(HOME).prediction.top(1)[0]
         row = page.locator("#types tbody tr", has_text=named("en", key)).first

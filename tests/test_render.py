@@ -22,10 +22,10 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from vggviz import render
+from vggviz import plotting as render
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 
-SITES = ("block1", "block2", "block3", "block4", "block5")
+STAGES = ("block1", "block2", "block3", "block4", "block5")
 LABELS = ("tabby cat", "goldfish", "koala", "teapot", "barn", "school bus", "$x_1$ & <b>pizza</b>")
 METHODS = ("gradcam", "gradcam++", "attention*gradient", "eigencam", "scorecam")
 
@@ -41,27 +41,30 @@ def prediction(labels: Sequence[str] = LABELS) -> Prediction:
     return Prediction(logits, tuple(ranked))
 
 
-def record(kind: str, site: str, seed: int = 0, scale: float = 1.0) -> AttentionRecord:
+def record(kind: str, stage: str, seed: int = 0, scale: float = 1.0) -> AttentionRecord:
     shapes = {"channel": (24,), "spatial": (4, 6), "volume": (8, 4, 6), "token": (2, 24, 6)}
     weights = torch.rand(shapes.get(kind, (24,)), generator=torch.Generator().manual_seed(seed))
     keys = (2, 3) if kind == "token" else None
-    return AttentionRecord(site, kind, weights * scale, (4, 6), keys)  # type: ignore[arg-type]
+    return AttentionRecord(stage, kind, weights * scale, (4, 6), keys)  # type: ignore[arg-type]
 
 
 def heatmap(
-    method: str, site: str, low: float = 0.0, high: float = 1.0, target: int | None = 0
+    method: str, stage: str, low: float = 0.0, high: float = 1.0, target: int | None = 0
 ) -> Heatmap:
     values = torch.linspace(0, 1, 16).reshape(4, 4) if high > low else torch.zeros(4, 4)
-    return Heatmap(values, method, site, target, low, high)
+    return Heatmap(values, method, stage, target, low, high)
 
 
-def full(sites: Sequence[str], methods: Sequence[str], kinds: Sequence[str], **more: Any) -> Figure:
+def full(
+    stages: Sequence[str], methods: Sequence[str], kinds: Sequence[str], **more: Any
+) -> Figure:
     attention = {
-        site: tuple(record(kind, site, seed) for seed, kind in enumerate(kinds)) for site in sites
+        stage: tuple(record(kind, stage, seed) for seed, kind in enumerate(kinds))
+        for stage in stages
     }
     maps = {
-        (site, method): heatmap(method, site, 0.0123 * n, 4.56 * 10**-n)
-        for n, site in enumerate(sites)
+        (stage, method): heatmap(method, stage, 0.0123 * n, 4.56 * 10**-n)
+        for n, stage in enumerate(stages)
         for method in methods
     }
     return render.figure(crop(), prediction(), attention, maps, **({"title": "A title"} | more))
@@ -273,7 +276,7 @@ def test_inputs_are_never_modified() -> None:
 # The figure
 
 
-def test_every_panel_tells_site_kind_resolution_and_raw_range() -> None:
+def test_every_panel_tells_stage_kind_resolution_and_raw_range() -> None:
     attention = {
         "block2": (record("channel", "block2", 1), record("spatial", "block2", 2)),
         "block5": (record("channel", "block5", 3), record("spatial", "block5", 4, 1e-6)),
@@ -285,14 +288,14 @@ def test_every_panel_tells_site_kind_resolution_and_raw_range() -> None:
     figure = render.figure(crop(), prediction(), attention, maps, title="T")
     assert around(figure, "block2; gradcam") == ["block2", "4×4", "gradcam", "−0.250", "12.5"]
     assert around(figure, "block5; gradcam") == ["block5", "4×4", "gradcam", "0", "3.21×10⁻⁷"]
-    for site in attention:
-        channel, spatial = attention[site]
-        found = around(figure, f"{site}; spatial attention")
-        assert found[:3] == [site, "6×4", "spatial attention"]
+    for stage in attention:
+        channel, spatial = attention[stage]
+        found = around(figure, f"{stage}; spatial attention")
+        assert found[:3] == [stage, "6×4", "spatial attention"]
         ends = [number(text) for text in found[3:5]]
         assert ends == pytest.approx([spatial.low, spatial.high], rel=5e-3)
-        found = around(figure, f"{site}; channel attention")
-        assert found[:3] == [site, "24 channels", "channel attention"]
+        found = around(figure, f"{stage}; channel attention")
+        assert found[:3] == [stage, "24 channels", "channel attention"]
         assert {"weight", "channels, sorted", "0", "1"} <= set(found)
         assert found[-1] == f"{channel.low:#.3g} … {channel.high:#.3g}"
 
@@ -331,7 +334,7 @@ def test_channel_weights_are_sorted_on_one_scale_a_row() -> None:
     records = {"block1": (first,), "block2": (second,)}
     figure = render.figure(crop(), prediction(), records, {}, title="T")
     for one in (first, second):
-        axes = panel(figure, f"{one.site}; channel attention")
+        axes = panel(figure, f"{one.stage}; channel attention")
         assert axes.get_ylim() == (0, 1)
         for steps in axes.patches:
             shown = steps.get_data().values  # type: ignore[attr-defined]
@@ -400,7 +403,7 @@ def test_a_method_that_knows_no_class_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sites", "kinds", "methods"),
+    ("stages", "kinds", "methods"),
     [
         (1, (), 1),
         (1, ("channel", "spatial"), 5),
@@ -413,16 +416,17 @@ def test_a_method_that_knows_no_class_says_so() -> None:
         (5, ("channel", "spatial"), 3),
     ],
 )
-def test_all_sites_and_rows_stand_in_order_and_nothing_collides(
-    sites: int, kinds: tuple[str, ...], methods: int
+def test_all_stages_and_rows_stand_in_order_and_nothing_collides(
+    stages: int, kinds: tuple[str, ...], methods: int
 ) -> None:
-    target = LABELS[5] if sites == 2 else LABELS[1] if sites == 1 else ""
+    target = LABELS[5] if stages == 2 else LABELS[1] if stages == 1 else ""
     figure = full(
-        SITES[:sites][::-1], METHODS[:methods], kinds, target=target, note="untrained weights"
+        STAGES[:stages][::-1], METHODS[:methods], kinds, target=target, note="untrained weights"
     )
     rows = [f"{kind} attention" for kind in kinds] + list(METHODS[:methods])
     places = [
-        [panel(figure, f"{site}; {row}").get_position() for site in SITES[:sites]] for row in rows
+        [panel(figure, f"{stage}; {row}").get_position() for stage in STAGES[:stages]]
+        for row in rows
     ]
     for row in places:
         assert sorted(box.x0 for box in row) == [box.x0 for box in row]
@@ -459,11 +463,11 @@ def check_layout(figure: Figure) -> None:
 def test_awkward_numbers_collide_with_nothing(low: float, high: float) -> None:
     weights = low + torch.linspace(0, 1, 24).double() * (high - low)
     records = {
-        site: (
-            AttentionRecord(site, "channel", weights, (4, 6)),
-            AttentionRecord(site, "spatial", weights.reshape(4, 6), (4, 6)),
+        stage: (
+            AttentionRecord(stage, "channel", weights, (4, 6)),
+            AttentionRecord(stage, "spatial", weights.reshape(4, 6), (4, 6)),
         )
-        for site in SITES[:2]
+        for stage in STAGES[:2]
     }
     check_layout(render.figure(crop(), prediction(), records, {}, title="T"))
 
@@ -485,9 +489,9 @@ def test_without_attention_and_methods_crop_and_prediction_remain() -> None:
     assert "32×32" in texts(figure)
 
 
-def test_sites_may_differ_in_what_they_have() -> None:
+def test_stages_may_differ_in_what_they_have() -> None:
     attention = {"block1": (), "block3": (record("token", "block3"),)}
-    maps = {(site, "gradcam"): heatmap("gradcam", site) for site in ("block1", "block3")}
+    maps = {(stage, "gradcam"): heatmap("gradcam", stage) for stage in ("block1", "block3")}
     maps["block3", "attention*gradient"] = heatmap("attention*gradient", "block3")
     figure = render.figure(crop(), prediction(), attention, maps, title="T")
     names = {axes.get_label() for axes in figure.axes if "colour" not in axes.get_label()}
@@ -505,10 +509,12 @@ def test_sites_may_differ_in_what_they_have() -> None:
 
 
 @pytest.mark.parametrize("kinds", [("pool",), ("channel", "spatial")])
-def test_attention_at_the_last_sites_leaves_no_empty_corner(kinds: tuple[str, ...]) -> None:
+def test_attention_at_the_last_stages_leaves_no_empty_corner(kinds: tuple[str, ...]) -> None:
     """Crop and prediction fill it, and no column of their own stands empty below them."""
-    attention = {site: tuple(record(kind, site) for kind in kinds) for site in ("block4", "block5")}
-    maps = {(site, "gradcam"): heatmap("gradcam", site) for site in SITES}
+    attention = {
+        stage: tuple(record(kind, stage) for kind in kinds) for stage in ("block4", "block5")
+    }
+    maps = {(stage, "gradcam"): heatmap("gradcam", stage) for stage in STAGES}
     figure = render.figure(crop(), prediction(), attention, maps, title="T", target=LABELS[5])
     check_layout(figure)
     place = {
@@ -593,9 +599,9 @@ def test_markup_is_never_interpreted() -> None:
 
 def test_long_words_are_wrapped_or_shortened_within_the_page() -> None:
     long = "a very long label, with many, many synonyms, and then some more of them"
-    for sites in (0, 1, 5):
+    for stages in (0, 1, 5):
         figure = full(
-            SITES[:sites],
+            STAGES[:stages],
             ("a_method_with_a_name_without_end", "gradcam"),
             (),
             title="/".join(["folder"] * 60),
@@ -639,7 +645,7 @@ def test_png_is_a_picture_of_the_asked_size() -> None:
 
 
 def test_svg_is_whole_and_its_names_agree() -> None:
-    tree = ElementTree.fromstring(render.svg(full(SITES[:2], ("gradcam",), ("channel",))))
+    tree = ElementTree.fromstring(render.svg(full(STAGES[:2], ("gradcam",), ("channel",))))
     names = [element.get("id") for element in tree.iter() if element.get("id")]
     assert len(names) == len(set(names))
     used = {
@@ -653,7 +659,7 @@ def test_svg_is_whole_and_its_names_agree() -> None:
 
 
 def test_equal_figures_give_equal_bytes() -> None:
-    one, two = (full(SITES[:2], ("gradcam",), ("channel", "spatial")) for _ in range(2))
+    one, two = (full(STAGES[:2], ("gradcam",), ("channel", "spatial")) for _ in range(2))
     assert render.png(one, 60) == render.png(one, 60) == render.png(two, 60)
     assert render.svg(one) == render.svg(one) == render.svg(two)
 
@@ -695,7 +701,7 @@ def test_matplotlib_comes_when_a_figure_is_drawn_and_pyplot_never() -> None:
     code = """
 import sys
 import numpy as np, torch
-from vggviz import render
+from vggviz import plotting as render
 from vggviz.types import Prediction, Ranked
 assert "matplotlib" not in sys.modules
 prediction = Prediction(torch.zeros(1), (Ranked(0, "cat", 1.0),))

@@ -16,14 +16,15 @@ from PIL import Image
 from served import SERVE, Served, served
 from student import Answer, Student, students
 
-from vggviz import Explainer, zoo
+from vggviz import Explainer
 from vggviz.explanation import Explanation
+from vggviz.weights import assets_folder
 
 pytest.importorskip("ray.serve", reason="needs the extra 'ray'")
 
 from vggviz.replicas import Job, Networks
 
-EXAMPLES = sorted((zoo.assets() / "examples").resolve().glob("*.jpg"))[:4]
+EXAMPLES = sorted((assets_folder() / "examples").resolve().glob("*.jpg"))[:4]
 
 
 def same(a: Explanation, b: Explanation) -> bool:
@@ -64,9 +65,9 @@ def test_a_batch_says_what_its_pictures_say_alone() -> None:
 
 def test_jobs_of_every_kind_find_their_own_answers() -> None:
     images = [Image.open(file).convert("RGB") for file in EXAMPLES]
-    sites, methods = ("block4", "block5"), ("gradcam",)
+    stages, methods = ("block4", "block5"), ("gradcam",)
     jobs = [
-        Job("tiny50", attention, image, target, sites, methods)
+        Job("tiny50", attention, image, target, stages, methods)
         for image in images
         for attention, target in (("cbam", None), ("se", None), ("cbam", 7), ("nothing", None))
     ]
@@ -76,7 +77,7 @@ def test_jobs_of_every_kind_find_their_own_answers() -> None:
         if job.attention == "nothing":
             assert isinstance(answer, ValueError)
             continue
-        wanted = explainers[job.attention].explain(job.image, sites, methods, job.target)
+        wanted = explainers[job.attention].explain(job.image, stages, methods, job.target)
         assert isinstance(answer, Explanation)
         assert same(answer, wanted)
 

@@ -15,12 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
-from vggviz import render
-from vggviz.explain import Explainer
+from vggviz import plotting as render
+from vggviz.explainer import Explainer
 from vggviz.explanation import Explanation
-from vggviz.render.words import EN, ZH
+from vggviz.plotting.words import EN, ZH
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
-from vggviz.zoo import assets
 
 EXAMPLES = assets() / "examples"
 PROVENANCE: dict[str, Any] = {
@@ -84,7 +83,7 @@ def test_every_number_and_picture_is_there(explanation: Explanation) -> None:
         assert f"{ranked.label}\n" in parts.said
         assert f"{ranked.probability:.1%}" in parts.said
     crop, *drawn = parts.pictures()
-    spatial = {site: records[1] for site, records in explanation.attention.items()}
+    spatial = {stage: records[1] for stage, records in explanation.attention.items()}
     assert len(drawn) == len(spatial) + 5
     charts = [attrs["aria-label"] for tag, attrs in parts.tags if tag == "svg"]
     assert len(charts) == len(spatial)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vggviz.serve import room
+from vggviz.server import lan as room
 
 
 def test_an_address_is_what_people_type() -> None:

@@ -14,9 +14,9 @@ from vggviz.cam import cams
 from vggviz.metrics.boxes import OVERLAPS, THRESHOLDS, accurate, chosen, overlaps
 from vggviz.metrics.localisation import box_area, energy
 from vggviz.metrics.sanity import compared, layers_of, randomised
-from vggviz.vgg import VGG
+from vggviz.networks import Network
 
-Build = Callable[..., VGG]
+Build = Callable[..., Network]
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
 
 
@@ -54,7 +54,7 @@ def test_layers_become_untrained_from_the_top(
 
 
 def test_layers_go_together_as_they_are_told(small_vgg: Build) -> None:
-    model, fresh = (small_vgg(batch_norm=True, seed=seed) for seed in (0, 1))
+    model, fresh = (small_vgg(architecture="vgg19_bn", seed=seed) for seed in (0, 1))
     (name, copy), *rest = randomised(model, fresh, {"top": ("classifier.0", "features.50")})
     assert (name, rest) == ("top", [])
     assert changed(copy, model) == {"classifier.0", "features.50"}

@@ -24,9 +24,9 @@ from gradio_client import Client, handle_file
 from served import APP, ROOT, SERVE, Served, served
 from student import Answer, students
 
-from vggviz import zoo
+from vggviz.weights import assets_folder
 
-EXAMPLES = zoo.assets() / "examples"
+EXAMPLES = assets_folder() / "examples"
 
 
 def fetch(url: str, data: bytes | None = None) -> tuple[int, str]:

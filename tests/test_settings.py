@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import vggviz
-from vggviz.serve.settings import Settings, SettingsError, variable
+from vggviz.server.settings import Settings, SettingsError, variable
 
 
 def test_nothing_set_is_what_stands_in_the_class() -> None:
@@ -93,8 +93,8 @@ def test_the_environment_is_read_nowhere_else() -> None:
 
 def test_the_limits_that_are_told_are_those_of_the_code() -> None:
     from vggviz import images
-    from vggviz.ui import api, own
-    from vggviz.zoo import card, hub, tensors
+    from vggviz.app import api, own
+    from vggviz.weights import card, hub, tensors
 
     room, usual = Settings().for_a_room(), Settings()
     told = (Path(vggviz.__file__).parents[1] / "SECURITY.md").read_text("utf-8")

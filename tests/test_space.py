@@ -19,9 +19,9 @@ import pytest
 from gradio_client import Client, handle_file
 from served import ROOT, Served, served
 
-from vggviz import zoo
+from vggviz.weights import assets_folder
 
-EXAMPLES = zoo.assets() / "examples"
+EXAMPLES = assets_folder() / "examples"
 HOSTING = ROOT / "assets" / "hosting"
 SPACE = {
     "SYSTEM": "spaces",

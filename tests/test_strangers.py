@@ -17,27 +17,29 @@ import pytest
 import strangers
 import torch
 
-from vggviz import zoo
-from vggviz.explain import Explainer
+from vggviz.app.handlers import open_own
+from vggviz.app.networks import Networks
+from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
-from vggviz.ui.handlers import open_own
-from vggviz.ui.networks import Networks
-from vggviz.vgg import VGG, VGGConfig
-from vggviz.zoo.tensors import SENTENCE
+from vggviz.networks import Network, NetworkConfig, build_network
+from vggviz.weights import Card, WeightsError, load_network, save_network
+from vggviz.weights.tensors import SENTENCE
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import strategies as some  # noqa: E402
 
-CONFIG = VGGConfig(attention="se", head="gap", batch_norm=True, width=0.125, num_classes=3)
-CARD = zoo.Card("mine", CONFIG, Preprocess(64, 64), ("cup", "ladder", "<b>kiwi</b>"))
+CONFIG = NetworkConfig(
+    attention="se", head="gap", architecture="vgg19_bn", width=0.125, num_classes=3
+)
+CARD = Card("mine", CONFIG, Preprocess(64, 64), ("cup", "ladder", "<b>kiwi</b>"))
 SECONDS = 5.0  # for one file; the slowest takes 0.3 on a core that is free
 MEMORY = 250  # MB beyond what a good file takes; the worst description may have 4 MB of JSON
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def atomic_write(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     file = tmp_path_factory.mktemp("good") / "mine.safetensors"
-    zoo.save(VGG(CONFIG, torch.Generator().manual_seed(0)), CARD, file)
+    save_network(build_network(CONFIG, torch.Generator().manual_seed(0)), CARD, file)
     return file.read_bytes()
 
 
@@ -81,11 +83,11 @@ def test_each_is_refused_in_one_sentence(corpus: dict[str, Path], canary: Path) 
     for name, file in corpus.items():
         start = time.perf_counter()
         try:
-            zoo.load(file)
+            load_network(file)
             # A changed byte may fall on a name in the description: then it is another network's.
             wrong[name] = "loaded" if not name.startswith("seed ") else None
             good += 1
-        except zoo.WeightsError as error:
+        except WeightsError as error:
             wrong[name] = None if one_sentence(str(error)) else str(error)[:300]
         except Exception as error:
             wrong[name] = repr(error)[:300]
@@ -101,8 +103,8 @@ def test_a_pickle_is_no_weights_file_under_any_name(tmp_path: Path, canary: Path
         for content in strangers.pickles(canary).values():
             file = tmp_path / f"model{suffix}"
             file.write_bytes(content)
-            with pytest.raises(zoo.WeightsError) as refused:
-                zoo.load(file)
+            with pytest.raises(WeightsError) as refused:
+                load_network(file)
             assert re.search("safetensors file$|choose one of", str(refused.value))
     assert not canary.exists()
     biting = strangers.pickles(tmp_path / "bitten")["torch zip"]
@@ -113,14 +115,14 @@ def test_a_pickle_is_no_weights_file_under_any_name(tmp_path: Path, canary: Path
 def test_the_page_refuses_each_and_goes_on(
     corpus: dict[str, Path],
     canary: Path,
-    small_vgg: Callable[..., VGG],
+    small_vgg: Callable[..., Network],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """In both languages, without a path of the server, and nothing is logged as a failure."""
 
     def load(weights: str, attention: str) -> Explainer:
-        model = small_vgg(attention=attention, batch_norm=True)
-        return Explainer(model, zoo.Card(weights, model.config, Preprocess(64, 64), ("x",) * 10))
+        model = small_vgg(attention=attention, architecture="vgg19_bn")
+        return Explainer(model, Card(weights, model.config, Preprocess(64, 64), ("x",) * 10))
 
     networks = Networks({"small": ("se",)}, load)
     wrong: dict[str, object] = {}
@@ -145,14 +147,14 @@ def test_the_page_refuses_each_and_goes_on(
 MEASURED = """
 import resource, sys
 from pathlib import Path
-from vggviz import zoo
+from vggviz.weights import Card, WeightsError, load_network, save_network
 good, *bad = map(Path, sys.argv[1:])
-zoo.load(good)
+load_network(good)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for file in bad:
     try:
-        zoo.load(file)
-    except zoo.WeightsError:
+        load_network(file)
+    except WeightsError:
         pass
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
@@ -214,8 +216,8 @@ def test_whatever_a_description_says(whole: bytes, place: Path, told: Any) -> No
     described = {**header, "__metadata__": {"vggviz": json.dumps(told)}}
     place.write_bytes(strangers.closed(described, data))
     try:
-        model, card = zoo.load(place)
-    except zoo.WeightsError as error:
+        model, card = load_network(place)
+    except WeightsError as error:
         said = str(error)
     else:
         check(model, card)
@@ -223,10 +225,10 @@ def test_whatever_a_description_says(whole: bytes, place: Path, told: Any) -> No
     assert one_sentence(said), said
 
 
-def check(model: VGG, card: zoo.Card) -> None:
+def check(model: Network, card: Card) -> None:
     """What was loaded is what its card says."""
     assert {key: value.shape for key, value in model.state_dict().items()} == {
-        key: value.shape for key, value in VGG(card.config).state_dict().items()
+        key: value.shape for key, value in build_network(card.config).state_dict().items()
     }
     assert len(card.labels) == model.classifier[-1].out_features
     pixels = card.preprocess(torch.zeros(40, 40, 3, dtype=torch.uint8).numpy())

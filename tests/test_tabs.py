@@ -16,29 +16,29 @@ import torch
 from gradio.utils import deep_hash
 from PIL import Image
 
-from vggviz import zoo
+from vggviz.app.networks import Networks
+from vggviz.app.pictures import Given, Question, Shown
+from vggviz.app.tabs import blocks, faithful, pixel, types, what_if
+from vggviz.app.tabs.lazy import Call
 from vggviz.attention import ATTENTION
-from vggviz.capture import capture
-from vggviz.explain import Explainer
+from vggviz.explainer import Explainer
+from vggviz.hooks.capture import capture
 from vggviz.images import Crop, Preprocess
+from vggviz.networks import STAGES, Network
 from vggviz.types import AttentionRecord
-from vggviz.ui.networks import Networks
-from vggviz.ui.pictures import Given, Question, Shown
-from vggviz.ui.tabs import blocks, faithful, pixel, types, what_if
-from vggviz.ui.tabs.waking import Call
-from vggviz.vgg import SITES, VGG
+from vggviz.weights import Card, bundled_results
 
 LABELS = ("<b>bold</b>", "koala", "kiwi", *(f"thing {k}" for k in range(3, 10)))
 TYPES = ("none", *ATTENTION)
 
 
 @pytest.fixture
-def networks(small_vgg: Callable[..., VGG]) -> Networks:
+def networks(small_vgg: Callable[..., Network]) -> Networks:
     """A small network of each attention type."""
 
     def load(weights: str, attention: str) -> Explainer:
-        model = small_vgg(attention=attention, blend="replace", batch_norm=True)
-        card = zoo.Card(weights, model.config, Preprocess(64, 64), LABELS)
+        model = small_vgg(attention=attention, blend="replace", architecture="vgg19_bn")
+        card = Card(weights, model.config, Preprocess(64, 64), LABELS)
         return Explainer(model, card)
 
     return Networks({"small": TYPES}, load)
@@ -109,11 +109,11 @@ class TestPixel:
         assert "It hardly prefers any place" in said
 
     def test_other_types_say_what_to_choose(self, networks: Networks) -> None:
-        kept, site, asked, stage, told, choose = pixel.opened(
+        kept, stage, asked, canvas, told, choose = pixel.opened(
             networks, called(networks, "cbam"), "block4"
         )
-        assert (kept, asked, stage) == ({}, None, "")
-        assert not site["visible"]
+        assert (kept, asked, canvas) == ({}, None, "")
+        assert not stage["visible"]
         assert choose["visible"]
         assert "Only in self-attention" in told
 
@@ -132,7 +132,7 @@ class TestBlocks:
         told = blocks.grid(networks, call, ["layercam", "gradcam"])
         rows = re.findall(r'<tr><th scope="row">(.*?)</th>', told)
         assert rows == ["Attention", "Grad-CAM", "LayerCAM"]
-        assert len(re.findall("<img", told)) == 3 * len(SITES)
+        assert len(re.findall("<img", told)) == 3 * len(STAGES)
 
     def test_what_a_network_does_not_have_is_left_out(self, networks: Networks) -> None:
         methods = ["attention*gradient", "scorecam"]
@@ -171,7 +171,7 @@ class TestTypes:
         assert math.isnan(types.row(networks, call.shown, "se", "block4").agreement)
 
     def test_what_was_measured_stands_beside_it(self) -> None:
-        base, cbam = zoo.measured("tiny50", "none"), zoo.measured("tiny50", "cbam")
+        base, cbam = bundled_results("tiny50", "none"), bundled_results("tiny50", "cbam")
         assert types._measured("en", cbam, base) == [
             "72.5",
             "−0.4 <small>(−1.6 to +0.8)</small>",
@@ -284,8 +284,8 @@ def test_nothing_is_computed_before_a_tab_is_called(networks: Networks, lang: st
     call = called(networks, "cbam", lang)
     runs: list[None] = []
     networks.get("small", "cbam").model.register_forward_hook(lambda *_: runs.append(None))
-    site, told = faithful.opened(call, "block4")
-    assert (site, runs) == ("block4", [])
+    stage, told = faithful.opened(call, "block4")
+    assert (stage, runs) == ("block4", [])
     assert 'value="0"' in told
 
 

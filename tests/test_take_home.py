@@ -15,16 +15,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vggviz import Explainer, zoo
-from vggviz.ui import handlers, take_home
-from vggviz.ui.examples import examples
-from vggviz.ui.inputs import Given
-from vggviz.ui.link import PARTS, Asked, asked, query, read, settings
-from vggviz.ui.networks import Networks
-from vggviz.ui.parts.maps import VIEWS, View
-from vggviz.ui.tabs import TABS
+from vggviz import Explainer
+from vggviz.app import downloads as take_home
+from vggviz.app import handlers
+from vggviz.app.examples import examples
+from vggviz.app.inputs import Given
+from vggviz.app.link import PARTS, Asked, asked, query, read, settings
+from vggviz.app.networks import Networks
+from vggviz.app.parts.maps import VIEWS, View
+from vggviz.app.tabs import TABS
+from vggviz.weights import assets_folder
 
-KOALA = zoo.assets() / "examples" / "koala.jpg"
+KOALA = assets_folder() / "examples" / "koala.jpg"
 ROOMS = ("explore", *TABS)
 Take = Callable[..., dict[str, str]]
 
@@ -75,7 +77,7 @@ def test_the_numbers_are_those_of_the_command_line(take: Take) -> None:
     )
     assert told.keys() == wanted.keys()
     assert told["target"]["label"] == "pizza"
-    assert told["sites"].keys() == wanted["sites"].keys()
+    assert told["stages"].keys() == wanted["stages"].keys()
     assert told["provenance"] == wanted["provenance"]
 
 
@@ -99,7 +101,7 @@ def test_every_button_has_a_format() -> None:
 def test_a_link_brings_back_what_is_shown(take: Take, networks: Networks) -> None:
     link = take("link", lang="zh", tab="faithful")["query"]
     assert link == (
-        "example=koala&weights=tiny50&attention=cbam&site=block5&target=pizza&tab=faithful&lang=zh"
+        "example=koala&weights=tiny50&attention=cbam&stage=block5&target=pizza&tab=faithful&lang=zh"
     )
     given = dict(pair.split("=") for pair in link.split("&"))
     state, ignored = read(given, networks, examples(), ROOMS)
@@ -110,7 +112,7 @@ def test_a_link_brings_back_what_is_shown(take: Take, networks: Networks) -> Non
     assert parts["weights"]["value"] == "tiny50"
     assert parts["attention"]["value"] == "cbam"
     assert dict(map(reversed, parts["target"]["choices"]))[parts["target"]["value"]] == "pizza"
-    assert parts["site"] == "block5"
+    assert parts["stage"] == "block5"
     assert parts["tabs"]["selected"] == "faithful"
 
 
@@ -125,7 +127,7 @@ def test_a_link_carries_how_it_is_looked_at(networks: Networks) -> None:
     assert read(given, networks, examples(), ROOMS) == (state, ())
     parts = dict(zip(PARTS, settings(networks, examples(), state), strict=True))
     assert [parts[name] for name in VIEWS] == list(view[1:])
-    assert (parts["site"], parts["opacity"]) == ("block4", 0.3)
+    assert (parts["stage"], parts["opacity"]) == ("block4", 0.3)
     assert (parts["target"]["value"], parts["contrast"]["value"]) == (pizza, orange)
 
 
@@ -141,7 +143,7 @@ def test_without_a_chosen_class_a_link_names_none(take: Take) -> None:
         ("weights", "/etc/passwd"),
         ("weights", "hf:user/repo"),
         ("attention", "__class__"),
-        ("site", "block9"),
+        ("stage", "block9"),
         ("contrast", "nothing"),
         ("method", "magic"),
         ("layout", "upside-down"),
@@ -164,8 +166,8 @@ def test_what_a_link_can_not_ask_for_is_ignored(networks: Networks, name: str, v
 
 
 def test_a_class_goes_with_its_network(networks: Networks) -> None:
-    state, ignored = read({"target": "ESPRESSO", "site": "block1"}, networks, examples(), ROOMS)
-    assert (state.target, state.site, ignored) == ("espresso", "block1", ())
+    state, ignored = read({"target": "ESPRESSO", "stage": "block1"}, networks, examples(), ROOMS)
+    assert (state.target, state.stage, ignored) == ("espresso", "block1", ())
 
 
 def test_opening_the_page_by_a_link(networks: Networks) -> None:

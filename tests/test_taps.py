@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from vggviz.taps import Tap
+from vggviz.hooks.tap import Tap
+from vggviz.networks import STAGES, NetworkConfig, build_network
 from vggviz.types import Kind
-from vggviz.vgg import SITES, VGG, VGGConfig
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
@@ -40,8 +40,8 @@ def test_a_tap_leaves_no_trace_in_a_module() -> None:
         ("self_attention", ["token"]),
     ],
 )
-def test_taps_are_found_by_site(attention: str, taps: list[str]) -> None:
+def test_taps_are_found_by_stage(attention: str, taps: list[str]) -> None:
     with torch.device("meta"):
-        network = VGG(VGGConfig(attention=attention, head="gap", width=0.125))
+        network = build_network(NetworkConfig(attention=attention, head="gap", width=0.125))
     found = [path for path, module in network.named_modules() if isinstance(module, Tap)]
-    assert found == [f"attention.{site}.module.{tap}" for site in SITES for tap in taps]
+    assert found == [f"attention.{stage}.module.{tap}" for stage in STAGES for tap in taps]

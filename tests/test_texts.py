@@ -7,11 +7,11 @@ from string import Formatter
 
 import pytest
 
-from vggviz.ui.choices import weights_of
-from vggviz.ui.networks import Networks
-from vggviz.ui.tabs import TABS
-from vggviz.ui.texts import LANGUAGES, TEXTS, preferred, say
-from vggviz.zoo import WEIGHTS
+from vggviz.app.choices import weights_of
+from vggviz.app.networks import Networks
+from vggviz.app.tabs import TABS
+from vggviz.app.texts import LANGUAGES, TEXTS, preferred, say
+from vggviz.weights import WEIGHTS
 
 
 def placeholders(text: str) -> list[str]:

@@ -7,7 +7,7 @@ from time import sleep
 
 import pytest
 
-from vggviz.timing import interleaved
+from vggviz.platform.timing import interleaved
 
 
 def test_each_round_runs_every_work_once_in_an_order_of_its_own() -> None:

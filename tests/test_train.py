@@ -17,15 +17,15 @@ from torch import nn
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
-from vggviz import zoo
-from vggviz.capture import TapReading, intervene
-from vggviz.fit import Network, fit
+from vggviz.hooks.capture import TapReading, intervene
 from vggviz.images import Preprocess
 from vggviz.metrics.replacement import REPLACEMENTS
-from vggviz.train import Examples, Progress, TrainConfig, TrainError, measure, train
-from vggviz.train.objective import effect, half_flat, indecision, objective
-from vggviz.train.views import augment, normalise
-from vggviz.vgg import VGG, VGGConfig
+from vggviz.networks import Network, NetworkConfig, build_network
+from vggviz.training import Examples, Progress, TrainConfig, TrainError, measure, train
+from vggviz.training.objective import effect, half_flat, indecision, objective
+from vggviz.training.run import Network, fit
+from vggviz.training.views import augment, normalise
+from vggviz.weights import load_network
 
 PREPROCESS = Preprocess(32, 32)
 CONFIG = TrainConfig(epochs=3, sizes=(32,), batch=8, rate=0.02, seed=3)
@@ -40,16 +40,16 @@ def coloured(count: int = 40, seed: int = 0) -> Examples:
     return Examples(pixels + shift.to(torch.uint8), targets)
 
 
-def small(attention: str = "cbam", **changes: object) -> VGG:
-    config = VGGConfig(
+def small(attention: str = "cbam", **changes: object) -> Network:
+    config = NetworkConfig(
         attention=attention,
         head="gap",
-        batch_norm=True,
+        architecture="vgg19_bn",
         width=0.125,
         num_classes=2,
         **changes,  # type: ignore[arg-type]
     )
-    return VGG(config, torch.Generator().manual_seed(0))
+    return build_network(config, torch.Generator().manual_seed(0))
 
 
 def test_it_learns(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_train import CONFIG, PREPROCESS, coloured, small\n"
         "from safetensors.torch import save_file\n"
-        "from vggviz.train import train\n"
+        "from vggviz.training import train\n"
         "torch.set_num_threads(1)\n"
         "model = small()\n"
         "file = Path(sys.argv[1])\n"
@@ -127,17 +127,17 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         train(small(), coloured(), coloured(8), PREPROCESS, other, file, resume=True)
 
 
-def learned(model: VGG, config: TrainConfig, folder: Path, **options: object) -> set[str]:
+def learned(model: Network, config: TrainConfig, folder: Path, **options: object) -> set[str]:
     """The entries of the state that training changes."""
     before = {key: value.clone() for key, value in model.state_dict().items()}
     train(model, coloured(), coloured(8), PREPROCESS, config, folder / "c", **options)  # type: ignore[arg-type]
     return {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
 
 
-def test_a_frozen_backbone_learns_attention_norms_and_head_above_the_lowest_site(
+def test_a_frozen_backbone_learns_attention_norms_and_head_above_the_lowest_stage(
     tmp_path: Path,
 ) -> None:
-    model = small("se", sites=("block3", "block5"))
+    model = small("se", stages=("block3", "block5"))
     changed = learned(model, replace(CONFIG, freeze_backbone=True), tmp_path)
     lowest = int(model.layers["relu3_4"].split(".")[1])
     for key in model.state_dict():
@@ -151,7 +151,7 @@ def test_a_frozen_backbone_learns_attention_norms_and_head_above_the_lowest_site
     assert any(key.startswith("attention.block3.module") for key in changed)
 
 
-def test_learning_from_a_site_up_leaves_all_below_it(tmp_path: Path) -> None:
+def test_learning_from_a_stage_up_leaves_all_below_it(tmp_path: Path) -> None:
     model = small("none")
     changed = learned(model, replace(CONFIG, learn_from="block4"), tmp_path)
     relu = int(model.layers["relu4_4"].split(".")[1])
@@ -162,7 +162,7 @@ def test_learning_from_a_site_up_leaves_all_below_it(tmp_path: Path) -> None:
     }
     assert {key for key, above in convolutions.items() if above} <= changed
     assert not {key for key, above in convolutions.items() if not above} & changed
-    with pytest.raises(ValueError, match="no site 'blok4' to learn from: block1, block2"):
+    with pytest.raises(ValueError, match="no stage 'blok4' to learn from: block1, block2"):
         learned(model, replace(CONFIG, learn_from="blok4"), tmp_path)
 
 
@@ -278,7 +278,7 @@ def test_the_effect_of_attention_is_judged_by_what_it_changes() -> None:
 
 @pytest.mark.parametrize("attention", ["spatial", "self_attention"])
 def test_half_of_a_batch_gets_the_mean_in_the_place_of_its_weights(attention: str) -> None:
-    model = small(attention, sites=("block4",), blend="replace").eval()
+    model = small(attention, stages=("block4",), blend="replace").eval()
     x = torch.rand(3, 3, 32, 32)
     with torch.no_grad():
         with intervene(model, half_flat):
@@ -294,7 +294,7 @@ def test_a_price_on_attention_without_effect_makes_the_network_need_it(tmp_path:
     def lost(counterfactual: float, seed: int) -> float:
         """How much likelier the right class becomes through attention, after training."""
         torch.manual_seed(0)
-        model = small("gate", sites=("block4",), blend="replace")
+        model = small("gate", stages=("block4",), blend="replace")
         config = replace(CONFIG, epochs=12, attention_rate=10.0, seed=seed)
         config = replace(config, counterfactual=counterfactual)
         pictures = coloured(48)
@@ -313,7 +313,7 @@ def test_a_price_on_attention_without_effect_makes_the_network_need_it(tmp_path:
 
 def test_attention_learns_at_its_own_rate(tmp_path: Path) -> None:
     def moved(**changes: float) -> dict[str, float]:
-        model = small("cbam", sites=("block5",), blend="replace")
+        model = small("cbam", stages=("block5",), blend="replace")
         before = {key: value.clone() for key, value in model.state_dict().items()}
         config = replace(CONFIG, epochs=1, momentum=1e-6, weight_decay=0.0, **changes)
         one_batch = Examples(coloured(8).pixels, coloured(8).targets)
@@ -346,7 +346,7 @@ def test_paying_for_indecision_makes_gates_tell_pictures_apart() -> None:
 
 def test_the_loop_pays_for_indecision(tmp_path: Path) -> None:
     def gates(contrast: float) -> torch.Tensor:
-        model = small("se", sites=("block4",), blend="replace")
+        model = small("se", stages=("block4",), blend="replace")
         config = replace(CONFIG, epochs=1, contrast=contrast)
         train(model, coloured(), coloured(8), PREPROCESS, config, tmp_path / "c")
         return model.state_dict()["attention.block4.module.excite.weight"].clone()
@@ -371,7 +371,7 @@ def test_fit_writes_weights_that_load(tmp_path: Path) -> None:
         tmp_path / "data",
         out,
         replace(CONFIG, epochs=16, rate=0.05),
-        Network(attention="spatial", width=0.125, sites=("block4",)),
+        Network(attention="spatial", width=0.125, stages=("block4",)),
         report=told.append,
     )
     assert measured == {"top1": 1, "top5": 1}
@@ -388,12 +388,12 @@ def test_fit_writes_weights_that_load(tmp_path: Path) -> None:
         assert min(picture.size) > 400
     assert list((tmp_path / "own.tensorboard").rglob("events*"))
     assert told[-1].step == told[-1].steps == 48
-    model, card = zoo.load(out)
+    model, card = load_network(out)
     assert card.labels == ("green", "red")
     assert card.facts["validation"] == measured
     assert card.backbone is None
     assert card.facts["recipe"]["epochs"] == 16
-    assert model.config.sites == ("block4",)
+    assert model.config.stages == ("block4",)
     assert model.gammas()["block4"] != 0
     with pytest.raises(ValueError, match=r"written as \.safetensors"):
         fit(tmp_path / "data", tmp_path / "x.pth", CONFIG, Network())

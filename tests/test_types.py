@@ -114,4 +114,4 @@ def test_prediction_gives_the_likeliest() -> None:
 
 def test_nouns_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
-        token().site = "block1"  # type: ignore[misc]
+        token().stage = "block1"  # type: ignore[misc]

@@ -19,32 +19,33 @@ import pytest
 from gradio.data_classes import ImageData
 from PIL import Image
 
-from vggviz import render, zoo
+from vggviz import plotting as render
+from vggviz.app import handlers, markup, pictures
+from vggviz.app.handlers import Drawn, choose, draw, explain, look
+from vggviz.app.inputs import Picture
+from vggviz.app.networks import Networks
+from vggviz.app.parts.answer import about
+from vggviz.app.parts.maps import LAYOUTS, listed
+from vggviz.app.pictures import Given, Shown, data_uri
+from vggviz.app.texts import say
 from vggviz.attention import ATTENTION
-from vggviz.explain import Explainer
+from vggviz.explainer import Explainer
 from vggviz.images import ImageError, Preprocess
-from vggviz.ui import handlers, markup, pictures
-from vggviz.ui.handlers import Drawn, choose, draw, explain, look
-from vggviz.ui.inputs import Picture
-from vggviz.ui.networks import Networks
-from vggviz.ui.parts.answer import about
-from vggviz.ui.parts.maps import LAYOUTS, listed
-from vggviz.ui.pictures import Given, Shown, data_uri
-from vggviz.ui.texts import say
-from vggviz.vgg import SITES, VGG
+from vggviz.networks import STAGES, Network
+from vggviz.weights import Card, WeightsError, bundled_types
 
 LABELS = ('<b>bold</b> & "quoted"', "koala", "kiwi", *(f"thing {k}" for k in range(3, 10)))
 TYPES = ("none", *ATTENTION)
 
 
 @pytest.fixture
-def networks(small_vgg: Callable[..., VGG]) -> Networks:
+def networks(small_vgg: Callable[..., Network]) -> Networks:
     """A small network of each attention type, said to be trained, and one that is not."""
 
     def load(weights: str, attention: str) -> Explainer:
-        model = small_vgg(attention=attention, blend="replace", batch_norm=True)
+        model = small_vgg(attention=attention, blend="replace", architecture="vgg19_bn")
         trained = "nothing" if weights == "fresh" else "all"
-        card = zoo.Card(weights, model.config, Preprocess(64, 64), LABELS, trained=trained)
+        card = Card(weights, model.config, Preprocess(64, 64), LABELS, trained=trained)
         return Explainer(model, card)
 
     return Networks({"small": TYPES, "fresh": ("se", "cbam")}, load)
@@ -59,7 +60,7 @@ def ask(networks: Networks, attention: str, picture: Given | None = None, **chan
     asked = {"weights": "small", "target": "", "contrast": "", **changes}
     first = (asked.pop(name) for name in ("weights", "target", "contrast"))
     weights, target, contrast = first
-    view = (asked.pop("site", "block3"), *asked.pop("view", ()))
+    view = (asked.pop("stage", "block3"), *asked.pop("view", ()))
     known = (weights, attention, target, contrast)
     return explain(networks, picture or given(), *known, *view, **asked)
 
@@ -145,7 +146,7 @@ def test_another_view_runs_no_network(networks: Networks) -> None:
     runs = count_runs(networks.get("small", "cbam"))
     _, shown, *_ = ask(networks, "cbam")
     assert len(runs) == 1
-    drawn = [draw(shown, site) for site in SITES]
+    drawn = [draw(shown, stage) for stage in STAGES]
     assert len({one.maps for one in drawn}) == len({one.channels for one in drawn}) == 5
     assert len({one.channel for one in drawn}) == 5
     assert len({look(shown, "block3", "gradcam", layout)[0] for layout in LAYOUTS}) == 4
@@ -162,7 +163,7 @@ def test_another_view_runs_no_network(networks: Networks) -> None:
 def test_the_same_question_is_not_asked_twice(networks: Networks) -> None:
     runs = count_runs(networks.get("small", "cbam"))
     first = ask(networks, "cbam")
-    again = ask(networks, "cbam", shown=first[1], site="block5")
+    again = ask(networks, "cbam", shown=first[1], stage="block5")
     assert again[1] is first[1]
     assert again[0] == first[0]
     assert again[3:] == tuple(draw(first[1], "block5"))
@@ -182,7 +183,7 @@ def test_equal_content_costs_one_pass_whoever_asks(networks: Networks, tmp_path:
     assert (mine.question.path, yours.question.path) == tuple(map(str, files))
     assert mine.places is yours.places  # in memory once, too
     unnamed = Given(files[0].read_bytes())
-    assert ask(networks, "cbam", unnamed, lang="zh", site="block5")[1].places is mine.places
+    assert ask(networks, "cbam", unnamed, lang="zh", stage="block5")[1].places is mine.places
     assert len(runs) == 1
     layercam = ("block3", "layercam")
     asked = handlers.wanted(mine, *layercam), handlers.wanted(yours, *layercam)
@@ -289,7 +290,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
 
 
 def test_what_was_not_learned_is_said(
-    networks: Networks, small_vgg: Callable[..., VGG], pictures: Any
+    networks: Networks, small_vgg: Callable[..., Network], pictures: Any
 ) -> None:
     *_, answer, _, strip, maps, _, _ = ask(networks, "cbam", weights="fresh")
     for part in (answer, strip, maps):
@@ -297,8 +298,8 @@ def test_what_was_not_learned_is_said(
     *_, answer, _, strip, maps, _, _ = ask(networks, "cbam")
     assert "badge" not in answer + strip + maps
 
-    model = small_vgg(attention="cbam", blend="residual", batch_norm=True)
-    card = zoo.Card("small", model.config, Preprocess(64, 64), LABELS)
+    model = small_vgg(attention="cbam", blend="residual", architecture="vgg19_bn")
+    card = Card("small", model.config, Preprocess(64, 64), LABELS)
     blended = Networks({"small": ("cbam",)}, lambda *_: Explainer(model, card))
     model.attention["block2"].gamma.data.fill_(-0.001)
     _, shown, *_, strip, maps, _, _ = ask(blended, "cbam")
@@ -309,9 +310,11 @@ def test_what_was_not_learned_is_said(
     assert badge in draw(shown, "block2").maps
 
 
-def test_a_block_without_attention_says_so(small_vgg: Callable[..., VGG]) -> None:
-    model = small_vgg(attention="cbam", sites=("block5",), blend="replace", batch_norm=True)
-    card = zoo.Card("small", model.config, Preprocess(64, 64), LABELS)
+def test_a_block_without_attention_says_so(small_vgg: Callable[..., Network]) -> None:
+    model = small_vgg(
+        attention="cbam", stages=("block5",), blend="replace", architecture="vgg19_bn"
+    )
+    card = Card("small", model.config, Preprocess(64, 64), LABELS)
     networks = Networks({"small": ("cbam",)}, lambda *_: Explainer(model, card))
     _, shown, *_, maps, channels, channel = ask(networks, "cbam")
     assert "No attention at Block 3.</p><p>Block 5 has it." in maps
@@ -378,14 +381,14 @@ def test_other_weights_keep_the_attention_they_have(networks: Networks) -> None:
 
 
 class TestNetworks:
-    def test_one_load_serves_all(self, small_vgg: Callable[..., VGG]) -> None:
+    def test_one_load_serves_all(self, small_vgg: Callable[..., Network]) -> None:
         loads: list[str] = []
         started = threading.Barrier(6)
 
         def load(weights: str, attention: str) -> Explainer:
             loads.append(attention)
             model = small_vgg(attention=attention)
-            return Explainer(model, zoo.Card(weights, model.config, Preprocess(64, 64), LABELS))
+            return Explainer(model, Card(weights, model.config, Preprocess(64, 64), LABELS))
 
         networks = Networks({"small": ("none", "se")}, load)
 
@@ -411,15 +414,15 @@ class TestNetworks:
         networks._room = 0
         assert networks.get("small", "none") is networks.get("small", "none")
 
-    def test_a_failed_load_is_tried_again(self, small_vgg: Callable[..., VGG]) -> None:
+    def test_a_failed_load_is_tried_again(self, small_vgg: Callable[..., Network]) -> None:
         model = small_vgg()
-        outcomes: Iterator[Any] = iter([zoo.WeightsError("not there yet"), model])
+        outcomes: Iterator[Any] = iter([WeightsError("not there yet"), model])
 
         def load(weights: str, attention: str) -> Explainer:
             outcome = next(outcomes)
             if isinstance(outcome, Exception):
                 raise outcome
-            return Explainer(model, zoo.Card(weights, model.config, Preprocess(64, 64), LABELS))
+            return Explainer(model, Card(weights, model.config, Preprocess(64, 64), LABELS))
 
         networks = Networks({"small": ("none",)}, load)
         with pytest.raises(gr.Error, match=r"Not there yet\."):
@@ -428,9 +431,9 @@ class TestNetworks:
 
     def test_the_bundled_ones(self) -> None:
         choices = Networks.bundled().choices
-        assert set(choices.get("tiny50", ())) == set(zoo.bundled())
+        assert set(choices.get("tiny50", ())) == set(bundled_types())
         assert set(choices["random"]) == set(TYPES)
-        assert next(iter(choices)) == ("tiny50" if zoo.bundled() else "random")
+        assert next(iter(choices)) == ("tiny50" if bundled_types() else "random")
 
 
 class TestPicture:
@@ -517,7 +520,7 @@ def test_nothing_of_anyone_is_kept_in_a_module(networks: Networks) -> None:
 
 def test_the_page_says_what_was_measured_of_a_type() -> None:
     def found(lost: float, best: dict[str, str]) -> dict[str, Any]:
-        view = {"site": "block4", "kind": "spatial", "rates": {"off_centre": {"value": 0.437}}}
+        view = {"stage": "block4", "kind": "spatial", "rates": {"off_centre": {"value": 0.437}}}
         gradcam = {**view, "kind": "gradcam", "rates": {"off_centre": {"value": 0.3}}}
         return {
             "top1": {"value": 0.7251},

@@ -9,7 +9,7 @@ from gradio.queueing import Event, Queue
 from gradio.server_messages import EstimationMessage, ProcessCompletedMessage
 from starlette.requests import Request
 
-from vggviz.serve.unread import EVERY, KEPT, Unread
+from vggviz.server.queue_eviction import EVERY, KEPT, Unread
 
 
 def told(queue: Queue, session: str, demo: gr.Blocks) -> Event:

@@ -1,4 +1,4 @@
-"""The network: torchvision's names and logits, configurations, sites, blends, fresh weights."""
+"""The network: torchvision's names and logits, configurations, stages, blends, fresh weights."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import torchvision
 from torch import Tensor, nn
 
 from vggviz.attention import ATTENTION
-from vggviz.capture import capture
-from vggviz.vgg import SITES, VGG, AttentionSite, VGGConfig
+from vggviz.hooks.capture import capture
+from vggviz.networks import STAGES, AttentionStage, Network, NetworkConfig, build_network
 
-SUBSETS = [*((site,) for site in SITES), ("block2", "block4"), SITES]
+SUBSETS = [*((stage,) for stage in STAGES), ("block2", "block4"), STAGES]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def small(seed: int = 0, **choices: Any) -> VGG:
+def small(seed: int = 0, **choices: Any) -> Network:
     """An eighth of the width, 10 classes."""
-    config = VGGConfig(**{"head": "gap", "width": 0.125, "num_classes": 10, **choices})
-    return VGG(config, seeded(seed)).eval()
+    config = NetworkConfig(**{"head": "gap", "width": 0.125, "num_classes": 10, **choices})
+    return build_network(config, seeded(seed)).eval()
 
 
-def empty(**choices: Any) -> VGG:
+def empty(**choices: Any) -> Network:
     with torch.device("meta"):
-        return VGG(VGGConfig(**choices)).eval()
+        return build_network(NetworkConfig(**choices)).eval()
 
 
 def pictures(size: int = 32, count: int = 2) -> Tensor:
@@ -47,7 +47,7 @@ def test_parameter_count(batch_norm: bool, count: int) -> None:
 @pytest.mark.parametrize("batch_norm", [False, True])
 @torch.no_grad()
 def test_logits_equal_torchvision(batch_norm: bool) -> None:
-    state = VGG(VGGConfig(batch_norm=batch_norm), seeded()).state_dict()
+    state = build_network(NetworkConfig(batch_norm=batch_norm), seeded()).state_dict()
     generator = seeded(2)
     for tensor in state.values():  # biases and batch statistics away from 0 and 1
         if tensor.ndim == 1:
@@ -70,7 +70,7 @@ def test_attention_stands_beside_the_network(head: str) -> None:
     added = set(with_cbam.state_dict()) - set(plain.state_dict())
     assert set(plain.state_dict()) <= set(with_cbam.state_dict())
     assert all(name.startswith("attention.block") for name in added)
-    assert {name.split(".")[1] for name in added} == set(SITES)
+    assert {name.split(".")[1] for name in added} == set(STAGES)
 
 
 @pytest.mark.parametrize(
@@ -89,25 +89,25 @@ def test_paths(batch_norm: bool, paths: dict[str, int]) -> None:
     assert network.path("classifier.6") == "classifier.6"
     kinds = {"conv": nn.Conv2d, "bn": nn.BatchNorm2d, "relu": nn.ReLU, "pool": nn.MaxPool2d}
     for name, path in network.layers.items():
-        if name not in SITES:
+        if name not in STAGES:
             kind = kinds[name.rstrip("0123456789_")]
             assert isinstance(network.get_submodule(path), kind)
     assert ("bn1_1" in network.layers) == batch_norm
 
 
 def test_paths_with_attention() -> None:
-    network = empty(attention="se", sites=("block4",), head="gap")
+    network = empty(attention="se", stages=("block4",), head="gap")
     assert network.path("block4") == "attention.block4"
     assert network.path("block5") == "features.35"
     for unknown in ("block6", "conv3_5", ""):
-        with pytest.raises(ValueError, match=f"no layer '{unknown}': sites are block1, .* pool5"):
+        with pytest.raises(ValueError, match=f"no layer '{unknown}': stages are block1, .* pool5"):
             network.path(unknown)
 
 
 @pytest.mark.parametrize("attention", ["none", *ATTENTION])
 def test_no_relu_works_in_place(attention: str) -> None:
     for head in ("fc", "gap"):
-        network = empty(attention=attention, head=head, batch_norm=True)
+        network = empty(attention=attention, head=head, architecture="vgg19_bn")
         assert not [name for name, m in network.named_modules() if getattr(m, "inplace", False)]
 
 
@@ -122,8 +122,8 @@ def test_no_relu_works_in_place(attention: str) -> None:
     ],
 )
 def test_width(width: float, channels: list[int]) -> None:
-    config = VGGConfig(width=width, head="gap", attention="gate", num_classes=7)
-    assert [config.channels(site) for site in SITES] == channels
+    config = NetworkConfig(width=width, head="gap", attention="gate", num_classes=7)
+    assert [config.channels(stage) for stage in STAGES] == channels
     network = empty(width=width, head="gap", attention="gate", num_classes=7)
     for block, count in enumerate(channels, 1):
         assert network.get_submodule(network.path(f"conv{block}_1")).out_channels == count
@@ -152,26 +152,28 @@ def test_heads() -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        VGGConfig(),
-        VGGConfig("cbam", ("block2", "block5"), "after_pool", "replace", "gap", True, 0.5, 50),
-        VGGConfig(attention="se", sites=()),
+        NetworkConfig(),
+        NetworkConfig("cbam", ("block2", "block5"), "after_pool", "replace", "gap", True, 0.5, 50),
+        NetworkConfig(attention="se", stages=()),
     ],
 )
-def test_config_survives_json(config: VGGConfig) -> None:
-    assert VGGConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+def test_config_survives_json(config: NetworkConfig) -> None:
+    assert NetworkConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
 def test_config_defaults_and_order() -> None:
-    assert VGGConfig.from_json({"attention": "se"}) == VGGConfig(attention="se", sites=SITES)
-    assert VGGConfig(sites=("block5", "block1", "block5")).sites == ("block1", "block5")
+    assert NetworkConfig.from_json({"attention": "se"}) == NetworkConfig(
+        attention="se", stages=STAGES
+    )
+    assert NetworkConfig(stages=("block5", "block1", "block5")).stages == ("block1", "block5")
 
 
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
         ({"attention": "cbma"}, "no attention 'cbma': choose one of none, gate, se, eca, spatial"),
-        ({"sites": ("block6",)}, "no site 'block6': choose one of block1, .*, block5"),
-        ({"sites": "block5"}, r"sites must be a tuple such as \('block5',\), not 'block5'"),
+        ({"stages": ("block6",)}, "no stage 'block6': choose one of block1, .*, block5"),
+        ({"stages": "block5"}, r"stages must be a tuple such as \('block5',\), not 'block5'"),
         ({"placement": "within"}, "no placement 'within': choose one of before_pool, after_pool"),
         ({"blend": "sum"}, "no blend 'sum': choose one of residual, replace"),
         ({"head": "mlp"}, "no head 'mlp': choose one of fc, gap"),
@@ -183,28 +185,28 @@ def test_config_defaults_and_order() -> None:
 )
 def test_config_refuses(choices: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        VGGConfig(**choices)
+        NetworkConfig(**choices)
 
 
 def test_config_refuses_unknown_keys() -> None:
-    with pytest.raises(ValueError, match="unknown keys in a VGG configuration: colour, depth"):
-        VGGConfig.from_json({"depth": 19, "colour": "red", "head": "gap"})
+    with pytest.raises(ValueError, match="unknown keys in a Network configuration: colour, depth"):
+        NetworkConfig.from_json({"depth": 19, "colour": "red", "head": "gap"})
 
 
-# Sites and blends ------------------------------------------------------------------------------
+# Stages and blends ------------------------------------------------------------------------------
 
 
-def by_hand(network: VGG, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits, and what attention gave at each site, walking the features and counting pools."""
+def by_hand(network: Network, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits, and what attention gave at each stage, walking the features and counting pools."""
     after_pool = network.config.placement == "after_pool"
-    sites, seen = iter(SITES), dict[str, Tensor]()
+    stages, seen = iter(STAGES), dict[str, Tensor]()
 
     def attend(x: Tensor) -> Tensor:
-        site = next(sites)
-        if site in network.attention:
-            block = network.attention[site]
+        stage = next(stages)
+        if stage in network.attention:
+            block = network.attention[stage]
             y = block.module(x)
-            x = seen[site] = y if block.gamma is None else x + block.gamma * (y - x)
+            x = seen[stage] = y if block.gamma is None else x + block.gamma * (y - x)
         return x
 
     for layer in network.features:
@@ -217,27 +219,27 @@ def by_hand(network: VGG, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     return network.classifier(network.avgpool(x).flatten(1)), seen
 
 
-@pytest.mark.parametrize("sites", [SITES, ("block2", "block4"), ("block5",)])
+@pytest.mark.parametrize("stages", [STAGES, ("block2", "block4"), ("block5",)])
 @pytest.mark.parametrize("blend", ["residual", "replace"])
 @pytest.mark.parametrize(("placement", "first"), [("before_pool", 64), ("after_pool", 32)])
 @torch.no_grad()
-def test_placement(placement: str, first: int, blend: str, sites: tuple[str, ...]) -> None:
-    network = small(attention="gate", placement=placement, blend=blend, sites=sites)
-    for site in network.attention.values():
-        if site.gamma is not None:
-            site.gamma.fill_(0.7)
+def test_placement(placement: str, first: int, blend: str, stages: tuple[str, ...]) -> None:
+    network = small(attention="gate", placement=placement, blend=blend, stages=stages)
+    for stage in network.attention.values():
+        if stage.gamma is not None:
+            stage.gamma.fill_(0.7)
     x = pictures(64)
-    with capture(network, [network.path(site) for site in sites]) as trace:
+    with capture(network, [network.path(stage) for stage in stages]) as trace:
         logits = network(x)
     expected, seen = by_hand(network, x)
     assert torch.equal(logits, expected)
-    assert tuple(network.attention) == sites
-    for site in sites:
-        index = SITES.index(site)
-        output = trace.outputs[f"attention.{site}"]
-        assert torch.equal(output, seen[site])
+    assert tuple(network.attention) == stages
+    for stage in stages:
+        index = STAGES.index(stage)
+        output = trace.outputs[f"attention.{stage}"]
+        assert torch.equal(output, seen[stage])
         side = first // 2**index
-        assert output.shape == (2, network.config.channels(site), side, side)
+        assert output.shape == (2, network.config.channels(stage), side, side)
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
@@ -245,9 +247,9 @@ def test_placement(placement: str, first: int, blend: str, sites: tuple[str, ...
 def test_fresh_residual_attention_changes_no_bit(attention: str) -> None:
     plain, x = small(), pictures()
     logits = plain(x)
-    for sites in SUBSETS:
+    for stages in SUBSETS:
         for placement in ("before_pool", "after_pool"):
-            network = small(1, attention=attention, sites=sites, placement=placement)
+            network = small(1, attention=attention, stages=stages, placement=placement)
             missing, unexpected = network.load_state_dict(plain.state_dict(), strict=False)
             assert not unexpected
             assert all(name.startswith("attention.") for name in missing)
@@ -258,7 +260,7 @@ def test_fresh_residual_attention_changes_no_bit(attention: str) -> None:
 def test_trained_gamma_and_replace(attention: str) -> None:
     module, x = ATTENTION[attention](8), torch.randn(2, 8, 5, 7, generator=seeded())
     y = module(x)
-    residual, replace = AttentionSite(module, "residual"), AttentionSite(module, "replace")
+    residual, replace = AttentionStage(module, "residual"), AttentionStage(module, "replace")
     assert torch.equal(residual(x), x)
     assert residual.gamma is not None
     (slope,) = torch.autograd.grad(residual(x).sum(), residual.gamma)  # so γ learns from 0 on
@@ -273,7 +275,7 @@ def test_trained_gamma_and_replace(attention: str) -> None:
 
 @torch.no_grad()
 def test_gammas() -> None:
-    network = small(attention="se", sites=("block3", "block5"))
+    network = small(attention="se", stages=("block3", "block5"))
     assert network.gammas() == {"block3": 0.0, "block5": 0.0}
     network.get_parameter("attention.block5.gamma").fill_(0.5)
     assert network.gammas() == {"block3": 0.0, "block5": 0.5}
@@ -287,7 +289,9 @@ def test_gammas() -> None:
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_the_generator_decides(attention: str) -> None:
     before = torch.get_rng_state()
-    first, again, other = (small(s, attention=attention, batch_norm=True) for s in (5, 5, 6))
+    first, again, other = (
+        small(s, attention=attention, architecture="vgg19_bn") for s in (5, 5, 6)
+    )
     assert torch.equal(torch.get_rng_state(), before)
     drawn = {name for name, p in first.named_parameters() if p.ndim > 1}
     for name, tensor in first.state_dict().items():
@@ -296,7 +300,7 @@ def test_the_generator_decides(attention: str) -> None:
 
 
 def test_fresh_weights_have_the_right_size() -> None:
-    network = small(width=0.5, batch_norm=True, attention="self_attention", head="gap")
+    network = small(width=0.5, architecture="vgg19_bn", attention="self_attention", head="gap")
     state = network.state_dict()
     conv = state[f"{network.path('conv3_1')}.weight"]  # 64 → 128: fan out 128 · 9
     assert float(conv.std()) == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.02)
@@ -314,11 +318,13 @@ def test_fresh_weights_have_the_right_size() -> None:
 @pytest.mark.parametrize("attention", ["none", *ATTENTION])
 def test_under_meta_nothing_is_allocated(attention: str) -> None:
     before = torch.get_rng_state()
-    network = empty(attention=attention, batch_norm=True)
+    network = empty(attention=attention, architecture="vgg19_bn")
     assert {t.device.type for t in network.state_dict().values()} == {"meta"}
     assert torch.equal(torch.get_rng_state(), before)
-    full = small(attention=attention, batch_norm=True)
-    filled = empty(attention=attention, batch_norm=True, head="gap", width=0.125, num_classes=10)
+    full = small(attention=attention, architecture="vgg19_bn")
+    filled = empty(
+        attention=attention, architecture="vgg19_bn", head="gap", width=0.125, num_classes=10
+    )
     filled.load_state_dict(full.state_dict(), strict=True, assign=True)
     x = pictures()
     with torch.no_grad():
@@ -326,17 +332,21 @@ def test_under_meta_nothing_is_allocated(attention: str) -> None:
 
 
 @pytest.mark.parametrize("placement", ["before_pool", "after_pool"])
-@pytest.mark.parametrize("site", ["block1", "block3", "block5"])
-def test_a_forward_pass_in_two_halves_is_the_whole(site: str, placement: str) -> None:
-    for sites in (("block1", "block3", "block5"), ("block2",)):
+@pytest.mark.parametrize("stage", ["block1", "block3", "block5"])
+def test_a_forward_pass_in_two_halves_is_the_whole(stage: str, placement: str) -> None:
+    for stages in (("block1", "block3", "block5"), ("block2",)):
         model = small(
-            attention="cbam", blend="replace", sites=sites, placement=placement, batch_norm=True
+            attention="cbam",
+            blend="replace",
+            stages=stages,
+            placement=placement,
+            architecture="vgg19_bn",
         )
         images = pictures()
-        arrived = model.arriving(images, site)
-        assert arrived.shape[1] == model.config.channels(site)
-        assert torch.equal(model(arrived, site), model(images))
+        arrived = model.arriving(images, stage)
+        assert arrived.shape[1] == model.config.channels(stage)
+        assert torch.equal(model(arrived, stage), model(images))
         passed = [
-            attention for attention in model.attention.values() if attention in model.below(site)
+            attention for attention in model.attention.values() if attention in model.below(stage)
         ]
-        assert len(passed) == sum(other < site for other in sites)
+        assert len(passed) == sum(other < stage for other in stages)

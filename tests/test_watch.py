@@ -11,9 +11,9 @@ from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 from starlette.middleware import Middleware
 
-from vggviz.serve.logs import JsonLines
-from vggviz.serve.meters import Meters
-from vggviz.serve.watch import Traffic, Watch
+from vggviz.server.logs import JsonLines
+from vggviz.server.metrics import Meters
+from vggviz.server.rate_limit import Traffic, Watch
 
 
 def made(traffic: Traffic) -> TestClient:

@@ -20,8 +20,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*pip, "-w", str(out), str(ROOT)], check=True)
     (wheel,) = out.glob("vggviz-*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(out / "site")
-    return out / "site"
+        archive.extractall(out / "stage")
+    return out / "stage"
 
 
 def test_assets_travel_inside_the_package(installed: Path) -> None:

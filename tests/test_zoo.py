@@ -12,13 +12,23 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
-from vggviz import zoo
 from vggviz.attention import ATTENTION
 from vggviz.images import Preprocess
-from vggviz.vgg import VGG, VGGConfig
+from vggviz.networks import Network, NetworkConfig, build_network
+from vggviz.weights import (
+    Card,
+    WeightsError,
+    assets_folder,
+    list_weights,
+    load_backbone,
+    load_network,
+    save_network,
+)
 
-SMALL = VGGConfig(attention="cbam", head="gap", batch_norm=True, width=0.125, num_classes=3)
-CARD = zoo.Card("small", SMALL, Preprocess(64, 64), ("a", "b", "c"), ("n1", "n2", "n3"))
+SMALL = NetworkConfig(
+    attention="cbam", head="gap", architecture="vgg19_bn", width=0.125, num_classes=3
+)
+CARD = Card("small", SMALL, Preprocess(64, 64), ("a", "b", "c"), ("n1", "n2", "n3"))
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -26,16 +36,16 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> tuple[VGG, Path]:
-    model = VGG(SMALL, seeded())
+def saved(tmp_path: Path) -> tuple[Network, Path]:
+    model = build_network(SMALL, seeded())
     file = tmp_path / "small.safetensors"
-    zoo.save(model, CARD, file)
+    save_network(model, CARD, file)
     return model, file
 
 
-def test_a_saved_network_comes_back_to_half_precision(saved: tuple[VGG, Path]) -> None:
+def test_a_saved_network_comes_back_to_half_precision(saved: tuple[Network, Path]) -> None:
     model, file = saved
-    loaded, card = zoo.load(file)
+    loaded, card = load_network(file)
     assert card.config == SMALL
     assert card.labels == ("a", "b", "c")
     assert card.wnids == ("n1", "n2", "n3")
@@ -52,22 +62,22 @@ def test_a_saved_network_comes_back_to_half_precision(saved: tuple[VGG, Path]) -
 
 
 def test_numbers_beyond_half_precision_are_kept(tmp_path: Path) -> None:
-    model, file = VGG(SMALL, seeded()), tmp_path / "large.safetensors"
+    model, file = build_network(SMALL, seeded()), tmp_path / "large.safetensors"
     variance = model.get_buffer("features.1.running_var")
     variance[0] = 1e6  # fp16 ends at 65,504
-    zoo.save(model, CARD, file)
-    loaded, _ = zoo.load(file)
+    save_network(model, CARD, file)
+    loaded, _ = load_network(file)
     assert torch.equal(loaded.get_buffer("features.1.running_var"), variance)
 
 
-def test_saving_leaves_no_other_file_and_replaces_whole(saved: tuple[VGG, Path]) -> None:
+def test_saving_leaves_no_other_file_and_replaces_whole(saved: tuple[Network, Path]) -> None:
     _, file = saved
-    zoo.save(VGG(SMALL, seeded(1)), CARD, file)
+    save_network(build_network(SMALL, seeded(1)), CARD, file)
     assert [path.name for path in file.parent.iterdir()] == ["small.safetensors"]
 
 
 def test_a_failed_save_leaves_the_old_file(
-    saved: tuple[VGG, Path], monkeypatch: pytest.MonkeyPatch
+    saved: tuple[Network, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, file = saved
     before = file.read_bytes()
@@ -75,9 +85,9 @@ def test_a_failed_save_leaves_the_old_file(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vggviz.zoo.tensors.save_file", full)
+    monkeypatch.setattr("vggviz.weights.tensors.save_file", full)
     with pytest.raises(OSError, match="No space left"):
-        zoo.save(model, CARD, file)
+        save_network(model, CARD, file)
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == ["small.safetensors"]
 
@@ -107,35 +117,35 @@ def _rewrite(file: Path, *, drop: str = "", shape: str = "", card: object = None
     ],
 )
 def test_a_file_that_lies_is_refused_in_one_sentence(
-    saved: tuple[VGG, Path], damage: dict[str, object], message: str
+    saved: tuple[Network, Path], damage: dict[str, object], message: str
 ) -> None:
     _, file = saved
     _rewrite(file, **damage)  # type: ignore[arg-type]
-    with pytest.raises(zoo.WeightsError, match=message):
-        zoo.load(file)
+    with pytest.raises(WeightsError, match=message):
+        load_network(file)
 
 
-def test_what_is_no_safetensors_file_is_refused(saved: tuple[VGG, Path]) -> None:
+def test_what_is_no_safetensors_file_is_refused(saved: tuple[Network, Path]) -> None:
     _, file = saved
     whole = file.read_bytes()
     for content in (b"", whole[:200], whole[: len(whole) // 2], pickle.dumps({"a": 1})):
         file.write_bytes(content)
-        with pytest.raises(zoo.WeightsError, match=r"small\.safetensors is not a whole safetens"):
-            zoo.load(file)
+        with pytest.raises(WeightsError, match=r"small\.safetensors is not a whole safetens"):
+            load_network(file)
     save_file({"a": torch.zeros(1)}, file)
-    with pytest.raises(zoo.WeightsError, match="not written by vggviz"):
-        zoo.load(file)
-    with pytest.raises(zoo.WeightsError, match=r"no weights file absent\.safetensors"):
-        zoo.load(file.with_name("absent.safetensors"))
-    with pytest.raises(zoo.WeightsError, match=r"no weights .model\.pth.: choose one of tiny50"):
-        zoo.load("model.pth")
+    with pytest.raises(WeightsError, match="not written by vggviz"):
+        load_network(file)
+    with pytest.raises(WeightsError, match=r"no weights file absent\.safetensors"):
+        load_network(file.with_name("absent.safetensors"))
+    with pytest.raises(WeightsError, match=r"no weights .model\.pth.: choose one of tiny50"):
+        load_network("model.pth")
 
 
-def test_unknown_attention_and_changes_to_trained_weights(saved: tuple[VGG, Path]) -> None:
+def test_unknown_attention_and_changes_to_trained_weights(saved: tuple[Network, Path]) -> None:
     with pytest.raises(ValueError, match="no attention 'magic': choose one of none, gate, se"):
-        zoo.load("random", "magic")
-    with pytest.raises(ValueError, match="sites can't be changed"):
-        zoo.load(saved[1], sites=("block5",))
+        load_network("random", "magic")
+    with pytest.raises(ValueError, match="stages can't be changed"):
+        load_network(saved[1], stages=("block5",))
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -150,9 +160,11 @@ def test_torchvision_weights_fill_the_backbone_strictly(batch_norm: bool) -> Non
         else torch.zeros(1).expand(value.shape)
         for key, value in keys.items()
     }
-    model = VGG(VGGConfig(attention="se", batch_norm=batch_norm, sites=("block5",)), seeded())
+    model = build_network(
+        NetworkConfig(attention="se", batch_norm=batch_norm, stages=("block5",)), seeded()
+    )
     attention = {k: v.clone() for k, v in model.state_dict().items() if k.startswith("attention.")}
-    zoo.load_backbone(model, state, "imagenet")
+    load_backbone(model, state, "imagenet")
     for key, value in model.state_dict().items():
         if key in attention:
             assert torch.equal(value, attention[key])
@@ -164,8 +176,8 @@ def test_torchvision_weights_fill_the_backbone_strictly(batch_norm: bool) -> Non
         {**state, "extra": torch.zeros(1)},
         {**state, first: torch.zeros(2)},
     ):
-        with pytest.raises(zoo.WeightsError, match="imagenet does not fit the network"):
-            zoo.load_backbone(model, broken, "imagenet")
+        with pytest.raises(WeightsError, match="imagenet does not fit the network"):
+            load_backbone(model, broken, "imagenet")
 
 
 @pytest.fixture
@@ -183,8 +195,8 @@ def test_imagenet_without_a_network_says_what_to_do(
         raise URLError("Name or service not known")
 
     monkeypatch.setattr(torch.hub, "urlopen", offline)
-    with pytest.raises(zoo.WeightsError) as caught:
-        zoo.load("imagenet", "cbam")
+    with pytest.raises(WeightsError) as caught:
+        load_network("imagenet", "cbam")
     message = str(caught.value)
     assert "548 MB" in message
     assert str(empty_cache / "checkpoints" / "vgg19-dcbb9e9d.pth") in message
@@ -195,14 +207,14 @@ def test_imagenet_without_a_network_says_what_to_do(
 def test_a_broken_copy_of_imagenet_is_named(empty_cache: Path) -> None:
     file = empty_cache / "checkpoints" / "vgg19-dcbb9e9d.pth"
     file.parent.mkdir(parents=True)
-    for content in (b"", b"PK\x03\x04 half", pickle.dumps({"a": zoo.Card}, protocol=2)):
+    for content in (b"", b"PK\x03\x04 half", pickle.dumps({"a": Card}, protocol=2)):
         file.write_bytes(content)
-        with pytest.raises(zoo.WeightsError, match=r"is not a whole copy of vgg19-dcbb9e9d\.pth"):
-            zoo.load("imagenet")
+        with pytest.raises(WeightsError, match=r"is not a whole copy of vgg19-dcbb9e9d\.pth"):
+            load_network("imagenet")
 
 
 def test_the_catalogue_counts_what_torchvision_publishes() -> None:
-    lines = {(line.weights, line.attention): line for line in zoo.catalogue()}
+    lines = {(line.weights, line.attention): line for line in list_weights()}
     assert lines["imagenet", "none"].parameters == 143_667_240
     assert lines["imagenet_bn", "none"].parameters == 143_678_248
     assert lines["random", "none"].local
@@ -212,9 +224,9 @@ def test_the_catalogue_counts_what_torchvision_publishes() -> None:
 
 @pytest.mark.parametrize("attention", ["none", "cbam"])
 def test_bundled_weights_load_offline_and_are_small(attention: str) -> None:
-    file = zoo.assets() / "weights" / f"tiny50-{attention}.safetensors"
+    file = assets_folder() / "weights" / f"tiny50-{attention}.safetensors"
     assert file.stat().st_size < 10 * 2**20
-    model, card = zoo.load("tiny50", attention)
+    model, card = load_network("tiny50", attention)
     assert card.weights == "tiny50"
     assert card.config.attention == attention
     assert card.trained == "all"

@@ -17,7 +17,7 @@ from typing import Any
 from page import EXAMPLES, MAPS, changes, choose, show, upload
 from playwright.sync_api import sync_playwright
 
-from vggviz.ui.tabs import TABS
+from vggviz.app.tabs import TABS
 
 WATCH = """
 window.vitals = {lcp: 0, cls: 0, inp: 0, slowest: "", interactions: 0};
@@ -68,7 +68,7 @@ def _look(page: Any) -> None:
     """Every view setting once, by mouse and by keyboard."""
     changes(page, MAPS, page.locator("#answer li button").nth(1).click)
     for block in (5, 1, 4):
-        changes(page, MAPS, page.locator("#site label").nth(block - 1).click)
+        changes(page, MAPS, page.locator("#stage label").nth(block - 1).click)
     changes(page, MAPS, lambda: choose(page, "#method", "LayerCAM"))
     page.locator("#maps figure:nth-of-type(3) .heat").wait_for()
     for part, option in (("#colours", "viridis"), ("#layout", "Attention | CAM")):

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vggviz.attention import ATTENTION as ATTENTION
     from vggviz.cam import METHODS as METHODS
-    from vggviz.explain import Explainer as Explainer
+    from vggviz.explainer import Explainer as Explainer
     from vggviz.explanation import Explanation as Explanation
     from vggviz.images import ImageError as ImageError
+    from vggviz.networks import Network as Network
+    from vggviz.networks import NetworkConfig as NetworkConfig
     from vggviz.types import AttentionRecord as AttentionRecord
     from vggviz.types import Heatmap as Heatmap
     from vggviz.types import Prediction as Prediction
-    from vggviz.vgg import VGG as VGG
-    from vggviz.vgg import VGGConfig as VGGConfig
-    from vggviz.zoo import WeightsError as WeightsError
+    from vggviz.weights import WeightsError as WeightsError
 
 __version__ = "0.1.0"
 
@@ -31,7 +31,7 @@ _HOMES = {
     "ImageError": "images",
     "Prediction": "types",
     "VGG": "vgg",
-    "VGGConfig": "vgg",
+    "NetworkConfig": "vgg",
     "WeightsError": "zoo",
 }
 __all__ = sorted(_HOMES)

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import torch
 
 import vggviz
-from vggviz import zoo
-from vggviz.explain import Explainer
+from vggviz.explainer import Explainer
 from vggviz.explanation import FILES
+from vggviz.weights import fingerprint
 
 __all__ = ["Done", "Job", "Worker", "on_ray"]
 
@@ -32,7 +32,7 @@ class Job:
     weights: str = "tiny50"
     attention: str | None = None
     precision: str = "exact"
-    sites: str = "all"
+    stages: str = "all"
     methods: tuple[str, ...] = ("gradcam",)
     target: str | None = None
     formats: tuple[str, ...] = FILES
@@ -66,7 +66,7 @@ class Worker:
         picture that can't be explained, or not be written, stops nothing."""
         file, job = row["file"], self._job
         try:
-            found = self.explainer.explain(file, job.sites, job.methods, job.target)
+            found = self.explainer.explain(file, job.stages, job.methods, job.target)
             made = {"made_from": self.made_from(file)}
             explanation = replace(found, provenance={**found.provenance, **made})
             # JSON last: what it says of the files beside it holds once it is there.
@@ -84,11 +84,11 @@ class Worker:
         what is asked of it, and the versions. Raises OSError."""
         job, network, picture = self._job, self.explainer, Path(file)
         facts = [
-            zoo.fingerprint(picture) if picture.is_file() else "",  # a pipe is read only once
+            fingerprint(picture) if picture.is_file() else "",  # a pipe is read only once
             network.card.fingerprint,
             network.card.to_json(),
             network.precision,
-            network.names(job.sites),
+            network.names(job.stages),
             job.methods,
             None if job.target is None else network.index(job.target),
             job.formats,

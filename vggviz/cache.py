@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary, ref
 import numpy as np
 import numpy.typing as npt
 
-from vggviz.explain import Explainer, Report
+from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageSource, open_image
 
@@ -113,7 +113,7 @@ class ExplanationCache:
         self,
         explainer: Explainer,
         image: ImageSource,
-        sites: str | Sequence[str] = "all",
+        stages: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         target: Target = None,
         *,
@@ -122,14 +122,14 @@ class ExplanationCache:
     ) -> Explanation:
         """`explainer.explain` of the same arguments, with the same errors."""
         more: dict[str, Any] = {"exact": exact, "progress": progress}
-        return self.explain_each(explainer, image, (target,), sites, methods, **more)[0]
+        return self.explain_each(explainer, image, (target,), stages, methods, **more)[0]
 
     def explain_each(
         self,
         explainer: Explainer,
         image: ImageSource,
         targets: Sequence[Target],
-        sites: str | Sequence[str] = "all",
+        stages: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
         exact: bool = False,
@@ -141,10 +141,10 @@ class ExplanationCache:
 
         def ask(missing: Sequence[Target]) -> list[Explanation]:
             return explainer.explain_each(
-                image, missing, sites, methods, exact=exact, progress=progress
+                image, missing, stages, methods, exact=exact, progress=progress
             )
 
-        return self._each(explainer, targets, (known, _places(sites), tuple(methods), exact), ask)
+        return self._each(explainer, targets, (known, _places(stages), tuple(methods), exact), ask)
 
     def explain_crop(
         self,
@@ -152,7 +152,7 @@ class ExplanationCache:
         crop: npt.NDArray[np.uint8],
         where: Crop,
         targets: Sequence[Target] = (None,),
-        sites: str | Sequence[str] = "all",
+        stages: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
         progress: Report = lambda done, total: None,
@@ -161,9 +161,9 @@ class ExplanationCache:
         known, _ = digest(crop)
 
         def ask(missing: Sequence[Target]) -> list[Explanation]:
-            return explainer.explain_crop(crop, where, missing, sites, methods, progress=progress)
+            return explainer.explain_crop(crop, where, missing, stages, methods, progress=progress)
 
-        return self._each(explainer, targets, (known, where, _places(sites), tuple(methods)), ask)
+        return self._each(explainer, targets, (known, where, _places(stages), tuple(methods)), ask)
 
     def _each(
         self,
@@ -191,8 +191,8 @@ def _bytes(explanation: Explanation) -> int:
     return sum(array.nbytes for array in arrays) + RANKED * len(prediction.ranked)
 
 
-def _places(sites: str | Sequence[str]) -> str | tuple[str, ...]:
-    return sites if isinstance(sites, str) else tuple(sites)
+def _places(stages: str | Sequence[str]) -> str | tuple[str, ...]:
+    return stages if isinstance(stages, str) else tuple(stages)
 
 
 class _Named(io.BytesIO):

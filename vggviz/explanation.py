@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vggviz import render
-from vggviz.files import whole
+from vggviz import plotting as render
+from vggviz.files import atomic_write
 from vggviz.images import Crop
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 
@@ -33,8 +33,8 @@ class Explanation:
     """One picture explained for one class.
 
     `image` is the crop that the network saw, uint8 (S, S, 3), and `crop` where it lies in the
-    original; `attention` are the records by site, `heatmaps` the maps by (site, method), both at
-    the site's resolution; `provenance` tells which weights, which versions and how; `features` are
+    original; `attention` are the records by stage, `heatmaps` the maps by (stage, method), both at
+    the stage's resolution; `provenance` tells which weights, which versions and how; `features` are
     the outputs (C, H, W) of what was to be watched, by its name.
     """
 
@@ -61,9 +61,9 @@ class Explanation:
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the arrays, as JSON types."""
-        sites: dict[str, Any] = {}
-        for site, records in self.attention.items():
-            sites.setdefault(site, {})["attention"] = [
+        stages: dict[str, Any] = {}
+        for stage, records in self.attention.items():
+            stages.setdefault(stage, {})["attention"] = [
                 {
                     "kind": record.kind,
                     "shape": list(record.weights.shape),
@@ -73,8 +73,8 @@ class Explanation:
                 }
                 for record in records
             ]
-        for (site, method), heatmap in self.heatmaps.items():
-            sites.setdefault(site, {}).setdefault("maps", {})[method] = {
+        for (stage, method), heatmap in self.heatmaps.items():
+            stages.setdefault(stage, {}).setdefault("maps", {})[method] = {
                 "shape": list(heatmap.values.shape),
                 "low": heatmap.low,
                 "high": heatmap.high,
@@ -86,22 +86,22 @@ class Explanation:
             "target": self.target._asdict(),
             "top": [ranked._asdict() for ranked in self.prediction.top(5)],
             "note": self.note,
-            "sites": sites,
+            "stages": stages,
             "provenance": dict(self.provenance),
         }
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Raw attention by '{site}/attention/{kind}', raw maps by '{site}/{method}', and 'crop'."""
+        """Raw attention by '{stage}/attention/{kind}', raw maps by '{stage}/{method}', and 'crop'."""
         found: dict[str, npt.NDArray[Any]] = {"crop": self.image}
-        for site, records in self.attention.items():
+        for stage, records in self.attention.items():
             for record in records:
-                found[f"{site}/attention/{record.kind}"] = record.weights.numpy()
-        for (site, method), heatmap in self.heatmaps.items():
-            found[f"{site}/{method}"] = heatmap.raw.numpy()
+                found[f"{stage}/attention/{record.kind}"] = record.weights.numpy()
+        for (stage, method), heatmap in self.heatmaps.items():
+            found[f"{stage}/{method}"] = heatmap.raw.numpy()
         return found
 
     def figure(self, title: str = "") -> Figure:
-        """The picture for a lecture: crop, prediction, attention and CAMs side by side per site."""
+        """The picture for a lecture: crop, prediction, attention and CAMs side by side per stage."""
         named = f"{self.provenance['weights']} · {self.provenance['config']['attention']}"
         said = f"{named} · {self.note}" if self.note else named
         return render.figure(
@@ -171,6 +171,6 @@ FORMATS: dict[str, Callable[[Explanation, str], bytes]] = {
 
 
 def _write(file: Path, content: bytes) -> Path:
-    with whole(file) as part:
+    with atomic_write(file) as part:
         part.write_bytes(content)
     return file

@@ -20,7 +20,7 @@ import ray
 from PIL import Image
 from ray import serve
 
-from vggviz.explain import Explainer, Report
+from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.images import ImageSource, open_image
 
@@ -45,7 +45,7 @@ class Job:
     attention: str
     image: Image.Image
     target: int | None
-    sites: tuple[str, ...]
+    stages: tuple[str, ...]
     methods: tuple[str, ...]
     watch: tuple[str, ...] = ()
     exact: bool = False
@@ -54,7 +54,7 @@ class Job:
     def alike(self) -> tuple[object, ...]:
         """Jobs with the same can share a pass."""
         network = self.weights, self.attention
-        asked = self.sites, self.methods, self.watch, self.target is None, self.exact
+        asked = self.stages, self.methods, self.watch, self.target is None, self.exact
         return *network, *asked
 
 
@@ -81,7 +81,7 @@ class Networks:
                 told: Sequence[Explanation | Exception] = explainer.explain_batch(
                     [jobs[place].image for place in places],
                     targets,
-                    first.sites,
+                    first.stages,
                     first.methods,
                     exact=first.exact,
                     watch=first.watch,
@@ -123,7 +123,7 @@ class Spread(Explainer):
         self,
         image: ImageSource,
         targets: Sequence[int | str | None],
-        sites: str | Sequence[str] = "all",
+        stages: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
         exact: bool = False,
@@ -135,7 +135,7 @@ class Spread(Explainer):
         What is wrong with a question is said here, before it travels.
         """
         opened = open_image(image)
-        names = self.names(sites)
+        names = self.names(stages)
         indices = [None if target is None else self.index(target) for target in targets]
         jobs = [
             Job(*self._key, opened, index, names, tuple(methods), tuple(watch), exact)

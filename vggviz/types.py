@@ -21,7 +21,7 @@ Grid = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AttentionRecord:
-    """The attention weights that one picture got at one site: detached, CPU, float32.
+    """The attention weights that one picture got at one stage: detached, CPU, float32.
 
     `weights` is, by `kind`:
     `channel` (C,), one weight a channel;
@@ -33,7 +33,7 @@ class AttentionRecord:
     of a `token` map lie.
     """
 
-    site: str
+    stage: str
     kind: Kind
     weights: Tensor
     grid: Grid
@@ -136,16 +136,16 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heatmap:
-    """A map of one method at one site for one class: `values` (H, W) in [0, 1].
+    """A map of one method at one stage for one class: `values` (H, W) in [0, 1].
 
-    values = (raw − low) / (high − low), after the method's own ReLU, at the site's resolution.
+    values = (raw − low) / (high − low), after the method's own ReLU, at the stage's resolution.
     Normalising can't be undone, so the raw range is kept. A flat map (low = high) is all zeros.
     `target` is None for a method that knows no class (EigenCAM).
     """
 
     values: Tensor
     method: str
-    site: str
+    stage: str
     target: int | None
     low: float
     high: float

@@ -11,8 +11,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from vggviz import zoo
 from vggviz.attention import ATTENTION
+from vggviz.weights import assets_folder, load_network, read_backbone, save_network
 
 FACTS = {
     "licence": "Apache-2.0 for the weights; the data's terms apply to what they were trained on",
@@ -23,13 +23,13 @@ FACTS = {
 
 
 def main(folder: Path) -> None:
-    out = zoo.assets() / "weights"
+    out = assets_folder() / "weights"
     for attention in ("none", *ATTENTION):
         name = f"tiny50-{attention}"
-        model, card = zoo.load(folder / f"{name}.safetensors")
-        under = None if attention == "none" else zoo.backbone("tiny50", "none")
+        model, card = load_network(folder / f"{name}.safetensors")
+        under = None if attention == "none" else read_backbone("tiny50", "none")
         facts = {**card.facts, **FACTS}
-        zoo.save(model, replace(card, backbone=under, facts=facts), out / f"{name}.safetensors")
+        save_network(model, replace(card, backbone=under, facts=facts), out / f"{name}.safetensors")
         size = (out / f"{name}.safetensors").stat().st_size
         print(f"{name}: {size / 2**20:.2f} MiB, {facts['validation']}")
 

@@ -23,7 +23,7 @@ train backbone --attention none --weights first.safetensors --epochs 22 --sizes 
 #    learns, so what arrives there is computed once for all. `--counterfactual` makes the network
 #    need its attention.
 attend() { # name, attention, then options
-  train "$1" --attention "$2" --weights backbone.safetensors --sites block4,block5 \
+  train "$1" --attention "$2" --weights backbone.safetensors --stages block4,block5 \
     --blend replace --learn-from block4 --sizes 80 --batch 128 --rate 0.01 --min-scale 0.5 \
     --views 2 --cache views --distil 0.5 --seed 0 "${@:3}"
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vggviz.attention.spatial import SpatialAttention
-from vggviz.taps import Tap
+from vggviz.hooks.tap import Tap
 
 __all__ = ["CBAM", "ChannelAttention"]
 

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from vggviz.taps import Tap
+from vggviz.hooks.tap import Tap
 
 __all__ = ["EfficientChannelAttention"]
 

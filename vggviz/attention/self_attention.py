@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vggviz.taps import Tap
+from vggviz.hooks.tap import Tap
 from vggviz.types import Grid
 
 __all__ = ["SelfAttention"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vggviz.taps import Tap
+from vggviz.hooks.tap import Tap
 
 __all__ = ["SoftmaxPooling"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vggviz.taps import Tap
+from vggviz.hooks.tap import Tap
 
 __all__ = ["SpatialAttention"]
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from vggviz.cam.formulas import attention_gradient, hirescam, token_gradient
 from vggviz.cam.methods import METHODS, known
 from vggviz.cam.perturbation import scorecam
-from vggviz.capture import TapReading, Trace, capture, evaluating
-from vggviz.taps import Tap
+from vggviz.hooks.capture import TapReading, Trace, capture, evaluating
+from vggviz.hooks.tap import Tap
 
 __all__ = ["CAMs", "cams"]
 

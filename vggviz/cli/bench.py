@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vggviz.cli.says import counted, or_stop, words
+from vggviz.cli.console import counted, or_stop, words
 
 
 def bench(
@@ -20,7 +20,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Time one pass against a bare forward pass and other libraries, in one run."""
-    from vggviz import bench as benchmark
+    from vggviz import benchmark
 
     with counted("call") as progress:
         report = or_stop(

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.says import sides, stop
-from vggviz.files import whole
+from vggviz.cli.console import sides, stop
+from vggviz.files import atomic_write
 
 
 def compare(
@@ -28,7 +28,7 @@ def compare(
         str | None, typer.Option(help="Only these classes, labels or WordNet ids with commas.")
     ] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of the networks.")] = 0.25,
-    sites: Annotated[str, typer.Option(help="Where attention is, with commas.")] = (
+    stages: Annotated[str, typer.Option(help="Where attention is, with commas.")] = (
         "block1,block2,block3,block4,block5"
     ),
     blend: Annotated[str, typer.Option(help="residual or replace.")] = "residual",
@@ -41,10 +41,10 @@ def compare(
 ) -> None:
     """Train with and without attention under one recipe, and compare. Needs the extra 'train'."""
     try:
-        from vggviz.compare import compare as run
+        from vggviz.training.seed_study import compare as run
     except ModuleNotFoundError as error:
         stop(f"comparing needs {error.name}: pip install 'vggviz[train]'")
-    from vggviz.train import Progress, TrainConfig, TrainError
+    from vggviz.training import Progress, TrainConfig, TrainError
 
     config = TrainConfig(epochs=epochs, sizes=sides(sizes), batch=batch, rate=rate)
     bar = tqdm(unit="step", disable=not sys.stderr.isatty())
@@ -64,11 +64,11 @@ def compare(
             range(seeds),
             width=width,
             blend=blend,
-            sites=sites.split(","),
+            stages=stages.split(","),
             classes=[name.strip() for name in classes.split(",")] if classes else None,
             report=report,
         )
-        with whole(out / "comparison.json") as part:
+        with atomic_write(out / "comparison.json") as part:
             part.write_text(json.dumps(asdict(found), indent=2))
     except (TrainError, ValueError, OSError) as error:
         stop(str(error))

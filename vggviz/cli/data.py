@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.says import stop
+from vggviz.cli.console import stop
 
 
 def data(
@@ -18,7 +18,7 @@ def data(
     out: Annotated[Path, typer.Option(help="Folder for the archive.")] = Path(),
 ) -> None:
     """Fetch the archive of a data set from its authors; a broken download goes on."""
-    from vggviz.fetch import ARCHIVES, FetchError, fetch
+    from vggviz.data.download import ARCHIVES, FetchError, fetch
 
     if name not in ARCHIVES:
         stop(f"no data {name!r}: expected {', '.join(ARCHIVES)}")

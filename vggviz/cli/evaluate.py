@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vggviz.cli.judging import judge
-from vggviz.cli.says import counted, left_out, or_stop, stop, words
-from vggviz.files import whole
-from vggviz.machine import machine
+from vggviz.cli.console import counted, left_out, or_stop, stop, words
+from vggviz.cli.map_report import judge
+from vggviz.files import atomic_write
+from vggviz.platform.machine import machine
 
 if TYPE_CHECKING:
     from vggviz import Explainer
@@ -56,7 +56,7 @@ def evaluate(
     curves: Annotated[
         int, typer.Option(min=2, help="Of these, for faithfulness and sanity, which are slow.")
     ] = 24,
-    sites: Annotated[str, typer.Option(help="Where maps are judged.")] = "all",
+    stages: Annotated[str, typer.Option(help="Where maps are judged.")] = "all",
     methods: Annotated[str, typer.Option(help="CAM methods to judge.")] = "gradcam,layercam",
     other: Annotated[
         list[Path] | None,
@@ -65,7 +65,7 @@ def evaluate(
 ) -> None:
     """Measure attention types against 'none' on labelled pictures. Needs the extra 'train'."""
     try:
-        from vggviz import evaluate as evaluation
+        from vggviz import evaluation
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         stop(f"evaluating needs {package}: pip install 'vggviz[train]'")
@@ -86,7 +86,7 @@ def evaluate(
             _training(data, dataset),
             out,
             metrics=metrics,
-            sites=sites,
+            stages=stages,
             methods=methods,
             others=other or [],
             pictures=pictures,
@@ -116,7 +116,7 @@ def evaluate(
         about = {"command": command, "machine": asdict(here), "data": data.name}
         told = {**about, **found.to_json()}
         try:
-            with whole(as_json) as written:
+            with atomic_write(as_json) as written:
                 written.write_text(json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False))
         except OSError as error:
             stop(f"{as_json} can't be written: {error.strerror}")
@@ -138,9 +138,10 @@ def _subjects(
     weights: str, attention: str | None, against: Path | None
 ) -> tuple[dict[str, Explainer], str]:
     """The networks by name, and the name of the one they are compared with."""
-    from vggviz import ATTENTION, Explainer, zoo
+    from vggviz import ATTENTION, Explainer
+    from vggviz.weights import WEIGHTS, bundled_types
 
-    if weights not in zoo.WEIGHTS:
+    if weights not in WEIGHTS:
         if attention is not None:
             stop("a weights file brings its own attention: leave --attention out")
         files = [Path(weights)] if against is None else [against, Path(weights)]
@@ -156,7 +157,7 @@ def _subjects(
     if against is not None:
         stop("--against compares two weights files: give a file as --weights too")
     if attention in (None, "all"):
-        chosen = zoo.bundled() if weights == "tiny50" else tuple(ATTENTION)
+        chosen = bundled_types() if weights == "tiny50" else tuple(ATTENTION)
     else:
         chosen = words(str(attention))
     kinds = dict.fromkeys(("none", *chosen))

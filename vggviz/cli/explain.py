@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.says import or_stop, stop, words
+from vggviz.cli.console import or_stop, stop, words
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
 
@@ -32,7 +32,7 @@ def explain(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
     weights: Weights = "tiny50",
     attention: Attention = None,
-    sites: Annotated[
+    stages: Annotated[
         str, typer.Option(help="all, or names with commas: block4,block5,conv5_4.")
     ] = "all",
     methods: Annotated[
@@ -76,9 +76,9 @@ def explain(
         stop(f"--formats needs one or more of {', '.join(FORMATS)}")
     files = list(_pictures(images))
     chosen = or_stop(known, words(methods))
-    job = Job(str(out), weights, attention, precision, sites, chosen, target, endings)
+    job = Job(str(out), weights, attention, precision, stages, chosen, target, endings)
     worker = or_stop(Worker, asdict(job))
-    or_stop(worker.explainer.names, sites)
+    or_stop(worker.explainer.names, stages)
     if target is not None:
         or_stop(worker.explainer.index, target)
     stems = _stems(files)

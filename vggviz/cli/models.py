@@ -12,9 +12,9 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List weights × attention types: parameters, classes, and what is on this machine."""
-    from vggviz import zoo
+    from vggviz.weights import list_weights
 
-    lines = zoo.catalogue()
+    lines = list_weights()
     if as_json:
         print(json.dumps([line._asdict() for line in lines], indent=2))
         return

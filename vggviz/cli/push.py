@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vggviz.cli.says import or_stop
+from vggviz.cli.console import or_stop
 
 
 def push(
@@ -16,6 +16,6 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="For your eyes only.")] = False,
 ) -> None:
     """Upload a weights file to the Hugging Face Hub, with a model card made from its facts."""
-    from vggviz import zoo
+    from vggviz.weights import push_to_hub
 
-    print(or_stop(zoo.push, hub_repo, file, private=private))
+    print(or_stop(push_to_hub, hub_repo, file, private=private))

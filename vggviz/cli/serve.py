@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from vggviz.cli.says import or_stop, stop
-from vggviz.memory import keep_little
+from vggviz.cli.console import or_stop, stop
+from vggviz.platform.malloc import keep_little
 
 
 def serve(
@@ -31,7 +31,8 @@ def serve(
     """Serve the page. An option goes before its environment variable, such as VGGVIZ_PORT."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
     keep_little()
-    from vggviz.serve import Settings, page, room, run
+    from vggviz.server import Settings, page, run
+    from vggviz.server import lan as room
 
     if password == "":  # as of a variable that is not set: better none than an open page
         stop("--password must not be empty")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.says import left_out, sides, stop
+from vggviz.cli.console import left_out, sides, stop
 
 
 def train(
@@ -29,12 +29,12 @@ def train(
     freeze_backbone: Annotated[
         bool, typer.Option(help="Only attention, γ, norms and head learn: a small file.")
     ] = False,
-    sites: Annotated[
+    stages: Annotated[
         str | None, typer.Option(help="Where attention is, with commas: block4,block5.")
     ] = None,
     blend: Annotated[str | None, typer.Option(help="residual or replace.")] = None,
     learn_from: Annotated[
-        str | None, typer.Option(help="Nothing below this site learns, such as block4.")
+        str | None, typer.Option(help="Nothing below this stage learns, such as block4.")
     ] = None,
     classes: Annotated[
         str | None, typer.Option(help="Only these classes, labels or WordNet ids with commas.")
@@ -83,10 +83,10 @@ def train(
     try:
         from accelerate import PartialState
 
-        from vggviz.fit import Network, fit
+        from vggviz.training.run import Network, fit
     except ModuleNotFoundError as error:
         stop(f"training needs {error.name}: pip install 'vggviz[train]'")
-    from vggviz.train import Progress, TrainConfig, TrainError
+    from vggviz.training import Progress, TrainConfig, TrainError
 
     fresh = weights == "none"
     shown = sides(sizes or ("32,48,64" if fresh else ""))
@@ -128,7 +128,7 @@ def train(
             Network(
                 weights=weights,
                 attention=attention,
-                sites=tuple(sites.split(",")) if sites else None,
+                stages=tuple(stages.split(",")) if stages else None,
                 blend=blend,
                 width=width,
             ),

@@ -1,0 +1,348 @@
+"""The page's functions as a named API, for `gradio_client` and MCP: no state, no page.
+
+Each takes a picture and plain texts and gives JSON. They share the page's networks and its queue,
+and know the bundled networks only. Errors are in the language of the request's Accept-Language.
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
+from typing import Any
+
+import gradio as gr
+import torch
+from gradio.data_classes import JsonData
+
+from vggviz import plotting as render
+from vggviz.app.handlers import boundary, sentence
+from vggviz.app.handlers import known as index_of
+from vggviz.app.inputs import Given, NoStub, Picture, refusal
+from vggviz.app.networks import Networks
+from vggviz.app.rerun import spatial_of
+from vggviz.app.texts import preferred, say
+from vggviz.cam import known
+from vggviz.explainer import Explainer, Report
+from vggviz.explanation import Explanation
+from vggviz.images import ImageError
+from vggviz.metrics import faithfulness as curves
+from vggviz.networks import STAGES
+
+__all__ = ["build", "explain", "faithfulness", "figure", "pixel"]
+
+SIDE = 128
+"""Score-CAM runs the network once a channel: only on networks with pictures this small."""
+MAPS = 64
+"""Stages × methods of one request: no patience ends the drawing of a figure."""
+
+
+def _within_boundary(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose errors are sentences in the caller's language."""
+
+    @wraps(function)
+    def call(*args: Any, lang: str = "en", **named: Any) -> Any:
+        with boundary(lang):
+            return function(*args, lang=lang, **named)
+
+    return call
+
+
+@_within_boundary
+def explain(
+    networks: Networks,
+    image: Given | None,
+    weights: str = "tiny50",
+    attention: str = "cbam",
+    stages: str = "all",
+    methods: str = "gradcam",
+    target: str = "",
+    *,
+    lang: str = "en",
+) -> dict[str, Any]:
+    """Explain what VGG19 sees in a picture: its prediction, attention and class activation maps.
+
+    Gives the JSON that the command `vggviz explain` writes: target, top five classes, shape and
+    raw range of every map by stage, and where all of it comes from. The methods are gradcam,
+    gradcam++, hirescam, layercam, xgradcam, eigencam, scorecam and attention*gradient. Errors
+    are in English, or in Chinese where the request's Accept-Language says so.
+
+    Args:
+        image: The picture.
+        weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
+        attention: none, gate, se, eca, spatial, cbam, self_attention, softmax or simam.
+        stages: 'all' for block1 to block5, or names with commas: block4, conv5_4, pool5.
+        methods: Names with commas, as gradcam, layercam, eigencam or attention*gradient.
+        target: A class as its label, index or WordNet id; empty for the likeliest.
+    """
+    return _explained(networks, image, weights, attention, stages, methods, target, lang).to_json()
+
+
+@_within_boundary
+def figure(
+    networks: Networks,
+    image: Given | None,
+    weights: str = "tiny50",
+    attention: str = "cbam",
+    stages: str = "all",
+    methods: str = "gradcam",
+    target: str = "",
+    format: str = "png",
+    *,
+    lang: str = "en",
+) -> str:
+    """Draw what VGG19 sees in a picture as one figure: crop, prediction, attention and maps.
+
+    Gives a data URI, base64 for 'png', 'svg' and 'html' (a one-page report) alike; nothing is
+    kept on the server.
+
+    Args:
+        image: The picture.
+        weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
+        attention: none, gate, se, eca, spatial, cbam, self_attention, softmax or simam.
+        stages: 'all' for block1 to block5, or names with commas.
+        methods: CAM methods with commas, as for explain.
+        target: A class as its label, index or WordNet id; empty for the likeliest.
+        format: png, svg or html.
+    """
+    if format not in tuple(FIGURES):
+        raise refusal(say(lang, "api.format", given=format, known=", ".join(FIGURES)))
+    explanation = _explained(networks, image, weights, attention, stages, methods, target, lang)
+    kind, draw = FIGURES[format]
+    return f"data:{kind};base64,{base64.b64encode(draw(explanation)).decode()}"
+
+
+@_within_boundary
+def pixel(
+    networks: Networks,
+    image: Given | None,
+    weights: str = "tiny50",
+    attention: str = "self_attention",
+    stage: str = "block4",
+    row: int = 0,
+    column: int = 0,
+    head: int = -1,
+    *,
+    lang: str = "en",
+) -> dict[str, Any]:
+    """Ask where one place of a picture looks, in VGG19 with self-attention.
+
+    Gives the grid of places that may ask (rows, columns), the number of heads, and the map of
+    where this place looks: shares that sum to 1, row by row.
+
+    Args:
+        image: The picture.
+        weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
+        attention: self_attention, the one type whose places ask.
+        stage: block4 or block5 for tiny50.
+        row: The place's row on the stage's grid, from 0 at the top.
+        column: The place's column, from 0 at the left.
+        head: One head, from 0; -1 for the mean over all heads.
+    """
+    explanation = _explained(networks, image, weights, attention, stage, "", "", lang)
+    records = [one for one in explanation.attention.get(stage, ()) if one.kind == "token"]
+    if not records:
+        raise refusal(say(lang, "api.queries", stage=stage, attention=attention))
+    if not all(isinstance(number, int) for number in (row, column, head)):
+        raise refusal(say(lang, "api.whole"))
+    one = None if head == -1 else head
+    try:
+        found = records[0].query(row, column, one)
+    except IndexError as error:
+        raise refusal(sentence(error, lang)) from error
+    return {
+        "stage": stage,
+        "grid": list(records[0].grid),
+        "heads": len(records[0].weights),
+        "row": row,
+        "column": column,
+        "head": one,
+        "map": found.tolist(),
+    }
+
+
+@_within_boundary
+def faithfulness(
+    networks: Networks,
+    image: Given | None,
+    weights: str = "tiny50",
+    attention: str = "cbam",
+    stage: str = "block5",
+    method: str = "gradcam",
+    target: str = "",
+    *,
+    lang: str = "en",
+) -> dict[str, Any]:
+    """Test whether VGG19 needs what a map calls important: deletion and insertion curves.
+
+    Gives, for the attention map where there is one, the CAM method and a random map: fractions of
+    the pixels, the class's probability at each, and the area under the curve. A faithful map has
+    a small area for deletion and a large one for insertion (Petsiuk et al. 2018, RISE).
+
+    Args:
+        image: The picture.
+        weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
+        attention: none, gate, se, eca, spatial, cbam, self_attention, softmax or simam.
+        stage: block1 to block5.
+        method: One CAM method.
+        target: A class as its label, index or WordNet id; empty for the likeliest.
+    """
+    named = _listed(method) if isinstance(method, str) else []
+    if stage not in STAGES or len(named) != 1:
+        raise refusal(say(lang, "api.one", stages=", ".join(STAGES)))
+    (method,) = named
+    check = networks.patience(lang)
+    explanation = _explained(networks, image, weights, attention, stage, method, target, lang)
+    explainer = networks.get(weights, attention)
+    pixels = explainer.preprocess.normalise(explanation.image)
+    if (stage, method) not in explanation.heatmaps:
+        raise refusal(say(lang, "api.map", method=method, stage=stage, attention=attention))
+    maps = {method: explanation.heatmaps[stage, method].raw}
+    learned = spatial_of(explanation, stage)
+    if learned is not None:
+        maps = {"attention": torch.from_numpy(learned), **maps}
+    maps["random"] = torch.rand(pixels.shape[-2:], generator=torch.Generator().manual_seed(0))
+    return {
+        "target": explanation.target._asdict(),
+        "stage": stage,
+        "curves": {
+            name: _curves(explainer, pixels, map, explanation, check) for name, map in maps.items()
+        },
+    }
+
+
+def _curves(
+    explainer: Explainer,
+    pixels: torch.Tensor,
+    map: torch.Tensor,
+    explanation: Explanation,
+    check: Report,
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    kinds: tuple[curves.Kind, ...] = ("deletion", "insertion")
+    for kind in kinds:
+        points: list[tuple[float, float]] = []
+        for point in curves.perturb(explainer.model, pixels, map, explanation.target.index, kind):
+            points.append(point)
+            check(len(points), curves.SCALED.steps + 1)
+        fractions, scores = (list(values) for values in zip(*points, strict=True))
+        area = float(curves.area(fractions, scores))
+        found[kind] = {"fractions": fractions, "probabilities": scores, "area": area}
+    return found
+
+
+def _explained(
+    networks: Networks,
+    image: Given | None,
+    weights: str,
+    attention: str,
+    stages: str,
+    methods: str,
+    target: str,
+    lang: str,
+) -> Explanation:
+    """As `Explainer.explain`, from texts. Raises gr.Error, a sentence for people."""
+    if image is None:
+        raise refusal(say(lang, "api.picture"))
+    if not all(
+        isinstance(text, str | None) for text in (weights, attention, stages, methods, target)
+    ):
+        raise refusal(say(lang, "api.texts"))
+    explainer = networks.get(weights or "", attention or "")
+    chosen = _listed(methods)
+    if "scorecam" in chosen and explainer.preprocess.size > SIDE:
+        raise refusal(say(lang, "api.scorecam", weights=weights))
+    try:
+        named = STAGES if (stages or "").strip() == "all" else _listed(stages)
+        if len(named) * max(1, len(chosen)) > MAPS:
+            raise refusal(say(lang, "api.maps", most=MAPS))
+        wanted = index_of(explainer, (target or "").strip(), lang)
+        check = networks.patience(lang)
+        return networks.explanations.explain(
+            explainer, image.source, named, known(chosen), wanted, progress=check
+        )
+    except (gr.Error, ImageError):  # which are ValueErrors, too
+        raise
+    except ValueError as error:
+        raise refusal(sentence(error, lang)) from error
+
+
+def _listed(names: str | None) -> list[str]:
+    """The names between commas, each once; an API's client may send null for none."""
+    return list(dict.fromkeys(name.strip() for name in (names or "").split(",") if name.strip()))
+
+
+FIGURES: Mapping[str, tuple[str, Callable[[Explanation], bytes]]] = {
+    "png": ("image/png", lambda explanation: render.png(explanation.figure())),
+    "svg": ("image/svg+xml", lambda explanation: render.svg(explanation.figure())),
+    "html": ("text/html", lambda explanation: explanation.report().encode()),
+}
+"""What `figure` can draw, by its name: media type and content."""
+
+
+def build(networks: Networks) -> None:
+    """Register the endpoints, on components that no page shows."""
+    with gr.Row(visible=False):
+        image = Picture(label="image")
+        text = partial(gr.Textbox, visible=False)
+        weights = text("tiny50", label="weights")
+        attention = text("cbam", label="attention")
+        stages = text("all", label="stages")
+        methods = text("gradcam", label="methods")
+        target = text("", label="target")
+        told = Told(label="explanation")
+        format = text("png", label="format")
+        drawn = gr.Textbox(label="data URI")
+        asking = text("self_attention", label="attention")
+        stage = text("block4", label="stage")
+        row, column = (gr.Number(0, precision=0, label=name) for name in ("row", "column"))
+        head = gr.Number(-1, precision=0, label="head")
+        last = text("block5", label="stage")
+        method = text("gradcam", label="method")
+        asked = [image, weights, attention, stages, methods, target]
+        endpoints: list[tuple[Callable[..., Any], list[Any], Any]] = [
+            (explain, asked, told),
+            (figure, [*asked, format], drawn),
+            (pixel, [image, weights, asking, stage, row, column, head], told),
+            (faithfulness, [image, weights, attention, last, method, target], told),
+        ]
+        for function, inputs, output in endpoints:
+            gr.Button(visible=False).click(
+                _bound(function, networks),
+                inputs,
+                output,
+                api_name=function.__name__,
+                api_description=function.__doc__,
+                concurrency_id="network",
+            )
+
+
+class Told(gr.JSON, metaclass=NoStub):
+    """JSON, or a text that holds some: that stays a text, since MCP writes all else as Python."""
+
+    is_template = True
+
+    def postprocess(self, value: Any) -> JsonData | None:
+        """What was given."""
+        return JsonData(root=value) if isinstance(value, str) else super().postprocess(value)
+
+
+def _bound(function: Callable[..., Any], networks: Networks) -> Callable[..., Any]:
+    """The function of one request, with the name, the arguments and the docstring of its own."""
+
+    @wraps(function)
+    def call(*args: Any) -> Any:
+        *given, request = args
+        lang = preferred(None, request.headers.get("accept-language"))
+        told = function(networks, *given, lang=lang)
+        for_mcp = request.headers.get("x-gradio-user") == "mcp"
+        return json.dumps(told) if for_mcp and not isinstance(told, str) else told
+
+    asked = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
+    known = inspect.signature(function)
+    own = [p for name, p in known.parameters.items() if name not in ("networks", "lang")]
+    call.__signature__ = known.replace(parameters=[*own, asked])  # type: ignore[attr-defined]
+    call.__annotations__ = {**function.__annotations__, "request": gr.Request}
+    return call

@@ -1,0 +1,88 @@
+"""What the network says, with its attention and without, and what is known of the attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from vggviz.app.markup import badge, percent
+from vggviz.app.pictures import Shown
+from vggviz.app.texts import say
+
+__all__ = ["PICK", "about", "answer"]
+
+PICK = """
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-class]");
+  if (button) trigger("select", {index: Number(button.dataset.class)});
+});
+"""
+"""The answer's script: a click on a class is a `select` event with its index."""
+
+
+def answer(lang: str, shown: Shown) -> str:
+    """The verdict, and the five likeliest classes as buttons, each with two bars."""
+    first = shown.top[0]
+    untrained = badge(say(lang, "explore.untrained")) if shown.trained == "nothing" else ""
+    rows = "".join(_row(lang, shown, place) for place in range(len(shown.top)))
+    if shown.off is None:
+        key, legend = "explore.no_off", ""
+    else:
+        key = "explore.same" if shown.off[0].index == first.index else "explore.otherwise"
+        legend = "".join(
+            f'<span class="{name}">{escape(say(lang, f"explore.{name}"))}</span>'
+            for name in ("with", "without")
+        )
+    said = escape(say(lang, key, label=shown.off[0].label if shown.off else ""))
+    return (
+        f'<div class="verdict" role="status"><h2>{escape(say(lang, "explore.says"))}{untrained}'
+        f'</h2><p><b title="{escape(first.label)}">{escape(first.label)}</b> '
+        f"<span>{percent(first.probability)}</span></p></div>"
+        f'<ol aria-label="{escape(say(lang, "explore.top"))}">{rows}</ol>'
+        f'<p class="legend">{legend}</p><p class="off">{said}</p>'
+    )
+
+
+def _row(lang: str, shown: Shown, place: int) -> str:
+    ranked = shown.top[place]
+    explained = ranked.index == shown.target.index
+    shares = {"with": ranked.probability}
+    if shown.off is not None:
+        shares["without"] = shown.off_shares[place]
+    bars = "".join(
+        f'<span class="bar {name}"><i style="width:{100 * share:.2f}%"></i></span>'
+        f'<span class="share {name}"><i>{escape(say(lang, f"explore.{name}"))}</i> '
+        f"{percent(share)}</span>"
+        for name, share in shares.items()
+    )
+    return (
+        f'<li><button type="button" data-class="{ranked.index}" aria-pressed="'
+        f'{"true" if explained else "false"}" '
+        f'title="{escape(say(lang, "explore.explain", label=ranked.label))}">'
+        f'<span class="name">{escape(ranked.label)}</span>{bars}</button></li>'
+    )
+
+
+def about(lang: str, attention: str, found: Mapping[str, Any] | None = None) -> str:
+    """What this attention type does, and what was `found` of it (see `zoo.measured`)."""
+    told = f" <span>{escape(_measured(lang, found))}</span>" if found else ""
+    return f"<p>{escape(say(lang, f'attention.{attention}.line'))}{told}</p>"
+
+
+def _measured(lang: str, found: Mapping[str, Any]) -> str:
+    """How often it is right, whether the network uses it, and whether it points at the object."""
+    told = [say(lang, "attention.right", share=f"{100 * found['top1']['value']:.1f}")]
+    if use := found["use"].get("uniform"):
+        lost = 100 * use["points"]["value"]
+        key = "attention.costs" if lost >= 1 else "attention.unused"
+        told.append(say(lang, key, points=f"{lost:.1f}".replace("-", "−")))
+    pointing = found["pointing"] or {"best": {}}
+    stage = pointing["best"].get("off_centre", {}).get("attention")
+    for view in pointing.get("views", ()):
+        if view["stage"] == stage and view["kind"] != "gradcam":
+            hits = f"{100 * view['rates']['off_centre']['value']:.0f}"
+            chance = f"{100 * pointing['subsets']['off_centre']['chance']:.0f}"
+            told.append(say(lang, "attention.finds", share=hits, chance=chance))
+            break
+    return say(lang, "attention.measured", told=say(lang, "attention.and").join(told))

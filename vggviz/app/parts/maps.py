@@ -1,0 +1,247 @@
+"""Original, attention and CAM, side by side or one over the other, and whether they agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import NamedTuple
+
+import torch
+
+from vggviz import plotting as render
+from vggviz.app.markup import (
+    METHOD_NAMES,
+    badge,
+    bar,
+    block,
+    canvas,
+    heat,
+    instead,
+    named,
+    number,
+    size,
+    spread,
+)
+from vggviz.app.pictures import SIDE, Floats, Place, Shown, refusal
+from vggviz.app.texts import say
+from vggviz.cam import METHODS
+from vggviz.metrics.agreement import agreement
+from vggviz.networks import STAGES
+from vggviz.types import Ranked
+
+__all__ = ["LAYOUTS", "VIEWS", "View", "maps", "missing"]
+
+LAYOUTS = ("side", "original-attention", "original-cam", "attention-cam")
+VIEWS: Mapping[str, Sequence[str]] = {
+    "method": tuple(METHOD_NAMES),
+    "layout": LAYOUTS,
+    "on": ("crop", "picture"),
+    "colours": render.COLORMAPS,
+    "scale": ("stretch", "raw"),
+}
+"""What a `View` may say beside its stage, in its order, the default first."""
+
+
+class View(NamedTuple):
+    """How a result is looked at: nothing here runs a network."""
+
+    stage: str = "block4"
+    method: str = "gradcam"
+    layout: str = "side"
+    on: str = "crop"
+    colours: str = "inferno"
+    scale: str = "stretch"
+
+    @classmethod
+    def known(cls, view: Sequence[object], lang: str = "en") -> View:
+        """What a browser asks for: it may be anything. Raises gr.Error for no such view."""
+        if any(
+            one not in known for one, known in zip(view, (STAGES, *VIEWS.values()), strict=False)
+        ):
+            raise refusal(say(lang, "trouble.view"))
+        return cls(*map(str, view))
+
+
+class _Tile(NamedTuple):
+    name: str
+    head: str
+    canvas: str
+    below: str
+    caption: str
+
+
+def maps(lang: str, shown: Shown, view: View) -> str:
+    """The tiles of a result, the before/after slider where one is wanted, and the agreement."""
+    tiles = [_original(lang, shown, view), _attention(lang, shown, view)]
+    tiles += [_cam(lang, shown, view, which) for which in range(1 + (shown.contrast is not None))]
+    if view.layout == "side":
+        drawn = "".join(
+            f'<figure class="tile"><h2>{tile.head}</h2>{tile.canvas}{tile.below}'
+            f"<figcaption>{tile.caption}</figcaption></figure>"
+            for tile in tiles
+        )
+        row = f'<div class="tiles count{len(tiles)}">{drawn}</div>'
+    else:
+        row = _slider(lang, tiles, view.layout)
+    return row + f'<p class="agreement" role="status">{_agreement(lang, shown, view)}</p>'
+
+
+def missing(lang: str, shown: Shown, stage: str) -> tuple[str, str]:
+    """Why there is no such view of the attention here, and what to do about it."""
+    place = shown.places[stage]
+    having = [name[-1] for name, one in shown.places.items() if one.weighs]
+    if not having:
+        return say(lang, "explore.none"), say(lang, "explore.none_hint")
+    if place.channels is not None:
+        return say(lang, "explore.channels_only"), say(lang, "explore.channels_hint")
+    if place.attention is not None:
+        return say(lang, "explore.places_only"), say(lang, "explore.places_hint")
+    return say(lang, "explore.not_here", block=block(lang, stage)), listed(lang, having)
+
+
+def listed(lang: str, blocks: Sequence[str]) -> str:
+    """'Block 5 has it.', 'Blocks 3, 4 and 5 have it.'"""
+    *others, last = blocks
+    if not others:
+        return say(lang, "explore.one_has", last=last)
+    return say(lang, "explore.more_have", others=", ".join(others), last=last)
+
+
+def _original(lang: str, shown: Shown, view: View) -> _Tile:
+    side = len(shown.crop)
+    if view.on == "picture":
+        drawn = canvas(shown.picture, say(lang, "explore.whole_alt"), box=shown.box)
+    else:
+        drawn = canvas(shown.crop, say(lang, "explore.original_alt"), kind="png")
+    caption = escape(say(lang, "explore.saw", side=side)).replace(" × ", "&nbsp;×&nbsp;")
+    head = escape(say(lang, "explore.original"))
+    return _Tile(head, head, drawn, '<div class="scale"></div>', caption)
+
+
+def _attention(lang: str, shown: Shown, view: View) -> _Tile:
+    place, name = shown.places[view.stage], named(lang, shown.attention)
+    plain = escape(say(lang, "explore.attention"))
+    head = f"{plain} <small>{escape(name)}</small>"
+    remark = _blended(lang, shown, place)
+    if place.attention is None:
+        nothing = instead(*missing(lang, shown, view.stage))
+        return _Tile(plain, head, nothing, '<div class="scale"></div>', remark)
+    kind = place.kind or "spatial"
+    how = escape(say(lang, f"explore.how.{kind}", size=size(place.attention)))
+    alt = say(lang, "explore.attention_alt", name=name, block=block(lang, view.stage))
+    drawn, below = _overlay(lang, shown, view, place.attention, alt, kind=kind)
+    return _Tile(plain, head, drawn, below, f"<span>{how}</span> {remark}")
+
+
+def _cam(lang: str, shown: Shown, view: View, which: int) -> _Tile:
+    method, target = METHOD_NAMES[view.method], _class(shown, which)
+    about = "explore.for" if METHODS[view.method].knows_class else "explore.no_class"
+    head = f"{escape(method)} <small>{escape(say(lang, about, label=target.label))}</small>"
+    key = (view.stage, view.method, which)
+    raw = shown.maps.get(key)
+    if raw is None:
+        said = "explore.no_map" if key in shown.maps else "explore.computing"
+        drawn = instead(say(lang, said, method=method), say(lang, f"{said}_hint"))
+        return _Tile(escape(method), head, drawn, '<div class="scale"></div>', "")
+    alt = say(
+        lang,
+        "explore.cam_alt",
+        method=method,
+        label=target.label,
+        block=block(lang, view.stage),
+    )
+    both = (shown.maps.get((view.stage, view.method, one)) for one in (0, 1))
+    top = max((float(one.max()) for one in both if one is not None), default=0.0)
+    drawn, below = _overlay(lang, shown, view, raw, alt, top=top)
+    about = "explore.speaks" if METHODS[view.method].knows_class else "explore.size"
+    caption = escape(say(lang, about, size=size(raw)))
+    return _Tile(escape(method), head, drawn, below, f"<span>{caption}</span>")
+
+
+def _class(shown: Shown, which: int) -> Ranked:
+    return shown.contrast if which and shown.contrast is not None else shown.target
+
+
+def _overlay(
+    lang: str,
+    shown: Shown,
+    view: View,
+    raw: Floats,
+    alt: str,
+    *,
+    kind: str = "",
+    top: float = 0.0,
+) -> tuple[str, str]:
+    """The picture with the map over it, and its colour bar; bare where the map is flat."""
+    known = next((one for one in ("spatial", "volume") if one == kind), None)
+    span = spread(raw, view.scale, known, top)
+    layer = None
+    if span.flat:
+        alt = say(lang, "explore.flat_alt", alt=alt, value=span.ends[0])
+    else:
+        layer = heat(raw, span, view.colours, SIDE)
+    whole = view.on == "picture"
+    picture, box = (shown.picture, shown.box) if whole else (shown.square, None)
+    return canvas(picture, alt, layer, box), bar(lang, span, view.colours)
+
+
+def _blended(lang: str, shown: Shown, place: Place) -> str:
+    if shown.attention == "none":
+        return ""
+    if shown.trained == "nothing":
+        return badge(say(lang, "explore.untrained"))
+    if place.gamma is None:
+        return ""
+    if abs(place.gamma) < 0.005:
+        return badge(say(lang, "explore.ignored"))
+    return f"<span>γ = {place.gamma:.2f}</span>".replace("-", "−")
+
+
+def _slider(lang: str, tiles: Sequence[_Tile], layout: str) -> str:
+    """Two tiles in one place: a range input moves the border between them."""
+    places = {"original": 0, "attention": 1, "cam": 2}
+    left, right = (tiles[places[name]] for name in layout.split("-"))
+    label = escape(say(lang, "explore.slider", left=left.name, right=right.name))
+    notes = "".join(
+        f'<div class="note"><h2>{tile.head}</h2>{tile.below}<p>{tile.caption}</p></div>'
+        for tile in (left, right)
+    )
+    return (
+        f'<div class="slide"><figure class="before-after">{right.canvas}'
+        f'<div class="over">{left.canvas}</div>'
+        f'<input type="range" min="0" max="100" value="50" aria-label="{label}"></figure>'
+        f'<div class="notes">{notes}</div></div>'
+    )
+
+
+def _agreement(lang: str, shown: Shown, view: View) -> str:
+    """Rank correlation and overlap, and what they mean; with a contrast, why attention is one."""
+    method = METHOD_NAMES[view.method]
+    why = ""
+    if shown.contrast is not None and METHODS[view.method].knows_class:
+        why = f' <span class="why">{escape(say(lang, "explore.why", method=method))}</span>'
+    attention = shown.places[view.stage].attention
+    cam = shown.maps.get((view.stage, view.method, 0))
+    found = None
+    if attention is not None and cam is not None:
+        found = agreement(torch.from_numpy(attention), torch.from_numpy(cam))
+    if found is None or math.isnan(found.spearman):
+        return f"<span>{escape(say(lang, 'explore.no_agreement'))}</span>{why}"
+    numbers = say(
+        lang,
+        "explore.numbers",
+        spearman=number(round(found.spearman, 2), 2) if abs(found.spearman) >= 0.005 else "0",
+        iou=round(100 * found.iou),
+    )
+    reading = say(lang, f"explore.read.{reading_of(found.spearman)}")
+    return (
+        f"<b>{escape(reading)}</b> <span>{escape(say(lang, 'explore.agreement', method=method))}: "
+        f"{escape(numbers)}</span>{why}"
+    )
+
+
+def reading_of(spearman: float) -> str:
+    """A rank correlation in plain words, as a text key."""
+    steps = ((0.7, "strong"), (0.4, "partly"), (0.15, "weak"), (-0.15, "none"))
+    return next((word for least, word in steps if spearman >= least), "against")

@@ -1,0 +1,179 @@
+"""The tab 'All blocks': attention and CAMs at all five blocks, as one grid."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from functools import partial
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from vggviz import plotting as render
+from vggviz.app.handlers import boundary
+from vggviz.app.markup import METHOD_NAMES
+from vggviz.app.networks import NOTHING, Networks, Owned
+from vggviz.app.pictures import Shown
+from vggviz.app.rerun import recall
+from vggviz.app.shell import Shell
+from vggviz.app.tabs.lazy import Call
+from vggviz.app.tabs.panels import block, html, panel, shrink
+from vggviz.app.texts import say
+from vggviz.cam import METHODS
+from vggviz.explanation import Explanation
+from vggviz.networks import STAGES
+
+NAME = "blocks.name"
+
+FIRST = ("gradcam", "layercam")
+TILE = 224  # pixels
+SMALL = 128  # pixels of a side, up to which a network is small enough for Score-CAM
+
+
+def possible(shown: Shown, methods: Sequence[str]) -> tuple[str, ...]:
+    """Those of the methods that this network has, in the order of `METHODS`: 'attention*gradient'
+    needs attention over places, Score-CAM a small network."""
+    weighs = any(place.attention is not None for place in shown.places.values())
+    small = len(shown.crop) <= SMALL
+    return tuple(
+        name
+        for name in METHODS
+        if name in methods
+        and (weighs or METHODS[name].needs != "attention")
+        and (small or METHODS[name].needs != "passes")
+    )
+
+
+def explained(
+    networks: Networks,
+    shown: Shown,
+    methods: Sequence[str],
+    own: Owned = NOTHING,
+    progress: Any = lambda done, total: None,
+) -> Explanation:
+    """All stages with these methods, of what is shown."""
+    return recall(networks, shown, own, STAGES, possible(shown, methods), progress=progress)
+
+
+def grid(
+    networks: Networks,
+    call: Call | None,
+    methods: Sequence[str],
+    own: Owned = NOTHING,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008  # Gradio finds it by its default
+) -> Any:
+    """The grid as HTML: a row for attention and one for each method, a column a block."""
+    if call is None:
+        return gr.skip()
+    with boundary(call.lang):
+        shown, lang = call.shown, call.lang
+        check = networks.patience(lang)
+
+        def report(done: int, total: int) -> None:
+            check(done, total)
+            progress((done, total))
+
+        return _grid(lang, shown, explained(networks, shown, methods, own, report), methods)
+
+
+def _grid(lang: str, shown: Shown, found: Explanation, methods: Sequence[str]) -> str:
+    square = shrink(shown.square, TILE)
+    heads = "".join(f'<th scope="col">{escape(block(lang, stage))}</th>' for stage in STAGES)
+    rows = [(say(lang, "blocks.attention"), [_attention(lang, square, shown, s) for s in STAGES])]
+    for name in possible(shown, methods):
+        tiles: list[str] = []
+        for stage in STAGES:
+            map = found.heatmaps.get((stage, name))
+            where = block(lang, stage)
+            alt = say(lang, "blocks.alt", name=METHOD_NAMES[name], block=where)
+            gone = say(lang, "blocks.unknown")
+            tiles.append(
+                panel(lang, square, map.raw.numpy(), alt)
+                if map
+                else panel(lang, square, None, gone)
+            )
+        rows.append((METHOD_NAMES[name], tiles))
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{t}</td>" for t in tiles)}</tr>'
+        for name, tiles in rows
+    )
+    slow = "scorecam" in methods and "scorecam" not in possible(shown, methods)
+    note = f'<p class="reading">{escape(say(lang, "blocks.slow"))}</p>' if slow else ""
+    return (
+        f'{note}<div class="wide" tabindex="0" role="region" '
+        f'aria-label="{escape(say(lang, "blocks.grid"))}"><table class="grid">'
+        f"<thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _attention(lang: str, square: Any, shown: Shown, stage: str) -> str:
+    place = shown.places[stage]
+    if place.attention is None:
+        key = "blocks.channels" if place.channels is not None else "blocks.none"
+        return panel(lang, square, None, say(lang, key))
+    where = block(lang, stage)
+    alt = say(lang, "blocks.alt", name=say(lang, "blocks.attention"), block=where)
+    return panel(lang, square, place.attention, alt)
+
+
+def download(
+    networks: Networks, call: Call | None, methods: Sequence[str], own: Owned = NOTHING
+) -> str:
+    """The figure for a lecture as a data URI, and its file name, for the browser to save."""
+    if call is None:
+        return ""
+    with boundary(call.lang):
+        check = networks.patience(call.lang)
+        figure = explained(networks, call.shown, methods, own, check).figure()
+        coded = base64.b64encode(render.png(figure, dpi=110)).decode()
+        return f"data:image/png;base64,{coded}"
+
+
+def build(shell: Shell) -> None:
+    """Lay the tab out and wire it up; called inside its `gr.Tab`."""
+    call = shell.calls["blocks"] = gr.State(None)
+    shell.line("blocks.line")
+    with gr.Row(elem_classes="controls ends"):
+        methods = shell.labelled(
+            gr.CheckboxGroup(
+                [(name, key) for key, name in METHOD_NAMES.items()],
+                value=list(FIRST),
+                elem_id="blocks-methods",
+                elem_classes="ticks",
+            ),
+            label="blocks.methods",
+        )
+        save = shell.labelled(
+            gr.Button(size="sm", elem_classes="act quiet", elem_id="blocks-save"),
+            value="blocks.download",
+        )
+    told = html("", elem_id="blocks", elem_classes="told", min_height=700)
+    saved = gr.Textbox(visible=False)
+    how: dict[str, Any] = {"concurrency_id": "network", "api_visibility": "private"}
+    gr.on(
+        [call.change, methods.input],
+        partial(grid, shell.networks),
+        [call, methods, shell.own],
+        told,
+        trigger_mode="always_last",
+        **how,
+    )
+    save.click(
+        partial(download, shell.networks),
+        [call, methods, shell.own],
+        saved,
+        show_progress_on=save,
+        **how,
+    ).success(None, saved, None, js=_SAVE)
+
+
+_SAVE = """
+(address) => {
+  if (!address) return;
+  const link = document.createElement("a");
+  link.href = address;
+  link.download = "vggviz-blocks.png";
+  link.click();
+}
+"""

@@ -1,0 +1,105 @@
+"""How the page looks: colours by Gradio's theme, everything else by the style sheets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gradio import themes
+
+from vggviz.app.own import SIZE
+
+__all__ = ["LAUNCH", "TURNED"]
+
+# Who prefers Chinese sees nothing before it is there, but for no longer than three seconds.
+_TURN = """
+{
+  const wishes = [new URLSearchParams(location.search).get("lang") ?? "", ...navigator.languages];
+  const known = wishes.map((wish) => wish.split("-")[0].toLowerCase());
+  if (known.find((wish) => wish === "en" || wish === "zh") === "zh") {
+    document.documentElement.classList.add("turning");
+    setTimeout(() => document.documentElement.classList.remove("turning"), 3000);
+  }
+}
+"""
+
+TURNED = """
+const turned = () => {
+  const lang = element.querySelector("header")?.lang;
+  if (!lang) return;
+  if (lang !== "en") document.documentElement.classList.remove("turning");
+  document.documentElement.lang = lang;
+};
+new MutationObserver(turned).observe(element, {attributes: true, childList: true, subtree: true});
+turned();
+"""
+"""The head's script: the document's language is that of the head."""
+
+# Whoever goes to the list of classes can type a name at once, instead of deleting the last one.
+# A list that scrolls would take the focus of who leaves it, and be gone: the focus with it.
+# And the border of a before/after picture follows its slider.
+_SCRIPT = """
+for (const type of ["focusin", "click"]) document.addEventListener(type, (event) => {
+  if (event.target.matches(":is(#target, #contrast) input")) event.target.select();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Tab") return;
+  for (const list of document.querySelectorAll("[role=listbox]")) list.tabIndex = -1;
+}, true);
+document.addEventListener("input", (event) => {
+  if (event.target.matches(".before-after input"))
+    event.target.parentNode.style.setProperty("--at", `${event.target.value}%`);
+});
+"""
+
+
+def _theme() -> themes.Base:
+    return themes.Base(
+        primary_hue=themes.colors.teal,
+        secondary_hue=themes.colors.teal,
+        neutral_hue=themes.colors.stone,
+        radius_size=themes.sizes.radius_md,
+        font="sans-serif",  # the style sheet has the whole list: here each name would be quoted
+        font_mono="monospace",
+    ).set(
+        body_background_fill="#fcfcfb",
+        body_background_fill_dark="#171513",
+        body_text_color="#1c1917",
+        body_text_color_dark="#f2f0ee",
+        body_text_color_subdued="#5f5a55",
+        body_text_color_subdued_dark="#aaa49d",
+        background_fill_primary="#ffffff",
+        background_fill_primary_dark="#1f1c1a",
+        border_color_primary="#e5e3e0",
+        border_color_primary_dark="#3a3632",
+        block_background_fill="*background_fill_primary",
+        block_shadow="none",
+        input_background_fill="*background_fill_primary",
+        input_background_fill_dark="*background_fill_primary",
+        input_border_width="1px",
+        input_border_color="*border_color_primary",
+        input_border_color_focus="#0f766e",
+        input_border_color_focus_dark="#2dd4bf",
+        input_radius="10px",
+        slider_color="#0f766e",
+        slider_color_dark="#2dd4bf",
+    )
+
+
+# In the head, so that it is there before the first paint; Gradio's `css` comes after it, rewritten.
+_STYLE = "".join(
+    Path(__file__).with_name(name).read_text(encoding="utf-8")
+    for name in ("style.css", "lessons.css", "tabs.css")
+)
+
+LAUNCH: dict[str, Any] = {
+    "theme": _theme(),
+    "head": f"<style>{_STYLE}</style><script>{_TURN}{_SCRIPT}</script>",
+    "footer_links": ["api", "settings"],
+    "max_file_size": SIZE,  # that of weights; what a picture may take is for open_image to say
+    "show_error": False,
+    "run_history": False,
+    "enable_monitoring": False,
+    "state_session_capacity": 1000,
+}
+"""For `demo.launch`."""

@@ -1,0 +1,24 @@
+"""The benchmark: how long explanations take, against one bare forward and other libraries."""
+
+from __future__ import annotations
+
+from vggviz.benchmark.cases import BARE, CASES
+from vggviz.benchmark.fixtures import Bed, Case
+from vggviz.benchmark.interval import Interval, Measured
+from vggviz.benchmark.measures import MEASURES
+from vggviz.benchmark.report import Report, Timing, table
+from vggviz.benchmark.rounds import run
+
+__all__ = [
+    "BARE",
+    "CASES",
+    "MEASURES",
+    "Bed",
+    "Case",
+    "Interval",
+    "Measured",
+    "Report",
+    "Timing",
+    "run",
+    "table",
+]

@@ -1,0 +1,77 @@
+"""Other libraries, doing what ours does."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import torch
+from torch import Tensor
+
+from vggviz.benchmark.fixtures import Bed, Case, Work
+from vggviz.networks import Network
+
+__all__ = ["captum", "grad_cam", "grad_cam_frozen", "torchcam"]
+
+
+def torchcam(bed: Bed, case: Case) -> Work:
+    """One extractor for all layers: one forward and, for each class, one partial backward."""
+    library = import_module("torchcam.methods")
+    model, images = bed.network(), bed.images(case.images)
+    paths = [model.path(stage) for stage in case.stages]
+
+    def work() -> list[Tensor]:
+        with library.GradCAM(model, paths) as extractor:
+            scores: Tensor = model(images)
+            if case.targets > 1:
+                each = [extractor(t, scores, retain_graph=True) for t in range(case.targets)]
+                return [torch.cat(maps) for maps in zip(*each, strict=True)]  # (T, h, w)
+            found: list[Tensor] = extractor(scores.argmax(1).tolist(), scores)
+            return [cam if case.images > 1 else cam[0] for cam in found]
+
+    return work
+
+
+def grad_cam(bed: Bed, case: Case) -> Work:
+    """pytorch-grad-cam, as its documentation shows it."""
+    return _each(bed.network(), bed.images(case.images), case)
+
+
+def grad_cam_frozen(bed: Bed, case: Case) -> Work:
+    """The same without gradients of the weights, which its users must know to turn off.
+
+    The picture then has to require a gradient, or there would be no graph.
+    """
+    model = bed.network().requires_grad_(False)
+    return _each(model, bed.images(case.images).requires_grad_(True), case)
+
+
+def _each(model: Network, images: Tensor, case: Case) -> Work:
+    """One object for each layer: given several layers, the library returns only their mean."""
+    library = import_module("pytorch_grad_cam")
+    layers = [model.get_submodule(model.path(stage)) for stage in case.stages]
+
+    def work() -> list[Tensor]:
+        maps: list[Tensor] = []
+        for layer in layers:
+            with library.GradCAM(model, [layer]) as extractor:
+                found = torch.from_numpy(extractor(images, None))
+                maps.append(found if case.images > 1 else found[0])
+        return maps
+
+    return work
+
+
+def captum(bed: Bed, case: Case) -> Work:
+    """One call for each layer. It is told the class, so it is spared a forward pass."""
+    library = import_module("captum.attr")
+    model, target = bed.network(), bed.target
+    layers = [model.get_submodule(model.path(stage)) for stage in case.stages]
+
+    def work() -> list[Tensor]:
+        found: list[Tensor] = [
+            library.LayerGradCam(model, layer).attribute(bed.image, target, relu_attributions=True)
+            for layer in layers
+        ]
+        return [cam[0, 0].detach() for cam in found]
+
+    return work

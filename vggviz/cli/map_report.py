@@ -1,0 +1,90 @@
+"""`vggviz evaluate --metrics`: what the maps are worth, as tables and files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vggviz.cli.console import counted, left_out, or_stop, stop, words
+from vggviz.files import atomic_write
+from vggviz.platform.machine import machine
+
+if TYPE_CHECKING:
+    from vggviz import Explainer
+    from vggviz.data import Dataset
+
+
+def judge(
+    subjects: Mapping[str, Explainer],
+    dataset: Dataset,
+    training: Dataset | None,
+    out: Path,
+    *,
+    metrics: str,
+    stages: str,
+    methods: str,
+    others: Sequence[Path],
+    pictures: int,
+    curves: int,
+    seed: int,
+    batch: int,
+    strict: bool,
+) -> None:
+    """Judge the maps, print the tables, and write maps.json, .csv, .md and .html to `out`."""
+    from vggviz import Explainer
+    from vggviz.evaluation import maps
+    from vggviz.networks import STAGES
+
+    seconds: dict[str, Explainer] = {}
+    for other in others:
+        second = or_stop(Explainer.load, other)
+        kind = second.card.config.attention
+        alike = [name for name, one in subjects.items() if one.card.config.attention == kind]
+        if not alike:
+            stop(f"{other} has {kind!r}, which is not evaluated")
+        if alike[0] in seconds:
+            stop(f"{other} has {kind!r}, of which another file was given already")
+        seconds |= dict.fromkeys(alike, second)
+    here = machine()
+    with counted("part") as progress:
+        try:
+            report = or_stop(
+                maps.judge_maps,
+                subjects,
+                dataset,
+                training,
+                metrics=tuple(maps.METRICS) if metrics == "all" else words(metrics),
+                stages=STAGES if stages == "all" else words(stages),
+                methods=words(methods),
+                others=seconds,
+                pictures=pictures,
+                curves=curves,
+                folder=out,
+                seed=seed,
+                batch=batch,
+                progress=progress,
+                unreadable=None if strict else left_out,
+            )
+        except OSError as error:
+            stop(f"{out} can't be written to: {error.strerror}")
+    command = " ".join(["vggviz", *sys.argv[1:]])
+    about = f"{here}: {command}"
+    tables = maps.markdown_of(report)
+    told = {"command": command, "machine": asdict(here), **report.to_json()}
+    files = {
+        "maps.json": json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False),
+        "maps.csv": maps.csv_of(report),
+        "maps.md": f"{tables}\n\n{about}\n",
+        "maps.html": maps.html_of(report, about),
+    }
+    for name, text in files.items():
+        try:
+            with atomic_write(out / name) as written:
+                written.write_text(text, "utf-8")
+        except OSError as error:
+            stop(f"{out / name} can't be written: {error.strerror}")
+    print(f"{tables}\n\n{about}")

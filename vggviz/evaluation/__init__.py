@@ -1,0 +1,9 @@
+"""The evaluation: what each attention type gains and costs, where it points, whether it is used."""
+
+from __future__ import annotations
+
+from vggviz.evaluation.result import Evaluation, Result
+from vggviz.evaluation.run import evaluate
+from vggviz.evaluation.table import table
+
+__all__ = ["Evaluation", "Result", "evaluate", "table"]

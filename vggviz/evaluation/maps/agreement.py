@@ -1,0 +1,54 @@
+"""Whether learned attention and CAM methods say the same, beside what chance and repetition say."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vggviz.evaluation.maps.job import Job, Part, Row, View
+from vggviz.metrics.agreement import MEASURES, agreements
+from vggviz.metrics.baselines import centre
+
+__all__ = ["agree"]
+
+METRIC = "agreement"
+REFERENCE = "gradcam"
+
+
+def agree(job: Job) -> Part:
+    """Every map against Grad-CAM at the same stage, and against its controls, for the class that
+    the network says.
+
+    Floors: Grad-CAM of another picture (what maps share because pictures are alike), and a
+    Gaussian in the centre. Ceiling: the same map of a network trained with another seed.
+    """
+    if REFERENCE not in job.methods:
+        raise ValueError(f"agreement compares with {REFERENCE!r}: name it among the methods")
+    pictures = job.pictures
+    targets = job.likeliest(pictures)
+    views = job.views(pictures, targets)
+    others = job.views(pictures, targets, job.other) if job.other is not None else {}
+    rows: list[Row] = []
+    examples: list[tuple[View, Tensor]] = []
+    for (stage, kind), maps in views.items():
+        gradcam = views[stage, REFERENCE]
+        controls = {
+            f"{REFERENCE} of another picture": gradcam.roll(1, 0),
+            "centre": centre((maps.shape[1], maps.shape[2])).expand_as(maps),
+        }
+        if kind != REFERENCE:
+            controls = {REFERENCE: gradcam, **controls}
+        if (stage, kind) in others:
+            controls["other seed"] = others[stage, kind]
+        for against, control in controls.items():
+            found = agreements(maps, control)
+            columns = dict(zip(MEASURES, found.T, strict=True))
+            rows += job.rows(METRIC, (stage, kind), columns, against)
+            if against == REFERENCE and kind not in job.methods:
+                examples.append(((stage, kind), found[:, 0]))
+    notes = () if job.other is not None else ("no network of another seed: no ceiling",)
+    if not examples:
+        return Part(tuple(rows), notes=notes)
+    (stage, kind), values = examples[-1]
+    title = f"{kind} at {stage} and Grad-CAM, ρ"
+    shown = job.extremes(METRIC, title, pictures, views[stage, kind], values)
+    return Part(tuple(rows), tuple(shown), notes)

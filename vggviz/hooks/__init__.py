@@ -1,0 +1,1 @@
+"""Hooks on networks: taps, capture, changes, and finding attention."""

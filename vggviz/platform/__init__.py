@@ -1,0 +1,1 @@
+"""The machine: its description, its memory, its number formats."""

@@ -1,8 +1,0 @@
-"""Training: augmentation, schedule, checkpoints that resume to the bit. Needs the extra 'train'."""
-
-from __future__ import annotations
-
-from vggviz.train.config import Examples, Progress, TrainConfig, TrainError
-from vggviz.train.loop import measure, train
-
-__all__ = ["Examples", "Progress", "TrainConfig", "TrainError", "measure", "train"]

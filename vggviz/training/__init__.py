@@ -1,0 +1,8 @@
+"""Training: augmentation, schedule, checkpoints that resume to the bit. Needs the extra 'train'."""
+
+from __future__ import annotations
+
+from vggviz.training.config import Examples, Progress, TrainConfig, TrainError
+from vggviz.training.loop import measure, train
+
+__all__ = ["Examples", "Progress", "TrainConfig", "TrainError", "measure", "train"]

@@ -1,0 +1,82 @@
+"""Checkpoints: model, momentum and history in one safetensors file, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from vggviz.training.config import TrainConfig, TrainError
+from vggviz.weights import write_safetensors
+
+__all__ = ["State", "restore", "store"]
+
+
+@dataclass(slots=True)
+class State:
+    """Where a run stands: steps done, the finished epochs, and the running epoch's sums."""
+
+    step: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    loss: float = 0.0
+    right: int = 0
+
+
+def store(
+    file: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    pictures: str,
+    state: State,
+) -> None:
+    """Write a checkpoint of a run on pictures of this fingerprint."""
+    tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
+    for index, parameter in enumerate(_parameters(optimizer)):
+        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum.{index}"] = momentum.contiguous()
+    told = {"config": asdict(config), "pictures": pictures, "state": asdict(state)}
+    write_safetensors(tensors, {"train": json.dumps(told)}, file)
+
+
+def restore(
+    file: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    pictures: str,
+) -> State:
+    """Fill model and optimizer from a checkpoint. Raises TrainError where it is another run's."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            told = json.loads((opened.metadata() or {}).get("train", "{}"))
+            if told.get("config") != json.loads(json.dumps(asdict(config))):
+                raise TrainError(f"{file.name} is the checkpoint of a run with other settings")
+            if told.get("pictures") != pictures:
+                raise TrainError(f"{file.name} is the checkpoint of a run on other pictures")
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise TrainError(f"{file.name} is no whole checkpoint: remove it and start anew") from error
+    prefix = "model."
+    own = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    if {key: value.shape for key, value in own.items()} != shapes:
+        raise TrainError(f"{file.name} is the checkpoint of a run with another network")
+    model.load_state_dict(own)
+    for index, parameter in enumerate(_parameters(optimizer)):
+        if f"momentum.{index}" in tensors:
+            momentum = tensors[f"momentum.{index}"].clone(memory_format=torch.preserve_format)
+            if parameter.ndim == 4:
+                momentum = momentum.contiguous(memory_format=torch.channels_last)
+            optimizer.state[parameter]["momentum_buffer"] = momentum
+    return State(**told["state"])
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,0 +1,119 @@
+"""What training is told, and what it tells."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vggviz.networks import STAGES, Network
+
+__all__ = ["Examples", "Progress", "TrainConfig", "TrainError"]
+
+
+class TrainError(RuntimeError):
+    """Training that cannot go on; the message is one sentence for people."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """Pictures in memory: `pixels` uint8 (n, 3, S, S), `targets` (n,).
+
+    `soft` (n, K), if there, are a teacher's logits to distil.
+    """
+
+    pixels: Tensor
+    targets: Tensor
+    soft: Tensor | None = None
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that is here, in hexadecimal."""
+        digest = hashlib.sha256()
+        for tensor in (self.pixels, self.targets, self.soft):
+            if tensor is not None:
+                digest.update(tensor.contiguous().numpy().data)  # no copy
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How to train: SGD with Nesterov momentum under a one-cycle learning rate.
+
+    Pictures. The epochs are shared out among `sizes`, the sides of the pictures in pixels: small
+    ones first (Tan, Le 2021, section 4). `min_scale` is the smallest part of a picture's area
+    that a training crop shows; with probability `zoom_out` the crop is shrunk, by up to a half,
+    and put somewhere on a plain ground (Liu et al. 2016, section 3.6), so that objects are not
+    always in the middle.
+
+    What learns. With `freeze_backbone` the convolutions stay as they are, and attention, γ, norms
+    and head learn. Nothing below the stage `learn_from` learns; by default that is the lowest
+    attention where the backbone is frozen, and else nothing is below it. The features that
+    arrive there never change, so those of `views` augmented views of every picture are computed
+    once, where they fit in memory, and taken in turns; 0 draws new views for every epoch.
+    `attention_rate` multiplies the learning rate of attention modules.
+
+    The loss. `distil` is the weight of the teacher's soft labels, at `temperature` (Hinton et
+    al. 2015); `contrast` that of the term that makes attention decide (`indecision`), and
+    `counterfactual` that of the one that makes the network need it (`effect`, both in
+    `vggviz.training.objective`).
+    """
+
+    epochs: int = 24
+    sizes: tuple[int, ...] = (32, 48, 64)
+    batch: int = 64
+    rate: float = 0.05
+    attention_rate: float = 1.0
+    warmup: float = 0.25
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    distil: float = 0.0
+    temperature: float = 2.0
+    contrast: float = 0.0
+    counterfactual: float = 0.0
+    min_scale: float = 0.35
+    zoom_out: float = 0.0
+    freeze_backbone: bool = False
+    learn_from: str | None = None
+    views: int = 4
+    seed: int = 0
+
+    def size_at(self, epoch: int) -> int:
+        """The side of the pictures in `epoch`, in pixels."""
+        return self.sizes[len(self.sizes) * epoch // self.epochs]
+
+    def rate_at(self, step: int, steps: int) -> float:
+        """One-cycle: up along a half cosine for `warmup` of the steps, then down to zero."""
+        peak = self.warmup * steps
+        if step < peak:
+            return self.rate * (0.04 + 0.96 * (1 - math.cos(math.pi * step / peak)) / 2)
+        return self.rate * (1 + math.cos(math.pi * (step - peak) / (steps - peak))) / 2
+
+    def seed_for(self, number: int, salt: int) -> int:
+        """A seed of its own for the step, epoch or view of this `number`; `salt` tells what for."""
+        return (self.seed * 1_000_003 + number) * 1_009 + salt
+
+    def lowest(self, model: Network) -> str | None:
+        """The stage below which nothing learns, None where all may. ValueError for no stage."""
+        if self.learn_from not in (None, *STAGES):
+            raise ValueError(f"no stage {self.learn_from!r} to learn from: {', '.join(STAGES)}")
+        if self.learn_from is not None or not self.freeze_backbone:
+            return self.learn_from
+        return next(iter(model.attention), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where training stands, told after every step; `loss` and `accuracy` are running means over
+    the epoch, `validation` is top-1 at epochs' ends."""
+
+    epoch: int
+    step: int
+    steps: int
+    size: int
+    loss: float
+    accuracy: float
+    images_per_second: float
+    validation: float | None = None

@@ -1,0 +1,255 @@
+"""The training loop, and what of a network learns."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_accuracy
+
+from vggviz.hooks.capture import Trace, capture, evaluating, intervene
+from vggviz.images import Preprocess
+from vggviz.networks import Network
+from vggviz.training.checkpoint import State, restore, store
+from vggviz.training.config import Examples, Progress, TrainConfig, TrainError
+from vggviz.training.objective import effect, half_flat, indecision, objective
+from vggviz.training.views import Inputs, normalise, resized
+
+__all__ = ["has_bf16", "measure", "train"]
+
+
+def train(
+    model: Network,
+    examples: Examples,
+    validation: Examples,
+    preprocess: Preprocess,
+    config: TrainConfig,
+    checkpoint: Path,
+    *,
+    resume: bool = False,
+    every: int = 500,
+    report: Callable[[Progress], None] = lambda _: None,
+    log: Callable[[list[dict[str, Any]]], None] = lambda _: None,
+    tensorboard: Path | None = None,
+    cache: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Train `model` where it stands and return its history, one entry an epoch.
+
+    Everything random is drawn from (seed, step), and a checkpoint (model, momentum, history) is
+    written whole or not at all every `every` steps and after each epoch: a run that was killed
+    and resumed ends with the same weights, to the bit, as one that was not (on a CPU with the
+    same number of threads). The order of pictures is a fresh permutation each epoch; the last
+    incomplete batch is dropped. Under `accelerate launch` each process takes its share of every
+    batch. `log` gets the history after each epoch; `tensorboard` is a folder for its events,
+    `cache` one that keeps computed views for other runs on the same pictures and backbone.
+
+    Raises TrainError where the loss is no longer a number, where there are fewer pictures than
+    one batch, or where the checkpoint to resume belongs to another run; ValueError where
+    `config.learn_from` is no stage.
+    """
+    per_epoch = len(examples.targets) // config.batch
+    if per_epoch == 0:
+        raise TrainError(f"{len(examples.targets)} pictures do not fill one batch: lower --batch")
+    steps = per_epoch * config.epochs
+    accelerator = Accelerator(
+        mixed_precision="bf16" if has_bf16() else "no",
+        log_with=None if tensorboard is None else "tensorboard",
+        project_dir=tensorboard,
+    )
+    rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+    stage = config.lowest(model)
+    still = set_learning(model, stage, frozen=config.freeze_backbone)
+    model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimizer = torch.optim.SGD(_groups(model, config), momentum=config.momentum, nesterov=True)
+    state, pictures = State(), examples.fingerprint()
+    if resume and checkpoint.is_file():
+        state = restore(checkpoint, model, optimizer, config, pictures)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    if tensorboard is not None:
+        accelerator.init_trackers(".", init_kwargs={"tensorboard": {"purge_step": state.step}})
+
+    inputs = Inputs(model, stage, examples, validation, preprocess, config, accelerator, cache)
+    order = torch.empty(0)
+    started, seen = time.perf_counter(), 0
+    while state.step < steps:
+        epoch, within = divmod(state.step, per_epoch)
+        size = config.size_at(epoch)
+        if seen == 0 or within == 0:
+            _teach(model, still)
+            generator = torch.Generator().manual_seed(config.seed_for(epoch, salt=1))
+            order = torch.randperm(len(examples.targets), generator=generator)
+            inputs.batch(
+                order[:1], epoch, state.step, size
+            )  # views are made before the clock starts
+            started, seen = time.perf_counter(), 0
+        chosen = order[within * config.batch : (within + 1) * config.batch][rank::world]
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate_at(state.step, steps) * group["scale"]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed_for(state.step, salt=100 + rank))  # dropout
+            batch, targets = inputs.batch(chosen, epoch, state.step, size), examples.targets[chosen]
+            targets = targets.to(device)
+            soft = None if examples.soft is None else examples.soft[chosen].to(device)
+            with accelerator.autocast():
+                logits, loss = _judged(wrapped, batch, stage, targets, soft, config)
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(loss)
+            optimizer.step()
+        value = float(accelerator.reduce(loss.detach(), "mean"))
+        if not math.isfinite(value):
+            raise TrainError(
+                f"the loss is {value} at step {state.step}: lower the learning rate (--rate "
+                f"{config.rate}); the last good checkpoint is {checkpoint.name}"
+            )
+        hits = (logits.detach().argmax(1) == targets).sum()
+        state.loss, state.right = state.loss + value, state.right + int(accelerator.reduce(hits))
+        state.step, seen = state.step + 1, seen + config.batch
+        speed = seen / (time.perf_counter() - started)
+        done = within + 1
+        top1 = None
+        if done == per_epoch:
+            with accelerator.autocast():
+                found = measure(wrapped, validation, preprocess, size, inputs.judged(size), stage)
+            top1 = found["top1"]
+            entry = {
+                "epoch": epoch,
+                "size": size,
+                "loss": state.loss / per_epoch,
+                "accuracy": state.right / (per_epoch * config.batch),
+                **{f"validation_{key}": number for key, number in found.items()},
+                "images_per_second": speed,
+                "seconds": time.perf_counter() - started,
+            }
+            state.history.append(entry)
+            accelerator.log(
+                {key: number for key, number in entry.items() if key != "epoch"}, step=state.step
+            )
+        told = Progress(
+            epoch,
+            state.step,
+            steps,
+            size,
+            state.loss / done,
+            state.right / (done * config.batch),
+            speed,
+            top1,
+        )
+        if done == per_epoch:
+            state.loss, state.right = 0.0, 0
+        if accelerator.is_main_process and (done == per_epoch or state.step % every == 0):
+            store(checkpoint, model, optimizer, config, pictures, state)
+            log(state.history)
+        report(told)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+    return state.history
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module,
+    examples: Examples,
+    preprocess: Preprocess,
+    size: int | None = None,
+    arrived: Tensor | None = None,
+    stage: str | None = None,
+) -> dict[str, float]:
+    """The shares of pictures whose class is the likeliest ('top1') or among five ('top5'), seen at
+    `size` pixels. With `arrived`, the features at `stage` are given instead of pictures."""
+    device = next(model.parameters()).device
+    logits: list[Tensor] = []
+    with evaluating(model):
+        for start in range(0, len(examples.targets), 128):
+            if arrived is None:
+                pixels = examples.pixels[start : start + 128]
+                images = normalise(resized(pixels, size or pixels.shape[-1]), preprocess, device)
+                logits.append(model(images).float().cpu())
+            else:
+                logits.append(model(arrived[start : start + 128].to(device), stage).float().cpu())
+    scores = torch.cat(logits)
+    classes = scores.shape[1]
+    return {
+        f"top{k}": float(
+            multiclass_accuracy(
+                scores, examples.targets, classes, average="micro", top_k=min(k, classes)
+            )
+        )
+        for k in (1, 5)
+    }
+
+
+def set_learning(model: Network, stage: str | None, *, frozen: bool) -> list[nn.Module]:
+    """Say which parameters learn, and return the modules that stay as they are in every way.
+
+    Nothing below `stage` learns; where the backbone is `frozen`, no convolution of it does.
+    """
+    model.requires_grad_(True)
+    if frozen:
+        for module in model.features.modules():
+            if isinstance(module, nn.Conv2d):
+                module.requires_grad_(False)
+    below = [] if stage is None else model.below(stage)
+    for module in below:
+        module.requires_grad_(False)
+    return below + [m for m in model.modules() if frozen and isinstance(m, nn.Dropout)]
+
+
+def has_bf16() -> bool:
+    """Whether this machine multiplies bfloat16 in hardware."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _teach(model: Network, still: list[nn.Module]) -> None:
+    """Training mode for what learns: norms that stay use the statistics that they have."""
+    model.train()
+    for module in still:
+        module.eval()
+
+
+def _judged(
+    model: nn.Module,
+    batch: Tensor,
+    stage: str | None,
+    targets: Tensor,
+    soft: Tensor | None,
+    config: TrainConfig,
+) -> tuple[Tensor, Tensor]:
+    """The logits (B, K) of a batch, and its loss with the prices put on attention."""
+    twice = bool(config.counterfactual)
+    with (
+        capture(model) if config.contrast else nullcontext(Trace()) as trace,
+        intervene(model, half_flat) if twice else nullcontext(),
+    ):
+        both: Tensor = model(torch.cat((batch, batch)) if twice else batch, stage).float()
+    logits, without = both[: len(batch)], both[len(batch) :]
+    loss = objective(logits, targets, soft, config)
+    if trace.taps:
+        loss = loss + config.contrast * indecision(trace.taps.values())
+    if twice:
+        loss = loss + config.counterfactual * effect(logits, without, targets)
+    return logits, loss
+
+
+def _groups(model: Network, config: TrainConfig) -> list[dict[str, Any]]:
+    """No weight decay on biases, norms and γ; a rate of its own for attention."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            scale = config.attention_rate if name.startswith("attention.") else 1.0
+            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((scale, decay), []).append(parameter)
+    return [
+        {"params": parameters, "scale": scale, "weight_decay": decay, "lr": config.rate}
+        for (scale, decay), parameters in groups.items()
+    ]

@@ -1,0 +1,37 @@
+"""The catalogue of weights: bundled, torchvision's, untrained, a file, or the Hub; safetensors."""
+
+from vggviz.weights.adapters import read_backbone
+from vggviz.weights.bundle import (
+    Listed,
+    assets_folder,
+    bundled_results,
+    bundled_types,
+    list_weights,
+)
+from vggviz.weights.card import WEIGHTS, Backbone, Card, WeightsError
+from vggviz.weights.publish import push_to_hub
+from vggviz.weights.stock import STOCK, load_backbone, stock_file
+from vggviz.weights.store import load_network, save_network
+from vggviz.weights.tensors import fingerprint, read_card, write_safetensors
+
+__all__ = [
+    "STOCK",
+    "WEIGHTS",
+    "Backbone",
+    "Card",
+    "Listed",
+    "WeightsError",
+    "assets_folder",
+    "bundled_results",
+    "bundled_types",
+    "fingerprint",
+    "list_weights",
+    "load_backbone",
+    "load_network",
+    "push_to_hub",
+    "read_backbone",
+    "read_card",
+    "save_network",
+    "stock_file",
+    "write_safetensors",
+]

@@ -1,0 +1,96 @@
+"""What comes with the package, and the list of all weights that are known by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from vggviz.attention import ATTENTION
+from vggviz.networks import build_network
+from vggviz.weights.card import WEIGHTS, WeightsError
+from vggviz.weights.stock import STOCK, stock_config, stock_file
+from vggviz.weights.tensors import read_card
+
+__all__ = [
+    "Listed",
+    "assets_folder",
+    "bundled_file",
+    "bundled_results",
+    "bundled_types",
+    "list_weights",
+]
+
+
+def assets_folder() -> Path:
+    """The folder of bundled weights and examples: in the package, or beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    return package / "assets" if (package / "assets").is_dir() else package.parent / "assets"
+
+
+def bundled_types() -> tuple[str, ...]:
+    """The attention types that have bundled weights."""
+    return tuple(key for key in ("none", *ATTENTION) if _tiny50(key).is_file())
+
+
+def bundled_file(attention: str) -> Path:
+    """The file of 'tiny50' with this attention. Raises WeightsError, with what there is."""
+    file = _tiny50(attention)
+    if not file.is_file():
+        raise WeightsError(
+            f"tiny50 has no trained weights for attention {attention!r} yet: "
+            f"choose one of {', '.join(bundled_types())}"
+        )
+    return file
+
+
+def bundled_results(weights: str, attention: str) -> Mapping[str, Any] | None:
+    """What `vggviz evaluate` found of bundled weights, as `Evaluation.to_json` has it; None where
+    nothing was measured."""
+    file = assets_folder() / "weights" / "evaluation.json"
+    if weights != "tiny50" or not file.is_file():
+        return None
+    return _results(file).get(attention)
+
+
+@lru_cache(maxsize=1)
+def _results(file: Path) -> dict[str, Any]:
+    """Read once: the page asks at every explanation."""
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["results"]
+    return found
+
+
+def _tiny50(attention: str) -> Path:
+    return assets_folder() / "weights" / f"tiny50-{attention}.safetensors"
+
+
+class Listed(NamedTuple):
+    """One line of the catalogue. `local`: whether it can be loaded without a network."""
+
+    weights: str
+    attention: str
+    parameters: int
+    classes: int
+    local: bool
+
+
+def list_weights() -> list[Listed]:
+    """All weights × attention types that `load` knows by name. Raises WeightsError."""
+    lines: list[Listed] = []
+    for name in WEIGHTS:
+        for attention in bundled_types() if name == "tiny50" else ("none", *ATTENTION):
+            if name == "tiny50":
+                config = read_card(bundled_file(attention)).config
+                local = True
+            else:
+                config = stock_config(name, attention)
+                local = name not in STOCK or stock_file(name).is_file()
+            with torch.device("meta"):
+                model = build_network(config)
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            lines.append(Listed(name, attention, parameters, config.num_classes, local))
+    return lines
