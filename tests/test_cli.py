@@ -57,7 +57,7 @@ def test_explain_many_with_one_bad_file(weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = vggviz(
         "explain", folder, "--weights", weights, "--sites", "block4,block5", "--methods",
-        "gradcam,layercam", "--target", "dog", "--precision", "gradients", "--out", out, code=1,
+        "gradcam,layercam", "--target", "dog", "--precision", "bf16", "--out", out, code=1,
     )  # fmt: skip
     assert "broken.png" in done.stderr
     assert "1 of 4 pictures could not be explained" in done.stderr
@@ -70,7 +70,7 @@ def test_explain_many_with_one_bad_file(weights: Path, tmp_path: Path) -> None:
     assert told["attention"] == "cbam"
     assert told["target"]["label"] == "dog"
     assert len(told["top"]) == 3
-    assert told["provenance"]["precision"] == "gradients"
+    assert told["provenance"]["precision"] == "bf16"
     with np.load(out / "espresso.npz") as arrays:
         assert {"crop", "block4/attention/channel", "block5/layercam"} <= set(arrays)
         assert not any(key.startswith("block1") for key in arrays)
