@@ -19,6 +19,7 @@ from vggviz.batch import Job, Worker, on_ray
 pytest.importorskip("ray.data", reason="needs the extra 'ray'")
 PICTURES = sorted((zoo.assets() / "examples").glob("*.jpg"))[:4]
 OPTIONS = ("--sites", "block4,block5")
+pytestmark = pytest.mark.ray
 
 
 def explain(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:

@@ -389,6 +389,7 @@ def test_a_second_view_costs_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
         MEASURES["page"].prepare()()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_memory_sees_what_is_held() -> None:
     from vggviz.bench import measures

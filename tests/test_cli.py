@@ -43,6 +43,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_explain_many_with_one_bad_file(weights: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -113,6 +114,7 @@ def test_models() -> None:
     assert "143,667,240" in vggviz("models").stdout
 
 
+@pytest.mark.slow
 def test_train_in_one_command_then_explain(tmp_path: Path) -> None:
     pytest.importorskip("accelerate", reason="needs the extra 'train'")
     for label, colour in (("red", (200, 30, 30)), ("green", (30, 200, 30))):

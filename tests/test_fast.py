@@ -53,12 +53,14 @@ def assert_rough(found: Mapping[str, list[float]], pictures: int) -> None:
         assert median(found[site]) >= 0.95, site  # 0.98 was the least
 
 
+@pytest.mark.slow
 def test_bfloat16_changes_little_on_this_cpu() -> None:
     found = rounding(EXAMPLES)
     assert max(found["probability"]) > 0  # it did round
     assert_rough(found, len(EXAMPLES))
 
 
+@pytest.mark.slow
 def test_bfloat16_changes_little_without_bfloat16_hardware() -> None:
     """In a process of its own, since the libraries read the instruction set once."""
     cpu = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}

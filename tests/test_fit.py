@@ -59,6 +59,7 @@ def entries(file: Path) -> set[str]:
         return set(opened.keys())
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_gives_an_adapter(tmp_path: Path, backbone: Path) -> None:
     data, out = draw(tmp_path / "data", 15), tmp_path / "own.safetensors"
     network = Network(str(backbone), "se", sites=("block4", "block5"))
@@ -173,6 +174,7 @@ def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(
     assert recipe["batch"] == 2  # an eighth of 14 pictures, and never one: norms need two
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_from_the_command_line(tmp_path: Path) -> None:
     """`vggviz train`, really killed, ends with the weights of a run that was not."""
     data = draw(tmp_path / "data", 20)
@@ -217,6 +219,7 @@ def test_killed_and_resumed_from_the_command_line(tmp_path: Path) -> None:
     assert timeless[0] == timeless[1]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_nothing_half_written(tmp_path: Path) -> None:
     """No file may grow past some bytes: what a disk without space answers, but for its number."""
     data, out = draw(tmp_path / "data", 8), tmp_path / "own" / "own.safetensors"

@@ -24,7 +24,10 @@ CONFIG = ROOT / "assets" / "hosting" / "haproxy.cfg"
 HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 EXAMPLES = zoo.assets() / "examples"
 
-pytestmark = pytest.mark.skipif(not HAPROXY, reason="no haproxy: install Debian's package")
+pytestmark = [
+    pytest.mark.skipif(not HAPROXY, reason="no haproxy: install Debian's package"),
+    pytest.mark.slow,
+]
 pytest.importorskip("prometheus_client", reason="needs the extra 'serve'")
 
 

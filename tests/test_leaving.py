@@ -34,6 +34,8 @@ LONG: dict[str, tuple[str, list[Any]]] = {
     "curves": ("faithfulness", ["random", "cbam", "block5", "gradcam", ""]),
 }
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:

@@ -24,6 +24,7 @@ pytest.importorskip("ray.serve", reason="needs the extra 'ray'")
 from vggviz.replicas import Job, Networks
 
 EXAMPLES = sorted((zoo.assets() / "examples").resolve().glob("*.jpg"))[:4]
+pytestmark = pytest.mark.ray
 
 
 def same(a: Explanation, b: Explanation) -> bool:

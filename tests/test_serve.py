@@ -27,6 +27,7 @@ from student import Answer, students
 from vggviz import zoo
 
 EXAMPLES = zoo.assets() / "examples"
+pytestmark = pytest.mark.slow
 
 
 def fetch(url: str, data: bytes | None = None) -> tuple[int, str]:

@@ -74,6 +74,7 @@ def one_sentence(text: str) -> bool:
     return text.isprintable() and 10 < len(text) < SENTENCE + 150
 
 
+@pytest.mark.slow
 def test_each_is_refused_in_one_sentence(corpus: dict[str, Path], canary: Path) -> None:
     assert len(corpus) > 140
     wrong: dict[str, object] = {}
@@ -110,6 +111,7 @@ def test_a_pickle_is_no_weights_file_under_any_name(tmp_path: Path, canary: Path
     assert (tmp_path / "bitten").exists()
 
 
+@pytest.mark.slow
 def test_the_page_refuses_each_and_goes_on(
     corpus: dict[str, Path],
     canary: Path,
@@ -158,6 +160,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
+@pytest.mark.slow
 def test_none_takes_much_memory(corpus: dict[str, Path], whole: bytes, tmp_path: Path) -> None:
     """The peak of a process of its own over all of them, in MB."""
     good = tmp_path / "mine.safetensors"
