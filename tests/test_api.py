@@ -24,6 +24,7 @@ from vggviz.serve import Settings, SettingsError, page
 KOALA = zoo.assets() / "examples" / "koala.jpg"
 MANY = ",".join(f"conv{block}_{layer}" for block in (3, 4, 5) for layer in (1, 2, 3, 4))
 SOME = "gradcam,gradcam++,hirescam,layercam,xgradcam,eigencam"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return files
 
 
+@pytest.mark.slow
 def test_a_file_alone(data: Path, weights: dict[str, Path], tmp_path: Path) -> None:
     file = tmp_path / "new" / "found.json"
     done = run("--weights", weights["se"], "--data", data, "--json", file, "--seed", 3)

@@ -39,7 +39,10 @@ KOALA = zoo.assets() / "examples" / "koala.jpg"
 CONFIG = VGGConfig(attention="se", head="gap", batch_norm=True, width=0.125, num_classes=3)
 CARD = zoo.Card("mine", CONFIG, Preprocess(64, 64), ("cup", "ladder", "kiwi"))
 # huggingface_hub uses a name of its HTTP library that is going away.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
+    pytest.mark.slow,
+]
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 

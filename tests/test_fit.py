@@ -15,10 +15,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from typer.testing import CliRunner
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
 from vggviz import Explainer, zoo
+from vggviz.cli import app
 from vggviz.fit import Network, fit
 from vggviz.images import Preprocess
 from vggviz.train import TrainConfig
@@ -57,6 +59,7 @@ def entries(file: Path) -> set[str]:
         return set(opened.keys())
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_gives_an_adapter(tmp_path: Path, backbone: Path) -> None:
     data, out = draw(tmp_path / "data", 15), tmp_path / "own.safetensors"
     network = Network(str(backbone), "se", sites=("block4", "block5"))
@@ -171,19 +174,29 @@ def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(
     assert recipe["batch"] == 2  # an eighth of 14 pictures, and never one: norms need two
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_from_the_command_line(tmp_path: Path) -> None:
     """`vggviz train`, really killed, ends with the weights of a run that was not."""
     data = draw(tmp_path / "data", 20)
-
-    def command(out: Path, *more: str) -> list[str]:
-        words = ["train", "--data", data, "--out", out, "--attention", "cbam", "--epochs", 4]
-        words += ["--sizes", 32, "--batch", 8, "--width", 0.125, *more]
-        program = "import torch; torch.set_num_threads(1); from vggviz.cli import main; main()"
-        return [sys.executable, "-c", program, *map(str, words)]
-
     whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
-    subprocess.run(command(whole), check=True, capture_output=True)
-    process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL)
+
+    def words(out: Path, *more: str) -> list[str]:
+        words = ["train", "--data", data, "--out", out, "--attention", "cbam", "--epochs", 4]
+        return [*map(str, words), "--sizes", "32", "--batch", "8", "--width", "0.125", *more]
+
+    def run(*words: str) -> None:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as in the process below: sums in another order differ
+        try:
+            done = CliRunner().invoke(app, words)
+        finally:
+            torch.set_num_threads(threads)
+        assert done.exit_code == 0, (done.output, done.exception)
+
+    run(*words(whole))
+    program = "import torch; torch.set_num_threads(1); from vggviz.cli import main; main()"
+    command = [sys.executable, "-c", program, *words(killed)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     checkpoint = tmp_path / "killed.checkpoint.safetensors"
     while not checkpoint.exists() and process.poll() is None:
         time.sleep(0.01)
@@ -191,7 +204,7 @@ def test_killed_and_resumed_from_the_command_line(tmp_path: Path) -> None:
     process.wait()
     assert checkpoint.exists()
     assert not killed.exists()
-    subprocess.run(command(killed, "--resume"), check=True, capture_output=True)
+    run(*words(killed, "--resume"))
     assert not checkpoint.exists()
     one, two = zoo.load(whole)[0].state_dict(), zoo.load(killed)[0].state_dict()
     for key, value in one.items():
@@ -206,6 +219,7 @@ def test_killed_and_resumed_from_the_command_line(tmp_path: Path) -> None:
     assert timeless[0] == timeless[1]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_nothing_half_written(tmp_path: Path) -> None:
     """No file may grow past some bytes: what a disk without space answers, but for its number."""
     data, out = draw(tmp_path / "data", 8), tmp_path / "own" / "own.safetensors"

@@ -34,6 +34,7 @@ KOALA = EXAMPLES / "koala.jpg"
 AS_JSON = {"Content-Type": "application/json"}
 META = {"_type": "gradio.FileData"}
 KEPT = 330_000  # kB that the server may have grown by: 131,072 of them are answers that it keeps
+pytestmark = pytest.mark.slow
 
 
 class Outside:

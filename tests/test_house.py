@@ -174,6 +174,7 @@ def test_import_vggviz_costs_nothing() -> None:
     assert (run.returncode, run.stdout.strip(), run.stderr) == (0, "[]", "")
 
 
+@pytest.mark.slow
 def test_loading_an_explainer_imports_no_more_than_it_needs() -> None:
     heavy = "gradio", "matplotlib", "torchvision", "scipy", "sympy", "huggingface_hub"
     code = (

@@ -691,6 +691,7 @@ def test_settings_of_matplotlib_neither_matter_nor_change() -> None:
         assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.slow
 def test_matplotlib_comes_when_a_figure_is_drawn_and_pyplot_never() -> None:
     code = """
 import sys

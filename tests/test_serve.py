@@ -27,6 +27,7 @@ from student import Answer, students
 from vggviz import zoo
 
 EXAMPLES = zoo.assets() / "examples"
+pytestmark = pytest.mark.slow
 
 
 def fetch(url: str, data: bytes | None = None) -> tuple[int, str]:
@@ -62,11 +63,12 @@ def test_it_is_watched_without_anyones_names_and_stops_when_work_is_done(tmp_pat
         assert (status, json.loads(told)["status"]) == (200, "ok")
         client = Client(server.address, verbose=False)
         assert explained(client, mine)["target"]["label"] == "koala"
-        time.sleep(0.2)
-        found = meters(server)
         joined = 'vggviz_requests_total{route="/gradio_api/queue/join",status="200"}'
+        heard = 'vggviz_request_seconds_count{route="/gradio_api/queue/data"}'
+        until = time.monotonic() + 60
+        while (found := meters(server)).get(heard) != 1:  # counted once the stream is closed
+            assert time.monotonic() < until
         assert found[joined] == 1
-        assert found['vggviz_request_seconds_count{route="/gradio_api/queue/data"}'] == 1
         assert found["vggviz_queue_length"] == 0
         assert found["vggviz_requests_under_way"] == 1  # this very question
         assert found["process_resident_memory_bytes"] > 1e8
@@ -81,7 +83,7 @@ def test_it_is_watched_without_anyones_names_and_stops_when_work_is_done(tmp_pat
                 while meters(server)[joined] < 21:
                     await asyncio.sleep(0.01)
                 server.process.send_signal(signal.SIGTERM)
-                until = time.monotonic() + 5
+                until = time.monotonic() + 60
                 while fetch(f"{server.address}/healthz")[0] != 503:
                     assert time.monotonic() < until
                 refused = fetch(f"{server.address}/gradio_api/queue/join", b"{}")
@@ -93,7 +95,7 @@ def test_it_is_watched_without_anyones_names_and_stops_when_work_is_done(tmp_pat
         answers = asyncio.run(lesson())
         assert [answer.said for answer in answers] == ["ok"] * 20
         assert {answer.details["target"]["label"] for answer in answers} == {"koala"}
-        assert server.process.wait(20) == 0
+        assert server.process.wait(120) == 0
 
         lines = [line for line in server.printed().splitlines() if line.startswith("{")]
         logged = [json.loads(line) for line in lines]

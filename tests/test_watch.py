@@ -132,7 +132,7 @@ def test_meters_say_how_many_of_which_route_and_what_is_now() -> None:
     assert found["vggviz_requests_total", route, "404"] == 1
     assert found["vggviz_requests_total", route, "500"] == 1
     assert found["vggviz_request_seconds_count", route] == 4
-    assert 0 < found["vggviz_request_seconds_sum", route] < 10
+    assert found["vggviz_request_seconds_sum", route] > 0
     assert found["vggviz_queue_length",] == 7
     assert found["process_resident_memory_bytes",] > 1e7
 

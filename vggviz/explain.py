@@ -33,7 +33,6 @@ class _Asked:
 
     paths: Mapping[str, str]  # module paths by the names that were asked for
     methods: Sequence[str]
-    precision: str
     watched: Mapping[str, str]
 
 
@@ -44,9 +43,8 @@ class Explainer:
     `preprocess` takes a picture to (1, 3, S, S), normalised; `labels` and `wnids` name the
     classes (`wnids`, WordNet ids, may be empty).
 
-    `precision` is a key of `fast.PRECISIONS`: 'exact', 'gradients' (prediction and attention stay
-    exact to the bit) or 'bf16' (about half the time, maps of low blocks only roughly; see `fast`).
-    Raises ValueError for another.
+    `precision` is a key of `fast.PRECISIONS`: 'exact' or 'bf16' (about half the time on a CPU with
+    bfloat16 hardware, maps of low blocks only roughly; see `fast`). Raises ValueError for another.
     """
 
     def __init__(
@@ -104,21 +102,18 @@ class Explainer:
         methods: Sequence[str] = ("gradcam",),
         target: int | str | None = None,
         *,
-        exact: bool = False,
         progress: Report = lambda done, total: None,
     ) -> Explanation:
         """Prediction, attention and CAMs of one picture: one forward, one partial backward pass.
 
         `sites` is 'all' for block1 to block5, or names: sites, layers ('conv5_4', 'pool5') or
         module paths. `methods` are keys of `METHODS`. `target` is a class index, a label or a
-        WordNet id, by default the likeliest class. `exact` asks for float32
-        throughout, whatever the explainer's precision. `progress` follows Score-CAM.
+        WordNet id, by default the likeliest class. `progress` follows Score-CAM.
 
         Raises ImageError for a picture that cannot be used, WeightsError where numbers overflow,
-        ValueError for an unknown site, method or class, and for `exact` with bfloat16 weights.
+        ValueError for an unknown site, method or class.
         """
-        more: dict[str, Any] = {"exact": exact, "progress": progress}
-        return self.explain_each(image, (target,), sites, methods, **more)[0]
+        return self.explain_each(image, (target,), sites, methods, progress=progress)[0]
 
     def explain_each(
         self,
@@ -127,7 +122,6 @@ class Explainer:
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
-        exact: bool = False,
         watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
@@ -138,7 +132,7 @@ class Explainer:
         errors as for `explain`.
         """
         crop, where = self.preprocess.crop(open_image(image))
-        more: dict[str, Any] = {"exact": exact, "watch": watch, "progress": progress}
+        more: dict[str, Any] = {"watch": watch, "progress": progress}
         return self.explain_crop(np.asarray(crop), where, targets, sites, methods, **more)
 
     def explain_crop(
@@ -149,7 +143,6 @@ class Explainer:
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
-        exact: bool = False,
         watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
@@ -158,7 +151,7 @@ class Explainer:
         `crop` is `Explanation.image`, uint8 RGB (S, S, 3), and `where` its `Explanation.crop`.
         Without `methods` there is no backward pass.
         """
-        asked = self._asked(sites, methods, exact, watch)
+        asked = self._asked(sites, methods, watch)
         classes = [None if target is None else self.index(target) for target in targets]
         pixels = self.preprocess.normalise(crop)[None].to(self.device, self._dtype)
         result = self._maps(asked, pixels, self._fill(classes, pixels), progress)
@@ -171,7 +164,6 @@ class Explainer:
         sites: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
-        exact: bool = False,
         watch: Sequence[str] = (),
     ) -> list[Explanation]:
         """One explanation for each of several pictures, one class each, in the same two passes.
@@ -179,7 +171,7 @@ class Explainer:
         The likeliest class is asked for all pictures or for none. Other arguments and errors as
         for `explain`, and ValueError where some targets are None or missing.
         """
-        asked = self._asked(sites, methods, exact, watch)
+        asked = self._asked(sites, methods, watch)
         classes = [self.index(target) for target in targets if target is not None]
         if len(targets) != len(images) or (classes and len(classes) < len(targets)):
             raise ValueError("a batch has a target for each of its pictures, or for none")
@@ -202,13 +194,11 @@ class Explainer:
         return tuple(dict.fromkeys(sites))
 
     def _asked(
-        self, sites: str | Sequence[str], methods: Sequence[str], exact: bool, watch: Sequence[str]
+        self, sites: str | Sequence[str], methods: Sequence[str], watch: Sequence[str]
     ) -> _Asked:
-        if exact and self.precision == "bf16":
-            raise ValueError("these weights are in bfloat16: load them with precision='exact'")
         paths = {name: self.model.path(name) for name in self.names(sites)}
         watched = {name: self.model.path(name) for name in watch}
-        return _Asked(paths, methods, "exact" if exact else self.precision, watched)
+        return _Asked(paths, methods, watched)
 
     def _maps(
         self,
@@ -219,8 +209,7 @@ class Explainer:
     ) -> CAMs:
         layers = list(asked.paths.values())
         more: dict[str, Any] = {"watch": list(asked.watched.values()), "progress": progress}
-        with fast.gradients_of(asked.precision):
-            return cams(self.model, pixels, layers, asked.methods, indices, **more)
+        return cams(self.model, pixels, layers, asked.methods, indices, **more)
 
     def _told(
         self, crop: npt.NDArray[np.uint8], where: Crop, result: CAMs, asked: _Asked
@@ -249,7 +238,7 @@ class Explainer:
                     target=by_index[target],
                     attention={name: records for name, records in attention.items() if records},
                     heatmaps=heatmaps,
-                    provenance=self._provenance(where, asked.precision),
+                    provenance=self._provenance(where),
                     features=features,
                 )
             )
@@ -283,14 +272,14 @@ class Explainer:
         )
         return Prediction(logits.float().cpu(), ranked)
 
-    def _provenance(self, where: Crop, precision: str) -> Mapping[str, Any]:
+    def _provenance(self, where: Crop) -> Mapping[str, Any]:
         return {
             "weights": self.card.weights,
             "trained": self.card.trained,
             "fingerprint": self.card.fingerprint,
             "config": self.card.config.to_json(),
             "gamma": self.model.gammas(),
-            "precision": precision,
+            "precision": self.precision,
             "preprocess": self.preprocess.to_json(),
             "crop": asdict(where),
             "versions": {

@@ -8,7 +8,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from vggviz import fast
 from vggviz.bench import libraries
 from vggviz.bench.bed import Bed, Case, Work
 from vggviz.cam import cams
@@ -58,14 +57,13 @@ def _bare(model: VGG, images: Tensor) -> list[Tensor]:
 
 def _ours(bed: Bed, case: Case, attention: str = "none", precision: str = "exact") -> Work:
     model, images = bed.explained(attention, precision), bed.images(case.images)
-    return partial(_cams, model, _half(images) if precision == "bf16" else images, case, precision)
+    return partial(_cams, model, _half(images) if precision == "bf16" else images, case)
 
 
-def _cams(model: VGG, images: Tensor, case: Case, precision: str) -> list[Tensor]:
+def _cams(model: VGG, images: Tensor, case: Case) -> list[Tensor]:
     paths = [model.path(site) for site in case.sites]
     targets = torch.arange(case.targets) if case.targets > 1 else None
-    with fast.gradients_of(precision):
-        found = cams(model, images, paths, ("gradcam",), targets)
+    found = cams(model, images, paths, ("gradcam",), targets)
     maps = [found.maps[path, "gradcam"] for path in paths]  # (T, B, h, w) each
     if case.targets > 1:
         return [cam[:, 0] for cam in maps]
@@ -73,7 +71,6 @@ def _cams(model: VGG, images: Tensor, case: Case, precision: str) -> list[Tensor
 
 
 _cbam = partial(_ours, attention="cbam")
-_gradients = partial(_ours, precision="gradients")
 _bf16 = partial(_ours, precision="bf16")
 
 LAST = SITES[-1:]
@@ -91,11 +88,6 @@ CASES: dict[str, Case] = {
     "vggviz-5-t3": Case("vggviz, 3 classes", _ours, SITES, targets=CLASSES),
     "vggviz-cbam-1": Case("vggviz, cbam and Grad-CAM", _cbam, LAST),
     "vggviz-cbam-5": Case("vggviz, cbam and Grad-CAM", _cbam, SITES),
-    "gradients-1": Case("vggviz, bfloat16 gradients", _gradients, LAST, "torchcam-1"),
-    "gradients-5": Case("vggviz, bfloat16 gradients", _gradients, SITES, "torchcam-5"),
-    "gradients-5-t3": Case(
-        "vggviz, bfloat16 gradients, 3 classes", _gradients, SITES, "torchcam-5-t3", targets=CLASSES
-    ),
     "bf16-1": Case("vggviz, bfloat16", _bf16, LAST, "torchcam-1"),
     "bf16-5": Case("vggviz, bfloat16", _bf16, SITES, "torchcam-5"),
     "torchcam-1": Case("torchcam", libraries.torchcam, LAST, "vggviz-1"),

@@ -46,9 +46,7 @@ def explain(
     ] = "json,npz,png",
     precision: Annotated[
         str,
-        typer.Option(
-            help="exact, gradients (only gradients in bfloat16) or bf16 (all of it, maps roughly)."
-        ),
+        typer.Option(help="exact (float32), or bf16: faster where the CPU has it, maps roughly."),
     ] = "exact",
     engine: Annotated[
         str,
