@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ class Dataset:
     `files` are paths below the folder or inside the archive, `targets` (n,) class indices into
     `labels` and `wnids`, `boxes` (n, 4) left, top, right, bottom in pixels of the picture,
     right and bottom exclusive; None where the data has no boxes. `wnids` is empty where classes
-    have no WordNet ids.
+    have no WordNet ids. `passed_over` counts the files beside them that are not used, by extension.
     """
 
     files: tuple[str, ...]
@@ -33,6 +33,7 @@ class Dataset:
     wnids: tuple[str, ...]
     boxes: Tensor | None
     read: Callable[[str], bytes]
+    passed_over: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def __len__(self) -> int:
         return len(self.files)
@@ -76,13 +77,11 @@ class Dataset:
 
     def subset(self, indices: Tensor) -> Dataset:
         """The pictures at `indices`, with the same classes."""
-        return Dataset(
+        return replace(
+            self,
             files=tuple(self.files[index] for index in indices.tolist()),
             targets=self.targets[indices],
-            labels=self.labels,
-            wnids=self.wnids,
             boxes=None if self.boxes is None else self.boxes[indices],
-            read=self.read,
         )
 
     def split(self, fraction: float, generator: torch.Generator) -> tuple[Dataset, Dataset]:
