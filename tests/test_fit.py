@@ -171,6 +171,25 @@ def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(
     assert recipe["batch"] == 2  # an eighth of 14 pictures, and never one: norms need two
 
 
+def test_classes_and_counts_are_said_before_it_starts(tmp_path: Path) -> None:
+    data = draw(tmp_path / "data" / "Training", 10).parent
+    draw(data / "Testing", 3)
+    (data / "Training" / "red" / "scan.dcm").write_bytes(b"x")
+    (data / "Training" / "red" / ".ipynb_checkpoints").mkdir()
+    words = ["train", "--data", data, "--out", tmp_path / "own.safetensors", "--epochs", 1]
+    words += ["--sizes", 32, "--batch", 8, "--width", 0.125]
+    program = "from vggviz.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, words)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "2 classes, 16 pictures to learn from and 4 to judge by:"
+    assert [line.split() for line in lines[1:3]] == [["8", "+", "2", c] for c in ("green", "red")]
+    assert lines[3].startswith("epoch 1: validation")
+    assert done.stderr.startswith("passed over: 1 hidden, 1 .dcm\n")
+
+
 def test_killed_and_resumed_from_the_command_line(tmp_path: Path) -> None:
     """`vggviz train`, really killed, ends with the weights of a run that was not."""
     data = draw(tmp_path / "data", 20)

@@ -13,7 +13,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from vggviz.data import open_parts
+from vggviz.data import Dataset, open_parts
 from vggviz.files import whole
 from vggviz.images import Preprocess
 from vggviz.train import Examples, Progress, TrainConfig, train
@@ -98,6 +98,7 @@ def compare(
     blend: str = "residual",
     sites: Sequence[str] = SITES,
     classes: Sequence[str] | None = None,
+    opened: Callable[[Dataset, Dataset], None] = lambda *_: None,
     report: Callable[[str, int, Progress], None] = lambda *_: None,
 ) -> Comparison:
     """Train every one of `networks` with every seed, from scratch, and compare.
@@ -106,7 +107,7 @@ def compare(
     'tiny_vgg'. What is random but for the network's own first weights is the same for all that
     share a seed. Each run leaves a JSON file in the folder `out`; what is there of the same
     settings and pictures is not trained again, and a run that was killed goes on from its
-    checkpoint.
+    checkpoint. `opened` is told the pictures to learn from and to judge by before it starts.
 
     Raises DataError, ImageError, TrainError, ValueError.
     """
@@ -117,6 +118,7 @@ def compare(
     if FLOOR in names and side != 64:
         raise ValueError(f"{FLOOR} sees pictures of 64 pixels: end --sizes with 64, not {side}")
     training, validation = open_parts(data, classes, generator=torch.Generator().manual_seed(0))
+    opened(training, validation)
     preprocess = Preprocess(size=side, resize=side)
     learned, judged = (Examples(d.pixels(preprocess)[0], d.targets) for d in (training, validation))
     plain = VGGConfig(

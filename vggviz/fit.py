@@ -53,6 +53,7 @@ def fit(
     resume: bool = False,
     cache: Path | None = None,
     facts: dict[str, Any] | None = None,
+    opened: Callable[[Dataset, Dataset], None] = lambda *_: None,
     report: Callable[[Progress], None] = lambda _: None,
     unreadable: Callable[[ImageError], None] | None = None,
 ) -> dict[str, float]:
@@ -64,7 +65,8 @@ def fit(
     empty: then the size that the weights are used to. `classes` keeps some of the classes.
     `config.batch` may be 0: then 64, or an eighth of the pictures if that is less.
     `teacher` is a safetensors file whose 'logits' (n, K) are soft labels of the n training
-    pictures in their order. `facts` go into the file's card. A picture that can't be read is
+    pictures in their order. `facts` go into the file's card. `opened` is told the pictures to
+    learn from and to judge by before training starts. A picture that can't be read is
     told to `unreadable` and left out, or raises where that is None.
 
     What starts from weights by name, or from a file in the same folder, with convolutions that
@@ -80,6 +82,7 @@ def fit(
     training, validation = open_parts(
         data, classes, generator=torch.Generator().manual_seed(config.seed)
     )
+    opened(training, validation)
     model, preprocess, backbone = _start(network, training, config, out)
     if not config.sizes:
         config = replace(config, sizes=(preprocess.size,))

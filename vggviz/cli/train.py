@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.says import left_out, sides, stop
+from vggviz.cli.says import left_out, print_classes, sides, stop
 
 
 def train(
@@ -137,6 +137,7 @@ def train(
             resume=resume,
             facts={"command": _command()},
             cache=cache,
+            opened=print_classes if main else lambda *_: None,
             report=report,
             unreadable=None if strict else left_out,
         )
