@@ -75,8 +75,7 @@ def save(model: VGG, card: Card, file: str | Path) -> None:
 
 def _file(file: Path, name: str, folder: Path | None) -> tuple[VGG, Card]:
     state, card = read(file, name, folder)
-    with torch.device("meta"):
-        model = VGG(card.config)
+    model = VGG(card.config, empty=True)
     model.load_state_dict(state, strict=True, assign=True)
     return model, card
 
