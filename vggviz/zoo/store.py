@@ -12,6 +12,7 @@ from vggviz.vgg import VGG, VGGConfig
 from vggviz.zoo.adapters import differing, read
 from vggviz.zoo.bundle import bundled_file
 from vggviz.zoo.card import WEIGHTS, Card, WeightsError
+from vggviz.zoo.foreign import explain
 from vggviz.zoo.hub import PREFIX, fetch
 from vggviz.zoo.stock import STOCK, load_stock
 from vggviz.zoo.tensors import half, write_safetensors
@@ -52,6 +53,8 @@ def load(
     elif name.endswith(".safetensors"):
         model, card = _file(Path(name), Path(name).stem, Path(name).parent)
     else:
+        if Path(name).exists():
+            raise WeightsError(explain(Path(name)))
         raise WeightsError(
             f"no weights {name!r}: choose one of {', '.join(WEIGHTS)}, or a .safetensors file"
             f", or {PREFIX}user/repo"

@@ -17,6 +17,7 @@ from torch import Tensor
 from vggviz.files import whole
 from vggviz.vgg import VGG
 from vggviz.zoo.card import Card, WeightsError
+from vggviz.zoo.foreign import explain
 
 __all__ = ["fingerprint", "half", "read_card", "read_tensors", "write_safetensors"]
 
@@ -66,6 +67,8 @@ def read_card(file: Path, longest: int = HEADER) -> Card:
     """
     if not file.is_file():
         raise WeightsError(f"no weights file {file.name}")
+    if file.suffix != ".safetensors":
+        raise WeightsError(explain(file))
     try:
         with file.open("rb") as started:  # with the length of its JSON, 8 bytes from the lowest up
             length = int.from_bytes(started.read(8), "little")
