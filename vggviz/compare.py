@@ -16,8 +16,9 @@ from torch import nn
 from vggviz.data import Dataset, open_parts
 from vggviz.files import whole
 from vggviz.images import Preprocess
-from vggviz.train import Examples, Progress, TrainConfig, train
+from vggviz.train import Examples, Progress, TrainConfig, measure, train
 from vggviz.vgg import SITES, VGG, VGGConfig
+from vggviz.zoo import as_written
 
 __all__ = ["FLOOR", "Comparison", "TinyVGG", "compare"]
 
@@ -44,7 +45,8 @@ class TinyVGG(VGG):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Top-1 and top-5 of every network by seed, in the order of `seeds`."""
+    """Top-1 and top-5 of every network by seed, in the order of `seeds`, with weights rounded to
+    half precision as in a weights file; `top5` is empty for five classes or fewer."""
 
     recipe: Mapping[str, Any]
     classes: tuple[str, ...]
@@ -133,7 +135,7 @@ def compare(
         replace(plain, attention="none" if name == FLOOR else name)  # unknown: said before hours
     pictures = [learned.fingerprint(), judged.fingerprint()]
     top1: dict[str, list[float]] = {name: [] for name in names}
-    top5: dict[str, list[float]] = {name: [] for name in names}
+    top5: dict[str, list[float]] = {}
     parameters: dict[str, int] = {}
     for seed in seeds:
         for name in names:
@@ -155,12 +157,15 @@ def compare(
                     resume=True,
                     report=partial(report, name, seed),
                 )
-                found = {**told, "history": history}
+                model.load_state_dict(as_written(model.state_dict(), None, file))
+                measured = measure(model.cpu(), judged, preprocess)
+                found = {**told, "history": history, "validation": measured}
                 with whole(file) as part:
                     part.write_text(json.dumps(found, indent=2))
                 checkpoint.unlink(missing_ok=True)
-            top1[name].append(found["history"][-1]["validation_top1"])
-            top5[name].append(found["history"][-1]["validation_top5"])
+            top1[name].append(found["validation"]["top1"])
+            if "top5" in found["validation"]:
+                top5.setdefault(name, []).append(found["validation"]["top5"])
     return Comparison(
         recipe={**asdict(config), "width": width, "blend": blend, "sites": list(sites)},
         classes=training.labels,
@@ -191,4 +196,5 @@ def _done(file: Path, told: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(file.read_text())
     same = json.loads(json.dumps(told))
-    return found if {key: found.get(key) for key in same} == same else None
+    known = {key: found.get(key) for key in same} == same and "validation" in found
+    return found if known else None

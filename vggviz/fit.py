@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import PartialState
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vggviz import zoo
@@ -19,6 +19,7 @@ from vggviz.files import whole
 from vggviz.images import ImageError, Preprocess
 from vggviz.machine import machine
 from vggviz.train import Examples, Progress, TrainConfig, TrainError, measure, train
+from vggviz.train.config import differences
 from vggviz.train.curve import curve
 from vggviz.vgg import SITES, VGG, VGGConfig
 
@@ -72,12 +73,21 @@ def fit(
     What starts from weights by name, or from a file in the same folder, with convolutions that
     stay (`config.freeze_backbone`, `config.learn_from`) is written as an adapter: only what differs
     from them. All else is written whole, and so is what would stand on itself, on too many
-    backbones, or on one that changed or went in the meantime.
+    backbones, or on one that changed or went in the meantime. The accuracy is that of the file as
+    it is written, in half precision.
+
+    With `resume` a run that was stopped goes on from its checkpoint; where there is none, nothing
+    is written. A network of random weights has no backbone that could stay as it is.
 
     Raises DataError, ImageError, TrainError, WeightsError, ValueError.
     """
     if out.suffix != ".safetensors":
         raise ValueError(f"weights are written as .safetensors, not as {out.name!r}")
+    checkpoint = _beside(out, "checkpoint.safetensors")
+    if resume and not checkpoint.is_file():
+        raise _nothing_to_resume(out, checkpoint, config, network)
+    if network.weights == "none" and _keeps_layers(config):
+        raise _no_backbone("a fresh network is random")
     out.parent.mkdir(parents=True, exist_ok=True)
     training, validation = open_parts(
         data, classes, generator=torch.Generator().manual_seed(config.seed)
@@ -100,7 +110,6 @@ def fit(
                 part.write_text(json.dumps(history, indent=2))
             curve(history, _beside(out, "curve.png"))
 
-    checkpoint = _beside(out, "checkpoint.safetensors")
     history = train(
         model,
         examples,
@@ -114,6 +123,8 @@ def fit(
         tensorboard=_beside(out, "tensorboard"),
         cache=cache,
     )
+    written, backbone = _as_written(model, backbone, out)
+    model.load_state_dict(written)
     measured = measure(model.cpu(), judged, preprocess)
     card = zoo.Card(
         weights=out.stem,
@@ -128,7 +139,7 @@ def fit(
             "train_pictures": len(examples.targets),
             "validation_pictures": len(judged.targets),
             "validation": measured,
-            "network": {**asdict(network), "weights": Path(network.weights).name},
+            "network": _facts_of(network),
             "recipe": asdict(config),
             "teacher": None if teacher is None else teacher.name,
             "hours": sum(entry["seconds"] for entry in history) / 3600,
@@ -168,6 +179,8 @@ def _start(
 
     trained = network.weights == "tiny50" and network.attention in zoo.bundled()
     source, card = zoo.load(network.weights, network.attention if trained else "none")
+    if card.trained == "nothing" and _keeps_layers(config):
+        raise _no_backbone(f"{network.weights} was never trained")
     same = card.config.attention == network.attention
     chosen = replace(
         card.config,
@@ -179,9 +192,8 @@ def _start(
     model = VGG(chosen, generator)
     _take_over(model, source, head=card.labels == data.labels)
     backbone = None
-    stays = config.freeze_backbone or config.learn_from is not None
     file = network.weights.endswith(".safetensors") and _same_folder(Path(network.weights), out)
-    if stays and (network.weights in zoo.WEIGHTS or file):
+    if _keeps_layers(config) and (network.weights in zoo.WEIGHTS or file):
         backbone = zoo.backbone(network.weights, card.config.attention)
     preprocess = card.preprocess
     if config.sizes and config.sizes[-1] != preprocess.size:
@@ -191,10 +203,61 @@ def _start(
     return model, preprocess, backbone
 
 
+def _keeps_layers(config: TrainConfig) -> bool:
+    """Whether some convolutions stay as they are."""
+    return config.freeze_backbone or config.learn_from is not None
+
+
+def _no_backbone(why: str) -> ValueError:
+    known = ", ".join(name for name in zoo.WEIGHTS if name != "random")
+    return ValueError(
+        f"--freeze-backbone and --learn-from keep layers that have learned, and {why}: start from "
+        f"weights (--weights {known}, a .safetensors file, or hf:user/repo)"
+    )
+
+
+def _nothing_to_resume(
+    out: Path, checkpoint: Path, config: TrainConfig, network: Network
+) -> TrainError:
+    """Why no run goes on at `out`: it is finished, or there never was one."""
+    if not out.is_file():
+        others = sorted(file.name for file in out.parent.glob("*.checkpoint.safetensors"))
+        there = f", which has {', '.join(others)}" if others else ""
+        return TrainError(
+            f"there is no checkpoint {checkpoint.name} in {out.parent}{there}: give the --out of "
+            "the run that was stopped, or start one without --resume"
+        )
+    facts = zoo.read_card(out).facts
+    before = {**facts.get("recipe", {}), **facts.get("network", {})}
+    now = {**asdict(config), **_facts_of(network)}
+    # What is unset would be filled in from the data and the weights.
+    unset = {name for name in ("sizes", "batch") if not now[name]}
+    other = differences(before, {k: v for k, v in now.items() if k in before and k not in unset})
+    return TrainError(
+        f"{out.name} is finished and stays as it is: to go on from it, leave --resume out and "
+        f"start from it (--weights {out}) with another --out"
+        + (f"; these settings are not those it was trained with: {other}" if other else "")
+    )
+
+
+def _facts_of(network: Network) -> dict[str, Any]:
+    return {**asdict(network), "weights": Path(network.weights).name}
+
+
+def _as_written(
+    model: VGG, backbone: zoo.Backbone | None, out: Path
+) -> tuple[dict[str, Tensor], zoo.Backbone | None]:
+    """The weights as they will be read from `out`, and the backbone that it stands on, if any."""
+    try:
+        return zoo.as_written(model.state_dict(), backbone, out), backbone
+    except zoo.WeightsError:  # no adapter can stand on that backbone; hours of training must not go
+        return zoo.as_written(model.state_dict(), None, out), None
+
+
 def _save(model: VGG, card: zoo.Card, out: Path) -> None:
     try:
         zoo.save(model, card, out)
-    except zoo.WeightsError:  # no adapter can stand on that backbone; hours of training must not go
+    except zoo.WeightsError:  # the backbone changed or went just now
         zoo.save(model, replace(card, backbone=None), out)
 
 
@@ -223,8 +286,11 @@ def _examples(
 
 
 def _soft_labels(file: Path, shape: tuple[int, int]) -> Tensor:
-    with safe_open(file, framework="pt") as opened:
-        logits: Tensor = opened.get_tensor("logits")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            logits: Tensor = opened.get_tensor("logits")
+    except SafetensorError as error:
+        raise TrainError(f"{file.name} is no safetensors file with soft labels 'logits'") from error
     if tuple(logits.shape) != shape:
         raise TrainError(
             f"{file.name} has soft labels {tuple(logits.shape)}, the training pictures need {shape}"

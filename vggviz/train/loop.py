@@ -65,7 +65,7 @@ def train(
     )
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     site = config.lowest(model)
-    still = set_learning(model, site, frozen=config.freeze_backbone)
+    still = set_learning(model, site, frozen=config.freeze_backbone, whole_head=config.whole_head)
     model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.SGD(_groups(model, config), momentum=config.momentum, nesterov=True)
     state, pictures = State(), examples.fingerprint()
@@ -162,8 +162,11 @@ def measure(
     arrived: Tensor | None = None,
     site: str | None = None,
 ) -> dict[str, float]:
-    """The shares of pictures whose class is the likeliest ('top1') or among five ('top5'), seen at
-    `size` pixels. With `arrived`, the features at `site` are given instead of pictures."""
+    """The share of pictures whose class is the likeliest ('top1'), and where there are more than
+    five classes the share of those whose class is among the five likeliest ('top5').
+
+    Pictures are seen at `size` pixels. With `arrived`, the features at `site` are given instead.
+    """
     device = next(model.parameters()).device
     logits: list[Tensor] = []
     with evaluating(model):
@@ -178,23 +181,26 @@ def measure(
     classes = scores.shape[1]
     return {
         f"top{k}": float(
-            multiclass_accuracy(
-                scores, examples.targets, classes, average="micro", top_k=min(k, classes)
-            )
+            multiclass_accuracy(scores, examples.targets, classes, average="micro", top_k=k)
         )
         for k in (1, 5)
+        if k == 1 or k < classes
     }
 
 
-def set_learning(model: VGG, site: str | None, *, frozen: bool) -> list[nn.Module]:
+def set_learning(
+    model: VGG, site: str | None, *, frozen: bool, whole_head: bool = False
+) -> list[nn.Module]:
     """Say which parameters learn, and return the modules that stay as they are in every way.
 
-    Nothing below `site` learns; where the backbone is `frozen`, no convolution of it does.
+    Nothing below `site` learns; where the backbone is `frozen`, no convolution of it does, and of
+    the head only the last layer, or with `whole_head` all.
     """
     model.requires_grad_(True)
     if frozen:
-        for module in model.features.modules():
-            if isinstance(module, nn.Conv2d):
+        head = () if whole_head else model.classifier[:-1]
+        for module in (*model.features, *head):
+            if isinstance(module, nn.Conv2d | nn.Linear):
                 module.requires_grad_(False)
     below = [] if site is None else model.below(site)
     for module in below:

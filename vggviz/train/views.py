@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.transforms import v2
 
+from vggviz.capture import evaluating
 from vggviz.images import Preprocess
 from vggviz.train.config import Examples, TrainConfig, TrainError
 from vggviz.vgg import VGG
@@ -157,8 +158,9 @@ def _features(
 
 def _fits_in_memory(model: VGG, site: str, pictures: int, size: int) -> bool:
     """Whether the features at `site` of so many pictures take at most half of the memory."""
-    with torch.device("meta"):
-        shape = VGG(model.config).arriving(torch.empty(1, 3, size, size), site).shape
+    device = next(model.parameters()).device
+    with torch.no_grad(), evaluating(model):
+        shape = model.arriving(torch.zeros(1, 3, size, size, device=device), site).shape
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return pictures * shape.numel() * 4 <= memory / 2
 
