@@ -13,7 +13,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from vggviz.data import Dataset, open_parts
+from vggviz.data import Dataset, open_parts, read_crops
 from vggviz.files import whole
 from vggviz.images import Preprocess
 from vggviz.train import Examples, Progress, TrainConfig, measure, train
@@ -122,7 +122,9 @@ def compare(
     training, validation = open_parts(data, classes, generator=torch.Generator().manual_seed(0))
     opened(training, validation)
     preprocess = Preprocess(size=side, resize=side)
-    learned, judged = (Examples(d.pixels(preprocess)[0], d.targets) for d in (training, validation))
+    learned, judged = (
+        Examples(read_crops(part, preprocess)[0], part.targets) for part in (training, validation)
+    )
     plain = VGGConfig(
         sites=tuple(sites),
         blend=cast(Any, blend),

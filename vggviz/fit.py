@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vggviz import zoo
-from vggviz.data import Dataset, open_parts
+from vggviz.data import Dataset, open_parts, read_crops
 from vggviz.files import whole
 from vggviz.images import ImageError, Preprocess
 from vggviz.machine import machine
@@ -53,6 +54,7 @@ def fit(
     teacher: Path | None = None,
     resume: bool = False,
     cache: Path | None = None,
+    workers: int | None = None,
     facts: dict[str, Any] | None = None,
     opened: Callable[[Dataset, Dataset], None] = lambda *_: None,
     report: Callable[[Progress], None] = lambda _: None,
@@ -62,7 +64,8 @@ def fit(
     part (`val` of the data, or a fifth of each class).
 
     Beside OUT.safetensors stand OUT.history.json, OUT.curve.png and the TensorBoard folder
-    OUT.tensorboard; OUT.checkpoint.safetensors goes when training is done. `config.sizes` may be
+    OUT.tensorboard; OUT.checkpoint.safetensors and OUT.views, which keeps computed views where no
+    folder `cache` does, go when training is done. `config.sizes` may be
     empty: then the size that the weights are used to. `classes` keeps some of the classes.
     `config.batch` may be 0: then 64, or an eighth of the pictures if that is less.
     `teacher` is a safetensors file whose 'logits' (n, K) are soft labels of the n training
@@ -96,10 +99,10 @@ def fit(
     model, preprocess, backbone = _start(network, training, config, out)
     if not config.sizes:
         config = replace(config, sizes=(preprocess.size,))
-    examples, kept = _examples(training, preprocess, unreadable)
+    examples, kept = _examples(training, preprocess, workers, unreadable)
     if not config.batch:
         config = replace(config, batch=min(64, max(2, len(kept) // 8)))
-    judged, _ = _examples(validation, preprocess, unreadable)
+    judged, _ = _examples(validation, preprocess, workers, unreadable)
     if teacher is not None:
         soft = _soft_labels(teacher, (len(training), len(training.labels)))
         examples = replace(examples, soft=soft[kept])
@@ -110,6 +113,7 @@ def fit(
                 part.write_text(json.dumps(history, indent=2))
             curve(history, _beside(out, "curve.png"))
 
+    views = _beside(out, "views")
     history = train(
         model,
         examples,
@@ -121,11 +125,12 @@ def fit(
         report=report,
         log=log,
         tensorboard=_beside(out, "tensorboard"),
-        cache=cache,
+        cache=cache or views,
+        workers=workers,
     )
     written, backbone = _as_written(model, backbone, out)
     model.load_state_dict(written)
-    measured = measure(model.cpu(), judged, preprocess)
+    measured = measure(model.cpu(), judged, preprocess, workers=workers)
     card = zoo.Card(
         weights=out.stem,
         config=model.config,
@@ -149,6 +154,7 @@ def fit(
     if PartialState().is_main_process:
         _save(model, card, out)
         checkpoint.unlink(missing_ok=True)
+        shutil.rmtree(views, ignore_errors=True)
     return measured
 
 
@@ -279,9 +285,12 @@ def _take_over(model: VGG, source: VGG, *, head: bool) -> None:
 
 
 def _examples(
-    dataset: Dataset, preprocess: Preprocess, unreadable: Callable[[ImageError], None] | None
+    dataset: Dataset,
+    preprocess: Preprocess,
+    workers: int | None,
+    unreadable: Callable[[ImageError], None] | None,
 ) -> tuple[Examples, Tensor]:
-    pixels, kept = dataset.pixels(preprocess, unreadable=unreadable)
+    pixels, kept = read_crops(dataset, preprocess, workers=workers, unreadable=unreadable)
     return Examples(pixels, dataset.targets[kept]), kept
 
 

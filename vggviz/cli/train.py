@@ -85,6 +85,10 @@ def train(
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps computed views for other runs.")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that read and augment pictures: as many as pay."),
+    ] = None,
     strict: Annotated[bool, typer.Option(help="Stop at an unreadable picture.")] = False,
 ) -> None:
     """Train a network with attention on labelled pictures. Needs the extra 'train'."""
@@ -149,6 +153,7 @@ def train(
             resume=resume,
             facts={"command": _command()},
             cache=cache,
+            workers=workers,
             opened=print_classes if main else lambda *_: None,
             report=report,
             unreadable=None if strict else left_out,

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import torch
 
+from vggviz.data.crops import Crops, read_crops
 from vggviz.data.dataset import DataError, Dataset
 from vggviz.data.layouts import find_layout
 from vggviz.data.source import find_pictures, passed_over_text
 
 __all__ = [
+    "Crops",
     "DataError",
     "Dataset",
     "find_pictures",
@@ -19,6 +21,7 @@ __all__ = [
     "open_parts",
     "parts_of",
     "passed_over_text",
+    "read_crops",
 ]
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from vggviz.images import ImageError, Preprocess, open_image
+from vggviz.images import ImageError, open_image
 
 
 class DataError(ValueError):
@@ -44,36 +43,6 @@ class Dataset:
             return open_image(self.read(self.files[index]))
         except (ImageError, OSError) as error:
             raise ImageError(f"{self.files[index]}: {error}") from error
-
-    def pixels(
-        self,
-        preprocess: Preprocess,
-        *,
-        progress: Callable[[int], None] = lambda _: None,
-        unreadable: Callable[[ImageError], None] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """All pictures as the network sees them, before normalising: uint8 (n, 3, size, size).
-
-        Also their indices (n,): a picture that cannot be read is left out where `unreadable`
-        takes the error, and else raises it. Raises DataError where a class is left without any.
-        """
-        pictures = torch.empty(len(self), 3, preprocess.size, preprocess.size, dtype=torch.uint8)
-        kept: list[int] = []
-        for index in range(len(self)):
-            progress(index)
-            try:
-                crop, _ = preprocess.crop(self.image(index))
-            except ImageError as error:
-                if unreadable is None:
-                    raise
-                unreadable(error)
-                continue
-            pictures[len(kept)] = torch.from_numpy(np.array(crop)).permute(2, 0, 1)
-            kept.append(index)
-        left = torch.tensor(kept, dtype=torch.long)
-        for target in sorted(set(self.targets.tolist()) - set(self.targets[left].tolist())):
-            raise DataError(f"class {self.labels[target]!r} has no picture that can be read")
-        return pictures[: len(kept)], left
 
     def subset(self, indices: Tensor) -> Dataset:
         """The pictures at `indices`, with the same classes."""

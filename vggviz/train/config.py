@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from vggviz.vgg import SITES, VGG
 
-__all__ = ["Examples", "Progress", "TrainConfig", "TrainError", "differences"]
+__all__ = ["Progress", "TrainConfig", "TrainError", "differences"]
 
 
 class TrainError(RuntimeError):
     """Training that cannot go on; the message is one sentence for people."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Examples:
-    """Pictures in memory: `pixels` uint8 (n, 3, S, S), `targets` (n,).
-
-    `soft` (n, K), if there, are a teacher's logits to distil.
-    """
-
-    pixels: Tensor
-    targets: Tensor
-    soft: Tensor | None = None
-
-    def fingerprint(self) -> str:
-        """SHA-256 of all that is here, in hexadecimal."""
-        digest = hashlib.sha256()
-        for tensor in (self.pixels, self.targets, self.soft):
-            if tensor is not None:
-                digest.update(tensor.contiguous().numpy().data)  # no copy
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
