@@ -175,3 +175,17 @@ def test_bad_training_data_is_one_sentence_and_leaves_nothing(
     assert sentence in lines[-1]
     assert all(line.startswith("left out: ") for line in lines[:-1])
     assert [file.name for file in tmp_path.iterdir() if file != data] == []
+
+
+def test_hidden_files_and_other_endings_are_passed_over(weights: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    (folder / ".thumbnails").mkdir(parents=True)
+    koala = (EXAMPLES / "koala.jpg").read_bytes()
+    for name in ("a.JFIF", "b.jpe", ".thumbnails/c.jpg"):
+        (folder / name).write_bytes(koala)
+    (folder / "._a.jpg").write_bytes(b"\0\5\x16\7" + bytes(100))
+    (folder / "d.svg").write_text("<svg/>")
+    out = tmp_path / "out"
+    done = vggviz("explain", folder, "--weights", weights, "--formats", "json", "--out", out)
+    assert done.stderr == f"{folder}: passed over: 2 hidden, 1 .svg\n"
+    assert sorted(file.name for file in out.iterdir()) == ["a.json", "b.json"]

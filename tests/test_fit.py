@@ -15,16 +15,22 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
-from vggviz import Explainer, zoo
+from vggviz import ATTENTION, Explainer, zoo
 from vggviz.cli import app
+from vggviz.compare import compare
+from vggviz.data import open_dataset
+from vggviz.evaluate import evaluate
 from vggviz.fit import Network, fit
 from vggviz.images import Preprocess
-from vggviz.train import TrainConfig
-from vggviz.ui.own import Own
+from vggviz.taps import Tap
+from vggviz.train import TrainConfig, TrainError
+from vggviz.train.loop import set_learning
+from vggviz.ui.own import SIZE, Own
 from vggviz.vgg import VGG, VGGConfig
 from vggviz.zoo.publish import page
 
@@ -137,7 +143,7 @@ def test_what_no_adapter_can_stand_on_is_taken_in_whole(tmp_path: Path, backbone
     link.symlink_to(backbone)
     fit(data, tmp_path / "linked.safetensors", config, Network(str(link), "se"))
     fit(data, made[1], config, Network(str(made[2]), "se"))
-    fit(data, made[5], config, Network(str(made[5]), "se"), resume=True)
+    fit(data, made[5], config, Network(str(made[5]), "se"))
     for file in (made[1], made[5], tmp_path / "linked.safetensors"):
         model, card = zoo.load(file)
         assert card.backbone is None
@@ -161,6 +167,114 @@ def test_random_weights_are_nothing_to_start_from(tmp_path: Path) -> None:
         fit(draw(tmp_path / "data", 8), tmp_path / "own.safetensors", CONFIG, Network("random"))
 
 
+@pytest.mark.parametrize("keeps", [{"freeze_backbone": True}, {"learn_from": "block2"}])
+def test_random_layers_are_not_kept(
+    tmp_path: Path, backbone: Path, keeps: dict[str, object]
+) -> None:
+    config, out = replace(CONFIG, **keeps), tmp_path / "new" / "own.safetensors"  # type: ignore[arg-type]
+    known = r"--weights tiny50, imagenet, imagenet_bn, a \.safetensors file, or hf:user/repo"
+    with pytest.raises(ValueError, match=rf"a fresh network is random: start from .*{known}"):
+        fit(tmp_path / "no data", out, config, Network())
+    assert not out.parent.exists()
+    model, card = zoo.load(backbone)
+    zoo.save(model, replace(card, trained="nothing"), backbone)
+    with pytest.raises(ValueError, match=rf"small\.safetensors was never trained: .*{known}"):
+        fit(draw(tmp_path / "data", 8), out, config, Network(str(backbone)))
+    assert not out.exists()
+
+
+def test_a_finished_run_is_not_overwritten(tmp_path: Path, backbone: Path) -> None:
+    data, out = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
+    once, network = replace(CONFIG, epochs=1), Network(str(backbone), "se", sites=("block5",))
+    fit(data, out, once, network)
+    before = {file: file.read_bytes() for file in tmp_path.glob("own.*") if file.is_file()}
+    goes_on = rf"own\.safetensors is finished and stays as it is: .*\(--weights {out}\)"
+    with pytest.raises(TrainError, match=rf"{goes_on} with another --out$"):
+        fit(data, out, once, network, resume=True)
+    longer, other = replace(once, epochs=4, batch=0, sizes=()), replace(network, attention="eca")
+    with pytest.raises(TrainError, match=goes_on) as refused:
+        fit(data, out, longer, other, resume=True)
+    assert str(refused.value).endswith(
+        "these settings are not those it was trained with: "
+        'epochs 4 (before: 1), attention "eca" (before: "se")'
+    )
+    assert {file: file.read_bytes() for file in before} == before
+    (tmp_path / "there.checkpoint.safetensors").touch()
+    with pytest.raises(
+        TrainError,
+        match=rf"no checkpoint mistyped\.checkpoint\.safetensors in {tmp_path}, which has "
+        r"there\.checkpoint\.safetensors: give the --out of the run",
+    ):
+        fit(data, tmp_path / "mistyped.safetensors", once, network, resume=True)
+    with pytest.raises(TrainError, match="no checkpoint own"):
+        fit(data, tmp_path / "no" / "such" / "own.safetensors", once, network, resume=True)
+    assert not (tmp_path / "no").exists()
+    fit(data, tmp_path / "next.safetensors", once, Network(str(out), "se"))
+    assert zoo.read_card(tmp_path / "next.safetensors").config.sites == ("block5",)
+
+
+class Edge(nn.Module):
+    """Lets features pass only while a number is what float32 holds: float16 rounds it to 1."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("edge", torch.tensor(1 + 2**-12))
+        self.weights = Tap("volume")
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = (self.edge > 1).float().expand(x.shape)
+        return x * self.weights(gate, (x.shape[2], x.shape[3]))
+
+
+def test_accuracy_is_that_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ATTENTION, "edge", Edge)
+    data, out = tmp_path / "data", tmp_path / "own.safetensors"
+    draw(data / "train", 16)
+    draw(data / "val", 8)
+    config = replace(CONFIG, epochs=8)
+    network = Network(attention="edge", sites=("block5",), blend="replace", width=0.125)
+    found = fit(data, out, config, network)
+    history = json.loads((tmp_path / "own.history.json").read_text())
+    assert history[-1]["validation_top1"] == 1
+    assert found == zoo.read_card(out).facts["validation"] == {"top1": 0.5}
+    judged = evaluate({"none": Explainer.load(out)}, open_dataset(data, "val"), rounds=6)
+    assert judged.results["none"].top1.value == found["top1"]
+    compared = compare(
+        data, tmp_path / "runs", config, ("edge",), (0,),
+        width=0.125, blend="replace", sites=("block5",),
+    )  # fmt: skip
+    assert compared.top1["edge"] == (0.5,)
+    assert compared.top5 == {}
+
+
+def test_a_state_as_written_is_the_one_that_loads(tmp_path: Path, backbone: Path) -> None:
+    model = VGG(zoo.load(backbone)[1].config, torch.Generator().manual_seed(3))
+    state = model.state_dict()
+    state["features.0.weight"] = zoo.load(backbone)[0].state_dict()["features.0.weight"] + 1e-9
+    model.load_state_dict(state)
+    out = tmp_path / "own.safetensors"
+    for under in (None, zoo.backbone(backbone)):
+        zoo.save(model, replace(zoo.read_card(backbone), backbone=under), out)
+        found, loaded = zoo.as_written(state, under, out), zoo.load(out)[0].state_dict()
+        assert found.keys() == loaded.keys()
+        assert ("features.0.weight" in entries(out)) == (under is None)
+        for key, value in loaded.items():
+            assert torch.equal(found[key], value), key
+            assert found[key].dtype == value.dtype, key
+
+
+def test_full_size_vgg19_gives_a_file_that_the_page_takes(tmp_path: Path) -> None:
+    """By what would be written, without an hour of training: shapes only."""
+    config = VGGConfig("self_attention", num_classes=100)  # the largest attention
+    with torch.device("meta"):
+        model = VGG(config)
+    set_learning(model, "block1", frozen=True)
+    learns = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert 2 * learns < SIZE
+    set_learning(model, "block1", frozen=True, whole_head=True)
+    assert 2 * sum(p.numel() for p in model.parameters() if p.requires_grad) > 239e6
+
+
 def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(
     tmp_path: Path, backbone: Path
 ) -> None:
@@ -172,6 +286,25 @@ def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(
     recipe = zoo.load(tmp_path / "own.safetensors")[1].facts["recipe"]
     assert recipe["sizes"] == [32]
     assert recipe["batch"] == 2  # an eighth of 14 pictures, and never one: norms need two
+
+
+def test_classes_and_counts_are_said_before_it_starts(tmp_path: Path) -> None:
+    data = draw(tmp_path / "data" / "Training", 10).parent
+    draw(data / "Testing", 3)
+    (data / "Training" / "red" / "scan.dcm").write_bytes(b"x")
+    (data / "Training" / "red" / ".ipynb_checkpoints").mkdir()
+    words = ["train", "--data", data, "--out", tmp_path / "own.safetensors", "--epochs", 1]
+    words += ["--sizes", 32, "--batch", 8, "--width", 0.125]
+    program = "from vggviz.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, words)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "2 classes, 16 pictures to learn from and 4 to judge by:"
+    assert [line.split() for line in lines[1:3]] == [["8", "+", "2", c] for c in ("green", "red")]
+    assert lines[3].startswith("epoch 1: validation")
+    assert done.stderr.startswith("passed over: 1 hidden, 1 .dcm\n")
 
 
 @pytest.mark.slow

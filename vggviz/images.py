@@ -10,6 +10,8 @@ import stat
 import struct
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
@@ -37,6 +39,17 @@ _T = Image.Transpose  # what undoes EXIF orientation 2, 3, … 8
 _UPRIGHT: tuple[_T, ...] = (_T.FLIP_LEFT_RIGHT, _T.ROTATE_180, _T.FLIP_TOP_BOTTOM, _T.TRANSPOSE)
 _UPRIGHT += (_T.ROTATE_270, _T.TRANSVERSE, _T.ROTATE_90)
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@cache
+def image_extensions() -> frozenset[str]:
+    """The file name extensions that `open_image` can open here, lower case with the dot: Pillow's
+    for the allowed formats, and HEIC's where pillow-heif is installed."""
+    formats = {*_FORMATS, "MPO"}  # which Pillow makes of a JPEG
+    known = {ext for ext, format in Image.registered_extensions().items() if format in formats}
+    if find_spec("pillow_heif"):
+        known |= {".heic", ".heics", ".heif", ".heifs", ".hif"}
+    return frozenset(known)
 
 
 class ImageError(ValueError):

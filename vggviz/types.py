@@ -6,14 +6,15 @@ K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["AttentionRecord", "Grid", "Heatmap", "Kind", "Prediction", "Ranked"]
+__all__ = ["AttentionRecord", "Grid", "Heatmap", "Kind", "Prediction", "Ranked", "matching"]
 
 Kind = Literal["channel", "spatial", "volume", "token", "pool"]
 Grid = tuple[int, int]
@@ -159,3 +160,15 @@ class Heatmap:
     def raw(self) -> Tensor:
         """The map before normalising, (H, W)."""
         return self.values * (self.high - self.low) + self.low
+
+
+def matching(name: str, names: Sequence[str]) -> list[int]:
+    """The indices in `names` of what is `name` exactly; where there is none, of what differs only
+    in case or in how Unicode composes its characters."""
+    exact = [index for index, one in enumerate(names) if one == name]
+    folded = _folded(name)
+    return exact or [index for index, one in enumerate(names) if _folded(one) == folded]
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

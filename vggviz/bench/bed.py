@@ -43,8 +43,7 @@ class Bed:
         Its parameters require gradients, as torchvision's do: other libraries need that to
         build a graph, and what they leave in `.grad` must not reach the other cases.
         """
-        with torch.device("meta"):
-            model = VGG(replace(self._card.config, attention=attention))
+        model = VGG(replace(self._card.config, attention=attention), empty=True)
         state = {
             name: value.contiguous(memory_format=layout) if value.ndim == 4 else value
             for name, value in self._state.items()

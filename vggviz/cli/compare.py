@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.says import sides, stop
+from vggviz.cli.says import print_classes, sides, stop
 from vggviz.files import whole
 
 
@@ -66,6 +66,7 @@ def compare(
             blend=blend,
             sites=sites.split(","),
             classes=[name.strip() for name in classes.split(",")] if classes else None,
+            opened=print_classes,
             report=report,
         )
         with whole(out / "comparison.json") as part:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vggviz.cli.judging import judge
-from vggviz.cli.says import counted, left_out, or_stop, stop, words
+from vggviz.cli.says import counted, left_out, or_stop, print_passed_over, stop, words
 from vggviz.files import whole
 from vggviz.machine import machine
 
@@ -36,7 +36,8 @@ def evaluate(
         Path | None, typer.Option(help="Weights file that a weights file is compared with.")
     ] = None,
     part: Annotated[
-        str | None, typer.Option(help="train or val; by default val where the data has parts.")
+        str | None,
+        typer.Option(help="train, val or test; by default val, or else test, where there is one."),
     ] = None,
     as_json: Annotated[Path | None, typer.Option("--json", help="File to write.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 128,
@@ -126,12 +127,15 @@ def _pictures(data: Path, part: str | None) -> Dataset:
     from vggviz.data import open_dataset, parts_of
 
     parts = or_stop(parts_of, data)
-    if not parts and part is None:
+    chosen = part or next((one for one in ("val", "test", *parts) if one in parts), None)
+    if chosen is None or (part is None and chosen == "train"):
         print(
-            f"{data} has no parts: all pictures are used, also any that were trained on",
+            f"{data} has no part to judge by: all pictures are used, also any that were trained on",
             file=sys.stderr,
         )
-    return or_stop(open_dataset, data, part or (parts[1] if parts else None))
+    dataset = or_stop(open_dataset, data, chosen)
+    print_passed_over(dataset.passed_over)
+    return dataset
 
 
 def _subjects(
@@ -168,9 +172,9 @@ def _training(data: Path, dataset: Dataset) -> Dataset | None:
     from vggviz.data import open_dataset, parts_of
 
     parts = or_stop(parts_of, data)
-    if dataset.boxes is None or not parts:
+    if dataset.boxes is None or "train" not in parts:
         return None
-    found = or_stop(open_dataset, data, parts[0])
+    found = or_stop(open_dataset, data, "train")
     return None if set(found.files) == set(dataset.files) else found
 
 

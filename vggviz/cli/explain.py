@@ -12,9 +12,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.says import or_stop, stop, words
-
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
+from vggviz.cli.says import or_stop, print_passed_over, stop, words
 
 Weights = Annotated[
     str,
@@ -106,9 +104,12 @@ def explain(
 
 def _pictures(images: list[Path]) -> Iterator[Path]:
     """The files themselves, and the pictures in the folders, in order."""
+    from vggviz.data import find_pictures
+
     for path in images:
         if path.is_dir():
-            found = sorted(f for f in path.rglob("*") if f.suffix.lower() in PICTURES)
+            found, passed_over = or_stop(find_pictures, path)
+            print_passed_over(passed_over, f"{path}: ")
             if not found:
                 stop(f"{path}: no pictures in this folder")
             yield from found

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
 
 import typer
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from vggviz.data import Dataset
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,6 +34,30 @@ def or_stop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def left_out(error: Exception) -> None:
     """Name a picture that can't be read, and go on."""
     tqdm.write(f"left out: {error}", file=sys.stderr)
+
+
+def print_passed_over(passed_over: Mapping[str, int], where: str = "") -> None:
+    """Say on stderr how many files beside the pictures are not used."""
+    from vggviz.data import passed_over_text
+
+    if passed_over:
+        print(f"{where}{passed_over_text(passed_over)}", file=sys.stderr)
+
+
+def print_classes(training: Dataset, validation: Dataset) -> None:
+    """Print the classes of a training set, and how many pictures each has in both parts."""
+    print(
+        f"{len(training.labels)} classes, {len(training)} pictures to learn from and "
+        f"{len(validation)} to judge by:"
+    )
+    indices = {label: index for index, label in enumerate(validation.labels)}
+    learned = training.targets.bincount(minlength=len(training.labels)).tolist()
+    judged = validation.targets.bincount(minlength=len(indices)).tolist()
+    for label, count in zip(training.labels, learned, strict=True):
+        name = "".join(character if character.isprintable() else "?" for character in label)
+        print(f"{count:8} + {judged[indices[label]]:<6} {name}")
+    print_passed_over(training.passed_over)
+    sys.stdout.flush()
 
 
 @contextmanager

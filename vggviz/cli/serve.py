@@ -24,6 +24,13 @@ def serve(
         bool, typer.Option("--classroom", help="Open to the network, with a QR code and limits.")
     ] = False,
     password: Annotated[str | None, typer.Option(help="What everyone must type first.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights to offer first: tiny50, imagenet, imagenet_bn, random, or a .safetensors "
+            "file of any size (the page itself takes up to 24 MB)."
+        ),
+    ] = None,
     engine: Annotated[
         str | None, typer.Option(help="local, or ray: networks as Ray Serve's replicas.")
     ] = None,
@@ -35,7 +42,10 @@ def serve(
 
     if password == "":  # as of a variable that is not set: better none than an open page
         stop("--password must not be empty")
-    given = {"host": host, "port": port, "password": password, "engine": engine}
+    given = {
+        **{"host": host, "port": port, "password": password},
+        **{"preload": weights, "engine": engine},
+    }
     settings = or_stop(Settings.from_environ, os.environ)
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = or_stop(lambda: replace(settings, **chosen))  # type: ignore[arg-type]

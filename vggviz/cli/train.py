@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.says import left_out, sides, stop
+from vggviz.cli.says import left_out, print_classes, sides, stop
 
 
 def train(
@@ -27,7 +28,14 @@ def train(
         ),
     ] = "none",
     freeze_backbone: Annotated[
-        bool, typer.Option(help="Only attention, γ, norms and head learn: a small file.")
+        bool,
+        typer.Option(help="Only attention, γ, norms and the last layer learn: a small file."),
+    ] = False,
+    whole_head: Annotated[
+        bool,
+        typer.Option(
+            help="With --freeze-backbone all of the head learns, in full-size VGG19 239 MB of it."
+        ),
     ] = False,
     sites: Annotated[
         str | None, typer.Option(help="Where attention is, with commas: block4,block5.")
@@ -73,9 +81,13 @@ def train(
     distil: Annotated[float, typer.Option(help="Weight of the soft labels in the loss.")] = 0.5,
     temperature: Annotated[float, typer.Option(help="Temperature of the soft labels.")] = 2.0,
     seed: Annotated[int, typer.Option()] = 0,
-    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint beside OUT.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on with a run that was stopped.")] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps computed views for other runs.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that read and augment pictures: as many as pay."),
     ] = None,
     strict: Annotated[bool, typer.Option(help="Stop at an unreadable picture.")] = False,
 ) -> None:
@@ -87,7 +99,10 @@ def train(
     except ModuleNotFoundError as error:
         stop(f"training needs {error.name}: pip install 'vggviz[train]'")
     from vggviz.train import Progress, TrainConfig, TrainError
+    from vggviz.zoo import read_card
 
+    if whole_head and not freeze_backbone:
+        stop("--whole-head goes with --freeze-backbone: without it all of the head learns anyway")
     fresh = weights == "none"
     shown = sides(sizes or ("32,48,64" if fresh else ""))
     config = TrainConfig(
@@ -103,6 +118,7 @@ def train(
         distil=distil if teacher else 0.0,
         temperature=temperature,
         freeze_backbone=freeze_backbone,
+        whole_head=whole_head,
         learn_from=learn_from,
         views=views,
         seed=seed,
@@ -137,6 +153,8 @@ def train(
             resume=resume,
             facts={"command": _command()},
             cache=cache,
+            workers=workers,
+            opened=print_classes if main else lambda *_: None,
             report=report,
             unreadable=None if strict else left_out,
         )
@@ -149,7 +167,12 @@ def train(
     finally:
         bar.close()
     if main:
-        print(f"{out}: validation {found['top1']:.1%} (top-1), {found['top5']:.1%} (top-5)")
+        count = len(read_card(out).labels)
+        top5 = f", {found['top5']:.1%} (top-5)" if "top5" in found else ""
+        print(
+            f"{out}: validation {found['top1']:.1%} (top-1 of {count} classes){top5}, "
+            f"{out.stat().st_size / 1e6:.1f} MB\nvggviz serve --weights {shlex.quote(str(out))}"
+        )
 
 
 def _command() -> str:

@@ -30,7 +30,8 @@ class Settings:
     password: str = field(default="", repr=False)
     """What everyone must type first. Empty: nothing."""
     preload: str = ""
-    """Weights to load at the start and offer first, such as imagenet."""
+    """Weights to load at the start and offer first: such as imagenet, or a .safetensors file of
+    any size, by its path."""
     engine: str = "local"
     """Where networks run: in this process (local), or in Ray Serve's replicas (ray)."""
     replicas: int = 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vggviz.train.config import Examples, Progress, TrainConfig, TrainError
+from vggviz.train.config import Progress, TrainConfig, TrainError
+from vggviz.train.examples import Examples
 from vggviz.train.loop import measure, train
 
 __all__ = ["Examples", "Progress", "TrainConfig", "TrainError", "measure", "train"]

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from vggviz import render
+from vggviz.attention import ATTENTION
 from vggviz.images import Crop
 from vggviz.render import METHOD_NAMES
 from vggviz.render.panels import number
 from vggviz.types import Kind
 from vggviz.ui.pictures import Floats, Pixels, data_uri
-from vggviz.ui.texts import say
+from vggviz.ui.texts import TEXTS, say
 
 __all__ = [
     "METHOD_NAMES",
@@ -25,6 +26,7 @@ __all__ = [
     "badge",
     "bar",
     "block",
+    "described",
     "ends",
     "heat",
     "instead",
@@ -53,8 +55,19 @@ class Span(NamedTuple):
 
 
 def named(lang: str, attention: str) -> str:
-    """What an attention type is called."""
-    return say(lang, f"attention.{attention}.name")
+    """What an attention type is called: one that has no texts by its key."""
+    key = f"attention.{attention}.name"
+    return say(lang, key) if key in TEXTS["en"] else attention
+
+
+def described(lang: str, attention: str) -> str:
+    """One line on what an attention type does: the first of its docstring where it has no texts,
+    '' where it has no docstring either."""
+    key = f"attention.{attention}.line"
+    if key in TEXTS["en"]:
+        return say(lang, key)
+    lines = (ATTENTION[attention].__doc__ or "").strip().splitlines()
+    return lines[0] if lines else ""
 
 
 def block(lang: str, site: str) -> str:

@@ -1,6 +1,6 @@
 """The catalogue of weights: bundled, torchvision's, untrained, a file, or the Hub; safetensors."""
 
-from vggviz.zoo.adapters import backbone
+from vggviz.zoo.adapters import as_written, backbone
 from vggviz.zoo.bundle import Listed, assets, bundled, catalogue, measured
 from vggviz.zoo.card import WEIGHTS, Backbone, Card, WeightsError
 from vggviz.zoo.publish import push
@@ -15,6 +15,7 @@ __all__ = [
     "Card",
     "Listed",
     "WeightsError",
+    "as_written",
     "assets",
     "backbone",
     "bundled",

@@ -8,8 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from vggviz.attention import ATTENTION
 from vggviz.vgg import VGG
 from vggviz.zoo.card import WEIGHTS, WeightsError
@@ -82,8 +80,7 @@ def catalogue() -> list[Listed]:
             else:
                 config = stock_config(name, attention)
                 local = name not in STOCK or stock_file(name).is_file()
-            with torch.device("meta"):
-                model = VGG(config)
+            model = VGG(config, empty=True)
             parameters = sum(parameter.numel() for parameter in model.parameters())
             lines.append(Listed(name, attention, parameters, config.num_classes, local))
     return lines

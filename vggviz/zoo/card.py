@@ -10,6 +10,7 @@ from typing import Any
 
 from vggviz.attention import ATTENTION
 from vggviz.images import Preprocess
+from vggviz.types import matching
 from vggviz.vgg import VGGConfig
 
 __all__ = ["WEIGHTS", "Backbone", "Card", "WeightsError"]
@@ -92,22 +93,20 @@ class Card:
 
     def index(self, target: int | str) -> int:
         """The class index of an index, a label or a WordNet id; a text of digits that is a label is
-        that label. Upper and lower case count only where they tell labels apart, as 'Cardigan', a
-        dog, and 'cardigan'; of equal labels the first is meant.
+        that label. Exact names come first, ids before labels: upper and lower case count only where
+        they tell labels apart, as 'Cardigan', a dog, and 'cardigan'; of equal labels the first is
+        meant.
 
         Raises ValueError, with what comes closest, where there is no such class.
         """
         if not isinstance(target, int | str):
             raise ValueError(f"no class {target!r}: expected an index, a label or a WordNet id")
         if isinstance(target, str):
-            if target in self.wnids:
-                return self.wnids.index(target)
-            if target in self.labels:
-                return self.labels.index(target)
-            lowered = [label.lower() for label in self.labels]
-            if target.lower() in lowered:
-                return lowered.index(target.lower())
+            found = matching(target, (*self.wnids, *self.labels))
+            if found:
+                return found[0] - (len(self.wnids) if found[0] >= len(self.wnids) else 0)
             if not re.fullmatch(r"-?\d{1,18}", target):
+                lowered = [label.lower() for label in self.labels]
                 close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
                 hint = f": did you mean {' or '.join(map(repr, close))}?" if close else ""
                 raise ValueError(f"no class {target!r}{hint}")

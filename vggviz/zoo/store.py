@@ -12,6 +12,7 @@ from vggviz.vgg import VGG, VGGConfig
 from vggviz.zoo.adapters import differing, read
 from vggviz.zoo.bundle import bundled_file
 from vggviz.zoo.card import WEIGHTS, Card, WeightsError
+from vggviz.zoo.foreign import explain
 from vggviz.zoo.hub import PREFIX, fetch
 from vggviz.zoo.stock import STOCK, load_stock
 from vggviz.zoo.tensors import half, write_safetensors
@@ -52,6 +53,8 @@ def load(
     elif name.endswith(".safetensors"):
         model, card = _file(Path(name), Path(name).stem, Path(name).parent)
     else:
+        if Path(name).exists():
+            raise WeightsError(explain(Path(name)))
         raise WeightsError(
             f"no weights {name!r}: choose one of {', '.join(WEIGHTS)}, or a .safetensors file"
             f", or {PREFIX}user/repo"
@@ -75,8 +78,7 @@ def save(model: VGG, card: Card, file: str | Path) -> None:
 
 def _file(file: Path, name: str, folder: Path | None) -> tuple[VGG, Card]:
     state, card = read(file, name, folder)
-    with torch.device("meta"):
-        model = VGG(card.config)
+    model = VGG(card.config, empty=True)
     model.load_state_dict(state, strict=True, assign=True)
     return model, card
 

@@ -46,6 +46,11 @@ LOWER = (
     (r"(.+) can't be opened: .*", "无法打开 {0}：请重新选择。"),
     (r"(.+) can't be read: .*", "无法读取 {0}：请选择一张图片。"),
     (r"(.+) is empty\.", "{0} 是空文件：请选择另一张图片。"),
+    (
+        r"(.+) is too large: at most (\d+) MB can be uploaded; .*",
+        "{0} 太大：最多可上传 {1} MB。在自己的电脑上，`vggviz serve --weights FILE` "
+        "可打开任意大小的文件。",
+    ),
     (r"(.+) is too large: at most (\d+) MB .*", "{0} 太大：最多可用 {1} MB。"),
     (r"(.+) is HEIC: .*", "{0} 是 HEIC 格式，这里无法读取：请另存为 JPEG。"),
     (
