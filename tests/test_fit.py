@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -16,10 +17,12 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from torch import Tensor, nn
+from typer.testing import CliRunner, Result
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
 from vggviz import ATTENTION, Explainer, zoo
+from vggviz.cli import app
 from vggviz.compare import compare
 from vggviz.data import open_dataset
 from vggviz.evaluate import evaluate
@@ -283,6 +286,31 @@ def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(
     recipe = zoo.load(tmp_path / "own.safetensors")[1].facts["recipe"]
     assert recipe["sizes"] == [32]
     assert recipe["batch"] == 2  # an eighth of 14 pictures, and never one: norms need two
+
+
+def test_what_the_command_line_says(tmp_path: Path, backbone: Path) -> None:
+    data, out = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
+
+    def run(*more: object) -> Result:
+        words = ["train", "--data", data, "--out", out, "--epochs", 1, "--batch", 4, *more]
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    for option in (["--freeze-backbone"], ["--learn-from", "block4"]):
+        refused = run(*option)
+        assert refused.exit_code == 2
+        assert "(--weights tiny50, imagenet, imagenet_bn, a .safetensors file" in refused.stderr
+    assert "--whole-head goes with --freeze-backbone" in run("--whole-head").stderr
+    from_weights = ("--weights", backbone, "--freeze-backbone", "--sites", "block5")
+    done = run(*from_weights)
+    assert done.exit_code == 0, done.stderr
+    assert re.search(r": validation \d+\.\d% \(top-1 of 2 classes\), 0\.\d MB\n", done.stdout)
+    assert done.stdout.endswith(f"vggviz serve --weights {out}\n")
+    before = out.read_bytes()
+    finished = run(*from_weights, "--resume", "--rate", 0.5)
+    assert finished.exit_code == 2
+    assert "vggviz: own.safetensors is finished and stays as it is: to go" in finished.stderr
+    assert finished.stderr.endswith("trained with: rate 0.5 (before: 0.01)\n")
+    assert out.read_bytes() == before
 
 
 def test_killed_and_resumed_from_the_command_line(tmp_path: Path) -> None:
