@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from torch import Tensor, nn
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
@@ -305,6 +306,31 @@ def test_classes_and_counts_are_said_before_it_starts(tmp_path: Path) -> None:
     assert [line.split() for line in lines[1:3]] == [["8", "+", "2", c] for c in ("green", "red")]
     assert lines[3].startswith("epoch 1: validation")
     assert done.stderr.startswith("passed over: 1 hidden, 1 .dcm\n")
+
+
+def test_what_the_command_line_says(tmp_path: Path, backbone: Path) -> None:
+    data, out = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
+
+    def run(*more: object) -> Result:
+        words = ["train", "--data", data, "--out", out, "--epochs", 1, "--batch", 4, *more]
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    for option in (["--freeze-backbone"], ["--learn-from", "block4"]):
+        refused = run(*option)
+        assert refused.exit_code == 2
+        assert "(--weights tiny50, imagenet, imagenet_bn, a .safetensors file" in refused.stderr
+    assert "--whole-head goes with --freeze-backbone" in run("--whole-head").stderr
+    from_weights = ("--weights", backbone, "--freeze-backbone", "--sites", "block5")
+    done = run(*from_weights)
+    assert done.exit_code == 0, done.stderr
+    assert re.search(r": validation \d+\.\d% \(top-1 of 2 classes\), 0\.\d MB\n", done.stdout)
+    assert done.stdout.endswith(f"vggviz serve --weights {out}\n")
+    before = out.read_bytes()
+    finished = run(*from_weights, "--resume", "--rate", 0.5)
+    assert finished.exit_code == 2
+    assert "vggviz: own.safetensors is finished and stays as it is: to go" in finished.stderr
+    assert finished.stderr.endswith("trained with: rate 0.5 (before: 0.01)\n")
+    assert out.read_bytes() == before
 
 
 @pytest.mark.slow

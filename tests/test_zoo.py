@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 from urllib.error import URLError
@@ -172,6 +173,9 @@ def test_what_another_program_wrote_is_named_and_not_opened(tmp_path: Path, suff
     assert not script.exists()
     with pytest.raises(zoo.WeightsError, match=r"is a folder: give the \.safetensors file that is"):
         zoo.load(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(zoo.WeightsError, match=r"^pipe is no file: expected a \.safetensors file$"):
+        zoo.load(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize("wrapped", [False, True])

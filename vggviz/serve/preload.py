@@ -64,7 +64,8 @@ def _with_file(
         )
 
     def load_by_name(weights: str, attention: str) -> Explainer:
-        return load(path if weights == file.name else weights, attention)
+        # Replicas run in other folders.
+        return load(str(file.absolute()) if weights == file.name else weights, attention)
 
     try:
         attention = zoo.read_card(file).config.attention

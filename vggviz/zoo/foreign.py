@@ -17,12 +17,17 @@ def explain(path: Path) -> str:
 
     For a PyTorch checkpoint that is three lines of Python that write a safetensors file with the
     description that vggviz needs. Only the first bytes of a file and a zip's list of names are
-    read. Raises OSError.
+    read.
     """
-    if path.is_dir():
-        return f"{path.name} is a folder: give the .safetensors file that is in it"
     name = path.name
-    kind = _kind(path)
+    if path.is_dir():
+        return f"{name} is a folder: give the .safetensors file that is in it"
+    if not path.is_file():  # a pipe would be waited for
+        return f"{name} is no file: expected a .safetensors file"
+    try:
+        kind = _kind(path)
+    except OSError as error:
+        return f"{name} can't be read: {error.strerror}"
     if kind == "safetensors":
         return f"{name} is a safetensors file: give it a name that ends in .safetensors"
     if kind is None:

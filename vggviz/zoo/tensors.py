@@ -65,9 +65,9 @@ def read_card(file: Path, longest: int = HEADER) -> Card:
     Raises WeightsError where there is no file, no description, one that lies, or one with more
     than `longest` bytes, which is not read.
     """
-    if not file.is_file():
+    if not file.exists():
         raise WeightsError(f"no weights file {file.name}")
-    if file.suffix != ".safetensors":
+    if not file.is_file() or file.suffix != ".safetensors":
         raise WeightsError(explain(file))
     try:
         with file.open("rb") as started:  # with the length of its JSON, 8 bytes from the lowest up
