@@ -25,6 +25,7 @@ FLOORS = {
     "timing": 0,
     "files": 0,
     "memory": 0,
+    "forking": 0,
     "taps": 0,
     "attention": 1,
     "images": 1,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,19 @@ from torch import Tensor
 
 import vggviz
 from vggviz import fast, zoo
-from vggviz.cam import METHODS, CAMs, cams
+from vggviz.cam import METHODS, CAMs, Targets, cams
 from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageSource, Preprocess, open_image
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 from vggviz.vgg import SITES, VGG
 
-__all__ = ["Explainer", "Report"]
+__all__ = ["Explainer", "MapError", "Report"]
 
 Report = Callable[[int, int], None]
+
+
+class MapError(ValueError):
+    """A map that cannot be computed, of a network that is in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,9 @@ class _Asked:
 class Explainer:
     """A network with its weights, ready to explain pictures. It is safe to share between threads.
 
-    `model` is the network, in evaluation mode and frozen; `card` says which weights they are;
+    `model` is the network, in evaluation mode, frozen, in float32 and channels last: a copy of the
+    one that is given, which stays as it is and whose later training is not followed. Without
+    `copy` it is that one itself, changed in these ways. `card` says which weights they are;
     `preprocess` takes a picture to (1, 3, S, S), normalised; `labels` and `wnids` name the
     classes (`wnids`, WordNet ids, may be empty).
 
@@ -47,6 +55,7 @@ class Explainer:
     bfloat16 hardware, maps of low blocks only roughly; see `fast`). Raises ValueError for another.
     """
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         model: VGG,
@@ -54,20 +63,25 @@ class Explainer:
         *,
         precision: str = "exact",
         device: str | torch.device = "cpu",
+        copy: bool = True,
     ) -> None:
         self.device = torch.device(device)
         self.precision = fast.known(precision)
-        # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
-        frozen = model.eval().requires_grad_(False).to(self.device)
-        frozen = frozen.to(memory_format=torch.channels_last)
-        self.model = fast.whole(frozen) if self.precision == "bf16" else frozen
         self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        if self.precision == "bf16":
+            model = fast.whole(model)  # a copy
+        elif copy:
+            model = deepcopy(model)
+        # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
+        model = model.eval().requires_grad_(False).to(self.device, self._dtype)
+        self.model = model.to(memory_format=torch.channels_last)
         self.card = card
         self.preprocess: Preprocess = card.preprocess
         self.labels = card.labels
         self.wnids = card.wnids
 
     @classmethod
+    @torch.inference_mode(False)
     def load(
         cls,
         weights: str | Path = "tiny50",
@@ -93,7 +107,7 @@ class Explainer:
         model, card = zoo.load(weights, chosen, **changes)
         if not named and attention is not None and attention != card.config.attention:
             raise ValueError(f"{weights} holds {card.config.attention!r}, not {attention!r}")
-        return cls(model, card, precision=precision, device=device)
+        return cls(model, card, precision=precision, device=device, copy=False)
 
     def explain(
         self,
@@ -110,8 +124,9 @@ class Explainer:
         module paths. `methods` are keys of `METHODS`. `target` is a class index, a label or a
         WordNet id, by default the likeliest class. `progress` follows Score-CAM.
 
-        Raises ImageError for a picture that cannot be used, WeightsError where numbers overflow,
-        ValueError for an unknown site, method or class.
+        Raises ImageError for a picture that cannot be used, WeightsError where the logits are no
+        numbers, MapError where only a map overflows, ValueError for an unknown site, method or
+        class.
         """
         return self.explain_each(image, (target,), sites, methods, progress=progress)[0]
 
@@ -135,6 +150,7 @@ class Explainer:
         more: dict[str, Any] = {"watch": watch, "progress": progress}
         return self.explain_crop(np.asarray(crop), where, targets, sites, methods, **more)
 
+    @torch.inference_mode(False)
     def explain_crop(
         self,
         crop: npt.NDArray[np.uint8],
@@ -154,9 +170,10 @@ class Explainer:
         asked = self._asked(sites, methods, watch)
         classes = [None if target is None else self.index(target) for target in targets]
         pixels = self.preprocess.normalise(crop)[None].to(self.device, self._dtype)
-        result = self._maps(asked, pixels, self._fill(classes, pixels), progress)
+        result = self._maps(asked, pixels, classes, progress)
         return self._told(crop, where, result, asked)
 
+    @torch.inference_mode(False)
     def explain_batch(
         self,
         images: Sequence[ImageSource],
@@ -178,8 +195,7 @@ class Explainer:
         crops = [self.preprocess.crop(open_image(image)) for image in images]
         pixels = torch.stack([self.preprocess.normalise(crop) for crop, _ in crops])  # (B, 3, S, S)
         pixels = pixels.to(self.device, self._dtype)
-        indices = torch.tensor([classes], device=self.device) if classes else None  # (1, B)
-        result = self._maps(asked, pixels, indices)
+        result = self._maps(asked, pixels, [classes] if classes else None)
         return [
             self._told(np.asarray(crop), where, result.of(row), asked)[0]
             for row, (crop, where) in enumerate(crops)
@@ -204,19 +220,24 @@ class Explainer:
         self,
         asked: _Asked,
         pixels: Tensor,
-        indices: Tensor | None,
+        targets: Targets,
         progress: Report = lambda done, total: None,
     ) -> CAMs:
         layers = list(asked.paths.values())
         more: dict[str, Any] = {"watch": list(asked.watched.values()), "progress": progress}
-        return cams(self.model, pixels, layers, asked.methods, indices, **more)
+        return cams(self.model, pixels, layers, asked.methods, targets, **more)
 
     def _told(
         self, crop: npt.NDArray[np.uint8], where: Crop, result: CAMs, asked: _Asked
     ) -> list[Explanation]:
         """The result of one picture, as one explanation a target."""
-        _finite(*result.maps.values())
         prediction = self.prediction(result.logits[0])
+        for (name, path), method in product(asked.paths.items(), asked.methods):
+            if (path, method) in result.maps and not result.maps[path, method].isfinite().all():
+                raise MapError(
+                    f"{method} at {name} overflows: what it multiplies is beyond {self._dtype}, "
+                    "though the prediction is not"
+                )
         features = {
             name: result.outputs[path][0].float().cpu() for name, path in asked.watched.items()
         }
@@ -248,29 +269,18 @@ class Explainer:
         """The class index of an index, a label or a WordNet id: see `Card.index`."""
         return self.card.index(target)
 
-    def _fill(self, classes: Sequence[int | None], pixels: Tensor) -> Tensor | None:
-        """(T,) class indices, None standing for the likeliest class."""
-        if all(index is None for index in classes):
-            return None if len(classes) == 1 else self._likeliest(pixels).expand(len(classes))
-        if any(index is None for index in classes):
-            likeliest = int(self._likeliest(pixels))
-            classes = [likeliest if index is None else index for index in classes]
-        return torch.tensor(classes, device=self.device)
-
-    @torch.no_grad()
-    def _likeliest(self, pixels: Tensor) -> Tensor:
-        return self.model(pixels).argmax(1)
-
     def prediction(self, logits: Tensor) -> Prediction:
         """What logits (K,) say of the classes, the likeliest first. Raises WeightsError where they
         are no numbers."""
-        _finite(logits)
-        probabilities = logits.double().softmax(0)
-        order = probabilities.argsort(descending=True, stable=True).tolist()
-        ranked = tuple(
-            Ranked(index, self.labels[index], float(probabilities[index])) for index in order
-        )
-        return Prediction(logits.float().cpu(), ranked)
+        if not logits.isfinite().all():
+            raise zoo.WeightsError("what the network says is no number: its weights are broken")
+        logits = logits.float().cpu()
+        wide = logits.numpy().astype(np.float64)  # in NumPy: not every device of torch has float64
+        shares = np.exp(wide - wide.max())
+        shares /= shares.sum()
+        order = np.argsort(-shares, kind="stable").tolist()
+        ranked = tuple(Ranked(index, self.labels[index], float(shares[index])) for index in order)
+        return Prediction(logits, ranked)
 
     def _provenance(self, where: Crop) -> Mapping[str, Any]:
         return {
@@ -288,11 +298,6 @@ class Explainer:
                 "torchvision": _torchvision(),
             },
         }
-
-
-def _finite(*found: Tensor) -> None:
-    if not all(tensor.isfinite().all() for tensor in found):
-        raise zoo.WeightsError("what the network says is no number: its weights are broken")
 
 
 @cache

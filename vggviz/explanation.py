@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,11 +92,18 @@ class Explanation:
         }
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Raw attention by '{site}/attention/{kind}', raw maps by '{site}/{method}', and 'crop'."""
+        """Raw attention by '{site}/attention/{kind}', raw maps by '{site}/{method}', and 'crop'.
+
+        Where a site has several records of one kind, the later ones are '{kind}_2', '{kind}_3' …,
+        in the order of `attention`.
+        """
         found: dict[str, npt.NDArray[Any]] = {"crop": self.image}
         for site, records in self.attention.items():
+            number = Counter[str]()
             for record in records:
-                found[f"{site}/attention/{record.kind}"] = record.weights.numpy()
+                number[record.kind] += 1
+                again = f"_{number[record.kind]}" if number[record.kind] > 1 else ""
+                found[f"{site}/attention/{record.kind}{again}"] = record.weights.numpy()
         for (site, method), heatmap in self.heatmaps.items():
             found[f"{site}/{method}"] = heatmap.raw.numpy()
         return found

@@ -54,7 +54,8 @@ class Bed:
 
     def explained(self, attention: str, precision: str = "exact") -> VGG:
         """The network as an `Explainer` of this precision keeps it."""
-        return Explainer(self.network(attention), self._card, precision=precision).model
+        network = self.network(attention)
+        return Explainer(network, self._card, precision=precision, copy=False).model
 
     @cached_property
     def target(self) -> int:

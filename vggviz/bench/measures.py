@@ -102,7 +102,7 @@ from vggviz import zoo
 from vggviz.cam import cams
 from vggviz.explain import Explainer
 model, card = zoo.load("random", "none", generator=torch.Generator().manual_seed(0))
-explainer = Explainer(model, card, precision="exact")
+explainer = Explainer(model, card, precision="exact", copy=False)
 model, image = explainer.model, torch.zeros(1, 3, 224, 224)
 def held(name):
     lines = open("/proc/self/status").read().splitlines()

@@ -17,7 +17,7 @@ import torch
 from vggviz import zoo
 from vggviz.cam import METHODS
 from vggviz.capture import bypass
-from vggviz.explain import Explainer, Report
+from vggviz.explain import Explainer, MapError, Report
 from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageError
 from vggviz.types import Prediction
@@ -321,7 +321,7 @@ def boundary(lang: str = "en", name: str = "") -> Generator[None, None, None]:
         raise
     except ImageError as error:  # its sentences begin with the file's name, as it is
         raise refusal(translated(lang, str(error))) from error
-    except zoo.WeightsError as error:
+    except (zoo.WeightsError, MapError) as error:
         raise refusal(sentence(error, lang, name)) from error
     except Exception as error:  # the one broad except of the house: a page must not go blank
         log.exception("an explanation failed")

@@ -38,6 +38,10 @@ LOWER = (
     (r"(.+) does not fit its own description: see (.+)", "{0} 与自己的描述不符：见 {1}。"),
     (r"(.+) holds values that are no numbers: see (.+)", "{0} 含有不是数字的权重：见 {1}。"),
     (r"what the network says is no number: .*", "网络的输出不是数字：它的权重已损坏。"),
+    (
+        r"(.+) at (.+) overflows: .*",
+        "{1} 处的 {0} 溢出：其乘积超出了数值范围，而预测本身没有溢出。",
+    ),
     (r"(.+) was trained on another copy of (.+): .*", "{0} 是在另一份 {1} 上训练的。"),
     (
         r"(.+) needs the backbone (.+), which this copy .*",
