@@ -213,7 +213,7 @@ def test_few_large_requests_are_held_at_once(page: Served, web: httpx.Client) ->
     """While some are still coming, one more is told so; when they are through there is room."""
     odd = {"data": ["x" * (2 * door.LARGE)], "session_hash": "large", "fn_index": 10**6}
     content = json.dumps(odd).encode()
-    told = {"Host": "x", **AS_JSON, "Content-Length": len(content)}
+    told = {"Host": "localhost", **AS_JSON, "Content-Length": len(content)}
     head = f"POST {API}/queue/join HTTP/1.1\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in told.items()) + "\r\n"
 
