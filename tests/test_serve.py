@@ -123,7 +123,9 @@ def test_more_pages_can_be_open_than_a_laptop_begins_with(tmp_path: Path) -> Non
     with served(tmp_path, few, python="sh") as server, ExitStack() as stack:
         for number in range(300):
             page = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
-            page.sendall(b"GET /gradio_api/heartbeat/%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % number)
+            page.sendall(
+                b"GET /gradio_api/heartbeat/%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % number
+            )
             assert page.recv(12) == b"HTTP/1.1 200"
         assert fetch(f"{server.address}/healthz")[0] == 200
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from gradio.utils import get_upload_folder
 from PIL import Image
 
 from vggviz import zoo
+from vggviz.files import whole
 from vggviz.images import open_image
 from vggviz.ui.pictures import data_uri
 from vggviz.ui.texts import say
@@ -29,9 +31,17 @@ class Example(NamedTuple):
 
 
 def examples() -> list[Example]:
-    """The bundled pictures."""
-    folder = (zoo.assets() / "examples").resolve()
-    listed = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
+    """The bundled pictures, as copies beside the uploads: a browser is told the path of a picture,
+    and where the package is installed is not for everyone to know.
+
+    Raises OSError where the folder for uploads can't be written.
+    """
+    bundled = zoo.assets() / "examples"
+    folder = Path(get_upload_folder()).resolve() / "examples"
+    listed = json.loads((bundled / "examples.json").read_text(encoding="utf-8"))
+    for line in listed:
+        with whole(folder / line["file"]) as part:
+            part.write_bytes((bundled / line["file"]).read_bytes())
     return [Example(folder / line["file"], line["label"], line["caption"]) for line in listed]
 
 
