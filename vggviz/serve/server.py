@@ -26,6 +26,7 @@ from vggviz.serve.application import Application
 from vggviz.serve.login import checks
 from vggviz.serve.logs import start_logs
 from vggviz.serve.meters import Meters
+from vggviz.serve.origin import is_loopback
 from vggviz.serve.preload import offered
 from vggviz.serve.settings import Settings, SettingsError, variable
 from vggviz.serve.unread import Unread
@@ -96,6 +97,8 @@ def run(
             f"the page can't be served at {where}: the port is taken, or the address is not one of "
             "this machine's"
         ) from error
+    if settings.mcp and is_loopback(bound):
+        _check_mcp(demo, settings)
     stop = threading.Event()
 
     def told(number: int, frame: FrameType | None) -> None:
@@ -144,6 +147,24 @@ def _bypass_proxy(host: str) -> None:
         for scheme, address in proxies.items():
             os.environ.setdefault(f"{scheme}_proxy", address)
         os.environ["no_proxy"] = ",".join(filter(None, near))
+
+
+def _check_mcp(demo: gr.Blocks, settings: Settings) -> None:
+    """Switch MCP's own check of Host and Origin on, which needs to know all names of the server;
+    elsewhere `origin` alone checks them."""
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    names = ("127.0.0.1", "localhost", "[::1]", *settings.hosts.split())
+    origins = [f"{scheme}://{name}" for scheme in ("http", "https") for name in names]
+    assert demo.mcp_server_obj
+    demo.mcp_server_obj.manager.security_settings = TransportSecuritySettings(
+        allowed_hosts=[*names, *(f"{name}:*" for name in names)],
+        allowed_origins=[
+            *origins,
+            *(f"{origin}:*" for origin in origins),
+            *settings.origins.split(),
+        ],
+    )
 
 
 def _drain(traffic: Traffic, waiting: Callable[[], int], grace: float) -> None:

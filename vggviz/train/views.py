@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -18,6 +17,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from vggviz.images import Preprocess
+from vggviz.memory import physical
 from vggviz.train.config import Examples, TrainConfig, TrainError
 from vggviz.vgg import VGG
 from vggviz.zoo import write_safetensors
@@ -159,8 +159,7 @@ def _fits_in_memory(model: VGG, site: str, pictures: int, size: int) -> bool:
     """Whether the features at `site` of so many pictures take at most half of the memory."""
     with torch.device("meta"):
         shape = VGG(model.config).arriving(torch.empty(1, 3, size, size), site).shape
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return pictures * shape.numel() * 4 <= memory / 2
+    return pictures * shape.numel() * 4 <= physical() / 2
 
 
 def _identity(
