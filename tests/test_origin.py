@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
+import httpx
 import pytest
+from served import SERVE, served
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -163,3 +166,19 @@ def test_every_answer_has_the_headers_and_cookies_stay_at_home(
     assert headers["Set-Cookie"].endswith(f"{cookie.decode()}; Secure")
     uploaded = TestClient(app).get("/gradio_api/file=/tmp/x.html").headers
     assert uploaded["Content-Security-Policy"] == "default-src 'none'; sandbox"
+
+
+def test_the_scripts_of_a_configured_origin_read_answers_without_cookies(tmp_path: Path) -> None:
+    env = {"VGGVIZ_ORIGINS": "https://friend.example"}
+    with served(tmp_path, SERVE, env) as server:
+        for origin, allowed in (("https://friend.example", True), ("https://evil.example", False)):
+            sent = {**browser("cross-site", "cors", "empty"), "Origin": origin}
+            asks = {**sent, "Access-Control-Request-Method": "POST"}
+            url = f"{server.address}/gradio_api/queue/join"
+            for found in (httpx.options(url, headers=asks), httpx.post(url, headers=sent)):
+                told = found.headers.get("Access-Control-Allow-Origin")
+                assert told == (origin if allowed else None)
+                assert "Access-Control-Allow-Credentials" not in found.headers
+        own = httpx.get(server.address, headers={**SAME, "Origin": server.address})
+        assert own.status_code == 200
+        assert "Access-Control-Allow-Origin" not in own.headers

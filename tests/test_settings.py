@@ -109,6 +109,7 @@ def test_the_environment_is_read_nowhere_else() -> None:
 
 def test_the_limits_that_are_told_are_those_of_the_code() -> None:
     from vggviz import images
+    from vggviz.serve import door, structure
     from vggviz.ui import api, own
     from vggviz.zoo import card, hub, tensors
 
@@ -126,6 +127,9 @@ def test_the_limits_that_are_told_are_those_of_the_code() -> None:
         f"| {usual.seconds} s (a room: {room.seconds} s) | `{variable('seconds')}` |",
         f"| {usual.at_once}, and {usual.places} (a room: {room.places}) | `{variable('at_once')}`",
         f"| any (a room: {room.rate}) | `{variable('rate')}` |",
+        f"| {structure.ELEMENTS:,} elements, {structure.DEPTH} deep |",
+        f"| {door.SMALL >> 10} kB |",
+        f"| {usual.uploads:,} MB, and a quarter | `{variable('uploads')}` |",
         f"| {usual.sessions:,} (a room: {room.sessions}) | `{variable('sessions')}` |",
     ):
         assert row in told, row

@@ -48,7 +48,8 @@ class Application(App):
         middleware = [
             Middleware(SecurityHeaders, frames=tuple(settings.frames.split())),
             Middleware(SameOrigin, bound=bound, hosts=hosts, origins=origins),
-            Middleware(CORSMiddleware, allow_origins=origins, **_CORS),
+            # Not where it has nothing to say: its "Vary: Origin" would keep proxies from caching.
+            *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else ()),
             Middleware(Watch, traffic=traffic),
             Middleware(LoginGate),
             Middleware(Door, unread=unread, quota=UploadQuota(settings.uploads * 10**6)),

@@ -11,7 +11,7 @@ from gradio.route_utils import FnIndexInferError
 from gradio.utils import get_upload_folder
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vggviz.serve.structure import Structure
@@ -81,7 +81,7 @@ class Door:
         stored = uploads or "/gradio_api/mcp" in path  # whose pictures become files, too
         most = SMALL if _SHORT.fullmatch(path) else BODY
         structure, tail = Structure(), b""
-        answer: JSONResponse | None = None
+        answer: tuple[int, str] | None = None
 
         async def sending(message: Message) -> None:
             nonlocal begun
@@ -92,7 +92,8 @@ class Door:
         async def receiving() -> Message:
             nonlocal size, large, tail, answer
             message = await receive()
-            chunk: bytes = message.get("body", b"")
+            if not (chunk := message.get("body", b"")):
+                return message
             size += len(chunk)
             if stored:
                 files = (tail + chunk).count(b"filename")
@@ -100,23 +101,23 @@ class Door:
                 self.quota.add(address, len(chunk) + files * BLOCKS, time.monotonic())
                 answer = self._over_quota(address)
             if size > most:
-                answer = _answer(413, TOO_LARGE if most == BODY else TOO_LONG)
+                answer = (413, TOO_LARGE if most == BODY else TOO_LONG)
             elif not uploads and not structure.fits(chunk):
-                answer = _answer(400, "The request can't be read: it has too many parts.")
+                answer = (400, "The request can't be read: it has too many parts.")
             elif size > LARGE and not (uploads or large):
                 large = True
                 self._large += 1
                 if self._large + len(self.unread.queue) > FEW:
-                    answer = _answer(503, BUSY)
+                    answer = (503, BUSY)
             if answer is not None:
                 raise _Refused
             return message
 
         try:
             if CLOSED.search(path):
-                answer = _answer(404, "There is no such page here.")
+                answer = (404, "There is no such page here.")
             elif _length(scope) > most:
-                answer = _answer(413, TOO_LARGE if most == BODY else TOO_LONG)
+                answer = (413, TOO_LARGE if most == BODY else TOO_LONG)
             else:
                 await self.app(scope, receiving, sending)
         except _Refused:
@@ -125,28 +126,30 @@ class Door:
             if not uploads:
                 raise
             log.warning("an upload could not be kept: errno %s", error.errno)
-            answer = _answer(507, FULL)
+            answer = (507, FULL)
             sweep(Path(get_upload_folder()), MINUTE)
         except ClientDisconnect:
             log.info("a request was cut off")
         except _ODD as error:
             log.warning("a request could not be read: %s", type(error).__name__)
-            answer = answer or _answer(400, "The request can't be read.")
+            answer = answer or (400, "The request can't be read.")
         finally:
             self._large -= large
         if answer is not None and not begun:
-            await answer(scope, receive, send)
+            status, sentence = answer
+            said = PlainTextResponse(sentence, status) if uploads else None  # which the page quotes
+            await (said or JSONResponse({"detail": sentence}, status))(scope, receive, send)
         if uploads and time.monotonic() - self._swept > HOUR:
             self._swept = time.monotonic()
             sweep(Path(get_upload_folder()))
 
-    def _over_quota(self, address: str) -> JSONResponse | None:
+    def _over_quota(self, address: str) -> tuple[int, str] | None:
         now = time.monotonic()
         if self.quota.is_full(now):
-            return _answer(507, FULL)
+            return (507, FULL)
         if self.quota.has_had_its_share(address, now):
             megabytes = self.quota.most // SHARE // 10**6
-            return _answer(
+            return (
                 429,
                 f"More than {megabytes} MB came from your address within an hour: please try "
                 "again later.",
@@ -166,7 +169,3 @@ def _length(scope: Scope) -> int:
     """The bytes of a request's body as its head says them, 0 where it does not."""
     told = Headers(scope=scope).get("content-length", "")
     return int(told) if told.isascii() and told.isdigit() else 0
-
-
-def _answer(status: int, sentence: str) -> JSONResponse:
-    return JSONResponse({"detail": sentence}, status)
