@@ -205,7 +205,7 @@ def test_a_file_that_is_too_large_is_refused_in_a_sentence(web: httpx.Client, fo
         answer = web.post(f"{API}/upload", files={"files": ("big.png", bytes(size))})
         assert answer.status_code == 413
         assert sound(answer.text)
-    chunks = (bytes(1 << 20) for _ in range(64))  # of a length that was not told before
+    chunks = (b" " * (1 << 20) for _ in range(64))  # of a length that was not told before
     answer = web.post(f"{API}/queue/join", content=chunks, headers=AS_JSON)
     assert (answer.status_code, sound(answer.json()["detail"])) == (413, True)
     assert files_of(folder) == before

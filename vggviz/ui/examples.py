@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from functools import cache
 from html import escape
@@ -21,6 +22,8 @@ from vggviz.ui.texts import say
 
 __all__ = ["PICK", "Example", "examples", "strip"]
 
+log = logging.getLogger(__name__)
+
 
 class Example(NamedTuple):
     """A bundled picture: its file, what it shows, and a sentence on it."""
@@ -34,14 +37,25 @@ def examples() -> list[Example]:
     """The bundled pictures, as copies beside the uploads: a browser is told the path of a picture,
     and where the package is installed is not for everyone to know.
 
-    Raises OSError where the folder for uploads can't be written.
+    Where there is no room for the copies the page goes on with the originals.
     """
-    bundled = zoo.assets() / "examples"
+    bundled = (zoo.assets() / "examples").resolve()
     folder = Path(get_upload_folder()).resolve() / "examples"
     listed = json.loads((bundled / "examples.json").read_text(encoding="utf-8"))
-    for line in listed:
-        with whole(folder / line["file"]) as part:
-            part.write_bytes((bundled / line["file"]).read_bytes())
+    copied: list[Path] = []
+    try:
+        for line in listed:
+            content = (bundled / line["file"]).read_bytes()
+            copy = folder / line["file"]
+            if not copy.is_file() or copy.read_bytes() != content:
+                with whole(copy) as part:
+                    part.write_bytes(content)
+                copied.append(copy)
+    except OSError as error:
+        log.warning("the bundled pictures could not be copied: errno %s", error.errno)
+        for copy in copied:  # others may use those that were there
+            copy.unlink(missing_ok=True)
+        folder = bundled
     return [Example(folder / line["file"], line["label"], line["caption"]) for line in listed]
 
 
