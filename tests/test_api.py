@@ -186,6 +186,26 @@ def test_the_same_over_mcp(app: str) -> None:
     assert told["target"]["label"] == wanted.target.label
 
 
+def test_mcp_checks_hosts_and_origins_of_its_own(app: str) -> None:
+    pytest.importorskip("mcp", reason="needs the extra 'mcp'")
+    httpx = pytest.importorskip("httpx")
+    head = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+
+    def asked(**more: str) -> int:
+        sent = {**head, **{name.replace("_", "-"): value for name, value in more.items()}}
+        status = httpx.post(f"{app}/gradio_api/mcp/", json=ping, headers=sent).status_code
+        return int(status)
+
+    assert asked() == 200
+    assert asked(Origin=app) == 200
+    assert asked(Host="evil.example") == 421
+    assert asked(Origin="https://evil.example") == 403
+    # What no browser sends gets past `origin`, and not past MCP's own check.
+    assert asked(Origin="https://evil.example", Sec_Fetch_Site="same-origin") == 403
+    assert httpx.get(f"{app}/gradio_api/mcp/sse").status_code == 404
+
+
 def test_without_the_extra_the_switch_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mcp", None)  # as where the package is missing
     with pytest.raises(SettingsError, match=re.escape("pip install 'vggviz[mcp]'")):

@@ -126,7 +126,7 @@ class TestAFullDisk:
             large = {"files": ("my-sister.png", bytes(2_000_000))}
             refused = httpx.post(f"{server.address}/gradio_api/upload", files=large)
             assert refused.status_code == 507
-            assert refused.json()["detail"].startswith("The server has no room for uploads now")
+            assert refused.text.startswith("The server has no room for uploads now")
             client = Client(server.address, verbose=False)
             for part in small_disk.glob("tmp*"):  # a minute later, when more is refused
                 os.utime(part, (0, 0))

@@ -19,9 +19,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from gradio_client import Client, handle_file
-from served import APP, ROOT, SERVE, Served, served
+from served import APP, OFFLINE, ROOT, SERVE, Served, served
 from student import Answer, students
 
 from vggviz import zoo
@@ -119,13 +120,32 @@ def test_it_starts_behind_a_proxy_that_is_for_everything_else(tmp_path: Path) ->
         assert fetch(f"http://[::1]:{server.port}/healthz")[0] == 200
 
 
+SYSTEM_PROXY = """
+import sys, urllib.request
+system = {"http": "http://127.0.0.1:9", "https": "http://127.0.0.1:9"}
+urllib.request.getproxies = lambda: urllib.request.getproxies_environment() or system
+from vggviz.cli import main
+sys.argv = ["vggviz", "serve"]
+main()
+"""
+
+
+def test_it_starts_where_the_system_and_no_variable_names_a_proxy(tmp_path: Path) -> None:
+    """As Windows' registry and macOS's settings do, for which `getproxies` is stood in."""
+    env = dict.fromkeys((*OFFLINE, "all_proxy", "ALL_PROXY", "NO_PROXY"), "")
+    with served(tmp_path, ("-c", SYSTEM_PROXY), env) as server:
+        assert fetch(f"{server.address}/healthz")[0] == 200
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 def test_more_pages_can_be_open_than_a_laptop_begins_with(tmp_path: Path) -> None:
     few = ("-c", f"ulimit -Sn 256 && exec {sys.executable} app.py")
     with served(tmp_path, few, python="sh") as server, ExitStack() as stack:
         for number in range(300):
             page = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
-            page.sendall(b"GET /gradio_api/heartbeat/%d HTTP/1.1\r\nHost: x\r\n\r\n" % number)
+            page.sendall(
+                b"GET /gradio_api/heartbeat/%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % number
+            )
             assert page.recv(12) == b"HTTP/1.1 200"
         assert fetch(f"{server.address}/healthz")[0] == 200
 
@@ -152,7 +172,7 @@ def classroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("room")
     command = (*SERVE, "--classroom", "--password", "chalk")
     until = "Everyone in this network"
-    with served(folder, command, {"VGGVIZ_RATE": "3"}, until=until) as server:
+    with served(folder, command, {"VGGVIZ_RATE": "10"}, until=until) as server:
         yield server
 
 
@@ -162,6 +182,38 @@ def test_a_room_is_told_where_the_page_is(classroom: Served) -> None:
     assert "█▀▀▀▀▀█" in classroom.printed() or "▄▄▄▄▄" in classroom.printed()
     # Every address of this machine answers, not 127.0.0.1 alone.
     assert fetch(f"http://127.0.0.2:{classroom.port}/healthz")[0] == 200
+
+
+def test_the_password_is_asked_before_anything_is_read_or_told(classroom: Served) -> None:
+    with socket.create_connection(("127.0.0.1", classroom.port), 30) as stranger:
+        head = "POST /gradio_api/queue/join HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30000000"
+        stranger.sendall(f"{head}\r\nContent-Type: application/json\r\n\r\n".encode())
+        assert stranger.recv(12) == b"HTTP/1.1 401"  # of a body that never comes
+    for path in ("config", "openapi.json", "gradio_api/openapi.json", "gradio_api/heartbeat/x"):
+        assert fetch(f"{classroom.address}/{path}")[0] == 401, path
+    for path in ("upload", "mcp/", "call/explain"):
+        assert fetch(f"{classroom.address}/gradio_api/{path}", b"{}")[0] == 401, path
+    status, html = fetch(f"{classroom.address}/")
+    assert (status, '"auth_required":true' in html) == (200, True)
+    assert html.rstrip().endswith("</html>")
+    assert not re.search("named_endpoints|code_snippets|Grad-CAM", html)
+    assert fetch(f"{classroom.address}/login", b"x" * 5000)[0] == 413
+
+
+def test_nobody_passes_the_rate_by_with_another_address_in_a_header(classroom: Served) -> None:
+    def end(number: int) -> int:
+        told = {"X-Forwarded-For": f"192.0.2.{number}", "Content-Type": "application/json"}
+        return httpx.post(f"{classroom.address}/gradio_api/reset", headers=told).status_code
+
+    assert [end(number) for number in range(11)] == [401] * 10 + [429]
+
+
+def test_the_cookie_is_not_sent_on_behalf_of_other_sites(classroom: Served) -> None:
+    form = {"username": "eve", "password": "chalk"}
+    answer = httpx.post(f"{classroom.address}/login", data=form)
+    cookies = answer.headers.get_list("set-cookie")
+    assert len(cookies) == 2
+    assert all("samesite=lax" in cookie.lower() for cookie in cookies), cookies
 
 
 def test_a_password_opens_the_page_and_nothing_else_does(classroom: Served) -> None:
@@ -179,7 +231,7 @@ def test_a_password_opens_the_page_and_nothing_else_does(classroom: Served) -> N
 def test_one_phone_can_not_keep_the_room_waiting(classroom: Served) -> None:
     client = Client(classroom.address, auth=("bob", "chalk"), verbose=False)
     told: list[str] = []
-    for _ in range(4):
+    for _ in range(11):
         try:
             told.append(explained(client, EXAMPLES / "koala.jpg")["target"]["label"])
         except Exception as error:

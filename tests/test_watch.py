@@ -33,6 +33,11 @@ def made(traffic: Traffic) -> TestClient:
     def login() -> None:
         pass
 
+    @app.post("/gradio_api/reset")
+    @app.post("/gradio_api/cancel/")
+    def end() -> None:
+        pass
+
     @app.get("/gradio_api/heartbeat/{session}")
     def heartbeat(session: str) -> int:
         return traffic.under_way
@@ -107,6 +112,13 @@ def test_uploads_have_a_rate_of_their_own_and_go_on_while_the_server_stops() -> 
 def test_guesses_of_the_password_have_a_rate() -> None:
     client = made(Traffic(rate=2))
     found = [client.post(path).status_code for path in ("/login", "/login/", "/login", "/login/")]
+    assert found == [200, 200, 429, 429]
+    assert client.post("/gradio_api/queue/join").status_code == 200
+
+
+def test_ending_things_has_a_rate() -> None:
+    client = made(Traffic(rate=2))
+    found = [client.post(f"/gradio_api/{path}").status_code for path in ("reset", "cancel/") * 2]
     assert found == [200, 200, 429, 429]
     assert client.post("/gradio_api/queue/join").status_code == 200
 

@@ -24,7 +24,7 @@ def whole(file: Path) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
-        with part.open("rb") as written:
+        with part.open("r+b") as written:  # Windows flushes only what can be written to
             os.fsync(written.fileno())  # a full disk may be noticed only here
         part.chmod(0o644)
         part.replace(file)
