@@ -322,3 +322,9 @@ def test_what_is_watched_is_what_the_network_computed(photograph: Path) -> None:
         explainer.explain_each(photograph, (None,), watch=("conv9",))
     with pytest.raises(ValueError, match="took no part"):
         explainer.explain_each(photograph, (None,), watch=("features",))
+
+
+def test_stages_stand_in_the_networks_order(explainer: Explainer, photograph: Path) -> None:
+    names = "pool5, conv5_4, block1, conv1_2, relu3_1, block5"
+    found = explainer.explain(photograph, names, ("gradcam", "layercam"))
+    assert found.stages == ("conv1_2", "block1", "relu3_1", "conv5_4", "block5", "pool5")

@@ -196,7 +196,7 @@ class Explainer:
     def names(self, sites: str | Sequence[str]) -> tuple[str, ...]:
         """The places that `sites` means, each once. Raises ValueError for one that is none."""
         if isinstance(sites, str):
-            sites = SITES if sites == "all" else sites.split(",")
+            sites = SITES if sites == "all" else [name.strip() for name in sites.split(",")]
         for name in sites:
             self.model.path(name)
         return tuple(dict.fromkeys(sites))
@@ -231,13 +231,14 @@ class Explainer:
         features = {
             name: result.outputs[path][0].float().cpu() for name, path in asked.watched.items()
         }
-        attention = {name: _records(name, path, result) for name, path in asked.paths.items()}
+        paths = dict(sorted(asked.paths.items(), key=lambda item: result.order.index(item[1])))
+        attention = {name: _records(name, path, result) for name, path in paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
         explained: list[Explanation] = []
         for row, target in enumerate(result.targets[:, 0].tolist()):
             heatmaps = {
                 (name, method): _heatmap(result.maps[path, method][row, 0], method, name, target)
-                for name, path in asked.paths.items()
+                for name, path in paths.items()
                 for method in asked.methods
                 if (path, method) in result.maps
             }

@@ -34,8 +34,8 @@ class Explanation:
 
     `image` is the crop that the network saw, uint8 (S, S, 3), and `crop` where it lies in the
     original; `attention` are the records by site, `heatmaps` the maps by (site, method), both at
-    the site's resolution; `provenance` tells which weights, which versions and how; `features` are
-    the outputs (C, H, W) of what was to be watched, by its name.
+    the site's resolution and in the network's order; `provenance` tells which weights, which
+    versions and how; `features` are the outputs (C, H, W) of what was to be watched, by its name.
     """
 
     image: npt.NDArray[np.uint8]
@@ -58,6 +58,11 @@ class Explanation:
         if trained == "backbone":
             return "attention untrained: it is blended in with γ = 0, the network ignores it"
         return ""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """All sites of heatmaps and attention, in the order in which they came: the network's."""
+        return tuple(dict.fromkeys((*(site for site, _ in self.heatmaps), *self.attention)))
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the arrays, as JSON types."""
@@ -112,6 +117,7 @@ class Explanation:
             title=title or "VGG19",
             note=said,
             target=self.target.label,
+            order=self.stages,
         )
 
     def report(self, title: str = "", link: str = "", lang: str = "en") -> str:
@@ -126,6 +132,7 @@ class Explanation:
             title=title,
             link=link,
             lang=lang,
+            order=self.stages,
         )
 
     def save(

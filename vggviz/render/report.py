@@ -43,16 +43,18 @@ def report(
     title: str = "",
     link: str = "",
     lang: str = "en",
+    order: Sequence[str] = (),
 ) -> str:
     """The page as HTML, in the language `lang` ('en', 'zh'; another one is English).
 
     Everything that `figure` shows: the crop and what the network says of it, then a row a view
     and a column a site, each map with its raw range, and how to read them. `provenance` is that of
-    an explanation, `link` an address that shows the same. Labels, title and link are text, never
-    markup; pictures are inlined, there is no script, and the page forbids itself to fetch.
+    an explanation, `link` an address that shows the same, `order` the network's order of sites.
+    Labels, title and link are text, never markup; pictures are inlined, there is no script, and
+    the page forbids itself to fetch.
     """
     words = WORDS.get(lang, WORDS["en"])
-    rows = panels(attention, heatmaps)
+    rows = panels(attention, heatmaps, order)
     large = _enlarged(crop)
     ramp = f":root {{ --ramp: linear-gradient(90deg, {gradient()}); }}"
     first = prediction.top(1)[0]
@@ -113,7 +115,7 @@ def _row(row: Mapping[str, Panel], crop: Pixels, target: Ranked, words: Mapping[
         f"<figure><h3>{_site(site, words)} "
         f"<small>{panel.size if panel.values.ndim == 2 else ''}</small></h3>"
         f"{_panel(panel, crop, f'{name}, {_site(site, words)}', words)}</figure>"
-        for site, panel in sorted(row.items())
+        for site, panel in row.items()
     )
     return f'<section style="--wide:{len(row)}"><h2>{escape(name)}</h2>{figures}</section>'
 
@@ -198,7 +200,7 @@ h1, h2, h3, p, figure, ol, ul { margin: 0; padding: 0; }
 header { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 16px; }
 h1 { font-size: 26px; letter-spacing: -0.01em; }
 h2 { font-size: 15px; margin-bottom: 6px; }
-h3 { font-size: 12px; font-weight: 600; }
+h3 { font-size: 12px; font-weight: 600; overflow-wrap: anywhere; }
 small, header p, figcaption, footer { color: #59636e; font-weight: 400; }
 .note { margin-top: 8px; padding: 6px 12px; border: 1px solid currentcolor; border-radius: 8px;
   font-weight: 600; }
