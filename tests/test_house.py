@@ -26,6 +26,7 @@ FLOORS = {
     "files": 0,
     "memory": 0,
     "taps": 0,
+    "texts": 0,
     "attention": 1,
     "images": 1,
     "vgg": 2,

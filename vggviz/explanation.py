@@ -156,8 +156,11 @@ class Explanation:
         )
 
 
+# Names of files that are no UTF-8 hold half pairs of UTF-16: as escapes they are valid JSON, too.
 def _json(explanation: Explanation, title: str) -> bytes:
-    return json.dumps(explanation.to_json(), indent=2, ensure_ascii=False).encode()
+    return json.dumps(explanation.to_json(), indent=2, ensure_ascii=False).encode(
+        errors="backslashreplace"
+    )
 
 
 def _npz(explanation: Explanation, title: str) -> bytes:
@@ -172,7 +175,7 @@ FORMATS: dict[str, Callable[[Explanation, str], bytes]] = {
     "npz": _npz,
     "png": lambda explanation, title: render.png(explanation.figure(title)),
     "svg": lambda explanation, title: render.svg(explanation.figure(title)),
-    "html": lambda explanation, title: explanation.report(title).encode(),
+    "html": lambda explanation, title: explanation.report(title).encode(errors="backslashreplace"),
 }
 """The files of an explanation by their ending: of it and a title, the file's content."""
 

@@ -18,9 +18,11 @@ from vggviz.data import Dataset, open_parts
 from vggviz.files import whole
 from vggviz.images import ImageError, Preprocess
 from vggviz.machine import machine
+from vggviz.texts import visible
 from vggviz.train import Examples, Progress, TrainConfig, TrainError, measure, train
 from vggviz.train.curve import curve
 from vggviz.vgg import SITES, VGG, VGGConfig
+from vggviz.zoo.card import LABEL, checked_labels
 
 __all__ = ["Network", "fit"]
 
@@ -80,6 +82,7 @@ def fit(
     training, validation = open_parts(
         data, classes, generator=torch.Generator().manual_seed(config.seed)
     )
+    checked_labels(list(training.labels))  # what a file could not be loaded with
     model, preprocess, backbone = _start(network, training, config, out)
     if not config.sizes:
         config = replace(config, sizes=(preprocess.size,))
@@ -113,7 +116,7 @@ def fit(
     )
     measured = measure(model.cpu(), judged, preprocess)
     card = zoo.Card(
-        weights=out.stem,
+        weights=visible(out.stem)[:LABEL],
         config=model.config,
         preprocess=preprocess,
         labels=training.labels,
@@ -121,7 +124,7 @@ def fit(
         backbone=backbone,
         facts={
             **(facts or {}),
-            "data": data.name,
+            "data": visible(data.name),
             "train_pictures": len(examples.targets),
             "validation_pictures": len(judged.targets),
             "validation": measured,

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.says import left_out, sides, stop
+from vggviz.cli.says import CLASSES, left_out, say, sides, stop, words
+from vggviz.texts import visible
 
 
 def train(
@@ -36,9 +37,7 @@ def train(
     learn_from: Annotated[
         str | None, typer.Option(help="Nothing below this site learns, such as block4.")
     ] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="Only these classes, labels or WordNet ids with commas.")
-    ] = None,
+    classes: Annotated[str | None, typer.Option(help=CLASSES)] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of a fresh network.")] = 0.5,
     epochs: Annotated[int | None, typer.Option(min=1, help="24; 10 from weights.")] = None,
     sizes: Annotated[
@@ -118,7 +117,7 @@ def train(
             f"{progress.images_per_second:.0f} images/s"
         )
         if progress.validation is not None and main:
-            tqdm.write(f"epoch {progress.epoch + 1}: validation {progress.validation:.1%}")
+            say(f"epoch {progress.epoch + 1}: validation {progress.validation:.1%}")
 
     try:
         found = fit(
@@ -128,11 +127,11 @@ def train(
             Network(
                 weights=weights,
                 attention=attention,
-                sites=tuple(sites.split(",")) if sites else None,
+                sites=words(sites) if sites else None,
                 blend=blend,
                 width=width,
             ),
-            classes=[name.strip() for name in classes.split(",")] if classes else None,
+            classes=words(classes) if classes else None,
             teacher=teacher,
             resume=resume,
             facts={"command": _command()},
@@ -149,10 +148,10 @@ def train(
     finally:
         bar.close()
     if main:
-        print(f"{out}: validation {found['top1']:.1%} (top-1), {found['top5']:.1%} (top-5)")
+        say(f"{out}: validation {found['top1']:.1%} (top-1), {found['top5']:.1%} (top-5)")
 
 
 def _command() -> str:
     """The command as it was typed, but for folders."""
-    words = [word.rsplit("/", 1)[-1] if "/" in word else word for word in sys.argv[1:]]
-    return " ".join(["vggviz", *words])
+    typed = [word.rsplit("/", 1)[-1] if "/" in word else word for word in sys.argv[1:]]
+    return visible(" ".join(["vggviz", *typed]))
