@@ -146,13 +146,14 @@ def test_names_that_no_terminal_should_get_and_that_are_no_utf8(
     assert len(list((tmp_path / "out").iterdir())) == 15
 
 
-def test_weights_whose_name_is_no_utf8(weights: Path, tmp_path: Path, here: Here) -> None:
+def test_weights_whose_name_is_no_utf8_are_said_before_any_work(
+    weights: Path, tmp_path: Path, here: Here
+) -> None:
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.safetensors"))
     shutil.copy(weights, odd)
-    asked = ("--sites", "block5", "--formats", "json,html", "--out", tmp_path / "out")
-    here("explain", EXAMPLES / "koala.jpg", "--weights", odd, *asked)
-    told = json.loads((tmp_path / "out" / "koala.json").read_bytes())
-    assert told["weights"] == "caf\udce9"
+    sentence = "vggviz: caf\\udce9.safetensors can't be opened: its path is no UTF-8, rename it\n"
+    assert here("explain", EXAMPLES / "koala.jpg", "--weights", odd, code=2)[1] == sentence
+    assert here("train", "--data", EXAMPLES, "--out", odd, code=2)[1].endswith(sentence)
 
 
 def test_a_console_that_lacks_letters(weights: Path, tmp_path: Path) -> None:

@@ -64,6 +64,29 @@ class Explanation:
         """All sites of heatmaps and attention, in the order in which they came: the network's."""
         return tuple(dict.fromkeys((*(site for site, _ in self.heatmaps), *self.attention)))
 
+    def __repr__(self) -> str:
+        """Weights, attention, class, methods and how many stages, on one line."""
+        methods = dict.fromkeys(method for _, method in self.heatmaps)
+        maps = f", {', '.join(methods)}" if methods else ""
+        return (
+            f"<Explanation {self.provenance['weights']!r} "
+            f"{self.provenance['config']['attention']}: {self.target.label!r} "
+            f"{self.target.probability:.1%}{maps} at {len(self.stages)} stages>"
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: see `render.notebook`."""
+        named = f"{self.provenance['weights']} · {self.provenance['config']['attention']}"
+        return render.notebook(
+            self.image,
+            self.prediction,
+            self.attention,
+            self.heatmaps,
+            target=self.target,
+            about=f"{named} · {self.note}" if self.note else named,
+            order=self.stages,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the arrays, as JSON types."""
         sites: dict[str, Any] = {}

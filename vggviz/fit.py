@@ -23,6 +23,7 @@ from vggviz.train import Examples, Progress, TrainConfig, TrainError, measure, t
 from vggviz.train.curve import curve
 from vggviz.vgg import SITES, VGG, VGGConfig
 from vggviz.zoo.card import LABEL, checked_labels
+from vggviz.zoo.tensors import check_path
 
 __all__ = ["Network", "fit"]
 
@@ -78,6 +79,7 @@ def fit(
     """
     if out.suffix != ".safetensors":
         raise ValueError(f"weights are written as .safetensors, not as {out.name!r}")
+    check_path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     training, validation = open_parts(
         data, classes, generator=torch.Generator().manual_seed(config.seed)

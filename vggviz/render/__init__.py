@@ -2,6 +2,7 @@
 
 from vggviz.render.figure import figure
 from vggviz.render.maps import COLORMAPS, colours, data_uri, gradient, overlay, resize, stretch
+from vggviz.render.notebook import notebook
 from vggviz.render.page import is_own_png, png, svg
 from vggviz.render.report import METHOD_NAMES, report
 
@@ -13,6 +14,7 @@ __all__ = [
     "figure",
     "gradient",
     "is_own_png",
+    "notebook",
     "overlay",
     "png",
     "report",

@@ -91,10 +91,11 @@ class Page:
 
     def __init__(self, width: float, height: float) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+
+        from vggviz.render.shown import ShownFigure
 
         self.width, self.height = width, height
-        self.figure = Figure((width, height), dpi=100, facecolor="white")
+        self.figure = ShownFigure((width, height), dpi=100, facecolor="white")
         self.figure.set_layout_engine("none")
         FigureCanvasAgg(self.figure)
 

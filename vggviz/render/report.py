@@ -134,9 +134,9 @@ def _panel(panel: Panel, crop: Pixels, alt: str, words: Mapping[str, str]) -> st
         share = number(100 * (panel.high - panel.low) / panel.high, 2)
         remarks.append(words["narrow"].format(share=share))
     if panel.values.ndim == 1:
-        top = 10.0 ** math.ceil(math.log10(panel.high)) if panel.high > 0 else 1.0
+        top = _top(panel)
         said = words["channels"].format(count=len(panel.values), top=f"{top:g}")
-        drawn = _chart(panel, top, f"{alt}: {said}, {low} … {high}")
+        drawn = chart(panel, f"{alt}: {said}, {low} … {high}")
         remarks.insert(0, said)
         scale = f'<div class="scale"><b>{low}</b> … <b>{high}</b></div>'
     else:
@@ -146,14 +146,21 @@ def _panel(panel: Panel, crop: Pixels, alt: str, words: Mapping[str, str]) -> st
     return f"{drawn}{scale}<figcaption>{'; '.join(remarks)}</figcaption>"
 
 
-def _chart(panel: Panel, top: float, alt: str) -> str:
-    """Channel weights from the highest down, from 0 to `top`."""
+def _top(panel: Panel) -> float:
+    """The power of ten at or above the highest weight."""
+    return 10.0 ** math.ceil(math.log10(panel.high)) if panel.high > 0 else 1.0
+
+
+def chart(panel: Panel, alt: str, side: int | None = None) -> str:
+    """Channel weights from the highest down, from 0 to a power of ten, as SVG of `side` pixels."""
+    top = _top(panel)
     raw = np.sort(panel.values.astype(np.float64))[::-1] * (panel.high - panel.low) + panel.low
     heights = [f"{100 - 100 * max(0.0, value) / top:.2f}" for value in raw]
+    size = f'width="{side}" height="{side}" ' if side else ""
     line = "".join(f"V{height}H{x}" for x, height in enumerate(heights, 1))
     return (
         f'<svg viewBox="0 0 {len(raw)} 100" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(alt)}"><path d="M0 100{line}V100Z"/></svg>'
+        f'{size}aria-label="{escape(alt)}"><path fill="#0f766e" d="M0 100{line}V100Z"/></svg>'
     )
 
 
