@@ -109,6 +109,8 @@ class Explainer:
     ) -> Explanation:
         """Prediction, attention and CAMs of one picture: one forward, one partial backward pass.
 
+        `image` is what `open_image` takes: a path, bytes, a file, a Pillow image or a uint8 array
+        (H, W, 3), whose channels are RGB.
         `sites` is 'all' for block1 to block5, or names: sites, layers ('conv5_4', 'pool5') or
         module paths. `methods` are keys of `METHODS`. `target` is a class index, a label or a
         WordNet id, by default the likeliest class. `exact` asks for float32
