@@ -491,3 +491,9 @@ def test_two_records_of_one_kind_at_one_site_have_an_array_each(
     np.testing.assert_array_equal(arrays["block5/attention/channel_2"], channel.weights * 2)
     np.testing.assert_array_equal(arrays["block5/attention/spatial"], spatial.weights)
     assert len(several.to_json()["sites"]["block5"]["attention"]) == 3
+
+
+def test_stages_stand_in_the_networks_order(explainer: Explainer, photograph: Path) -> None:
+    names = "pool5, conv5_4, block1, conv1_2, relu3_1, block5"
+    found = explainer.explain(photograph, names, ("gradcam", "layercam"))
+    assert found.stages == ("conv1_2", "block1", "relu3_1", "conv5_4", "block5", "pool5")

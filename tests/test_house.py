@@ -27,6 +27,8 @@ FLOORS = {
     "memory": 0,
     "forking": 0,
     "taps": 0,
+    "texts": 0,
+    "inline": 0,
     "attention": 1,
     "images": 1,
     "vgg": 2,
@@ -53,7 +55,7 @@ FLOORS = {
     "app": 7,
 }
 # Within one floor, one way only: a tap has a kind, and a cache keeps what explain says.
-SIDEWAYS = {("taps", "types"), ("cache", "explain")}
+SIDEWAYS = {("taps", "types"), ("types", "inline"), ("cache", "explain")}
 # What `import vggviz` offers is loaded from its home: `from vggviz import VGG` is `vgg`.
 HOMES: dict[str, str] = vars(vggviz)["_HOMES"]
 

@@ -62,8 +62,9 @@ class Worker:
         )
 
     def __call__(self, row: Mapping[str, str]) -> dict[str, Any]:
-        """`row` holds `file`, and `stem`, the name of its results. A `Done` as a dictionary: a
-        picture that can't be explained, for which memory runs out, or that can't be written, stops
+        """`row` holds `file`, and `stem`, the name of its results, which may begin with subfolders.
+        A `Done` as a dictionary: a picture that can't be explained, for which memory runs out, or
+        that can't be written, stops
         nothing."""
         file, job = row["file"], self._job
         try:
@@ -102,8 +103,9 @@ class Worker:
     def explained(self, file: str | Path, stem: str) -> bool:
         """Whether all results of this name are there already, and made from just this: the JSON
         among them says so, and none of the others is newer. Without JSON no one can tell."""
-        told = Path(self._job.out) / f"{stem}.json"
-        files = [told.with_name(f"{stem}.{format}") for format in self._job.formats]
+        out = Path(self._job.out)
+        told = out / f"{stem}.json"
+        files = [out / f"{stem}.{format}" for format in self._job.formats]
         try:
             last = told.stat().st_mtime_ns
             if any(one.stat().st_mtime_ns > last for one in files):

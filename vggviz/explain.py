@@ -120,6 +120,8 @@ class Explainer:
     ) -> Explanation:
         """Prediction, attention and CAMs of one picture: one forward, one partial backward pass.
 
+        `image` is what `open_image` takes: a path, bytes, a file, a Pillow image or a uint8 array
+        (H, W, 3), whose channels are RGB.
         `sites` is 'all' for block1 to block5, or names: sites, layers ('conv5_4', 'pool5') or
         module paths. `methods` are keys of `METHODS`. `target` is a class index, a label or a
         WordNet id, by default the likeliest class. `progress` follows Score-CAM.
@@ -204,7 +206,7 @@ class Explainer:
     def names(self, sites: str | Sequence[str]) -> tuple[str, ...]:
         """The places that `sites` means, each once. Raises ValueError for one that is none."""
         if isinstance(sites, str):
-            sites = SITES if sites == "all" else sites.split(",")
+            sites = SITES if sites == "all" else [name.strip() for name in sites.split(",")]
         for name in sites:
             self.model.path(name)
         return tuple(dict.fromkeys(sites))
@@ -241,13 +243,14 @@ class Explainer:
         features = {
             name: result.outputs[path][0].float().cpu() for name, path in asked.watched.items()
         }
-        attention = {name: _records(name, path, result) for name, path in asked.paths.items()}
+        paths = dict(sorted(asked.paths.items(), key=lambda item: result.order.index(item[1])))
+        attention = {name: _records(name, path, result) for name, path in paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
         explained: list[Explanation] = []
         for row, target in enumerate(result.targets[:, 0].tolist()):
             heatmaps = {
                 (name, method): _heatmap(result.maps[path, method][row, 0], method, name, target)
-                for name, path in asked.paths.items()
+                for name, path in paths.items()
                 for method in asked.methods
                 if (path, method) in result.maps
             }

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and where those that come along lie."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["whole"]
+__all__ = ["assets", "whole"]
+
+
+def assets() -> Path:
+    """The folder of bundled weights, fonts and examples, in the package or beside it."""
+    package = Path(__file__).parent
+    return package / "assets" if (package / "assets").is_dir() else package.parent / "assets"
 
 
 @contextmanager

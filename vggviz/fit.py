@@ -19,10 +19,13 @@ from vggviz.data import Dataset, open_parts, read_crops
 from vggviz.files import whole
 from vggviz.images import ImageError, Preprocess
 from vggviz.machine import machine
+from vggviz.texts import visible
 from vggviz.train import Examples, Progress, TrainConfig, TrainError, measure, train
 from vggviz.train.config import differences
 from vggviz.train.curve import curve
 from vggviz.vgg import SITES, VGG, VGGConfig
+from vggviz.zoo.card import LABEL, checked_labels
+from vggviz.zoo.tensors import check_path
 
 __all__ = ["Network", "fit"]
 
@@ -86,6 +89,7 @@ def fit(
     """
     if out.suffix != ".safetensors":
         raise ValueError(f"weights are written as .safetensors, not as {out.name!r}")
+    check_path(out)
     checkpoint = _beside(out, "checkpoint.safetensors")
     if resume and not checkpoint.is_file():
         raise _nothing_to_resume(out, checkpoint, config, network)
@@ -95,6 +99,7 @@ def fit(
     training, validation = open_parts(
         data, classes, generator=torch.Generator().manual_seed(config.seed)
     )
+    checked_labels(list(training.labels))  # what a file could not be loaded with
     opened(training, validation)
     model, preprocess, backbone = _start(network, training, config, out)
     if not config.sizes:
@@ -132,7 +137,7 @@ def fit(
     model.load_state_dict(written)
     measured = measure(model.cpu(), judged, preprocess, workers=workers)
     card = zoo.Card(
-        weights=out.stem,
+        weights=visible(out.stem)[:LABEL],
         config=model.config,
         preprocess=preprocess,
         labels=training.labels,
@@ -140,7 +145,7 @@ def fit(
         backbone=backbone,
         facts={
             **(facts or {}),
-            "data": data.name,
+            "data": visible(data.name),
             "train_pictures": len(examples.targets),
             "validation_pictures": len(judged.targets),
             "validation": measured,

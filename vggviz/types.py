@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from vggviz import inline
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -39,6 +41,16 @@ class AttentionRecord:
     weights: Tensor
     grid: Grid
     keys: Grid | None = None
+
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.weights.shape))
+        span = f"{self.low:.3g} to {self.high:.3g}"
+        return f"<AttentionRecord {self.kind} {shape} at {self.site!r}: {span}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the weights as a map over positions, or else over channels."""
+        view = next(v for v in (self.spatial, self.channel) if v is not None)
+        return inline.heat(inline.ramp(view.numpy()), repr(self)[1:-1])
 
     @property
     def low(self) -> float:
@@ -127,6 +139,14 @@ class Prediction:
     logits: Tensor
     ranked: tuple[Ranked, ...]
 
+    def __repr__(self) -> str:
+        said = ", ".join(f"{one.label!r} {one.probability:.1%}" for one in self.top(3))
+        return f"<Prediction {said}; {len(self.ranked)} classes>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the five likeliest classes."""
+        return inline.bars((one.label, one.probability) for one in self.top(5))
+
     def top(self, count: int = 5) -> tuple[Ranked, ...]:
         """The `count` likeliest classes as (index, label, probability)."""
         return self.ranked[:count]
@@ -150,6 +170,16 @@ class Heatmap:
     target: int | None
     low: float
     high: float
+
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.values.shape))
+        about = "knows no class" if self.target is None else f"class {self.target}"
+        span = f"{self.low:.3g} to {self.high:.3g}"
+        return f"<Heatmap {self.method} {shape} at {self.site!r}, {about}: {span}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the map."""
+        return inline.heat(self.values.numpy(), repr(self)[1:-1])
 
     @property
     def flat(self) -> bool:

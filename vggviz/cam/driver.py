@@ -28,13 +28,15 @@ Gradients: TypeAlias = Sequence[Tensor | None]
 class CAMs:
     """What one pass gave: `logits` (B, K), the `targets` (T, B) that were explained, the taps'
     readings by path, raw maps (T, B, H, W) by (layer path, method), and `outputs` (B, ...) by the
-    path of each module that was to be watched."""
+    path of each module that was to be watched. `order` are the paths of layers and watched modules
+    in the order in which they ran."""
 
     logits: Tensor
     targets: Tensor
     taps: dict[str, TapReading]
     maps: dict[tuple[str, str], Tensor]
     outputs: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    order: tuple[str, ...] = ()
 
     def of(self, row: int) -> CAMs:
         """The results of one picture of the batch, as a batch of one: copies, which are not held
@@ -49,6 +51,7 @@ class CAMs:
             {path: replace(tap, weights=one(tap.weights)) for path, tap in self.taps.items()},
             {key: one(values, 1) for key, values in self.maps.items()},
             {path: one(values) for path, values in self.outputs.items()},
+            self.order,
         )
 
 
@@ -129,7 +132,7 @@ def cams(
         for path, reading in trace.taps.items()
     }
     outputs = {path: trace.outputs[path].detach() for path in watch}
-    return CAMs(logits.detach(), classes, taps, maps, outputs)
+    return CAMs(logits.detach(), classes, taps, maps, outputs, tuple(trace.outputs))
 
 
 @contextmanager

@@ -12,9 +12,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vggviz.cli.judging import judge
-from vggviz.cli.says import counted, left_out, or_stop, print_passed_over, stop, words
+from vggviz.cli.says import (
+    complain,
+    counted,
+    left_out,
+    or_stop,
+    print_passed_over,
+    say,
+    say_lines,
+    stop,
+    words,
+)
 from vggviz.files import whole
 from vggviz.machine import machine
+from vggviz.texts import visible
 
 if TYPE_CHECKING:
     from vggviz import Explainer
@@ -110,15 +121,15 @@ def evaluate(
             progress=progress,
             unreadable=None if strict else left_out,
         )
-    command = " ".join(["vggviz", *sys.argv[1:]])
-    print(evaluation.table(found))
-    print(f"\n{here}: `{command}`")
+    command = visible(" ".join(["vggviz", *sys.argv[1:]]))
+    say_lines(f"{evaluation.table(found)}\n")
+    say(f"{here}: `{command}`")
     if as_json is not None:
         about = {"command": command, "machine": asdict(here), "data": data.name}
         told = {**about, **found.to_json()}
         try:
             with whole(as_json) as written:
-                written.write_text(json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False))
+                written.write_text(json.dumps(told, indent=2, allow_nan=False))
         except OSError as error:
             stop(f"{as_json} can't be written: {error.strerror}")
 
@@ -129,9 +140,8 @@ def _pictures(data: Path, part: str | None) -> Dataset:
     parts = or_stop(parts_of, data)
     chosen = part or next((one for one in ("val", "test", *parts) if one in parts), None)
     if chosen is None or (part is None and chosen == "train"):
-        print(
-            f"{data} has no part to judge by: all pictures are used, also any that were trained on",
-            file=sys.stderr,
+        complain(
+            f"{data} has no part to judge by: all pictures are used, also any that were trained on"
         )
     dataset = or_stop(open_dataset, data, chosen)
     print_passed_over(dataset.passed_over)

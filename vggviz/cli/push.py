@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vggviz.cli.says import or_stop
+from vggviz.cli.says import or_stop, say
 
 
 def push(
@@ -18,4 +18,4 @@ def push(
     """Upload a weights file to the Hugging Face Hub, with a model card made from its facts."""
     from vggviz import zoo
 
-    print(or_stop(zoo.push, hub_repo, file, private=private))
+    say(or_stop(zoo.push, hub_repo, file, private=private))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from vggviz.cli.says import or_stop, stop
+from vggviz.cli.says import complain, or_stop, say, say_lines, stop
 from vggviz.memory import keep_little
 
 
@@ -56,10 +55,10 @@ def serve(
         if classroom:
             found = room.address(settings.host, port)
             try:
-                print(room.code(found))
+                say_lines(room.code(found))
             except ModuleNotFoundError:
-                print("no QR code: pip install 'vggviz[serve]' draws one", file=sys.stderr)
-            print(f"Everyone in this network: {found}", flush=True)
+                complain("no QR code: pip install 'vggviz[serve]' draws one")
+            say(f"Everyone in this network: {found}")
 
     demo = or_stop(page, settings)
     or_stop(run, demo, settings, ready)

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.says import left_out, print_classes, sides, stop
+from vggviz.cli.says import CLASSES, left_out, print_classes, say, sides, stop, words
+from vggviz.texts import visible
 
 
 def train(
@@ -44,9 +45,7 @@ def train(
     learn_from: Annotated[
         str | None, typer.Option(help="Nothing below this site learns, such as block4.")
     ] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="Only these classes, labels or WordNet ids with commas.")
-    ] = None,
+    classes: Annotated[str | None, typer.Option(help=CLASSES)] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of a fresh network.")] = 0.5,
     epochs: Annotated[int | None, typer.Option(min=1, help="24; 10 from weights.")] = None,
     sizes: Annotated[
@@ -134,7 +133,7 @@ def train(
             f"{progress.images_per_second:.0f} images/s"
         )
         if progress.validation is not None and main:
-            tqdm.write(f"epoch {progress.epoch + 1}: validation {progress.validation:.1%}")
+            say(f"epoch {progress.epoch + 1}: validation {progress.validation:.1%}")
 
     try:
         found = fit(
@@ -144,11 +143,11 @@ def train(
             Network(
                 weights=weights,
                 attention=attention,
-                sites=tuple(sites.split(",")) if sites else None,
+                sites=words(sites) if sites else None,
                 blend=blend,
                 width=width,
             ),
-            classes=[name.strip() for name in classes.split(",")] if classes else None,
+            classes=words(classes) if classes else None,
             teacher=teacher,
             resume=resume,
             facts={"command": _command()},
@@ -169,13 +168,14 @@ def train(
     if main:
         count = len(read_card(out).labels)
         top5 = f", {found['top5']:.1%} (top-5)" if "top5" in found else ""
-        print(
+        say(
             f"{out}: validation {found['top1']:.1%} (top-1 of {count} classes){top5}, "
-            f"{out.stat().st_size / 1e6:.1f} MB\nvggviz serve --weights {shlex.quote(str(out))}"
+            f"{out.stat().st_size / 1e6:.1f} MB"
         )
+        say(f"vggviz serve --weights {shlex.quote(str(out))}")
 
 
 def _command() -> str:
     """The command as it was typed, but for folders."""
-    words = [word.rsplit("/", 1)[-1] if "/" in word else word for word in sys.argv[1:]]
-    return " ".join(["vggviz", *words])
+    typed = [word.rsplit("/", 1)[-1] if "/" in word else word for word in sys.argv[1:]]
+    return visible(" ".join(["vggviz", *typed]))

@@ -2,7 +2,8 @@
 
 from vggviz.render.figure import figure
 from vggviz.render.maps import COLORMAPS, colours, data_uri, gradient, overlay, resize, stretch
-from vggviz.render.page import png, svg
+from vggviz.render.notebook import notebook
+from vggviz.render.page import is_own_png, png, svg
 from vggviz.render.report import METHOD_NAMES, report
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "data_uri",
     "figure",
     "gradient",
+    "is_own_png",
+    "notebook",
     "overlay",
     "png",
     "report",

@@ -9,18 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vggviz.attention import ATTENTION
+from vggviz.files import assets
 from vggviz.vgg import VGG
 from vggviz.zoo.card import WEIGHTS, WeightsError
 from vggviz.zoo.stock import STOCK, stock_config, stock_file
 from vggviz.zoo.tensors import read_card
 
 __all__ = ["Listed", "assets", "bundled", "bundled_file", "catalogue", "measured"]
-
-
-def assets() -> Path:
-    """The folder of bundled weights and examples: in the package, or beside it in a checkout."""
-    package = Path(__file__).parent.parent
-    return package / "assets" if (package / "assets").is_dir() else package.parent / "assets"
 
 
 def bundled() -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from vggviz.attention import ATTENTION
 from vggviz.images import Preprocess
+from vggviz.texts import UNSEEN, is_blank
 from vggviz.types import matching
 from vggviz.vgg import VGGConfig
 
@@ -24,8 +25,7 @@ WEIGHTS = {
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 TRAINED = ("all", "backbone", "nothing")
 LABEL = 200  # characters: folders, from which labels come, have at most 255 bytes
-# Control characters steer a terminal; those of writing direction make a text look like another.
-UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+NAME = 255  # bytes: no file system takes longer names
 BARE = re.compile(r"[^/\\:\0]+\.safetensors")
 
 
@@ -48,7 +48,7 @@ class Backbone:
     fingerprint: str
 
     def __post_init__(self) -> None:
-        if self.weights not in WEIGHTS and not BARE.fullmatch(self.weights):
+        if self.weights not in WEIGHTS and not _is_file_name(self.weights):
             raise ValueError(
                 f"a backbone is one of tiny50, imagenet, imagenet_bn or the bare name of a "
                 f".safetensors file, not {self.weights!r}"
@@ -139,7 +139,7 @@ class Card:
             weights=_texts([data["weights"]], "a name")[0],
             config=VGGConfig.from_json(data["config"]),
             preprocess=Preprocess.from_json(data["preprocess"]),
-            labels=_texts(data["labels"], "a label"),
+            labels=checked_labels(data["labels"]),
             wnids=_texts(data["wnids"], "a WordNet id"),
             trained=data["trained"],
             facts=dict(data["facts"]),
@@ -152,6 +152,21 @@ class Card:
         if card.trained not in TRAINED:
             raise ValueError(f"trained is one of {', '.join(TRAINED)}, not {card.trained!r}")
         return card
+
+
+def checked_labels(given: Any) -> tuple[str, ...]:
+    """Labels as people can read them. Raises ValueError for a list that holds anything else: empty
+    ones, invisible ones, control characters."""
+    labels = _texts(given, "a label")
+    if any(map(is_blank, labels)):
+        blank = next(filter(is_blank, labels))
+        raise ValueError(f"a label needs a character that can be seen, unlike {blank!a}")
+    return labels
+
+
+def _is_file_name(text: str) -> bool:
+    shown = BARE.fullmatch(text) and not UNSEEN.search(text)
+    return bool(shown) and len(text.encode()) <= NAME
 
 
 def _texts(given: Any, what: str) -> tuple[str, ...]:

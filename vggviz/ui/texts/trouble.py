@@ -75,10 +75,10 @@ LOWER = (
     (r"(.+) has values outside (.+)\.", "{0} 含有 {1} 以外的值。"),
     (r"(.+) is in the colour space Lab, .*", "{0} 是 Lab 颜色空间：请另存为 RGB。"),
     (
-        r"no class '(.+)': did you mean '(.+)'\?*\.?",
+        r"no class ['\"](.+)['\"]: did you mean ['\"](.+)['\"]\?*\.?",
         "没有“{0}”这个类别：您是指“{1}”吗？",
     ),
-    (r"no class '?(.+?)'?(?::.*)?\.?", "没有“{0}”这个类别。"),
+    (r"no class ['\"]?(.+?)['\"]?(?::.*)?\.?", "没有“{0}”这个类别。"),
     (r"there is no network '(.+)' with attention '(.+)'\.?", "没有带注意力 {1} 的网络 {0}。"),
     (r"there is no network '(.+)' here.*", "这里没有网络 {0}：请先上传自己的权重。"),
     (r"(.+) is no \.safetensors file.*", "{0} 不是训练所写的 .safetensors 文件。"),
@@ -102,11 +102,15 @@ LOWER = (
 """Sentences of ImageError and WeightsError by what they match, and the same in Chinese."""
 
 
+OR = re.compile("['\"] or ['\"]")
+"""Between two of several suggestions, each in English quotation marks."""
+
+
 def translated(lang: str, sentence: str) -> str:
     """The sentence in this language; one that is not known here stays as it is."""
     if lang != "zh":
         return sentence
     for pattern, text in LOWER:
         if found := re.fullmatch(pattern, sentence, re.IGNORECASE | re.DOTALL):
-            return text.format(*found.groups())
+            return text.format(*(OR.sub("”或“", group) for group in found.groups()))
     return sentence
