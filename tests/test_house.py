@@ -30,6 +30,7 @@ FLOORS = {
     "images": 1,
     "vgg": 2,
     "capture": 2,
+    "hooks": 3,
     "render": 2,
     "metrics": 2,
     "cam": 3,
