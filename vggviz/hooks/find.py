@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from vggviz.capture import Change, evaluating
 from vggviz.hooks.by_hand import follow_halves
-from vggviz.hooks.layout import Geometry, Layout
+from vggviz.hooks.layout import Geometry, Layout, aligned
 from vggviz.hooks.marks import (
     ASSIGN,
     CONTRACT,
@@ -101,9 +101,9 @@ def finding(
     Only passes in the calling thread and context are watched: the network may serve others at the
     same time. Of several passes the last one's findings are kept.
 
-    Raises ValueError where a module is scripted or compiled, where there is something to cut or
-    change but no places, where weights have another shape than when they were probed, or where
-    `change` gives them another.
+    Raises ValueError where a module is scripted or compiled; where something is to be cut or
+    changed elsewhere than at `places`, or these are another network's; where weights have another
+    shape than when they were probed, or `change` gives them another.
     """
     for path, module in network.named_modules():
         compiled = hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
@@ -197,7 +197,7 @@ class Search(Pass):
             elif summed and root.call[1] != "tanh":
                 layout = self.geometry.attending(root.raw, features.shape, root.scores)
             elif not summed and not (same and root.origin == note.origin):  # no activation
-                layout = self.geometry.weighing(root.raw, gate, features.shape)
+                layout = self.geometry.weighing(root.raw, gate, features.shape, note.axes)
             if layout is not None:
                 site = note.module or (self.marks.note(base).module if base is not None else "")
                 self.found(root, layout, site or self.stack[-1])
@@ -255,13 +255,13 @@ class Search(Pass):
 
     def view(self, call: Call, inputs: list[Tensor], output: Any, given: Any) -> None:
         """The same elements in another shape."""
-        first = self.marks.note(inputs[0])
+        source, first = inputs[0], self.marks.note(inputs[0])
+        axes = self.geometry.permuted(call[1], source.shape, first.axes, given[1:])
         for tensor in tensors_in(output):
             note = self.marks.note(tensor)
             note.origin, note.roots, note.half = first.origin, first.roots, first.half
             note.scores = first.scores
-        if inputs[0].ndim > 5 and call[1] in ("permute", "transpose", "swapaxes", "swapdims"):
-            self.geometry.permuted(call[1], inputs[0].shape, given[1:])
+            note.axes = axes or (first.axes if tensor.shape == source.shape else "")
 
     def spread(self, call: Call, inputs: list[Tensor], output: Any, given: Any) -> None:
         """Sums, choices and enlargements, and several tensors in one."""
@@ -287,12 +287,9 @@ class Search(Pass):
         if marked and features:
             widest = max(features, key=Tensor.numel)
             for gate in marked:
-                roots = self.marks.note(gate).roots
-                aligned = _aligned(given[0], inputs, gate, widest) if call[1] == "einsum" else None
-                if aligned is None:
-                    self.lay(gate, roots, widest, summed=True)
-                else:
-                    self.lay(aligned, roots, widest)
+                factor = aligned(given[0], inputs, gate, widest)
+                plain = gate if factor is None else factor
+                self.lay(plain, self.marks.note(gate).roots, widest, summed=factor is None)
         elif len(features) > 1:
             self.marks.note(output).scores = True
         elif marked and len(self.marks.data(inputs)) == len(marked):
@@ -349,18 +346,3 @@ def _is_cell(roots: Iterable[Root]) -> bool:
     """Whether this is a product of a gate and a tanh."""
     tanh = [root.call[1] == "tanh" for root in roots]
     return any(tanh) and not all(tanh)
-
-
-def _aligned(
-    equation: object, inputs: list[Tensor], gate: Tensor, features: Tensor
-) -> Tensor | None:
-    """The gate with the axes of the features, where an einsum sums over none of them."""
-    if not isinstance(equation, str) or "->" not in equation or "." in equation:
-        return None
-    terms, result = equation.replace(" ", "").split("->")
-    own, wide = (terms.split(",")[[x is y for x in inputs].index(True)] for y in (gate, features))
-    if not set(own) <= set(wide) <= set(result):
-        return None
-    kept = [letter for letter in wide if letter in own]
-    aligned = gate.permute([own.index(letter) for letter in kept])
-    return aligned[tuple(slice(None) if letter in own else None for letter in wide)]

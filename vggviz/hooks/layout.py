@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 from math import prod
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vggviz.types import AttentionRecord, Grid, Kind
 
-__all__ = ["Geometry", "Layout"]
+__all__ = ["Geometry", "Layout", "aligned"]
 
 # By the letters of the axes along which the weights differ: the kind and the order of its axes.
 KINDS: dict[str, tuple[Kind, str]] = {
@@ -112,27 +112,40 @@ class Geometry:
         if isinstance(shifts, tuple | list) and len(shifts) == 2:
             self.shift = (self.shift[0] + shifts[0], self.shift[1] + shifts[1])
 
-    def permuted(self, name: str, shape: Sequence[int], given: Sequence[Any]) -> None:
-        """Remember how axes were permuted or two of them transposed. So is a grid cut into windows,
-        (B, H/h, h, W/w, w, C) or (B, C, H/h, h, W/w, w), and with more axes into windows of
-        windows, after which positions are in an order that is not followed here."""
-        count = len(shape)
-        axes = list(given[0] if isinstance(given[0], tuple | list) else given)
-        if name != "permute":
-            one, other = axes
-            axes = list(range(count))
-            axes[one], axes[other] = axes[other], axes[one]
-        axes = [axis % count for axis in axes]
-        self.scrambled |= count > 6
-        if count == 6 and axes[0] == 0:
-            self.partition = (tuple(shape), tuple(axes))
+    def permuted(self, name: str, shape: Sequence[int], axes: str, given: Sequence[Any]) -> str:
+        """The letters of a tensor's four axes after they were permuted, or two of them transposed;
+        '' after other functions.
 
-    def weighing(self, raw: Tensor, laid: Tensor, features: Sequence[int]) -> Layout | None:
+        Permutations of more axes are remembered. So is a grid cut into windows, (B, H/h, h, W/w, w,
+        C) or (B, C, H/h, h, W/w, w), or into windows of windows, after which positions are in an
+        order that is not followed here.
+        """
+        count = len(shape)
+        if name not in ("permute", "transpose", "swapaxes", "swapdims") or count < 4:
+            return ""
+        order = list(given[0] if isinstance(given[0], tuple | list) else given)
+        if name != "permute":
+            one, other = order
+            order = list(range(count))
+            order[one], order[other] = order[other], order[one]
+        order = [axis % count for axis in order]
+        if count == 4:
+            axes = axes or self._axes(shape)
+            return "".join(axes[axis] for axis in order)
+        self.scrambled |= count > 6
+        if count == 6 and order[0] == 0:
+            self.partition = (tuple(shape), tuple(order))
+        return ""
+
+    def weighing(
+        self, raw: Tensor, laid: Tensor, features: Sequence[int], names: str = ""
+    ) -> Layout | None:
         """The layout of `raw` weights that came, as `laid`, into a product with features of this
-        shape. None where they don't differ along any axis: one number is no attention."""
+        shape, whose axes have these letters if that is known. None where the weights don't differ
+        along any axis: one number is no attention."""
         self.see(features)
         lead = len(features) - laid.ndim
-        names = "K" * -lead + self._axes(features)
+        names = "K" * -lead + (names or self._axes(features))
         letters, sizes = "", list[int]()
         for name, size, stride in zip(
             names, (1,) * lead + laid.shape, (0,) * lead + laid.stride(), strict=True
@@ -152,6 +165,11 @@ class Geometry:
             axes = sizes  # the same numbers along other axes
         elif sorted(axes) == sorted(sizes) and len(set(axes)) == len(axes):
             letters = "".join(letters[sizes.index(size)] for size in axes)  # transposed since
+        elif len(axes) < len(letters):  # a factor of a product of gates, where its axes are clear
+            parts = combinations(range(len(letters)), len(axes))
+            fitting = [part for part in parts if [sizes[axis] for axis in part] == axes]
+            if len(fitting) == 1:
+                letters = "".join(letters[axis] for axis in fitting[0])
         kind, want = KINDS.get("".join(sorted(letters)), ("other", ""))
         if kind == "other" or len(axes) != len(letters):
             return self.other(raw)
@@ -162,10 +180,12 @@ class Geometry:
             grid = (shape[1], 1)
         elif want == "CW":
             grid = (1, shape[1])
+        elif "N" in want and prod(grid) != shape[-1]:  # a class token has its own weight
+            return self.other(raw)
         elif "N" in want:
             shape = (*shape[:-1], *grid)
-        elif kind == "spatial":
-            grid = (shape[0], shape[1])
+        elif kind in ("spatial", "volume"):
+            grid = (shape[-2], shape[-1])  # finer or coarser than that of the features
         if "G" in want:
             shape = (shape[0] * shape[1], *shape[2:])
         return Layout(kind, grid, None, tuple(axes), order, shape, batch)
@@ -248,14 +268,14 @@ class Geometry:
             return lead + "C.."
         if shape[0] == self.batch and len(shape) == 3:
             for letters in ("NC", "CN"):
-                if self._grid(shape[letters.index("N") + 1]):
+                if self._grid(shape[letters.index("N") + 1], PREFIXES):
                     return lead + letters
         return "B" + "." * (len(shape) - 1)
 
     def _grid_of(self, names: str, shape: Sequence[int]) -> Grid:
         """Where the features themselves lie."""
         if "N" in names:
-            return self._grid(shape[names.index("N")]) or UNKNOWN
+            return self._grid(shape[names.index("N")], PREFIXES) or UNKNOWN
         if "." in names:
             return UNKNOWN
         return shape[names.index("H")], shape[names.index("W")]
@@ -290,3 +310,18 @@ class Geometry:
             and columns <= width
             and abs(rows * width - columns * height) <= max(height, width)
         )
+
+
+def aligned(
+    equation: object, inputs: list[Tensor], gate: Tensor, features: Tensor
+) -> Tensor | None:
+    """The gate with the axes of the features, where an einsum sums over none of them."""
+    if not isinstance(equation, str) or "->" not in equation or "." in equation:
+        return None
+    terms, result = equation.replace(" ", "").split("->")
+    own, wide = (terms.split(",")[[x is y for x in inputs].index(True)] for y in (gate, features))
+    if not set(own) <= set(wide) <= set(result):
+        return None
+    kept = [letter for letter in wide if letter in own]
+    aligned = gate.permute([own.index(letter) for letter in kept])
+    return aligned[tuple(slice(None) if letter in own else None for letter in wide)]

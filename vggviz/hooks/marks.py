@@ -34,8 +34,8 @@ class Root:
 class Note:
     """What is known of one tensor: its marks; the tensor that it was computed from element by
     element (0: numbers and parameters alone); whether it is a product of queries and keys, or of a
-    gate and features; whether it is half of a hand-written softmax, sigmoid or hard sigmoid; and
-    the last module that returned it."""
+    gate and features; whether it is half of a hand-written softmax, sigmoid or hard sigmoid; the
+    letters of its axes, once they were permuted; and the last module that returned it."""
 
     alive: weakref.ref[Tensor]
     origin: int
@@ -43,6 +43,7 @@ class Note:
     scores: bool = False
     gated: bool = False
     half: Half | None = None
+    axes: str = ""
     module: str = ""
 
 
@@ -59,8 +60,7 @@ class Marks:
         key, notes = id(tensor), self.notes
         if key not in notes:
             alive = weakref.ref(tensor, lambda _: notes.pop(key, None))
-            fixed = key in self.fixed or tensor.numel() == 1
-            notes[key] = Note(alive, 0 if fixed else next(self.origins))
+            notes[key] = Note(alive, 0 if key in self.fixed else next(self.origins))
         return notes[key]
 
     def of(self, tensors: Iterable[Tensor]) -> tuple[Root, ...]:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vggviz.capture import Change, _registering
+from vggviz.capture import Change, _known, _registering
 from vggviz.hooks.fused import HEADS, attention_scores, bound_heads, project_heads
 from vggviz.hooks.layout import Layout
 from vggviz.hooks.marks import Call
@@ -223,10 +223,12 @@ class Watch(Pass):
         self.functions = {place.function for place in self.places.values()}
         self.cuts = {(place.path, place.function, place.index) for place in graph}
         self.change = change
+        if not self.cuts <= set(self.places):
+            raise ValueError("the places in `graph` must be among those that are looked at")
 
     def modules(self, modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
         """The network, the modules of the places, and their children, whose calls don't count."""
-        own = {"": modules[""], **{path: modules[path] for path, _, _ in self.places}}
+        own = {"": modules[""], **_known(modules, (path for path, _, _ in self.places))}
         paths = {id(module): path for path, module in modules.items()}
         children = [child for module in own.values() for child in module.children()]
         return own | {paths[id(child)]: child for child in children}
