@@ -31,6 +31,7 @@ FLOORS = {
     "vgg": 2,
     "capture": 2,
     "hooks": 3,
+    "networks": 3,
     "render": 2,
     "metrics": 2,
     "cam": 3,
