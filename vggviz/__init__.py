@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from vggviz.cam import METHODS as METHODS
     from vggviz.explain import Explainer as Explainer
     from vggviz.explanation import Explanation as Explanation
+    from vggviz.hooks import find_attention as find_attention
     from vggviz.images import ImageError as ImageError
     from vggviz.types import AttentionRecord as AttentionRecord
     from vggviz.types import Heatmap as Heatmap
@@ -33,6 +34,7 @@ _HOMES = {
     "VGG": "vgg",
     "VGGConfig": "vgg",
     "WeightsError": "zoo",
+    "find_attention": "hooks",
 }
 __all__ = sorted(_HOMES)
 
