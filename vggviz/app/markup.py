@@ -13,7 +13,8 @@ import numpy as np
 
 from vggviz import plotting as render
 from vggviz.app.pictures import Floats, Pixels, data_uri
-from vggviz.app.texts import say
+from vggviz.app.texts import TEXTS, say
+from vggviz.attention import ATTENTION
 from vggviz.images import Crop
 from vggviz.plotting import METHOD_NAMES
 from vggviz.plotting.panels import number
@@ -26,6 +27,7 @@ __all__ = [
     "bar",
     "block",
     "canvas",
+    "described",
     "ends",
     "heat",
     "instead",
@@ -53,8 +55,19 @@ class Span(NamedTuple):
 
 
 def named(lang: str, attention: str) -> str:
-    """What an attention type is called."""
-    return say(lang, f"attention.{attention}.name")
+    """What an attention type is called: one that has no texts by its key."""
+    key = f"attention.{attention}.name"
+    return say(lang, key) if key in TEXTS["en"] else attention
+
+
+def described(lang: str, attention: str) -> str:
+    """One line on what an attention type does: the first of its docstring where it has no texts,
+    '' where it has no docstring either."""
+    key = f"attention.{attention}.line"
+    if key in TEXTS["en"]:
+        return say(lang, key)
+    lines = (ATTENTION[attention].__doc__ or "").strip().splitlines()
+    return lines[0] if lines else ""
 
 
 def block(lang: str, stage: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from vggviz.attention.initialise import zero_biases
 from vggviz.attention.spatial import SpatialAttention
 from vggviz.hooks.tap import Tap
 
@@ -27,6 +28,7 @@ class ChannelAttention(nn.Module):
             nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels)
         )
         self.channel = Tap("channel")
+        zero_biases(self)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from vggviz.attention.initialise import zero_biases
 from vggviz.hooks.tap import Tap
 
 __all__ = ["Gate"]
@@ -26,6 +27,7 @@ class Gate(nn.Module):
         self.relu = nn.ReLU()
         self.out = nn.Conv2d(channels, channels, 1)
         self.weights = Tap("volume")
+        zero_biases(self)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from vggviz.attention.initialise import zero_biases
 from vggviz.hooks.tap import Tap
 
 __all__ = ["SqueezeExcitation"]
@@ -27,6 +28,7 @@ class SqueezeExcitation(nn.Module):
         self.relu = nn.ReLU()
         self.excite = nn.Linear(hidden, channels)
         self.channel = Tap("channel")
+        zero_biases(self)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]

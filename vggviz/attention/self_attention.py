@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vggviz.attention.initialise import zero_biases
 from vggviz.hooks.tap import Tap
 from vggviz.types import Grid
 
@@ -39,6 +40,7 @@ class SelfAttention(nn.Module):
         self.key_value = nn.Linear(channels, 2 * channels)
         self.out = nn.Linear(channels, channels)
         self.token = Tap("token")
+        zero_biases(self)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape

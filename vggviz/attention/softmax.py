@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from vggviz.attention.initialise import zero_biases
 from vggviz.hooks.tap import Tap
 
 __all__ = ["SoftmaxPooling"]
@@ -31,6 +32,7 @@ class SoftmaxPooling(nn.Module):
             nn.Linear(hidden, channels),
         )
         self.pool = Tap("pool")
+        zero_biases(self)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]

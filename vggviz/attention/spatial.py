@@ -20,8 +20,8 @@ class SpatialAttention(nn.Module):
     released code: it keeps the gate from opening everywhere. `channels` is not used: the module is
     the same at any width.
 
-    `start` makes it begin as a blurred picture of the channels' mean: louder places are let
-    through more. From random weights it may as well begin, and end, by shutting out the object.
+    It starts as a blurred picture of the channels' mean: louder places are let through more. From
+    random weights it may as well begin, and end, by shutting out the object.
     """
 
     def __init__(self, channels: int, kernel: int = 7) -> None:
@@ -29,15 +29,19 @@ class SpatialAttention(nn.Module):
         self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(1)
         self.spatial = Tap("spatial")
+        self.reset_parameters()
 
     @torch.no_grad()
-    def start(self) -> None:
-        """To next to nothing of the random weights add a Gaussian, one cell wide, on the mean.
+    def reset_parameters(self) -> None:
+        """Draw the kernel anew: a tenth of PyTorch's default, and on the mean a Gaussian, one cell
+        wide.
 
         The norm makes its height meaningless but for this: the higher, the slower the kernel
         turns. Quick ones were seen to drift to a pattern of rows and columns, the same for all
         pictures.
         """
+        self.conv.reset_parameters()
+        self.norm.reset_parameters()
         size = self.conv.kernel_size[0]
         bell = torch.exp(-((torch.arange(size) - size // 2) ** 2) / 2.0)
         self.conv.weight.mul_(0.1)

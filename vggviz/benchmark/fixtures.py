@@ -43,8 +43,7 @@ class Bed:
         Its parameters require gradients, as torchvision's do: other libraries need that to
         build a graph, and what they leave in `.grad` must not reach the other cases.
         """
-        with torch.device("meta"):
-            model = build_network(replace(self._card.config, attention=attention))
+        model = build_network(replace(self._card.config, attention=attention), empty=True)
         state = {
             name: value.contiguous(memory_format=layout) if value.ndim == 4 else value
             for name, value in self._state.items()
@@ -55,7 +54,8 @@ class Bed:
 
     def explained(self, attention: str, precision: str = "exact") -> Network:
         """The network as an `Explainer` of this precision keeps it."""
-        return Explainer(self.network(attention), self._card, precision=precision).model
+        network = self.network(attention)
+        return Explainer(network, self._card, precision=precision, copy=False).model
 
     @cached_property
     def target(self) -> int:
@@ -71,7 +71,7 @@ class Case:
     The work returns one Grad-CAM map (h, w) for each of `stages`, or the logits of a bare forward
     pass; with several `images` maps are (B, h, w), with several `targets`, the classes 0, 1, …,
     (T, h, w). `like` is the case of ours that another library is compared with, that library's
-    for a case of ours in fewer bits, and one picture's for a batch of ours.
+    for a case of ours in bfloat16, and one picture's for a batch of ours.
     """
 
     label: str

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from threading import Lock
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vggviz.attention import ATTENTION
-from vggviz.attention.spatial import SpatialAttention
+from vggviz.attention.build import build
 
 __all__ = ["STAGES", "VGG", "AttentionStage", "VGGConfig"]
 
 STAGES = ("block1", "block2", "block3", "block4", "block5")
 # Configuration E: (channels, convolutions) of each block. Simonyan, Zisserman 2015, table 1.
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+_rng_lock = Lock()  # attention modules draw from PyTorch's global generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,22 +109,32 @@ class VGG(nn.Module):
     in place: with in-place ones a captured convolution comes out rectified. H and W must be at
     least 32.
 
-    Weights start as torchvision's do (Kaiming normal, fan out), drawn from `generator`, or from
-    PyTorch's global one. Built under `torch.device('meta')` the network stays empty, to be filled
-    from a file.
+    Weights start as torchvision's do (Kaiming normal, fan out), and attention as its own
+    constructor sets it, drawn from `generator`, or from PyTorch's global one. With `empty` the
+    backbone's parameters are left on the meta device, to be filled by `load_state_dict(…,
+    assign=True)`; attention is built for real, since a module may hold more than its state_dict.
+    Under `torch.device('meta')` all of the network is left there, to look at names and shapes.
+
+    Raises ValueError where attention has no `Tap` or leaves a parameter or buffer uninitialised.
     """
 
-    def __init__(self, config: VGGConfig, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, config: VGGConfig, generator: torch.Generator | None = None, *, empty: bool = False
+    ) -> None:
         super().__init__()
         self.config = config
         self.layers: dict[str, str] = {}  # 'conv5_4' -> 'features.34'
         self._stage_after: dict[int, str] = {}  # features' index -> the stage behind it
         device = torch.empty(0).device  # `get_default_device` ignores `with` before torch 2.8
+        empty = empty or device.type == "meta"
         with torch.device("meta"):
             self._build()
-        if device.type != "meta":
-            self.to_empty(device=device)
-            initialise(self, generator)
+        if not empty:
+            for part in (self.features, self.classifier):
+                part.to_empty(device=device)
+                initialise(part, generator)
+        self.attention.update(_attention(config, generator, empty))
+        self.attention.to(device)
 
     def _build(self) -> None:
         config = self.config
@@ -133,7 +145,6 @@ class VGG(nn.Module):
             features.append(layer)
 
         channels = 3
-        attention: dict[str, nn.Module] = {}
         for block, stage in enumerate(STAGES, 1):
             for conv in range(1, BLOCKS[block - 1][1] + 1):
                 width = config.channels(stage)
@@ -146,14 +157,11 @@ class VGG(nn.Module):
             add(f"pool{block}", nn.MaxPool2d(2))
             self._stage_after[last_relu + (config.placement == "after_pool")] = stage
             if config.attention != "none" and stage in config.stages:
-                attention[stage] = AttentionStage(
-                    ATTENTION[config.attention](channels), config.blend
-                )
                 self.layers[stage] = f"attention.{stage}"
             else:
                 self.layers[stage] = f"features.{last_relu}"
         self.features = nn.Sequential(*features)
-        self.attention = nn.ModuleDict(attention)
+        self.attention = nn.ModuleDict()  # filled when the backbone stands
         if config.head == "gap":
             self.avgpool = nn.AdaptiveAvgPool2d(1)
             self.classifier = nn.Sequential(nn.Linear(channels, config.num_classes))
@@ -233,18 +241,17 @@ class VGG(nn.Module):
         return found
 
 
-def initialise(model: nn.Module, generator: torch.Generator | None = None) -> None:
-    """Draw fresh weights: torchvision's scheme for the network, for attention PyTorch's own
-    Kaiming uniform with biases at 0, but where a module knows better (`SpatialAttention.start`)."""
-    for path, module in model.named_modules():
-        if isinstance(module, AttentionStage) and module.gamma is not None:
-            nn.init.zeros_(module.gamma)
-        elif isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
+def initialise(part: nn.Module, generator: torch.Generator | None = None) -> None:
+    """Draw fresh weights of a part of the backbone in place, in torchvision's scheme: convolutions
+    Kaiming normal (fan out), linear layers normal (0, 0.01), biases 0, norms 1 and 0.
+
+    Raises TypeError for a module with parameters or buffers that the scheme does not know.
+    """
+    for module in part.modules():
+        if isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
-        elif isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear):
-            if path.startswith("attention."):
-                nn.init.kaiming_uniform_(module.weight, a=5**0.5, generator=generator)
-            elif isinstance(module, nn.Linear):
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, 0, 0.01, generator=generator)
             else:
                 nn.init.kaiming_normal_(
@@ -252,9 +259,28 @@ def initialise(model: nn.Module, generator: torch.Generator | None = None) -> No
                 )
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    for module in model.modules():
-        if isinstance(module, SpatialAttention):
-            module.start()
+        elif any(True for _ in (*module.parameters(False), *module.buffers(False))):
+            raise TypeError(f"no way is known to initialise a {type(module).__name__}")
+
+
+def _attention(
+    config: VGGConfig, generator: torch.Generator | None, empty: bool
+) -> dict[str, AttentionStage]:
+    """Attention by stage, on the CPU. PyTorch's global generator is left as it was, but for the one
+    number that is drawn where `generator` is None and the network is not `empty`."""
+    stages = config.stages if config.attention != "none" else ()
+    if not stages:
+        return {}
+    where = torch.device("cpu") if generator is None else generator.device
+    seed = 0
+    if not empty:
+        seed = int(torch.randint(2**62, (), generator=generator, device=where))
+    with _rng_lock, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return {
+            stage: AttentionStage(build(config.attention, config.channels(stage)), config.blend)
+            for stage in stages
+        }
 
 
 def _choose(what: str, given: str, known: tuple[str, ...]) -> None:

@@ -8,8 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from vggviz.attention import ATTENTION
 from vggviz.networks import build_network
 from vggviz.weights.card import WEIGHTS, WeightsError
@@ -24,12 +22,6 @@ __all__ = [
     "bundled_types",
     "list_weights",
 ]
-
-
-def assets_folder() -> Path:
-    """The folder of bundled weights and examples: in the package, or beside it in a checkout."""
-    package = Path(__file__).parent.parent
-    return package / "assets" if (package / "assets").is_dir() else package.parent / "assets"
 
 
 def bundled_types() -> tuple[str, ...]:
@@ -89,8 +81,7 @@ def list_weights() -> list[Listed]:
             else:
                 config = stock_config(name, attention)
                 local = name not in STOCK or stock_file(name).is_file()
-            with torch.device("meta"):
-                model = build_network(config)
+            model = build_network(config, empty=True)
             parameters = sum(parameter.numel() for parameter in model.parameters())
             lines.append(Listed(name, attention, parameters, config.num_classes, local))
     return lines

@@ -17,13 +17,18 @@ from torch import Tensor
 from vggviz.files import atomic_write
 from vggviz.networks import build_network
 from vggviz.weights.card import Card, WeightsError
+from vggviz.weights.foreign import explain
 
-__all__ = ["fingerprint", "half", "read_card", "read_tensors", "write_safetensors"]
+__all__ = ["check_path", "fingerprint", "half", "read_card", "read_tensors", "write_safetensors"]
 
 HEADER = 4 << 20
 """The most bytes of JSON before the tensors; in memory it is some 20 times as much."""
 SENTENCE = 160  # characters of what a stranger's file says, in a sentence about it
 FLOATS = ("F16", "BF16", "F32", "F64")
+INTEGERS = {
+    **{torch.bool: "BOOL", torch.uint8: "U8", torch.int8: "I8"},
+    **{torch.int16: "I16", torch.int32: "I32", torch.int64: "I64"},
+}
 
 
 def write_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str], file: Path) -> None:
@@ -54,14 +59,27 @@ def half(value: Tensor) -> Tensor:
     return value.cpu().contiguous()
 
 
+def check_path(file: Path) -> None:
+    """Raise WeightsError for a path that is no UTF-8: safetensors can't open it."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError as error:
+        raise WeightsError(
+            f"{file.name} can't be opened: its path is no UTF-8, rename it"
+        ) from error
+
+
 def read_card(file: Path, longest: int = HEADER) -> Card:
     """The description in a weights file, without a fingerprint; no tensor is read.
 
     Raises WeightsError where there is no file, no description, one that lies, or one with more
     than `longest` bytes, which is not read.
     """
-    if not file.is_file():
+    check_path(file)
+    if not file.exists():
         raise WeightsError(f"no weights file {file.name}")
+    if not file.is_file() or file.suffix != ".safetensors":
+        raise WeightsError(explain(file))
     try:
         with file.open("rb") as started:  # with the length of its JSON, 8 bytes from the lowest up
             length = int.from_bytes(started.read(8), "little")
@@ -91,8 +109,7 @@ def read_tensors(file: Path, card: Card, base: dict[str, Tensor]) -> dict[str, T
     Raises WeightsError where together they are not exactly the network's, by name, shape and kind,
     and where the file holds floats that are no numbers.
     """
-    with torch.device("meta"):
-        network = build_network(card.config).state_dict()
+    network = build_network(card.config, empty=True).state_dict()
     expected = {key: _look(value) for key, value in network.items()}
     try:
         with safe_open(file, framework="pt") as opened:
@@ -112,7 +129,7 @@ def read_tensors(file: Path, card: Card, base: dict[str, Tensor]) -> dict[str, T
             state = {key: _copy(opened.get_tensor(key)) for key in keys}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{file.name} is not a whole safetensors file") from error
-    if broken := next((key for key, value in state.items() if not value.isfinite().all()), ""):
+    if broken := next((key for key, value in state.items() if _broken(value, network[key])), ""):
         raise WeightsError(f"{file.name} holds values that are no numbers: see {broken}")
     return {**{key: _copy(value) for key, value in filled.items()}, **state}
 
@@ -129,5 +146,14 @@ def _brief(text: str) -> str:
 
 
 def _look(value: Tensor) -> tuple[tuple[int, ...], str]:
-    """Shape and kind: 'float', or 'I64' as safetensors calls torch.int64."""
-    return tuple(value.shape), "float" if value.is_floating_point() else "I64"
+    """Shape and kind: 'float', or what safetensors calls any other, such as 'I64'."""
+    kind = "float" if value.is_floating_point() else INTEGERS.get(value.dtype, str(value.dtype))
+    return tuple(value.shape), kind
+
+
+def _broken(value: Tensor, fresh: Tensor) -> bool:
+    """Whether it has NaN, or infinity where the `fresh` network has none: masks may."""
+    if value.isfinite().all():
+        return False
+    infinite = value.isinf() if fresh.is_meta else value.isinf() & ~fresh.isinf()
+    return bool((value.isnan() | infinite).any())

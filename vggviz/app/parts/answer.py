@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from vggviz.app.markup import badge, percent
+from vggviz.app.markup import badge, described, percent
 from vggviz.app.pictures import Shown
 from vggviz.app.texts import say
 
@@ -67,7 +67,7 @@ def _row(lang: str, shown: Shown, place: int) -> str:
 def about(lang: str, attention: str, found: Mapping[str, Any] | None = None) -> str:
     """What this attention type does, and what was `found` of it (see `zoo.measured`)."""
     told = f" <span>{escape(_measured(lang, found))}</span>" if found else ""
-    return f"<p>{escape(say(lang, f'attention.{attention}.line'))}{told}</p>"
+    return f"<p>{escape(described(lang, attention))}{told}</p>"
 
 
 def _measured(lang: str, found: Mapping[str, Any]) -> str:
