@@ -1,9 +1,10 @@
-"""What several test files share: a small network, pictures for it, the rule of no traces, and one
-app and one browser for all tests of the page."""
+"""What several test files share: a small network, pictures for it, the rule of no traces, one app
+and one browser for all tests of the page, and how files are shared out over processes."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import time
@@ -13,6 +14,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: one core for each worker
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hostile
 import pytest
@@ -33,6 +37,25 @@ if TYPE_CHECKING:
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 WAIT = 120_000  # milliseconds: a loaded machine with two cores loads full-size networks, too
 
+LONG = ("browser", "slow", "ray")
+"""Markers of tests that take seconds."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before markers are selected with -m
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs in a browser. For xdist: a file stays in one process, all tests of the page
+    share a server, and files with long tests come first, so that none is left over at the end."""
+    long = set()
+    for item in items:
+        stem = item.path.stem
+        item.add_marker(pytest.mark.xdist_group("page" if stem.startswith("test_page") else stem))
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+        if any(map(item.get_closest_marker, LONG)):
+            long.add(item.path)
+    items.sort(key=lambda item: item.path not in long)
+
+
 HOOKS = (
     "_forward_hooks",
     "_forward_pre_hooks",
@@ -45,8 +68,11 @@ HOOKS = (
 
 
 def count_hooks(model: nn.Module) -> int:
-    """All hooks of all modules."""
-    return sum(len(getattr(module, name)) for module in model.modules() for name in HOOKS)
+    """All hooks of all modules; one that stands in several tables, as those with keywords do, is
+    one hook."""
+    return sum(
+        len({key for name in HOOKS for key in getattr(module, name)}) for module in model.modules()
+    )
 
 
 @contextmanager
@@ -177,7 +203,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         assert "Traceback" not in server.printed()
         server.process.terminate()
         server.process.wait(60)
-        assert [file for file in (folder / "uploads").glob("*/*") if file.is_file()] == []
+        kept = {file.parent.name for file in (folder / "uploads").glob("*/*") if file.is_file()}
+        assert kept <= {"examples"}
 
 
 @pytest.fixture(scope="session")

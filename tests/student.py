@@ -75,12 +75,14 @@ class Student:
         self.function = -1
         self.values: list[Any] = []
         self.picture = -1
+        self.examples = Path()  # where the server keeps them
         self.asking = asyncio.Lock()  # one question at a time: a session has one stream of answers
 
     def twin(self) -> Student:
         """The same browser with another tab open: another session."""
         twin = Student(self.client)
         twin.function, twin.values, twin.picture = self.function, self.values, self.picture
+        twin.examples = self.examples
         return twin
 
     async def open(self) -> int:
@@ -91,6 +93,7 @@ class Student:
         config = answer.raise_for_status().json()
         parts = {part["id"]: part for part in config["components"]}
         (chosen,) = [i for i, part in parts.items() if part["props"].get("elem_id") == "picture"]
+        self.examples = Path(parts[chosen]["props"]["value"]["path"]).parent
         on_choice = [chosen, "input"]
         (asked,) = [one for one in config["dependencies"] if on_choice in one["targets"]]
         self.function = asked["id"]
@@ -126,12 +129,15 @@ class Student:
         return str(answer.raise_for_status().json()[0])
 
     async def explain(self, picture: str | Path) -> Answer:
-        """Ask about a picture that lies on the server, and wait for the whole answer."""
+        """Ask about a picture that lies on the server, and wait for the whole answer: an upload by
+        its path there, or a bundled example by its path here."""
         async with self.asking:
             return await self._explain(picture)
 
     async def _explain(self, picture: str | Path) -> Answer:
         start, ranks = time.perf_counter(), []
+        if isinstance(picture, Path):
+            picture = self.examples / picture.name
         data = list(self.values)
         data[self.picture] = {"path": str(picture), "meta": {"_type": "gradio.FileData"}}
         body = {"data": data, "fn_index": self.function, "session_hash": self.session}

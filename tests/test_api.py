@@ -25,6 +25,7 @@ from vggviz.weights import assets_folder
 KOALA = assets_folder() / "examples" / "koala.jpg"
 MANY = ",".join(f"conv{block}_{layer}" for block in (3, 4, 5) for layer in (1, 2, 3, 4))
 SOME = "gradcam,gradcam++,hirescam,layercam,xgradcam,eigencam"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +185,26 @@ def test_the_same_over_mcp(app: str) -> None:
     told = json.loads(answer.content[0].text)
     wanted = Explainer.load("tiny50", "se").explain(KOALA)
     assert told["target"]["label"] == wanted.target.label
+
+
+def test_mcp_checks_hosts_and_origins_of_its_own(app: str) -> None:
+    pytest.importorskip("mcp", reason="needs the extra 'mcp'")
+    httpx = pytest.importorskip("httpx")
+    head = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+
+    def asked(**more: str) -> int:
+        sent = {**head, **{name.replace("_", "-"): value for name, value in more.items()}}
+        status = httpx.post(f"{app}/gradio_api/mcp/", json=ping, headers=sent).status_code
+        return int(status)
+
+    assert asked() == 200
+    assert asked(Origin=app) == 200
+    assert asked(Host="evil.example") == 421
+    assert asked(Origin="https://evil.example") == 403
+    # What no browser sends gets past `origin`, and not past MCP's own check.
+    assert asked(Origin="https://evil.example", Sec_Fetch_Stage="same-origin") == 403
+    assert httpx.get(f"{app}/gradio_api/mcp/sse").status_code == 404
 
 
 def test_without_the_extra_the_switch_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ LIBRARIES = {
 
 
 OTHERS = [name for name in CASES if name.startswith(("torchcam", "captum", "grad-cam"))]
-FEWER = [name for name in CASES if name.startswith(("gradients", "bf16"))]
+HALF = [name for name in CASES if name.startswith("bf16")]
 
 
 @pytest.fixture(scope="module")
@@ -83,26 +83,14 @@ def same_maps(bed: Bed, found: list[Tensor], expected: list[Tensor], images: int
             assert torch.allclose(unit(cam), unit(own), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", FEWER)
-def test_fewer_bits_do_the_same_work_roughly(bed: Bed, name: str) -> None:
-    case = CASES[name]
-    exact = case_like(bed, name)
-    found = work(bed, name)
-    assert len(found) == len(exact) == len(case.stages)
+@pytest.mark.parametrize("name", HALF)
+def test_bfloat16_does_the_same_work(bed: Bed, name: str) -> None:
+    exact, found = work(bed, name.replace("bf16", "vggviz")), work(bed, name)
+    assert len(found) == len(exact) == len(CASES[name].stages)
     for cam, own in zip(found, exact, strict=True):
-        assert cam.shape == own.shape
         # Random weights hardly prefer a class, so that bfloat16 may explain another one.
-        if name.startswith("gradients"):
-            torch.testing.assert_close(cam, own, atol=0.02 * float(own.max()), rtol=0.02)
-    # Above the last ReLU there is no convolution whose gradient could be rounded.
-    same = [torch.equal(cam, own) for cam, own in zip(found, exact, strict=True)]
-    assert same == [name.startswith("gradients") and stage == "block5" for stage in case.stages]
-
-
-def case_like(bed: Bed, name: str) -> list[Tensor]:
-    """The maps of the exact case of ours with the same stages and classes."""
-    _, _, rest = name.partition("-")
-    return work(bed, f"vggviz-{rest}")
+        assert cam.shape == own.shape
+        assert not torch.equal(cam, own)
 
 
 @pytest.mark.parametrize("name", ["vggviz-1-b16", "vggviz-5-b16"])
@@ -156,8 +144,6 @@ def test_each_case_runs_the_network_it_names(bed: Bed, name: str) -> None:
         layout = torch.channels_last if last else torch.contiguous_format
         for tensor in (weight, images):
             assert tensor.is_contiguous(memory_format=layout)
-    else:
-        assert ready.args[3] == (name.split("-")[0] if name in FEWER else "exact")
 
 
 def test_the_compiled_pass_is_of_the_same_network(bed: Bed) -> None:
@@ -403,6 +389,7 @@ def test_a_second_view_costs_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
         MEASURES["page"].prepare()()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_memory_sees_what_is_held() -> None:
     from vggviz.benchmark import measures

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vggviz.attention import ATTENTION
-from vggviz.data import open_dataset
+from vggviz.data import open_dataset, read_crops
 from vggviz.images import Preprocess
 from vggviz.weights import assets_folder, bundled_types, load_network, read_backbone
 
@@ -59,7 +59,7 @@ def test_the_evaluation_is_of_these_files_and_the_readme_shows_it() -> None:
 def arriving() -> tuple[Preprocess, Tensor, Tensor]:
     """What arrives at block 4 of all validation pictures, once for all types, and their classes."""
     model, card = load_network("tiny50", "none")
-    pixels, kept = open_dataset(ARCHIVE, "val").pixels(card.preprocess)
+    pixels, kept = read_crops(open_dataset(ARCHIVE, "val"), card.preprocess)
     scaled = pixels.float() / 255
     mean, std = (
         torch.tensor(v)[:, None, None] for v in (card.preprocess.mean, card.preprocess.std)

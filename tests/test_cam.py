@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,6 +156,22 @@ def test_eigencam(sign: int, shape: tuple[int, int, int]) -> None:
         np.testing.assert_allclose(one, map_.clip(min=0), atol=1e-9)
         assert one.sum() > 0  # so the sign was not left to the solver
     torch.testing.assert_close(formulas.eigencam(-activation), found)
+
+
+@pytest.mark.parametrize("shape", [(30, 3, 2), (6, 5, 6)])
+def test_eigencam_decomposes_the_smaller_gram_matrix(
+    shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, ...]] = []
+    eigh = np.linalg.eigh
+
+    def noting(matrix: Any) -> Any:
+        sizes.append(matrix.shape)
+        return eigh(matrix)
+
+    monkeypatch.setattr(np.linalg, "eigh", noting)
+    formulas.eigencam(draw(2, *shape, seed=4))
+    assert sizes == [(2, 6, 6)]
 
 
 def test_eigencam_in_single_precision() -> None:

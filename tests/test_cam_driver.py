@@ -280,7 +280,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "no targets": (
         {"targets": torch.zeros(0, dtype=torch.long)},
         ValueError,
-        r"targets must be \(T,\) or \(T, 2\), not \(0, 2\)",
+        r"targets must be \(T,\) or \(T, 2\), not \(0,\)",
     ),
     "layer that never runs": (
         {"layers": ["stem", "idle"]},

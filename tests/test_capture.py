@@ -181,13 +181,37 @@ class Overwriting(nn.Module):
         return self.relu(self.conv(x))
 
 
-def test_an_output_overwritten_behind_our_back_raises(untouched: Untouched) -> None:
+def test_a_function_that_works_in_place_overwrites_nothing(untouched: Untouched) -> None:
     model = Overwriting(inplace=False)
+    for graph in ([], ["conv"]):
+        with untouched(model), torch.no_grad(), capture(model, ["conv"], graph=graph) as trace:
+            y = model(torch.ones(1, 1, 2, 2))
+        assert torch.equal(trace.outputs["conv"], torch.full((1, 1, 2, 2), -1.0))
+        assert torch.equal(y, torch.zeros(1, 1, 2, 2))
+
+
+def test_an_output_overwritten_behind_our_back_raises(untouched: Untouched) -> None:
+    class Keeping(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            self.last = x + 1
+            return self.last
+
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Keeping()
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.inner(x)
+            self.inner.last.zero_()
+            return y
+
+    model = Late()
     with (
         untouched(model),
-        pytest.raises(RuntimeError, match="the output of 'conv' was overwritten in place"),
+        pytest.raises(RuntimeError, match="the output of 'inner' was overwritten in place"),
         torch.no_grad(),
-        capture(model, ["conv"]),
+        capture(model, ["inner"]),
     ):
         model(torch.ones(1, 1, 2, 2))
 

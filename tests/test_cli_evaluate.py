@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return files
 
 
+@pytest.mark.slow
 def test_a_file_alone(data: Path, weights: dict[str, Path], tmp_path: Path) -> None:
     file = tmp_path / "new" / "found.json"
     done = run("--weights", weights["se"], "--data", data, "--json", file, "--seed", 3)
@@ -84,6 +86,22 @@ def test_data_without_parts_is_used_as_a_whole(data: Path, weights: dict[str, Pa
     done = run("--weights", weights["bare"], "--data", data / "train", "--batch", 2)
     assert "all pictures are used, also any that were trained on" in done.stderr
     assert "6 pictures of 2 classes" in done.stdout
+
+
+def test_the_part_to_judge_by(data: Path, weights: dict[str, Path], tmp_path: Path) -> None:
+    """'test' where there is one and no 'val', or where it is asked for; by any usual name."""
+    mri = tmp_path / "mri"
+    shutil.copytree(data / "train", mri / "Training")
+    shutil.copytree(data / "val", mri / "Testing")
+    (mri / "Testing" / "cat" / "2.png").unlink()
+    (mri / "Testing" / "cat" / "._1.png").write_bytes(b"\0\5\x16\7")
+    (mri / "notes.txt").write_text("x")
+    for part, count in (([], 5), (["--part", "test"], 5), (["--part", "Training"], 6)):
+        done = run("--weights", weights["bare"], "--data", mri, *part)
+        assert f"{count} pictures of 2 classes" in done.stdout
+        assert done.stderr == "passed over: 1 hidden, 1 .txt\n"
+    done = run("--weights", weights["bare"], "--data", mri, "--part", "val", code=2)
+    assert "no part 'val' with class folders: it has the parts 'train', 'test'" in done.stderr
 
 
 @pytest.mark.parametrize(

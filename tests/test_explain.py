@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from vggviz import Explainer, NetworkConfig
+from vggviz import METHODS, Explainer, NetworkConfig
 from vggviz import plotting as render
-from vggviz.app.handlers import known
+from vggviz.app.handlers import boundary, known
 from vggviz.app.texts.trouble import translated
 from vggviz.attention import ATTENTION
 from vggviz.batch import Worker
 from vggviz.cam import cams
+from vggviz.explainer import MapError
 from vggviz.images import ImageError, Preprocess
-from vggviz.networks import build_network
+from vggviz.networks import Network, build_network
 from vggviz.networks.vgg import VGG
 from vggviz.weights import Card, WeightsError, assets_folder, save_network
 
+Untouched = Callable[[nn.Module], AbstractContextManager[None]]
 EXAMPLES = assets_folder() / "examples"
 LABELS = ("tabby", "golden retriever", "espresso")
 WNIDS = ("n02123045", "n02099601", "n07920052")
@@ -206,24 +214,58 @@ def test_what_is_wrong_is_said_and_the_next_picture_works(
 def test_weights_whose_numbers_overflow_are_refused_and_not_written(
     photograph: Path, tmp_path: Path
 ) -> None:
-    """First in the answer, then only in Grad-CAM++, which cubes its gradients."""
-    for part, scale, method in (("", 3e38, "gradcam"), ("classifier", 1e30, "gradcam++")):
-        broken = build()
-        with torch.no_grad():
-            for parameter in broken.model.get_submodule(part).parameters():
-                parameter.fill_(scale)
-        with pytest.raises(WeightsError, match="is no number: its weights are br") as caught:
-            broken.explain(photograph, methods=(method,))
-        assert translated("zh", str(caught.value)) == "网络的输出不是数字：它的权重已损坏。"
-        assert broken.model(broken.preprocess(photograph)).isfinite().all() == bool(part)
-        file = tmp_path / "broken.safetensors"
-        save_network(broken.model, broken.card, file)
-        done = Worker({"out": str(tmp_path), "weights": str(file), "methods": (method,)})(
+    """First in the answer; then only in a map, of which the weights are not guilty."""
+    broken, steep = build(), build("none")
+    with torch.no_grad():
+        for parameter in broken.model.parameters():
+            parameter.fill_(3e38)
+        # Features of 1e-10 at block1, and gradients that are steeper than the logits by as much.
+        for index, scale in ((1, 1e-5), (4, 1e-5), (8, 1e5), (11, 1e5)):
+            steep.model.features[index].weight.mul_(scale)
+        logits = steep.model(steep.preprocess(photograph))
+        steep.model.classifier[0].weight.mul_(1e34 / logits.abs().max())
+        assert steep.model(steep.preprocess(photograph)).isfinite().all()
+    overflow = "layercam at block1 overflows: what it multiplies is beyond torch.float32, though "
+    for explainer, kind, words, chinese in (
+        (
+            broken,
+            WeightsError,
+            "what the network says is no number: its weights are broken",
+            "网络的输出不是数字：它的权重已损坏。",
+        ),
+        (
+            steep,
+            MapError,
+            overflow + "the prediction is not",
+            "block1 处的 layercam 溢出：其乘积超出了数值范围，而预测本身没有溢出。",
+        ),
+    ):
+        with pytest.raises(kind, match=words) as caught:
+            explainer.explain(photograph, methods=("layercam",))
+        assert translated("zh", str(caught.value)) == chinese
+        with pytest.raises(gr.Error) as shown, boundary("zh"):
+            explainer.explain(photograph, methods=("layercam",))
+        assert shown.value.message == chinese
+        file = tmp_path / "odd.safetensors"
+        save_network(explainer.model, explainer.card, file)
+        done = Worker({"out": str(tmp_path), "weights": str(file), "methods": ("layercam",)})(
             {"file": str(photograph), "stem": "cat"}
         )
-        assert done["failed"]
-        assert done["said"].endswith("is no number: its weights are broken")
+        assert (done["failed"], done["said"]) == (True, words)
         assert list(tmp_path.iterdir()) == [file]
+
+
+def test_gradcam_plus_plus_does_not_overflow_with_its_cubes(photograph: Path) -> None:
+    """Its map does not depend on the scale of gradients that are large (α → 1 / g Σ A)."""
+    explainer = build()
+    found = []
+    for scale in (1e12, 1e18):
+        with torch.no_grad():
+            explainer.model.classifier[0].weight.mul_(scale)
+        found.append(explainer.explain(photograph, "block5", ("gradcam++",)))
+    one, other = (explained.heatmaps["block5", "gradcam++"] for explained in found)
+    assert not one.flat
+    torch.testing.assert_close(other.values, one.values, atol=1e-3, rtol=0)
 
 
 def test_two_users_at_once_get_what_they_asked_for(explainer: Explainer) -> None:
@@ -330,3 +372,136 @@ def test_what_is_watched_is_what_the_network_computed(photograph: Path) -> None:
         explainer.explain_each(photograph, (None,), watch=("conv9",))
     with pytest.raises(ValueError, match="took no part"):
         explainer.explain_each(photograph, (None,), watch=("features",))
+
+
+# The caller's network and modes --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["exact", "bf16"])
+def test_the_callers_network_stays_as_it_was(
+    precision: str, small_vgg: Callable[..., Network], untouched: Untouched, photograph: Path
+) -> None:
+    model = small_vgg(attention="cbam", architecture="vgg19_bn", num_classes=3)  # in training mode
+    model.features[1].eval()
+    model.features[0].requires_grad_(False)
+    card = Card("small", model.config, Preprocess(64, 64), LABELS)
+    facts = [(p.data_ptr(), p.stride(), p.dtype, p.device) for p in model.parameters()]
+    with untouched(model):
+        explainer = Explainer(model, card, precision=precision)
+        explainer.explain(photograph, methods=("gradcam", "scorecam"))
+    assert [(p.data_ptr(), p.stride(), p.dtype, p.device) for p in model.parameters()] == facts
+    before = explainer.explain(photograph).prediction.logits
+    with torch.no_grad():
+        model.classifier[0].weight.zero_()  # training goes on
+    assert torch.equal(explainer.explain(photograph).prediction.logits, before)
+    assert not any(p.requires_grad for p in explainer.model.parameters())
+
+
+def test_a_network_that_is_handed_over_is_not_copied(small_vgg: Callable[..., Network]) -> None:
+    model = small_vgg(num_classes=3)
+    card = Card("small", model.config, Preprocess(64, 64), LABELS)
+    assert Explainer(model, card, copy=False).model is model
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_a_network_in_another_precision_is_explained_in_float32(
+    dtype: torch.dtype, small_vgg: Callable[..., Network], photograph: Path
+) -> None:
+    model = small_vgg(num_classes=3).to(dtype)
+    explainer = Explainer(model, Card("small", model.config, Preprocess(64, 64), LABELS))
+    with torch.no_grad():
+        logits = model.float().eval()(explainer.preprocess(photograph))[0]
+    torch.testing.assert_close(explainer.explain(photograph).prediction.logits, logits)
+    assert {p.dtype for p in explainer.model.parameters()} == {torch.float32}
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+class WithoutFloat64(TorchDispatchMode):
+    """Like Apple's MPS: whatever makes a float64 tensor raises."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        for one in output if isinstance(output, tuple | list) else (output,):
+            if isinstance(one, torch.Tensor) and one.dtype is torch.float64:
+                raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return output
+
+
+MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "inference mode": torch.inference_mode,
+    "no gradients": torch.no_grad,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "float64 by default": lambda: default_dtype(torch.float64),
+    "bfloat16 by default": lambda: default_dtype(torch.bfloat16),
+    "another device by default": lambda: torch.device("meta"),
+    "no float64": WithoutFloat64,
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("inside", ["explained", "made", "loaded"])
+def test_modes_of_the_caller_change_nothing(mode: str, inside: str, photograph: Path) -> None:
+    methods = tuple(METHODS)
+    plain = Explainer.load() if inside == "loaded" else build()
+    expected = plain.explain(photograph, "block5", methods[:-2] + methods[-1:])
+    with MODES[mode]():
+        if inside == "loaded":
+            explainer = Explainer.load()
+        else:
+            explainer = Explainer(plain.model, plain.card) if inside == "made" else plain
+        if inside == "explained":
+            found = explainer.explain(photograph, "block5", methods)
+    if inside != "explained":
+        found = explainer.explain(photograph, "block5", methods[:-2] + methods[-1:])
+    arrays = found.arrays()
+    for key, array in expected.arrays().items():
+        np.testing.assert_array_equal(arrays[key], array, err_msg=key)
+    assert found.prediction.ranked == expected.prediction.ranked
+    (record, *_) = found.attention["block5"]
+    assert not record.weights.is_inference()
+
+
+def test_a_contrast_with_the_likeliest_class_costs_no_pass(
+    explainer: Explainer, photograph: Path
+) -> None:
+    passes: list[int] = []
+    handle = explainer.model.register_forward_pre_hook(lambda *_: passes.append(1))
+    try:
+        for targets in ((None, "espresso"), (None, None), (1, None, 0), (None,)):
+            explainer.explain_each(photograph, targets)
+            assert len(passes) == 1
+            passes.clear()
+    finally:
+        handle.remove()
+
+
+def test_two_records_of_one_kind_at_one_stage_have_an_array_each(
+    explainer: Explainer, photograph: Path
+) -> None:
+    found = explainer.explain(photograph, "block4,block5")
+    channel, spatial = found.attention["block5"]
+    more = (channel, replace(channel, weights=channel.weights * 2), spatial)
+    several = replace(found, attention={**found.attention, "block5": more})
+    arrays = several.arrays()
+    assert len(arrays) == len(found.arrays()) + 1
+    np.testing.assert_array_equal(arrays["block5/attention/channel"], channel.weights)
+    np.testing.assert_array_equal(arrays["block5/attention/channel_2"], channel.weights * 2)
+    np.testing.assert_array_equal(arrays["block5/attention/spatial"], spatial.weights)
+    assert len(several.to_json()["stages"]["block5"]["attention"]) == 3
+
+
+def test_stages_stand_in_the_networks_order(explainer: Explainer, photograph: Path) -> None:
+    names = "pool5, conv5_4, block1, conv1_2, relu3_1, block5"
+    found = explainer.explain(photograph, names, ("gradcam", "layercam"))
+    assert found.stages == ("conv1_2", "block1", "relu3_1", "conv5_4", "block5", "pool5")

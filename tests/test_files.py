@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,19 @@ def test_a_full_disk_leaves_the_old_file_and_no_stray_one(
         write()
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_is_flushed_can_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows flushes no file that was opened to be read."""
+    fcntl = pytest.importorskip("fcntl", reason="asks POSIX how a file was opened")
+    flush = os.fsync
+
+    def as_windows(handle: int) -> None:
+        if fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flush(handle)
+
+    monkeypatch.setattr("vggviz.files.os.fsync", as_windows)
+    with atomic_write(tmp_path / "a.bin") as part:
+        part.write_bytes(b"one")
+    assert (tmp_path / "a.bin").read_bytes() == b"one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -15,16 +16,32 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from torch import Tensor, nn
+from typer.testing import CliRunner, Result
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
-from vggviz import Explainer
-from vggviz.app.own import Own
+from vggviz import ATTENTION, Explainer
+from vggviz.app.own import SIZE, Own
+from vggviz.cli import app
+from vggviz.data import open_dataset
+from vggviz.evaluation import evaluate
+from vggviz.hooks.tap import Tap
 from vggviz.images import Preprocess
 from vggviz.networks import NetworkConfig, build_network
-from vggviz.training import TrainConfig
+from vggviz.training import TrainConfig, TrainError
+from vggviz.training.loop import set_learning
 from vggviz.training.run import NetworkChoice, fit
-from vggviz.weights import Card, WeightsError, load_network, read_backbone, read_card, save_network
+from vggviz.training.seed_study import compare
+from vggviz.weights import (
+    Card,
+    WeightsError,
+    as_written,
+    load_network,
+    read_backbone,
+    read_card,
+    save_network,
+)
 from vggviz.weights.publish import page
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
@@ -58,6 +75,7 @@ def entries(file: Path) -> set[str]:
         return set(opened.keys())
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_gives_an_adapter(tmp_path: Path, backbone: Path) -> None:
     data, out = draw(tmp_path / "data", 15), tmp_path / "own.safetensors"
     network = NetworkChoice(str(backbone), "se", stages=("block4", "block5"))
@@ -140,7 +158,7 @@ def test_what_no_adapter_can_stand_on_is_taken_in_whole(tmp_path: Path, backbone
     link.symlink_to(backbone)
     fit(data, tmp_path / "linked.safetensors", config, NetworkChoice(str(link), "se"))
     fit(data, made[1], config, NetworkChoice(str(made[2]), "se"))
-    fit(data, made[5], config, NetworkChoice(str(made[5]), "se"), resume=True)
+    fit(data, made[5], config, NetworkChoice(str(made[5]), "se"))
     for file in (made[1], made[5], tmp_path / "linked.safetensors"):
         model, card = load_network(file)
         assert card.backbone is None
@@ -169,6 +187,117 @@ def test_random_weights_are_nothing_to_start_from(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("keeps", [{"freeze_backbone": True}, {"learn_from": "block2"}])
+def test_random_layers_are_not_kept(
+    tmp_path: Path, backbone: Path, keeps: dict[str, object]
+) -> None:
+    config, out = replace(CONFIG, **keeps), tmp_path / "new" / "own.safetensors"  # type: ignore[arg-type]
+    known = r"--weights tiny50, imagenet, imagenet_bn, a \.safetensors file, or hf:user/repo"
+    with pytest.raises(ValueError, match=rf"a fresh network is random: start from .*{known}"):
+        fit(tmp_path / "no data", out, config, NetworkChoice())
+    assert not out.parent.exists()
+    model, card = load_network(backbone)
+    save_network(model, replace(card, trained="nothing"), backbone)
+    with pytest.raises(ValueError, match=rf"small\.safetensors was never trained: .*{known}"):
+        fit(draw(tmp_path / "data", 8), out, config, NetworkChoice(str(backbone)))
+    assert not out.exists()
+
+
+def test_a_finished_run_is_not_overwritten(tmp_path: Path, backbone: Path) -> None:
+    data, out = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
+    once, network = (
+        replace(CONFIG, epochs=1),
+        NetworkChoice(str(backbone), "se", stages=("block5",)),
+    )
+    fit(data, out, once, network)
+    before = {file: file.read_bytes() for file in tmp_path.glob("own.*") if file.is_file()}
+    goes_on = rf"own\.safetensors is finished and stays as it is: .*\(--weights {out}\)"
+    with pytest.raises(TrainError, match=rf"{goes_on} with another --out$"):
+        fit(data, out, once, network, resume=True)
+    longer, other = replace(once, epochs=4, batch=0, sizes=()), replace(network, attention="eca")
+    with pytest.raises(TrainError, match=goes_on) as refused:
+        fit(data, out, longer, other, resume=True)
+    assert str(refused.value).endswith(
+        "these settings are not those it was trained with: "
+        'epochs 4 (before: 1), attention "eca" (before: "se")'
+    )
+    assert {file: file.read_bytes() for file in before} == before
+    (tmp_path / "there.checkpoint.safetensors").touch()
+    with pytest.raises(
+        TrainError,
+        match=rf"no checkpoint mistyped\.checkpoint\.safetensors in {tmp_path}, which has "
+        r"there\.checkpoint\.safetensors: give the --out of the run",
+    ):
+        fit(data, tmp_path / "mistyped.safetensors", once, network, resume=True)
+    with pytest.raises(TrainError, match="no checkpoint own"):
+        fit(data, tmp_path / "no" / "such" / "own.safetensors", once, network, resume=True)
+    assert not (tmp_path / "no").exists()
+    fit(data, tmp_path / "next.safetensors", once, NetworkChoice(str(out), "se"))
+    assert read_card(tmp_path / "next.safetensors").config.stages == ("block5",)
+
+
+class Edge(nn.Module):
+    """Lets features pass only while a number is what float32 holds: float16 rounds it to 1."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("edge", torch.tensor(1 + 2**-12))
+        self.weights = Tap("volume")
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = (self.edge > 1).float().expand(x.shape)
+        return x * self.weights(gate, (x.shape[2], x.shape[3]))
+
+
+def test_accuracy_is_that_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ATTENTION, "edge", Edge)
+    data, out = tmp_path / "data", tmp_path / "own.safetensors"
+    draw(data / "train", 16)
+    draw(data / "val", 8)
+    config = replace(CONFIG, epochs=8)
+    network = NetworkChoice(attention="edge", stages=("block5",), blend="replace", width=0.125)
+    found = fit(data, out, config, network)
+    history = json.loads((tmp_path / "own.history.json").read_text())
+    assert history[-1]["validation_top1"] == 1
+    assert found == read_card(out).facts["validation"] == {"top1": 0.5}
+    judged = evaluate({"none": Explainer.load(out)}, open_dataset(data, "val"), rounds=6)
+    assert judged.results["none"].top1.value == found["top1"]
+    compared = compare(
+        data, tmp_path / "runs", config, ("edge",), (0,),
+        width=0.125, blend="replace", stages=("block5",),
+    )  # fmt: skip
+    assert compared.top1["edge"] == (0.5,)
+    assert compared.top5 == {}
+
+
+def test_a_state_as_written_is_the_one_that_loads(tmp_path: Path, backbone: Path) -> None:
+    model = build_network(load_network(backbone)[1].config, torch.Generator().manual_seed(3))
+    state = model.state_dict()
+    state["features.0.weight"] = load_network(backbone)[0].state_dict()["features.0.weight"] + 1e-9
+    model.load_state_dict(state)
+    out = tmp_path / "own.safetensors"
+    for under in (None, read_backbone(backbone)):
+        save_network(model, replace(read_card(backbone), backbone=under), out)
+        found, loaded = as_written(state, under, out), load_network(out)[0].state_dict()
+        assert found.keys() == loaded.keys()
+        assert ("features.0.weight" in entries(out)) == (under is None)
+        for key, value in loaded.items():
+            assert torch.equal(found[key], value), key
+            assert found[key].dtype == value.dtype, key
+
+
+def test_full_size_vgg19_gives_a_file_that_the_page_takes(tmp_path: Path) -> None:
+    """By what would be written, without an hour of training: shapes only."""
+    config = NetworkConfig("self_attention", num_classes=100)  # the largest attention
+    with torch.device("meta"):
+        model = build_network(config)
+    set_learning(model, "block1", frozen=True)
+    learns = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert 2 * learns < SIZE
+    set_learning(model, "block1", frozen=True, whole_head=True)
+    assert 2 * sum(p.numel() for p in model.parameters() if p.requires_grad) > 239e6
+
+
 def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(
     tmp_path: Path, backbone: Path
 ) -> None:
@@ -182,19 +311,73 @@ def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(
     assert recipe["batch"] == 2  # an eighth of 14 pictures, and never one: norms need two
 
 
+def test_classes_and_counts_are_said_before_it_starts(tmp_path: Path) -> None:
+    data = draw(tmp_path / "data" / "Training", 10).parent
+    draw(data / "Testing", 3)
+    (data / "Training" / "red" / "scan.dcm").write_bytes(b"x")
+    (data / "Training" / "red" / ".ipynb_checkpoints").mkdir()
+    words = ["train", "--data", data, "--out", tmp_path / "own.safetensors", "--epochs", 1]
+    words += ["--sizes", 32, "--batch", 8, "--width", 0.125]
+    program = "from vggviz.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, words)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "2 classes, 16 pictures to learn from and 4 to judge by:"
+    assert [line.split() for line in lines[1:3]] == [["8", "+", "2", c] for c in ("green", "red")]
+    assert lines[3].startswith("epoch 1: validation")
+    assert done.stderr.startswith("passed over: 1 hidden, 1 .dcm\n")
+
+
+def test_what_the_command_line_says(tmp_path: Path, backbone: Path) -> None:
+    data, out = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
+
+    def run(*more: object) -> Result:
+        words = ["train", "--data", data, "--out", out, "--epochs", 1, "--batch", 4, *more]
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    for option in (["--freeze-backbone"], ["--learn-from", "block4"]):
+        refused = run(*option)
+        assert refused.exit_code == 2
+        assert "(--weights tiny50, imagenet, imagenet_bn, a .safetensors file" in refused.stderr
+    assert "--whole-head goes with --freeze-backbone" in run("--whole-head").stderr
+    from_weights = ("--weights", backbone, "--freeze-backbone", "--stages", "block5")
+    done = run(*from_weights)
+    assert done.exit_code == 0, done.stderr
+    assert re.search(r": validation \d+\.\d% \(top-1 of 2 classes\), 0\.\d MB\n", done.stdout)
+    assert done.stdout.endswith(f"vggviz serve --weights {out}\n")
+    before = out.read_bytes()
+    finished = run(*from_weights, "--resume", "--rate", 0.5)
+    assert finished.exit_code == 2
+    assert "vggviz: own.safetensors is finished and stays as it is: to go" in finished.stderr
+    assert finished.stderr.endswith("trained with: rate 0.5 (before: 0.01)\n")
+    assert out.read_bytes() == before
+
+
+@pytest.mark.slow
 def test_killed_and_resumed_from_the_command_line(tmp_path: Path) -> None:
     """`vggviz train`, really killed, ends with the weights of a run that was not."""
     data = draw(tmp_path / "data", 20)
-
-    def command(out: Path, *more: str) -> list[str]:
-        words = ["train", "--data", data, "--out", out, "--attention", "cbam", "--epochs", 4]
-        words += ["--sizes", 32, "--batch", 8, "--width", 0.125, *more]
-        program = "import torch; torch.set_num_threads(1); from vggviz.cli import main; main()"
-        return [sys.executable, "-c", program, *map(str, words)]
-
     whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
-    subprocess.run(command(whole), check=True, capture_output=True)
-    process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL)
+
+    def words(out: Path, *more: str) -> list[str]:
+        words = ["train", "--data", data, "--out", out, "--attention", "cbam", "--epochs", 4]
+        return [*map(str, words), "--sizes", "32", "--batch", "8", "--width", "0.125", *more]
+
+    def run(*words: str) -> None:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as in the process below: sums in another order differ
+        try:
+            done = CliRunner().invoke(app, words)
+        finally:
+            torch.set_num_threads(threads)
+        assert done.exit_code == 0, (done.output, done.exception)
+
+    run(*words(whole))
+    program = "import torch; torch.set_num_threads(1); from vggviz.cli import main; main()"
+    command = [sys.executable, "-c", program, *words(killed)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     checkpoint = tmp_path / "killed.checkpoint.safetensors"
     while not checkpoint.exists() and process.poll() is None:
         time.sleep(0.01)
@@ -202,7 +385,7 @@ def test_killed_and_resumed_from_the_command_line(tmp_path: Path) -> None:
     process.wait()
     assert checkpoint.exists()
     assert not killed.exists()
-    subprocess.run(command(killed, "--resume"), check=True, capture_output=True)
+    run(*words(killed, "--resume"))
     assert not checkpoint.exists()
     one, two = load_network(whole)[0].state_dict(), load_network(killed)[0].state_dict()
     for key, value in one.items():
@@ -217,6 +400,7 @@ def test_killed_and_resumed_from_the_command_line(tmp_path: Path) -> None:
     assert timeless[0] == timeless[1]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_nothing_half_written(tmp_path: Path) -> None:
     """No file may grow past some bytes: what a disk without space answers, but for its number."""
     data, out = draw(tmp_path / "data", 8), tmp_path / "own" / "own.safetensors"

@@ -24,7 +24,10 @@ CONFIG = ROOT / "assets" / "hosting" / "haproxy.cfg"
 HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 EXAMPLES = assets_folder() / "examples"
 
-pytestmark = pytest.mark.skipif(not HAPROXY, reason="no haproxy: install Debian's package")
+pytestmark = [
+    pytest.mark.skipif(not HAPROXY, reason="no haproxy: install Debian's package"),
+    pytest.mark.slow,
+]
 pytest.importorskip("prometheus_client", reason="needs the extra 'serve'")
 
 
@@ -140,7 +143,7 @@ def test_one_server_stops_and_the_next_question_goes_to_the_other(balanced: Bala
             said = [answer.said for answer in await asyncio.gather(*running)]
             assert set(said) <= {"ok", "busy"}
             assert said.count("ok") >= 3
-            await asyncio.to_thread(balanced.servers[0].process.wait, 30)
+            await asyncio.to_thread(balanced.servers[0].process.wait, 120)
             await asyncio.sleep(1)
             for one in people:  # whose server is gone gets the other one
                 assert (await one.explain(EXAMPLES / "koala.jpg")).said == "ok"

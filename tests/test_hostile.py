@@ -16,7 +16,10 @@ import pytest
 from hostile import Hostile
 from served import ROOT
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc"),
+    pytest.mark.slow,
+]
 
 SENTENCE = re.compile(r"[^\n]{3,299}[.?]")
 INSIDE = re.compile(

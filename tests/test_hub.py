@@ -381,6 +381,7 @@ def test_the_hub_library_is_loaded_only_where_it_is_needed() -> None:
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 def test_push_and_explain_as_a_person_types_it(hub: Hub, file: Path, tmp_path: Path) -> None:
     """In processes of their own, with nothing but the environment to lead them to the stand-in."""
     environment = {

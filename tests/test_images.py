@@ -1044,3 +1044,14 @@ def test_paste_undoes_the_crop() -> None:
 def test_paste_wants_two_axes() -> None:
     with pytest.raises(ValueError, match="unpack"):
         Crop(0, 0, 4, 4, 4, 4).paste(np.zeros((1, 4, 4)))
+
+
+def test_a_tensor_is_told_how_to_become_a_picture_and_arrays_are_rgb() -> None:
+    red = torch.zeros(3, 20, 20)
+    red[0] = 1
+    with pytest.raises(ImageError, match=r"read from a tensor: .* in RGB") as said:
+        open_image(red)  # type: ignore[arg-type]
+    code = re.search(r"such as (.*\(\)) of", str(said.value))
+    assert code is not None
+    picture = open_image(eval(code[1], {"tensor": red}))
+    assert picture.getpixel((3, 3)) == (255, 0, 0)

@@ -77,6 +77,7 @@ def explained(network: SimpleNamespace, index: int, target: int | None = None) -
     return explainer.explain(blobs().image(index), STAGES, ("gradcam",), target)
 
 
+@pytest.mark.slow
 def test_agreement_is_that_of_each_picture(networks: dict[str, SimpleNamespace]) -> None:
     found = quick(networks, "agreement")
     seen = [explained(networks["cbam"], index) for index in order()]
@@ -193,6 +194,7 @@ def test_sanity_goes_through_all_layers(networks: dict[str, SimpleNamespace]) ->
     assert by_layer["conv4_4"] != pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_depths_of_other_networks(small_vgg: Build) -> None:
     full = depths(small_vgg(head="fc", architecture="vgg19_bn"))
     assert len(full) == 19
@@ -244,6 +246,7 @@ def test_causality_by_hand(networks: dict[str, SimpleNamespace]) -> None:
     assert {row.value for row in ignored.rows} == {0.0}
 
 
+@pytest.mark.slow
 def test_numbers_depend_on_nothing_else(
     networks: dict[str, SimpleNamespace], untouched: Untouched
 ) -> None:
@@ -306,6 +309,7 @@ def test_what_is_done_is_kept(
     assert measured == ["causality of cbam", "causality of none", "causality of cbam"]
 
 
+@pytest.mark.slow
 def test_only_what_depends_on_it_is_measured_again(
     networks: dict[str, SimpleNamespace], tmp_path: Path
 ) -> None:
@@ -329,6 +333,7 @@ def test_only_what_depends_on_it_is_measured_again(
     assert anew(others=cbam, curves=3, training=blobs(), seed=1) == set(METRICS)
 
 
+@pytest.mark.slow
 def test_other_data_under_the_same_names_is_measured_anew(
     networks: dict[str, SimpleNamespace], tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
 from vggviz.weights import load_network
 
+pytestmark = pytest.mark.slow
+
 
 def test_two_processes_train_one_network(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)

@@ -27,12 +27,14 @@ from vggviz.weights import assets_folder
 KOALA = assets_folder() / "examples" / "koala.jpg"
 API = "/gradio_api"
 MOST = 10  # seconds that the server grants one request
-SOON = 5.0  # seconds after which nobody may work any more: far less than what is left of MOST
+SOON = 3.0  # seconds of computing that may still be spent on work that nobody waits for
 LONG: dict[str, tuple[str, list[Any]]] = {
     # 736 passes of one function, of which Gradio ends none; and 306 passes at full size.
     "scorecam": ("explain", ["tiny50", "cbam", "all", "scorecam", ""]),
     "curves": ("faithfulness", ["random", "cbam", "block5", "gradcam", ""]),
 }
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One request at a time: who does not end keeps all others waiting."""
     env = {"VGGVIZ_AT_ONCE": "1", "VGGVIZ_SECONDS": str(MOST)}
     with served(tmp_path_factory.mktemp("leaving"), SERVE, env) as server:
-        with asked(server, "explain", ["random", "cbam", "block5", "gradcam", ""]) as lines:
-            assert answer(lines)[0] == "complete"  # it is loaded from now on
+        said = "error"
+        while said != "complete":  # on a busy machine loading takes longer than one request may
+            with asked(server, "explain", ["random", "cbam", "block5", "gradcam", ""]) as lines:
+                said = answer(lines)[0]
         yield server
         assert "Traceback" not in server.printed(), server.printed()
 
@@ -73,11 +77,13 @@ def cpu(server: Served) -> float:
     return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
-def at_work(server: Served, seconds: float = 0.5) -> float:
-    """How much of a core the server uses now."""
-    before, start = cpu(server), time.perf_counter()
-    time.sleep(seconds)
-    return (cpu(server) - before) / (time.perf_counter() - start)
+def rest(server: Served) -> float:
+    """Wait until the server does next to nothing; what it has computed until then, in seconds."""
+    while True:
+        before = cpu(server)
+        time.sleep(1)
+        if cpu(server) - before < 0.05:
+            return before
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
@@ -90,12 +96,11 @@ def test_work_ends_when_its_user_leaves_and_the_next_one_is_answered(
     with asked(server, name, values):
         while cpu(server) - before < 1:
             time.sleep(0.05)
-    left = time.perf_counter()
+    left = cpu(server)
     with asked(server, "explain", ["tiny50", "se", "block5", "gradcam", ""]) as lines:
         said, (told,) = answer(lines)
     assert (said, told["target"]["label"]) == ("complete", "koala")
-    assert time.perf_counter() - left < SOON
-    assert at_work(server) < 0.3
+    assert rest(server) - left < SOON
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
@@ -107,13 +112,14 @@ def test_work_of_a_page_that_is_closed_ends(server: Served, browser: Any) -> Non
     page.locator("#faithful progress").wait_for()
     for _ in range(10):
         page.locator("#faithful-start").click()  # again where the link's result came after it
-        if at_work(server, 2) > 0.3:
+        before = cpu(server)
+        time.sleep(2)
+        if cpu(server) - before > 0.1:
             break
     page.wait_for_function("document.querySelector('#faithful progress').value > 0")
     page.context.close()
-    left = time.perf_counter()
-    while at_work(server) > 0.3:
-        assert time.perf_counter() - left < SOON
+    left = cpu(server)
+    assert rest(server) - left < SOON
 
 
 def test_work_that_takes_too_long_is_ended_with_a_sentence(server: Served) -> None:
@@ -122,8 +128,9 @@ def test_work_that_takes_too_long_is_ended_with_a_sentence(server: Served) -> No
         said, told = answer(lines)
     assert said == "error"
     assert told["error"].startswith(f"This took more than {MOST} seconds and was stopped")
-    assert MOST < time.perf_counter() - start < 3 * MOST
-    assert at_work(server) < 0.3
+    assert time.perf_counter() - start > MOST
+    left = cpu(server)
+    assert rest(server) - left < SOON
 
 
 def test_nobody_passes_the_queue_by(server: Served) -> None:

@@ -7,11 +7,13 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from load import Check, honest, main, own_picture, summary
 from PIL import Image
 from student import Answer
 
 
+@pytest.mark.slow
 def test_a_small_lesson_passes_without_a_fault(tmp_path: Path) -> None:
     plan = {"students": 8, "seconds": 3, "rate": 3, "burst": 12, "identical": 20, "flood": 40}
     plan |= {"places": 20, "cold": 3, "cold-seconds": 2, "hour": 20}

@@ -313,7 +313,9 @@ class TestRefusals:
         monkeypatch.setattr(border, "SIZE", 1 << 20)
         with file.open("ab") as opened:
             opened.truncate(2 << 20)
-        assert refused(file) == "mine.safetensors is too large: at most 1 MB can be used."
+        told = refused(file)
+        assert told.startswith("mine.safetensors is too large: at most 1 MB can be uploaded; on yo")
+        assert "最多可上传 1 MB" in translated("zh", told)
 
     def test_a_backbone_that_is_not_here(
         self,

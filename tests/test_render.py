@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -16,13 +18,17 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
 from vggviz import plotting as render
+from vggviz.plotting import fonts
+from vggviz.plotting.words import WORDS
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 
 STAGES = ("block1", "block2", "block3", "block4", "block5")
@@ -625,12 +631,178 @@ def test_a_note_that_fits_three_lines_is_told_in_full() -> None:
     assert " ".join(text for text in found if text in note and len(text) > 9) == note
 
 
-def test_letters_that_the_font_lacks_become_boxes_without_a_warning() -> None:
+LETTERS = {
+    "CJK": "老虎猫直骨",
+    "Katakana": "キツネ",
+    "Hangul": "고양이",
+    "Devanagari": "बाघ",
+    "Thai": "แมว",
+}
+
+
+@pytest.fixture
+def no_system_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine with matplotlib's own fonts only."""
+    own = matplotlib.get_data_path()
+    manager = font_manager.fontManager
+    kept = [entry for entry in manager.ttflist if entry.fname.startswith(own)]
+    monkeypatch.setattr(manager, "ttflist", kept)
+    fonts._found.cache_clear()
+    yield
+    fonts._found.cache_clear()
+
+
+def drawn(figure: Figure, text: str) -> np.ndarray:
+    """The pixels of a text on the page, rendered by a file's bytes."""
+    (found,) = [one for one in figure.texts if one.get_text() == text]
+    box = found.get_window_extent(figure.canvas.get_renderer())  # type: ignore[attr-defined]
+    page = np.asarray(Image.open(io.BytesIO(render.png(figure, 100))).convert("L"))
+    return page[
+        int(page.shape[0] - box.y1) - 1 : int(page.shape[0] - box.y0) + 2,
+        int(box.x0) - 1 : int(box.x1) + 2,
+    ]
+
+
+@pytest.mark.usefixtures("no_system_fonts")
+@pytest.mark.parametrize("script", ["CJK", "Katakana", "Hangul"])
+def test_without_fonts_of_the_system_chinese_japanese_and_korean_are_drawn(script: str) -> None:
+    label = LETTERS[script]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of a character that it lacks
+        figure = render.figure(crop(), prediction((label, "cat")), {}, {}, title="T")
+        outlines = render.svg(figure)
+    assert label in texts(figure)
+    assert not any("no font" in text for text in texts(figure))
+    # Each letter has a form of its own, so none of them is the box of a missing one.
+    glyphs = {letter: FT2Font(str(fonts.assets() / "fonts" / "NotoSansCJKsc-subset.otf"))
+              .get_char_index(ord(letter)) for letter in label}  # fmt: skip
+    assert len(set(glyphs.values())) == len(label)
+    assert all(glyphs.values())
+    ElementTree.fromstring(outlines)
+    assert (drawn(figure, label) < 128).any()
+
+
+@pytest.mark.usefixtures("no_system_fonts")
+@pytest.mark.parametrize("script", ["Devanagari", "Thai"])
+def test_what_no_font_has_becomes_a_name_that_can_be_read_and_is_said(script: str) -> None:
+    label = LETTERS[script]
+    escaped = label.encode("unicode_escape").decode()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = full(("block1",), (), (), title="猫 cat\t\n Łódź \udc80\x00", target="")
+        labels = ("cat", label, f"cat {label[0]}")
+        figure = render.figure(crop(), prediction(labels), {}, {}, title=label, target=label)
         render.png(figure, 40)
-    assert "□ cat Łódź □□" in texts(figure)
+        render.svg(figure)
+    found = texts(figure)
+    assert {escaped, "▶ class 1", f"cat {escaped[:6]}"} <= set(found)
+    assert f"no font on this machine has the characters of: {script}" in " ".join(found)
+    check_layout(figure)
+
+
+@pytest.mark.parametrize("script", LETTERS)
+def test_a_font_of_the_system_that_has_the_letters_is_used(script: str) -> None:
+    label = LETTERS[script]
+    system = [
+        entry.fname
+        for entry in font_manager.fontManager.ttflist
+        if not entry.fname.startswith((matplotlib.get_data_path(), str(fonts.assets())))
+        and all(FT2Font(entry.fname).get_char_index(ord(letter)) for letter in label)
+    ]
+    if not system:
+        pytest.skip(f"no font of this machine has {script}")
+    figure = render.figure(crop(), prediction((label, "cat")), {}, {}, title="T")
+    assert label in texts(figure)
+    (found,) = [one for one in figure.texts if one.get_text() == label]
+    files = font_manager.fontManager._find_fonts_by_props(found.get_fontproperties())
+    assert {str(file) for file in files[1:]} <= {str(Path(file).resolve()) for file in system}
+
+
+def test_the_subset_has_all_of_gb2312_and_its_licence_beside_it() -> None:
+    opened = FT2Font(str(fonts.assets() / "fonts" / "NotoSansCJKsc-subset.otf"))
+    pairs = (bytes((row, column)) for row in range(0xB0, 0xF8) for column in range(0xA1, 0xFF))
+    letters = [text for pair in pairs if (text := pair.decode("gb2312", "ignore"))]
+    assert len(letters) == 6763
+    assert all(opened.get_char_index(ord(letter)) for letter in letters)
+    assert "SIL OPEN FONT LICENSE" in (fonts.assets() / "fonts" / "OFL.txt").read_text()
+    assert all(fonts.drawable(word) == word for texts in WORDS.values() for word in texts.values())
+
+
+def test_controls_and_halves_of_pairs_are_escaped_and_formatting_is_left_out() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        title = "cat\t\n Łódź \udc80\x00\U000e0001"
+        figure = full(("block1",), (), (), title=title, target="")
+        render.png(figure, 40)
+    assert r"cat Łódź \udc80\x00" in texts(figure)
+
+
+# Stages
+
+
+def order(figure: Figure) -> list[str]:
+    """The headings of the columns from left to right."""
+    size = {"gradcam"}
+    kinds = sorted(
+        (t.get_position()[0], t.get_text()) for t in figure.texts if t.get_text() in size
+    )
+    bold = [t for t in figure.texts if "Bold" in str(t.get_fontproperties().get_file())]
+    heads = {t.get_position()[0]: t.get_text() for t in bold if t.get_text() != "T"}
+    return [heads[x] for x, _ in kinds]
+
+
+def stages(names: Sequence[str], **more: Any) -> Figure:
+    maps = {(name, "gradcam"): heatmap("gradcam", name) for name in names}
+    return render.figure(crop(), prediction(), {}, maps, title="T", **more)
+
+
+def test_numbers_in_names_are_numbers() -> None:
+    names = ["features.10", "features.9", "features.2"]
+    assert order(stages(names)) == ["features.2", "features.9", "features.10"]
+
+
+def test_names_without_numbers_stand_as_they_came() -> None:
+    names = ["stem", "layer2.1", "layer2.0", "layer1.0", "head"]
+    assert order(stages(names)) == ["stem", "layer1.0", "layer2.0", "layer2.1", "head"]
+
+
+def test_the_networks_order_goes_first() -> None:
+    names = ["up1", "up2", "down2", "down1"]
+    given = ["down1", "down2", "up2", "up1"]
+    assert order(stages(names, order=given)) == given
+    parts = render.report(
+        crop(), prediction(), {}, {(n, "gradcam"): heatmap("gradcam", n) for n in names},
+        target=prediction().ranked[0], order=given,
+        provenance={"trained": "all", "gamma": {}, "weights": "w", "config": {"attention": "se"},
+                    "versions": {"vggviz": "1", "torch": "2"}, "fingerprint": ""},
+    )  # fmt: skip
+    assert re.findall(r"<h3>(\w+)", parts) == given
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"encoder.layers.encoder_layer_{n}.self_attention.out_proj" for n in range(3)],
+        [f"features.denseblock{n}.denselayer12.conv2" for n in range(1, 4)],
+        [f"{n}.blocks.attention.with.a.very.long.name" for n in range(3)],
+        ["layer4.2.conv1", "layer4.2.conv1.a", "layer4.2.conv1.a.a.very.long.name.a"],
+        [f"a.very.long.name.{'x' * 40}.{n}.{'y' * 40}{n}" for n in range(3)],
+        [f"{'x' * 40}{n}{'z' * 40}{n * 'long'}" for n in range(3)],
+        ["x" * 300, "x" * 301, "x" * 302],
+    ],
+)
+def test_long_names_are_shortened_in_the_middle_and_stay_different(names: list[str]) -> None:
+    figure = stages(names)
+    shown = order(figure)
+    assert len(set(shown)) == len(names)
+    assert all("…" in text or text in names for text in shown)
+    check_layout(figure)
+
+
+def test_a_long_name_keeps_its_start_and_its_end() -> None:
+    (shown,) = order(stages(["features.denseblock4.denselayer16.conv2"]))
+    start, end = shown.split("…")
+    assert "features.denseblock4.denselayer16.conv2".startswith(start)
+    assert end.endswith("16.conv2")
 
 
 # Files
@@ -697,6 +869,7 @@ def test_settings_of_matplotlib_neither_matter_nor_change() -> None:
         assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.slow
 def test_matplotlib_comes_when_a_figure_is_drawn_and_pyplot_never() -> None:
     code = """
 import sys

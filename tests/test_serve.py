@@ -19,14 +19,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from gradio_client import Client, handle_file
-from served import APP, ROOT, SERVE, Served, served
+from served import APP, OFFLINE, ROOT, SERVE, Served, served
 from student import Answer, students
 
 from vggviz.weights import assets_folder
 
 EXAMPLES = assets_folder() / "examples"
+pytestmark = pytest.mark.slow
 
 
 def fetch(url: str, data: bytes | None = None) -> tuple[int, str]:
@@ -62,11 +64,12 @@ def test_it_is_watched_without_anyones_names_and_stops_when_work_is_done(tmp_pat
         assert (status, json.loads(told)["status"]) == (200, "ok")
         client = Client(server.address, verbose=False)
         assert explained(client, mine)["target"]["label"] == "koala"
-        time.sleep(0.2)
-        found = meters(server)
         joined = 'vggviz_requests_total{route="/gradio_api/queue/join",status="200"}'
+        heard = 'vggviz_request_seconds_count{route="/gradio_api/queue/data"}'
+        until = time.monotonic() + 60
+        while (found := meters(server)).get(heard) != 1:  # counted once the stream is closed
+            assert time.monotonic() < until
         assert found[joined] == 1
-        assert found['vggviz_request_seconds_count{route="/gradio_api/queue/data"}'] == 1
         assert found["vggviz_queue_length"] == 0
         assert found["vggviz_requests_under_way"] == 1  # this very question
         assert found["process_resident_memory_bytes"] > 1e8
@@ -81,7 +84,7 @@ def test_it_is_watched_without_anyones_names_and_stops_when_work_is_done(tmp_pat
                 while meters(server)[joined] < 21:
                     await asyncio.sleep(0.01)
                 server.process.send_signal(signal.SIGTERM)
-                until = time.monotonic() + 5
+                until = time.monotonic() + 60
                 while fetch(f"{server.address}/healthz")[0] != 503:
                     assert time.monotonic() < until
                 refused = fetch(f"{server.address}/gradio_api/queue/join", b"{}")
@@ -93,7 +96,7 @@ def test_it_is_watched_without_anyones_names_and_stops_when_work_is_done(tmp_pat
         answers = asyncio.run(lesson())
         assert [answer.said for answer in answers] == ["ok"] * 20
         assert {answer.details["target"]["label"] for answer in answers} == {"koala"}
-        assert server.process.wait(20) == 0
+        assert server.process.wait(120) == 0
 
         lines = [line for line in server.printed().splitlines() if line.startswith("{")]
         logged = [json.loads(line) for line in lines]
@@ -117,13 +120,32 @@ def test_it_starts_behind_a_proxy_that_is_for_everything_else(tmp_path: Path) ->
         assert fetch(f"http://[::1]:{server.port}/healthz")[0] == 200
 
 
+SYSTEM_PROXY = """
+import sys, urllib.request
+system = {"http": "http://127.0.0.1:9", "https": "http://127.0.0.1:9"}
+urllib.request.getproxies = lambda: urllib.request.getproxies_environment() or system
+from vggviz.cli import main
+sys.argv = ["vggviz", "serve"]
+main()
+"""
+
+
+def test_it_starts_where_the_system_and_no_variable_names_a_proxy(tmp_path: Path) -> None:
+    """As Windows' registry and macOS's settings do, for which `getproxies` is stood in."""
+    env = dict.fromkeys((*OFFLINE, "all_proxy", "ALL_PROXY", "NO_PROXY"), "")
+    with served(tmp_path, ("-c", SYSTEM_PROXY), env) as server:
+        assert fetch(f"{server.address}/healthz")[0] == 200
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 def test_more_pages_can_be_open_than_a_laptop_begins_with(tmp_path: Path) -> None:
     few = ("-c", f"ulimit -Sn 256 && exec {sys.executable} app.py")
     with served(tmp_path, few, python="sh") as server, ExitStack() as stack:
         for number in range(300):
             page = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
-            page.sendall(b"GET /gradio_api/heartbeat/%d HTTP/1.1\r\nHost: x\r\n\r\n" % number)
+            page.sendall(
+                b"GET /gradio_api/heartbeat/%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % number
+            )
             assert page.recv(12) == b"HTTP/1.1 200"
         assert fetch(f"{server.address}/healthz")[0] == 200
 
@@ -150,7 +172,7 @@ def classroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("room")
     command = (*SERVE, "--classroom", "--password", "chalk")
     until = "Everyone in this network"
-    with served(folder, command, {"VGGVIZ_RATE": "3"}, until=until) as server:
+    with served(folder, command, {"VGGVIZ_RATE": "10"}, until=until) as server:
         yield server
 
 
@@ -160,6 +182,38 @@ def test_a_room_is_told_where_the_page_is(classroom: Served) -> None:
     assert "█▀▀▀▀▀█" in classroom.printed() or "▄▄▄▄▄" in classroom.printed()
     # Every address of this machine answers, not 127.0.0.1 alone.
     assert fetch(f"http://127.0.0.2:{classroom.port}/healthz")[0] == 200
+
+
+def test_the_password_is_asked_before_anything_is_read_or_told(classroom: Served) -> None:
+    with socket.create_connection(("127.0.0.1", classroom.port), 30) as stranger:
+        head = "POST /gradio_api/queue/join HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30000000"
+        stranger.sendall(f"{head}\r\nContent-Type: application/json\r\n\r\n".encode())
+        assert stranger.recv(12) == b"HTTP/1.1 401"  # of a body that never comes
+    for path in ("config", "openapi.json", "gradio_api/openapi.json", "gradio_api/heartbeat/x"):
+        assert fetch(f"{classroom.address}/{path}")[0] == 401, path
+    for path in ("upload", "mcp/", "call/explain"):
+        assert fetch(f"{classroom.address}/gradio_api/{path}", b"{}")[0] == 401, path
+    status, html = fetch(f"{classroom.address}/")
+    assert (status, '"auth_required":true' in html) == (200, True)
+    assert html.rstrip().endswith("</html>")
+    assert not re.search("named_endpoints|code_snippets|Grad-CAM", html)
+    assert fetch(f"{classroom.address}/login", b"x" * 5000)[0] == 413
+
+
+def test_nobody_passes_the_rate_by_with_another_address_in_a_header(classroom: Served) -> None:
+    def end(number: int) -> int:
+        told = {"X-Forwarded-For": f"192.0.2.{number}", "Content-Type": "application/json"}
+        return httpx.post(f"{classroom.address}/gradio_api/reset", headers=told).status_code
+
+    assert [end(number) for number in range(11)] == [401] * 10 + [429]
+
+
+def test_the_cookie_is_not_sent_on_behalf_of_other_stages(classroom: Served) -> None:
+    form = {"username": "eve", "password": "chalk"}
+    answer = httpx.post(f"{classroom.address}/login", data=form)
+    cookies = answer.headers.get_list("set-cookie")
+    assert len(cookies) == 2
+    assert all("samesite=lax" in cookie.lower() for cookie in cookies), cookies
 
 
 def test_a_password_opens_the_page_and_nothing_else_does(classroom: Served) -> None:
@@ -177,7 +231,7 @@ def test_a_password_opens_the_page_and_nothing_else_does(classroom: Served) -> N
 def test_one_phone_can_not_keep_the_room_waiting(classroom: Served) -> None:
     client = Client(classroom.address, auth=("bob", "chalk"), verbose=False)
     told: list[str] = []
-    for _ in range(4):
+    for _ in range(11):
         try:
             told.append(explained(client, EXAMPLES / "koala.jpg")["target"]["label"])
         except Exception as error:

@@ -20,6 +20,9 @@ def test_every_field_is_read_from_its_variable() -> None:
         "host": "0.0.0.0",
         "port": 8080,
         "password": "chalk",
+        "hosts": "vggviz.example.org 192.0.2.7 2001:db8::7",
+        "origins": "https://example.org http://[2001:db8::7]:8080",
+        "frames": "https://*.example.org",
         "preload": "imagenet",
         "engine": "ray",
         "replicas": 3,
@@ -28,6 +31,7 @@ def test_every_field_is_read_from_its_variable() -> None:
         "at_once": 4,
         "sessions": 50,
         "rate": 9,
+        "uploads": 70,
         "seconds": 20,
         "grace": 5,
         "log": "json",
@@ -49,6 +53,18 @@ def test_every_field_is_read_from_its_variable() -> None:
         ("VGGVIZ_PLACES", "²", "VGGVIZ_PLACES must be a whole number, not '²'"),
         ("VGGVIZ_ENGINE", "spark", "VGGVIZ_ENGINE must be one of local, ray, not 'spark'"),
         ("VGGVIZ_LOG", "xml", "VGGVIZ_LOG must be one of text, json, not 'xml'"),
+        (
+            "VGGVIZ_HOSTS",
+            "a.org https://b.org",
+            "VGGVIZ_HOSTS must hold a host name, not 'https://b",
+        ),
+        (
+            "VGGVIZ_ORIGINS",
+            "*",
+            "VGGVIZ_ORIGINS must hold an origin (https://example.org), not '*'",
+        ),
+        ("VGGVIZ_ORIGINS", "https://a.org/b", "VGGVIZ_ORIGINS must hold an origin (https://examp"),
+        ("VGGVIZ_FRAMES", "'none'; x", "VGGVIZ_FRAMES must hold an origin (https://example.org),"),
         ("VGGVIZ_PASWORD", "chalk", "there is no setting VGGVIZ_PASWORD: known are VGGVIZ_HOST"),
     ],
 )
@@ -94,6 +110,8 @@ def test_the_environment_is_read_nowhere_else() -> None:
 def test_the_limits_that_are_told_are_those_of_the_code() -> None:
     from vggviz import images
     from vggviz.app import api, own
+    from vggviz.server import request_limits as door
+    from vggviz.server import structure
     from vggviz.weights import card, hub, tensors
 
     room, usual = Settings().for_a_room(), Settings()
@@ -110,6 +128,9 @@ def test_the_limits_that_are_told_are_those_of_the_code() -> None:
         f"| {usual.seconds} s (a room: {room.seconds} s) | `{variable('seconds')}` |",
         f"| {usual.at_once}, and {usual.places} (a room: {room.places}) | `{variable('at_once')}`",
         f"| any (a room: {room.rate}) | `{variable('rate')}` |",
+        f"| {structure.ELEMENTS:,} elements, {structure.DEPTH} deep |",
+        f"| {door.SMALL >> 10} kB |",
+        f"| {usual.uploads:,} MB, and a quarter | `{variable('uploads')}` |",
         f"| {usual.sessions:,} (a room: {room.sessions}) | `{variable('sessions')}` |",
     ):
         assert row in told, row

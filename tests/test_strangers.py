@@ -32,7 +32,7 @@ CONFIG = NetworkConfig(
     attention="se", head="gap", architecture="vgg19_bn", width=0.125, num_classes=3
 )
 CARD = Card("mine", CONFIG, Preprocess(64, 64), ("cup", "ladder", "<b>kiwi</b>"))
-SECONDS = 5.0  # for one file; the slowest takes 0.3 on a core that is free
+SECONDS = 5.0  # of computing for one file; the slowest takes 0.3
 MEMORY = 250  # MB beyond what a good file takes; the worst description may have 4 MB of JSON
 
 
@@ -76,12 +76,13 @@ def one_sentence(text: str) -> bool:
     return text.isprintable() and 10 < len(text) < SENTENCE + 150
 
 
+@pytest.mark.slow
 def test_each_is_refused_in_one_sentence(corpus: dict[str, Path], canary: Path) -> None:
     assert len(corpus) > 140
     wrong: dict[str, object] = {}
     good = 0
     for name, file in corpus.items():
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             load_network(file)
             # A changed byte may fall on a name in the description: then it is another network's.
@@ -91,8 +92,8 @@ def test_each_is_refused_in_one_sentence(corpus: dict[str, Path], canary: Path) 
             wrong[name] = None if one_sentence(str(error)) else str(error)[:300]
         except Exception as error:
             wrong[name] = repr(error)[:300]
-        if time.perf_counter() - start > SECONDS:
-            wrong[name] = f"{time.perf_counter() - start:.1f} s"
+        if time.process_time() - start > SECONDS:
+            wrong[name] = f"{time.process_time() - start:.1f} s"
     assert {name: told for name, told in wrong.items() if told} == {}
     assert good <= 4
     assert not canary.exists()
@@ -105,13 +106,15 @@ def test_a_pickle_is_no_weights_file_under_any_name(tmp_path: Path, canary: Path
             file.write_bytes(content)
             with pytest.raises(WeightsError) as refused:
                 load_network(file)
-            assert re.search("safetensors file$|choose one of", str(refused.value))
+            known = "safetensors file$|; it is not opened, since unpickling"
+            assert re.search(known, str(refused.value))
     assert not canary.exists()
     biting = strangers.pickles(tmp_path / "bitten")["torch zip"]
     torch.load(io.BytesIO(biting), weights_only=False)
     assert (tmp_path / "bitten").exists()
 
 
+@pytest.mark.slow
 def test_the_page_refuses_each_and_goes_on(
     corpus: dict[str, Path],
     canary: Path,
@@ -160,6 +163,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
+@pytest.mark.slow
 def test_none_takes_much_memory(corpus: dict[str, Path], whole: bytes, tmp_path: Path) -> None:
     """The peak of a process of its own over all of them, in MB."""
     good = tmp_path / "mine.safetensors"

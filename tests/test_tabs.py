@@ -223,6 +223,28 @@ class TestWhatIf:
             assert all(any(f"{c}.".startswith(f"{p}.") for p in paths) for c in changed)
             assert all(any(f"{c}.".startswith(f"{p}.") for c in changed) for p in paths)
 
+    def test_a_step_builds_one_network(
+        self, networks: Networks, monkeypatch: pytest.MonkeyPatch, untouched: Any
+    ) -> None:
+        explainer = networks.get("small", "cbam")
+        made: list[Network] = []
+        build = Network.__init__
+
+        def noting(self: Network, *args: Any) -> None:
+            made.append(self)
+            build(self, *args)
+
+        def copied(self: Network, memo: object) -> Network:
+            raise AssertionError("the network is copied")
+
+        with untouched(explainer.model), monkeypatch.context() as patched:
+            patched.setattr(Network, "__init__", noting)
+            patched.setattr(Network, "__deepcopy__", copied, raising=False)
+            found = what_if.untrained(explainer, 2)
+        assert made == [found.model]
+        trained = explainer.model.features[0].weight
+        assert found.model.features[0].weight.data_ptr() == trained.data_ptr()  # not copied either
+
     def test_the_sentences_are_about_what_happened(self, networks: Networks) -> None:
         call = called(networks, "cbam")
         explainer = networks.get("small", "cbam")

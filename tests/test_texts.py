@@ -11,6 +11,7 @@ from vggviz.app.choices import weights_of
 from vggviz.app.networks import Networks
 from vggviz.app.tabs import TABS
 from vggviz.app.texts import LANGUAGES, TEXTS, preferred, say
+from vggviz.app.texts.trouble import translated
 from vggviz.weights import WEIGHTS
 
 
@@ -68,3 +69,18 @@ def test_the_language_that_is_preferred(
     asked: str | None, accepted: str | None, wanted: str
 ) -> None:
     assert preferred(asked, accepted) == wanted
+
+
+@pytest.mark.parametrize(
+    ("sentence", "chinese"),
+    [
+        ("no class 'tabbi': did you mean 'tabby'?", "没有“tabbi”这个类别：您是指“tabby”吗？"),
+        (
+            "No class 'crane': did you mean 'crane (n01)' or \"ship's crane\" or 'crate'?",
+            "没有“crane”这个类别：您是指“crane (n01)”或“ship's crane”或“crate”吗？",
+        ),
+        ('no class "cat\'s"', "没有“cat's”这个类别。"),
+    ],
+)
+def test_suggestions_in_chinese_have_no_english_quotation(sentence: str, chinese: str) -> None:
+    assert translated("zh", sentence) == chinese

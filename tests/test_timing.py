@@ -26,7 +26,7 @@ def test_each_round_runs_every_work_once_in_an_order_of_its_own() -> None:
 def test_seconds_are_those_of_the_work() -> None:
     seconds = interleaved({"long": lambda: sleep(0.05), "none": lambda: None}, 3)
     assert min(seconds["long"]) >= 0.05
-    assert min(seconds["none"]) < 0.05
+    assert min(seconds["none"]) < min(seconds["long"])
 
 
 @pytest.mark.parametrize("collecting", [True, False])

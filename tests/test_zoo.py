@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 from urllib.error import URLError
@@ -22,6 +23,7 @@ from vggviz.weights import (
     list_weights,
     load_backbone,
     load_network,
+    push_to_hub,
     save_network,
 )
 
@@ -139,6 +141,71 @@ def test_what_is_no_safetensors_file_is_refused(saved: tuple[Network, Path]) -> 
         load_network(file.with_name("absent.safetensors"))
     with pytest.raises(WeightsError, match=r"no weights .model\.pth.: choose one of tiny50"):
         load_network("model.pth")
+
+
+class Scripted(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".PTH", ".bin", ""])
+def test_what_another_program_wrote_is_named_and_not_opened(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"model{suffix}"
+    script, first = tmp_path / "ran", "is a"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (script,)
+
+    def said() -> str:
+        with pytest.raises(WeightsError) as refused:
+            load_network(file)
+        with pytest.raises(WeightsError) as pushed:
+            push_to_hub("user/repo", file)
+        assert str(pushed.value) == str(refused.value)
+        return str(refused.value).removeprefix(file.name).strip()
+
+    torch.save({"a": Evil()}, file)
+    assert said().startswith(f"{first} PyTorch checkpoint (a zipped pickle); it is not opened, sin")
+    torch.save({"a": Evil()}, file, _use_new_zipfile_serialization=False)
+    assert said().startswith(f"{first} pickle, as older versions of PyTorch save checkpoints; it i")
+    torch.jit.script(Scripted()).save(str(file))
+    assert said().startswith(f"{first} TorchScript archive; it is not opened")
+    assert "torch.jit.load(" in said()
+    file.write_bytes(b"\x89HDF\r\n\x1a\n and so on")
+    assert said().startswith("is a Keras or HDF5 file: only safetensors")
+    save_file({"a": torch.zeros(1)}, file)
+    assert said() == "is a safetensors file: give it a name that ends in .safetensors"
+    for content in (b"", b"\x00", b"text"):
+        file.write_bytes(content)
+        known = suffix.lower() in (".pth", ".pt", ".ckpt")
+        assert said().startswith("is a broken PyTorch" if known else "is no weights file that is")
+    assert not script.exists()
+    with pytest.raises(WeightsError, match=r"is a folder: give the \.safetensors file that is"):
+        load_network(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WeightsError, match=r"^pipe is no file: expected a \.safetensors file$"):
+        load_network(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_three_lines_convert_a_checkpoint(tmp_path: Path, wrapped: bool) -> None:
+    file = tmp_path / "it's mine.pth"
+    model = build_network(NetworkConfig(head="gap", width=0.125, num_classes=2), seeded(3)).eval()
+    state = model.state_dict()  # torchvision's names; the size is not its, to be quick
+    torch.save({"state_dict": state, "epoch": 3} if wrapped else state, file)
+    with pytest.raises(WeightsError) as refused:
+        load_network(file)
+    lines = str(refused.value).splitlines()[1:]
+    assert len(lines) == 3
+    small = "NetworkConfig(head='gap', width=0.125, "
+    exec("\n".join(lines).replace("NetworkConfig(", small), {})
+    loaded, card = load_network(tmp_path / "it's mine.safetensors")
+    assert card.labels == ("first class", "second class")
+    assert card.preprocess == Preprocess()
+    for key, value in state.items():
+        assert torch.equal(loaded.state_dict()[key], value.half().float()), key
 
 
 def test_unknown_attention_and_changes_to_trained_weights(saved: tuple[Network, Path]) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from vggviz.cam import METHODS as METHODS
     from vggviz.explainer import Explainer as Explainer
     from vggviz.explanation import Explanation as Explanation
+    from vggviz.hooks import find_attention as find_attention
     from vggviz.images import ImageError as ImageError
     from vggviz.networks import Network as Network
     from vggviz.networks import NetworkConfig as NetworkConfig
@@ -33,6 +34,7 @@ _HOMES = {
     "NetworkConfig": "networks",
     "Prediction": "types",
     "WeightsError": "weights",
+    "find_attention": "hooks",
 }
 __all__ = sorted(_HOMES)
 

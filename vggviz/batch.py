@@ -62,8 +62,10 @@ class Worker:
         )
 
     def __call__(self, row: Mapping[str, str]) -> dict[str, Any]:
-        """`row` holds `file`, and `stem`, the name of its results. A `Done` as a dictionary: a
-        picture that can't be explained, or not be written, stops nothing."""
+        """`row` holds `file`, and `stem`, the name of its results, which may begin with subfolders.
+        A `Done` as a dictionary: a picture that can't be explained, for which memory runs out, or
+        that can't be written, stops
+        nothing."""
         file, job = row["file"], self._job
         try:
             found = self.explainer.explain(file, job.stages, job.methods, job.target)
@@ -71,8 +73,9 @@ class Worker:
             explanation = replace(found, provenance={**found.provenance, **made})
             # JSON last: what it says of the files beside it holds once it is there.
             explanation.save(job.out, row["stem"], sorted(job.formats, key="json".__eq__))
-        except (ValueError, OSError) as error:
-            return Done(file, str(error), True, os.getpid())._asdict()
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:
+            said = _NO_MEMORY if _out_of_memory(error) else str(error)
+            return Done(file, said, True, os.getpid())._asdict()
         first = explanation.prediction.top(1)[0]
         note = f" ({explanation.note})" if explanation.note else ""
         shown = Path(job.out) / f"{row['stem']}.{job.formats[-1]}"
@@ -100,8 +103,9 @@ class Worker:
     def explained(self, file: str | Path, stem: str) -> bool:
         """Whether all results of this name are there already, and made from just this: the JSON
         among them says so, and none of the others is newer. Without JSON no one can tell."""
-        told = Path(self._job.out) / f"{stem}.json"
-        files = [told.with_name(f"{stem}.{format}") for format in self._job.formats]
+        out = Path(self._job.out)
+        told = out / f"{stem}.json"
+        files = [out / f"{stem}.{format}" for format in self._job.formats]
         try:
             last = told.stat().st_mtime_ns
             if any(one.stat().st_mtime_ns > last for one in files):
@@ -110,6 +114,18 @@ class Worker:
             return bool(made == self.made_from(file))
         except (OSError, ValueError, KeyError, TypeError):
             return False
+
+
+_NO_MEMORY = "there is not enough memory to explain it"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: Python's, a GPU's, or the CPU's, for which PyTorch and oneDNN have
+    words but no type."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = ("allocate memory", "not enough memory", "out of memory", "could not create a")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 def on_ray(job: Job, stems: Mapping[Path, str], workers: int | None = None) -> Iterator[Done]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 from weakref import WeakValueDictionary, ref
 
 import numpy as np
@@ -117,12 +117,11 @@ class ExplanationCache:
         methods: Sequence[str] = ("gradcam",),
         target: Target = None,
         *,
-        exact: bool = False,
         progress: Report = lambda done, total: None,
     ) -> Explanation:
         """`explainer.explain` of the same arguments, with the same errors."""
-        more: dict[str, Any] = {"exact": exact, "progress": progress}
-        return self.explain_each(explainer, image, (target,), stages, methods, **more)[0]
+        each = self.explain_each(explainer, image, (target,), stages, methods, progress=progress)
+        return each[0]
 
     def explain_each(
         self,
@@ -132,7 +131,6 @@ class ExplanationCache:
         stages: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
-        exact: bool = False,
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
         """`explainer.explain_each` of the same arguments: only classes that are not kept cost a
@@ -140,11 +138,9 @@ class ExplanationCache:
         known, image = digest(image)
 
         def ask(missing: Sequence[Target]) -> list[Explanation]:
-            return explainer.explain_each(
-                image, missing, stages, methods, exact=exact, progress=progress
-            )
+            return explainer.explain_each(image, missing, stages, methods, progress=progress)
 
-        return self._each(explainer, targets, (known, _places(stages), tuple(methods), exact), ask)
+        return self._each(explainer, targets, (known, _places(stages), tuple(methods)), ask)
 
     def explain_crop(
         self,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor
 
 import vggviz
-from vggviz.cam import METHODS, CAMs, cams
+from vggviz.cam import METHODS, CAMs, Targets, cams
 from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageSource, Preprocess, open_image
 from vggviz.networks import Network
@@ -23,9 +25,13 @@ from vggviz.platform import precision as fast
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 from vggviz.weights import WEIGHTS, Card, WeightsError, load_network
 
-__all__ = ["Explainer", "Report"]
+__all__ = ["Explainer", "MapError", "Report"]
 
 Report = Callable[[int, int], None]
+
+
+class MapError(ValueError):
+    """A map that cannot be computed, of a network that is in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +40,23 @@ class _Asked:
 
     paths: Mapping[str, str]  # module paths by the names that were asked for
     methods: Sequence[str]
-    precision: str
     watched: Mapping[str, str]
 
 
 class Explainer:
     """A network with its weights, ready to explain pictures. It is safe to share between threads.
 
-    `model` is the network, in evaluation mode and frozen; `card` says which weights they are;
+    `model` is the network, in evaluation mode, frozen, in float32 and channels last: a copy of the
+    one that is given, which stays as it is and whose later training is not followed. Without
+    `copy` it is that one itself, changed in these ways. `card` says which weights they are;
     `preprocess` takes a picture to (1, 3, S, S), normalised; `labels` and `wnids` name the
     classes (`wnids`, WordNet ids, may be empty).
 
-    `precision` is a key of `fast.PRECISIONS`: 'exact', 'gradients' (prediction and attention stay
-    exact to the bit) or 'bf16' (about half the time, maps of low blocks only roughly; see `fast`).
-    Raises ValueError for another.
+    `precision` is a key of `fast.PRECISIONS`: 'exact' or 'bf16' (about half the time on a CPU with
+    bfloat16 hardware, maps of low blocks only roughly; see `fast`). Raises ValueError for another.
     """
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         model: Network,
@@ -57,20 +64,25 @@ class Explainer:
         *,
         precision: str = "exact",
         device: str | torch.device = "cpu",
+        copy: bool = True,
     ) -> None:
         self.device = torch.device(device)
         self.precision = fast.known(precision)
-        # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
-        frozen = model.eval().requires_grad_(False).to(self.device)
-        frozen = frozen.to(memory_format=torch.channels_last)
-        self.model = fast.to_bfloat16(frozen) if self.precision == "bf16" else frozen
         self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        if self.precision == "bf16":
+            model = fast.to_bfloat16(model)  # a copy
+        elif copy:
+            model = deepcopy(model)
+        # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
+        model = model.eval().requires_grad_(False).to(self.device, self._dtype)
+        self.model = model.to(memory_format=torch.channels_last)
         self.card = card
         self.preprocess: Preprocess = card.preprocess
         self.labels = card.labels
         self.wnids = card.wnids
 
     @classmethod
+    @torch.inference_mode(False)
     def load(
         cls,
         weights: str | Path = "tiny50",
@@ -96,7 +108,7 @@ class Explainer:
         model, card = load_network(weights, chosen, **changes)
         if not named and attention is not None and attention != card.config.attention:
             raise ValueError(f"{weights} holds {card.config.attention!r}, not {attention!r}")
-        return cls(model, card, precision=precision, device=device)
+        return cls(model, card, precision=precision, device=device, copy=False)
 
     def explain(
         self,
@@ -105,21 +117,21 @@ class Explainer:
         methods: Sequence[str] = ("gradcam",),
         target: int | str | None = None,
         *,
-        exact: bool = False,
         progress: Report = lambda done, total: None,
     ) -> Explanation:
         """Prediction, attention and CAMs of one picture: one forward, one partial backward pass.
 
+        `image` is what `open_image` takes: a path, bytes, a file, a Pillow image or a uint8 array
+        (H, W, 3), whose channels are RGB.
         `stages` is 'all' for block1 to block5, or names: stages, layers ('conv5_4', 'pool5') or
         module paths. `methods` are keys of `METHODS`. `target` is a class index, a label or a
-        WordNet id, by default the likeliest class. `exact` asks for float32
-        throughout, whatever the explainer's precision. `progress` follows Score-CAM.
+        WordNet id, by default the likeliest class. `progress` follows Score-CAM.
 
-        Raises ImageError for a picture that cannot be used, WeightsError where numbers overflow,
-        ValueError for an unknown stage, method or class, and for `exact` with bfloat16 weights.
+        Raises ImageError for a picture that cannot be used, WeightsError where the logits are no
+        numbers, MapError where only a map overflows, ValueError for an unknown stage, method or
+        class.
         """
-        more: dict[str, Any] = {"exact": exact, "progress": progress}
-        return self.explain_each(image, (target,), stages, methods, **more)[0]
+        return self.explain_each(image, (target,), stages, methods, progress=progress)[0]
 
     def explain_each(
         self,
@@ -128,7 +140,6 @@ class Explainer:
         stages: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
-        exact: bool = False,
         watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
@@ -139,9 +150,10 @@ class Explainer:
         errors as for `explain`.
         """
         crop, where = self.preprocess.crop(open_image(image))
-        more: dict[str, Any] = {"exact": exact, "watch": watch, "progress": progress}
+        more: dict[str, Any] = {"watch": watch, "progress": progress}
         return self.explain_crop(np.asarray(crop), where, targets, stages, methods, **more)
 
+    @torch.inference_mode(False)
     def explain_crop(
         self,
         crop: npt.NDArray[np.uint8],
@@ -150,7 +162,6 @@ class Explainer:
         stages: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
-        exact: bool = False,
         watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
@@ -159,12 +170,13 @@ class Explainer:
         `crop` is `Explanation.image`, uint8 RGB (S, S, 3), and `where` its `Explanation.crop`.
         Without `methods` there is no backward pass.
         """
-        asked = self._asked(stages, methods, exact, watch)
+        asked = self._asked(stages, methods, watch)
         classes = [None if target is None else self.index(target) for target in targets]
         pixels = self.preprocess.normalise(crop)[None].to(self.device, self._dtype)
-        result = self._maps(asked, pixels, self._fill(classes, pixels), progress)
+        result = self._maps(asked, pixels, classes, progress)
         return self._told(crop, where, result, asked)
 
+    @torch.inference_mode(False)
     def explain_batch(
         self,
         images: Sequence[ImageSource],
@@ -172,7 +184,6 @@ class Explainer:
         stages: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
-        exact: bool = False,
         watch: Sequence[str] = (),
     ) -> list[Explanation]:
         """One explanation for each of several pictures, one class each, in the same two passes.
@@ -180,15 +191,14 @@ class Explainer:
         The likeliest class is asked for all pictures or for none. Other arguments and errors as
         for `explain`, and ValueError where some targets are None or missing.
         """
-        asked = self._asked(stages, methods, exact, watch)
+        asked = self._asked(stages, methods, watch)
         classes = [self.index(target) for target in targets if target is not None]
         if len(targets) != len(images) or (classes and len(classes) < len(targets)):
             raise ValueError("a batch has a target for each of its pictures, or for none")
         crops = [self.preprocess.crop(open_image(image)) for image in images]
         pixels = torch.stack([self.preprocess.normalise(crop) for crop, _ in crops])  # (B, 3, S, S)
         pixels = pixels.to(self.device, self._dtype)
-        indices = torch.tensor([classes], device=self.device) if classes else None  # (1, B)
-        result = self._maps(asked, pixels, indices)
+        result = self._maps(asked, pixels, [classes] if classes else None)
         return [
             self._told(np.asarray(crop), where, result.of(row), asked)[0]
             for row, (crop, where) in enumerate(crops)
@@ -197,48 +207,55 @@ class Explainer:
     def names(self, stages: str | Sequence[str]) -> tuple[str, ...]:
         """The places that `stages` means, each once. Raises ValueError for one that is none."""
         if isinstance(stages, str):
-            stages = self.model.stages if stages == "all" else stages.split(",")
+            stages = (
+                self.model.stages
+                if stages == "all"
+                else [name.strip() for name in stages.split(",")]
+            )
         for name in stages:
             self.model.path(name)
         return tuple(dict.fromkeys(stages))
 
     def _asked(
-        self, stages: str | Sequence[str], methods: Sequence[str], exact: bool, watch: Sequence[str]
+        self, stages: str | Sequence[str], methods: Sequence[str], watch: Sequence[str]
     ) -> _Asked:
-        if exact and self.precision == "bf16":
-            raise ValueError("these weights are in bfloat16: load them with precision='exact'")
         paths = {name: self.model.path(name) for name in self.names(stages)}
         watched = {name: self.model.path(name) for name in watch}
-        return _Asked(paths, methods, "exact" if exact else self.precision, watched)
+        return _Asked(paths, methods, watched)
 
     def _maps(
         self,
         asked: _Asked,
         pixels: Tensor,
-        indices: Tensor | None,
+        targets: Targets,
         progress: Report = lambda done, total: None,
     ) -> CAMs:
         layers = list(asked.paths.values())
         more: dict[str, Any] = {"watch": list(asked.watched.values()), "progress": progress}
-        with fast.gradients_of(asked.precision):
-            return cams(self.model, pixels, layers, asked.methods, indices, **more)
+        return cams(self.model, pixels, layers, asked.methods, targets, **more)
 
     def _told(
         self, crop: npt.NDArray[np.uint8], where: Crop, result: CAMs, asked: _Asked
     ) -> list[Explanation]:
         """The result of one picture, as one explanation a target."""
-        _finite(*result.maps.values())
         prediction = self.prediction(result.logits[0])
+        for (name, path), method in product(asked.paths.items(), asked.methods):
+            if (path, method) in result.maps and not result.maps[path, method].isfinite().all():
+                raise MapError(
+                    f"{method} at {name} overflows: what it multiplies is beyond {self._dtype}, "
+                    "though the prediction is not"
+                )
         features = {
             name: result.outputs[path][0].float().cpu() for name, path in asked.watched.items()
         }
-        attention = {name: _records(name, path, result) for name, path in asked.paths.items()}
+        paths = dict(sorted(asked.paths.items(), key=lambda item: result.order.index(item[1])))
+        attention = {name: _records(name, path, result) for name, path in paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
         explained: list[Explanation] = []
         for row, target in enumerate(result.targets[:, 0].tolist()):
             heatmaps = {
                 (name, method): _heatmap(result.maps[path, method][row, 0], method, name, target)
-                for name, path in asked.paths.items()
+                for name, path in paths.items()
                 for method in asked.methods
                 if (path, method) in result.maps
             }
@@ -250,7 +267,7 @@ class Explainer:
                     target=by_index[target],
                     attention={name: records for name, records in attention.items() if records},
                     heatmaps=heatmaps,
-                    provenance=self._provenance(where, asked.precision),
+                    provenance=self._provenance(where),
                     features=features,
                 )
             )
@@ -260,38 +277,27 @@ class Explainer:
         """The class index of an index, a label or a WordNet id: see `Card.index`."""
         return self.card.index(target)
 
-    def _fill(self, classes: Sequence[int | None], pixels: Tensor) -> Tensor | None:
-        """(T,) class indices, None standing for the likeliest class."""
-        if all(index is None for index in classes):
-            return None if len(classes) == 1 else self._likeliest(pixels).expand(len(classes))
-        if any(index is None for index in classes):
-            likeliest = int(self._likeliest(pixels))
-            classes = [likeliest if index is None else index for index in classes]
-        return torch.tensor(classes, device=self.device)
-
-    @torch.no_grad()
-    def _likeliest(self, pixels: Tensor) -> Tensor:
-        return self.model(pixels).argmax(1)
-
     def prediction(self, logits: Tensor) -> Prediction:
         """What logits (K,) say of the classes, the likeliest first. Raises WeightsError where they
         are no numbers."""
-        _finite(logits)
-        probabilities = logits.double().softmax(0)
-        order = probabilities.argsort(descending=True, stable=True).tolist()
-        ranked = tuple(
-            Ranked(index, self.labels[index], float(probabilities[index])) for index in order
-        )
-        return Prediction(logits.float().cpu(), ranked)
+        if not logits.isfinite().all():
+            raise WeightsError("what the network says is no number: its weights are broken")
+        logits = logits.float().cpu()
+        wide = logits.numpy().astype(np.float64)  # in NumPy: not every device of torch has float64
+        shares = np.exp(wide - wide.max())
+        shares /= shares.sum()
+        order = np.argsort(-shares, kind="stable").tolist()
+        ranked = tuple(Ranked(index, self.labels[index], float(shares[index])) for index in order)
+        return Prediction(logits, ranked)
 
-    def _provenance(self, where: Crop, precision: str) -> Mapping[str, Any]:
+    def _provenance(self, where: Crop) -> Mapping[str, Any]:
         return {
             "weights": self.card.weights,
             "trained": self.card.trained,
             "fingerprint": self.card.fingerprint,
             "config": self.card.config.to_json(),
             "gamma": self.model.gammas(),
-            "precision": precision,
+            "precision": self.precision,
             "preprocess": self.preprocess.to_json(),
             "crop": asdict(where),
             "versions": {
@@ -300,11 +306,6 @@ class Explainer:
                 "torchvision": _torchvision(),
             },
         }
-
-
-def _finite(*found: Tensor) -> None:
-    if not all(tensor.isfinite().all() for tensor in found):
-        raise WeightsError("what the network says is no number: its weights are broken")
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,8 +35,8 @@ class Explanation:
 
     `image` is the crop that the network saw, uint8 (S, S, 3), and `crop` where it lies in the
     original; `attention` are the records by stage, `heatmaps` the maps by (stage, method), both at
-    the stage's resolution; `provenance` tells which weights, which versions and how; `features` are
-    the outputs (C, H, W) of what was to be watched, by its name.
+    the stage's resolution and in the network's order; `provenance` tells which weights, which
+    versions and how; `features` are the outputs (C, H, W) of what was to be watched, by its name.
     """
 
     image: npt.NDArray[np.uint8]
@@ -58,6 +59,34 @@ class Explanation:
         if trained == "backbone":
             return "attention untrained: it is blended in with γ = 0, the network ignores it"
         return ""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """All stages of heatmaps and attention, in the order in which they came: the network's."""
+        return tuple(dict.fromkeys((*(stage for stage, _ in self.heatmaps), *self.attention)))
+
+    def __repr__(self) -> str:
+        """Weights, attention, class, methods and how many stages, on one line."""
+        methods = dict.fromkeys(method for _, method in self.heatmaps)
+        maps = f", {', '.join(methods)}" if methods else ""
+        return (
+            f"<Explanation {self.provenance['weights']!r} "
+            f"{self.provenance['config']['attention']}: {self.target.label!r} "
+            f"{self.target.probability:.1%}{maps} at {len(self.stages)} stages>"
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: see `render.notebook`."""
+        named = f"{self.provenance['weights']} · {self.provenance['config']['attention']}"
+        return render.notebook(
+            self.image,
+            self.prediction,
+            self.attention,
+            self.heatmaps,
+            target=self.target,
+            about=f"{named} · {self.note}" if self.note else named,
+            order=self.stages,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the arrays, as JSON types."""
@@ -91,11 +120,18 @@ class Explanation:
         }
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Raw attention by '{stage}/attention/{kind}', maps by '{stage}/{method}', and 'crop'."""
+        """Raw attention by '{stage}/attention/{kind}', maps by '{stage}/{method}', and 'crop'.
+
+        Where a stage has several records of one kind, the later ones are '{kind}_2', '{kind}_3' …,
+        in the order of `attention`.
+        """
         found: dict[str, npt.NDArray[Any]] = {"crop": self.image}
         for stage, records in self.attention.items():
+            number = Counter[str]()
             for record in records:
-                found[f"{stage}/attention/{record.kind}"] = record.weights.numpy()
+                number[record.kind] += 1
+                again = f"_{number[record.kind]}" if number[record.kind] > 1 else ""
+                found[f"{stage}/attention/{record.kind}{again}"] = record.weights.numpy()
         for (stage, method), heatmap in self.heatmaps.items():
             found[f"{stage}/{method}"] = heatmap.raw.numpy()
         return found
@@ -112,6 +148,7 @@ class Explanation:
             title=title or "VGG19",
             note=said,
             target=self.target.label,
+            order=self.stages,
         )
 
     def report(self, title: str = "", link: str = "", lang: str = "en") -> str:
@@ -126,6 +163,7 @@ class Explanation:
             title=title,
             link=link,
             lang=lang,
+            order=self.stages,
         )
 
     def save(
@@ -149,8 +187,11 @@ class Explanation:
         )
 
 
+# Names of files that are no UTF-8 hold half pairs of UTF-16: as escapes they are valid JSON, too.
 def _json(explanation: Explanation, title: str) -> bytes:
-    return json.dumps(explanation.to_json(), indent=2, ensure_ascii=False).encode()
+    return json.dumps(explanation.to_json(), indent=2, ensure_ascii=False).encode(
+        errors="backslashreplace"
+    )
 
 
 def _npz(explanation: Explanation, title: str) -> bytes:
@@ -165,7 +206,7 @@ FORMATS: dict[str, Callable[[Explanation, str], bytes]] = {
     "npz": _npz,
     "png": lambda explanation, title: render.png(explanation.figure(title)),
     "svg": lambda explanation, title: render.svg(explanation.figure(title)),
-    "html": lambda explanation, title: explanation.report(title).encode(),
+    "html": lambda explanation, title: explanation.report(title).encode(errors="backslashreplace"),
 }
 """The files of an explanation by their ending: of it and a title, the file's content."""
 

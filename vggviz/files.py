@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and where those that come along lie."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_write"]
+__all__ = ["assets_folder", "atomic_write"]
+
+
+def assets_folder() -> Path:
+    """The folder of bundled weights, fonts and examples, in the package or beside it."""
+    package = Path(__file__).parent
+    return (
+        package / "assets_folder"
+        if (package / "assets_folder").is_dir()
+        else package.parent / "assets_folder"
+    )
 
 
 @contextmanager
@@ -24,7 +34,7 @@ def atomic_write(file: Path) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
-        with part.open("rb") as written:
+        with part.open("r+b") as written:  # Windows flushes only what can be written to
             os.fsync(written.fileno())  # a full disk may be noticed only here
         part.chmod(0o644)
         part.replace(file)

@@ -10,6 +10,8 @@ import stat
 import struct
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
@@ -39,6 +41,17 @@ _UPRIGHT += (_T.ROTATE_270, _T.TRANSVERSE, _T.ROTATE_90)
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
+@cache
+def image_extensions() -> frozenset[str]:
+    """The file name extensions that `open_image` can open here, lower case with the dot: Pillow's
+    for the allowed formats, and HEIC's where pillow-heif is installed."""
+    formats = {*_FORMATS, "MPO"}  # which Pillow makes of a JPEG
+    known = {ext for ext, format in Image.registered_extensions().items() if format in formats}
+    if find_spec("pillow_heif"):
+        known |= {".heic", ".heics", ".heif", ".heifs", ".hif"}
+    return frozenset(known)
+
+
 class ImageError(ValueError):
     """A picture that cannot be used; the message is one sentence for people."""
 
@@ -47,10 +60,16 @@ def open_image(source: ImageSource) -> Image.Image:
     """Any picture as an upright 8-bit sRGB one (mode RGB, no metadata), alpha laid over white.
 
     `source` is a path, encoded bytes, an open binary file (read from its start), a Pillow image as
-    it stands or a uint8 array. Of many frames it gives the first; 16-bit samples are shifted right
-    by 8, floats must lie in [0, 1]. The size is checked before decoding. Raises ImageError.
+    it stands or a uint8 array, whose channels are RGB (OpenCV's are BGR: `array[..., ::-1]`). Of
+    many frames it gives the first; 16-bit samples are shifted right by 8, floats must lie in
+    [0, 1]. The size is checked before decoding. Raises ImageError.
     """
     name = _name(source)
+    if isinstance(source, torch.Tensor):
+        raise ImageError(
+            "The picture can't be read from a tensor: give a uint8 array (H, W, 3) in RGB, such as "
+            "(255 * tensor).byte().permute(1, 2, 0).numpy() of values in [0, 1]."
+        )
     if isinstance(source, np.ndarray):
         source = _from_array(source)
     if isinstance(source, Image.Image):

@@ -48,13 +48,12 @@ class Job:
     stages: tuple[str, ...]
     methods: tuple[str, ...]
     watch: tuple[str, ...] = ()
-    exact: bool = False
 
     @property
     def alike(self) -> tuple[object, ...]:
         """Jobs with the same can share a pass."""
         network = self.weights, self.attention
-        asked = self.stages, self.methods, self.watch, self.target is None, self.exact
+        asked = self.stages, self.methods, self.watch, self.target is None
         return *network, *asked
 
 
@@ -83,7 +82,6 @@ class Networks:
                     targets,
                     first.stages,
                     first.methods,
-                    exact=first.exact,
                     watch=first.watch,
                 )
             except (ValueError, OSError, RuntimeError) as error:
@@ -126,7 +124,6 @@ class Spread(Explainer):
         stages: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
-        exact: bool = False,
         watch: Sequence[str] = (),
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
@@ -138,8 +135,7 @@ class Spread(Explainer):
         names = self.names(stages)
         indices = [None if target is None else self.index(target) for target in targets]
         jobs = [
-            Job(*self._key, opened, index, names, tuple(methods), tuple(watch), exact)
-            for index in indices
+            Job(*self._key, opened, index, names, tuple(methods), tuple(watch)) for index in indices
         ]
         asked = [self._handle.remote(job) for job in jobs]
         return [self._answer(job, one) for job, one in zip(jobs, asked, strict=True)]

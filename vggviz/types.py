@@ -6,16 +6,19 @@ K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from vggviz import inline
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["AttentionRecord", "Grid", "Heatmap", "Kind", "Prediction", "Ranked"]
+__all__ = ["AttentionRecord", "Grid", "Heatmap", "Kind", "Prediction", "Ranked", "matching"]
 
-Kind = Literal["channel", "spatial", "volume", "token", "pool"]
+Kind = Literal["channel", "spatial", "volume", "token", "pool", "axis", "branch", "other"]
 Grid = tuple[int, int]
 
 
@@ -28,9 +31,14 @@ class AttentionRecord:
     `spatial` (H, W), one a position;
     `volume` (C, H, W), one a feature;
     `token` (heads, N, M), for each query position a distribution over the keys;
-    `pool` (N,), one distribution over all positions.
+    `pool` (N,), one distribution over all positions;
+    `axis` (C, H) or (C, W), one a channel and row, or column;
+    `branch` (branches, C), for each channel one a branch;
+    `other`, as the network has them.
     `grid` (H, W) is where positions (for `token` the queries) lie, `keys` (h, w) where the keys
-    of a `token` map lie.
+    of a `token` map lie. Tokens without a position, as a class token, stand before the others.
+    `path` is the module that computed the weights. `positions` (N, M), where given, says where on
+    `keys` each query's own M keys lie, counted along the rows: a query sees a part of them only.
     """
 
     stage: str
@@ -38,6 +46,18 @@ class AttentionRecord:
     weights: Tensor
     grid: Grid
     keys: Grid | None = None
+    path: str = ""
+    positions: Tensor | None = None
+
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.weights.shape))
+        span = f"{self.low:.3g} to {self.high:.3g}"
+        return f"<AttentionRecord {self.kind} {shape} at {self.stage!r}: {span}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the weights as a map over positions, or else over channels."""
+        view = next(v for v in (self.spatial, self.channel) if v is not None)
+        return inline.heat(inline.ramp(view.numpy()), repr(self)[1:-1])
 
     @property
     def low(self) -> float:
@@ -79,22 +99,45 @@ class AttentionRecord:
         return None
 
     def received(self, head: int | None = None) -> Tensor:
-        """Attention that each key position receives, (h, w): the mean over queries, sum 1.
+        """Attention that each key position receives, (h, w): the mean over query positions.
 
-        Averaged over heads, or of one `head`. Raises ValueError where the kind is not `token`.
+        Its sum is 1, or what is left by keys without a position. Averaged over heads, or of one
+        `head`. Raises ValueError where the kind is not `token`.
         """
-        return self._heads(head).mean(0).reshape(self._keys())  # (N, M) -> (h, w)
+        rows, columns = self.grid
+        weights = self._heads(head)[-rows * columns :]  # (N, M)
+        return self._laid(weights.mean(0) if self.positions is None else weights / len(weights))
 
     def query(self, row: int, column: int, head: int | None = None) -> Tensor:
-        """Where the query position (`row`, `column`) of `grid` looks, (h, w), sum 1.
+        """Where the query position (`row`, `column`) of `grid` looks, (h, w).
 
-        Averaged over heads, or of one `head`. Raises ValueError where the kind is not `token`,
-        IndexError where the position or the head does not exist.
+        Its sum is 1, or what is left by keys without a position. Averaged over heads, or of one
+        `head`. Raises ValueError where the kind is not `token`, IndexError where the position or
+        the head does not exist.
         """
         height, width = self.grid
         if not (0 <= row < height and 0 <= column < width):
             raise IndexError(f"position ({row}, {column}) is outside the {height}×{width} grid")
-        return self._heads(head)[row * width + column].reshape(self._keys())  # (M,) -> (h, w)
+        weights = self._heads(head)
+        index = len(weights) - height * width + row * width + column
+        return self._laid(weights[index], index)
+
+    def class_token(self, head: int | None = None) -> Tensor:
+        """Where the first token without a position looks, (h, w). Averaged over heads, or of one
+        `head`. Raises ValueError where the kind is not `token`, or all queries have positions."""
+        weights = self._heads(head)
+        if len(weights) == self.grid[0] * self.grid[1]:
+            raise ValueError(f"{self.stage!r} has no class token: all queries have positions")
+        return self._laid(weights[0])
+
+    def _laid(self, weights: Tensor, query: int | None = None) -> Tensor:
+        """On the grid of the keys, (h, w): weights (M,) of one query, or (N, M) as a sum."""
+        height, width = self._keys()
+        if self.positions is None:
+            return weights[-height * width :].reshape(height, width)
+        where = self.positions if query is None else self.positions[query]
+        laid = weights.new_zeros(height * width)
+        return laid.index_add_(0, where.flatten(), weights.flatten()).reshape(height, width)
 
     def _heads(self, head: int | None) -> Tensor:
         """(N, M): the mean over heads, or one head."""
@@ -126,6 +169,14 @@ class Prediction:
     logits: Tensor
     ranked: tuple[Ranked, ...]
 
+    def __repr__(self) -> str:
+        said = ", ".join(f"{one.label!r} {one.probability:.1%}" for one in self.top(3))
+        return f"<Prediction {said}; {len(self.ranked)} classes>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the five likeliest classes."""
+        return inline.bars((one.label, one.probability) for one in self.top(5))
+
     def top(self, count: int = 5) -> tuple[Ranked, ...]:
         """The `count` likeliest classes as (index, label, probability)."""
         return self.ranked[:count]
@@ -150,6 +201,16 @@ class Heatmap:
     low: float
     high: float
 
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.values.shape))
+        about = "knows no class" if self.target is None else f"class {self.target}"
+        span = f"{self.low:.3g} to {self.high:.3g}"
+        return f"<Heatmap {self.method} {shape} at {self.stage!r}, {about}: {span}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the map."""
+        return inline.heat(self.values.numpy(), repr(self)[1:-1])
+
     @property
     def flat(self) -> bool:
         """Whether the raw map was the same everywhere, so that there is nothing to see."""
@@ -159,3 +220,15 @@ class Heatmap:
     def raw(self) -> Tensor:
         """The map before normalising, (H, W)."""
         return self.values * (self.high - self.low) + self.low
+
+
+def matching(name: str, names: Sequence[str]) -> list[int]:
+    """The indices in `names` of what is `name` exactly; where there is none, of what differs only
+    in case or in how Unicode composes its characters."""
+    exact = [index for index, one in enumerate(names) if one == name]
+    folded = _folded(name)
+    return exact or [index for index, one in enumerate(names) if _folded(one) == folded]
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

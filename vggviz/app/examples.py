@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from functools import cache
 from html import escape
@@ -10,14 +11,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from gradio.utils import get_upload_folder
 from PIL import Image
 
 from vggviz.app.pictures import data_uri
 from vggviz.app.texts import say
+from vggviz.files import atomic_write
 from vggviz.images import open_image
 from vggviz.weights import assets_folder
 
 __all__ = ["PICK", "Example", "examples", "strip"]
+
+log = logging.getLogger(__name__)
 
 
 class Example(NamedTuple):
@@ -29,9 +34,28 @@ class Example(NamedTuple):
 
 
 def examples() -> list[Example]:
-    """The bundled pictures."""
-    folder = (assets_folder() / "examples").resolve()
-    listed = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
+    """The bundled pictures, as copies beside the uploads: a browser is told the path of a picture,
+    and where the package is installed is not for everyone to know.
+
+    Where there is no room for the copies the page goes on with the originals.
+    """
+    bundled = (assets_folder() / "examples").resolve()
+    folder = Path(get_upload_folder()).resolve() / "examples"
+    listed = json.loads((bundled / "examples.json").read_text(encoding="utf-8"))
+    copied: list[Path] = []
+    try:
+        for line in listed:
+            content = (bundled / line["file"]).read_bytes()
+            copy = folder / line["file"]
+            if not copy.is_file() or copy.read_bytes() != content:
+                with atomic_write(copy) as part:
+                    part.write_bytes(content)
+                copied.append(copy)
+    except OSError as error:
+        log.warning("the bundled pictures could not be copied: errno %s", error.errno)
+        for copy in copied:  # others may use those that were there
+            copy.unlink(missing_ok=True)
+        folder = bundled
     return [Example(folder / line["file"], line["label"], line["caption"]) for line in listed]
 
 

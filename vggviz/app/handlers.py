@@ -26,7 +26,7 @@ from vggviz.app.stages import STAGES
 from vggviz.app.texts import say
 from vggviz.app.texts.trouble import translated
 from vggviz.cam import METHODS
-from vggviz.explainer import Explainer, Report
+from vggviz.explainer import Explainer, MapError, Report
 from vggviz.explanation import Explanation
 from vggviz.hooks.capture import bypass
 from vggviz.images import Crop, ImageError
@@ -321,7 +321,7 @@ def boundary(lang: str = "en", name: str = "") -> Generator[None, None, None]:
         raise
     except ImageError as error:  # its sentences begin with the file's name, as it is
         raise refusal(translated(lang, str(error))) from error
-    except WeightsError as error:
+    except (WeightsError, MapError) as error:
         raise refusal(sentence(error, lang, name)) from error
     except Exception as error:  # the one broad except of the house: a page must not go blank
         log.exception("an explanation failed")

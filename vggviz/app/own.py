@@ -44,7 +44,10 @@ class Own:
         if file.suffix != ".safetensors":
             raise WeightsError(f"{file.name} is no .safetensors file, as training writes one")
         if file.stat().st_size > SIZE:
-            raise WeightsError(f"{file.name} is too large: at most {SIZE >> 20} MB can be used")
+            raise WeightsError(
+                f"{file.name} is too large: at most {SIZE >> 20} MB can be uploaded; on your "
+                "own machine `vggviz serve --weights FILE` opens a file of any size"
+            )
         card = read_card(file, HEADER)
         if len(card.labels) > CLASSES:
             raise WeightsError(f"{file.name} has {len(card.labels)} classes, {CLASSES} at most")

@@ -13,7 +13,6 @@ from vggviz.benchmark.fixtures import Bed, Case, Work
 from vggviz.cam import cams
 from vggviz.networks import Network
 from vggviz.networks.vgg import VGG
-from vggviz.platform import precision as fast
 
 __all__ = ["BARE", "CASES"]
 
@@ -59,14 +58,13 @@ def _bare(model: Network, images: Tensor) -> list[Tensor]:
 
 def _ours(bed: Bed, case: Case, attention: str = "none", precision: str = "exact") -> Work:
     model, images = bed.explained(attention, precision), bed.images(case.images)
-    return partial(_cams, model, _half(images) if precision == "bf16" else images, case, precision)
+    return partial(_cams, model, _half(images) if precision == "bf16" else images, case)
 
 
-def _cams(model: Network, images: Tensor, case: Case, precision: str) -> list[Tensor]:
+def _cams(model: Network, images: Tensor, case: Case) -> list[Tensor]:
     paths = [model.path(stage) for stage in case.stages]
     targets = torch.arange(case.targets) if case.targets > 1 else None
-    with fast.gradients_of(precision):
-        found = cams(model, images, paths, ("gradcam",), targets)
+    found = cams(model, images, paths, ("gradcam",), targets)
     maps = [found.maps[path, "gradcam"] for path in paths]  # (T, B, h, w) each
     if case.targets > 1:
         return [cam[:, 0] for cam in maps]
@@ -74,7 +72,6 @@ def _cams(model: Network, images: Tensor, case: Case, precision: str) -> list[Te
 
 
 _cbam = partial(_ours, attention="cbam")
-_gradients = partial(_ours, precision="gradients")
 _bf16 = partial(_ours, precision="bf16")
 
 STAGES = VGG.stages
@@ -93,15 +90,6 @@ CASES: dict[str, Case] = {
     "vggviz-5-t3": Case("vggviz, 3 classes", _ours, STAGES, targets=CLASSES),
     "vggviz-cbam-1": Case("vggviz, cbam and Grad-CAM", _cbam, LAST),
     "vggviz-cbam-5": Case("vggviz, cbam and Grad-CAM", _cbam, STAGES),
-    "gradients-1": Case("vggviz, bfloat16 gradients", _gradients, LAST, "torchcam-1"),
-    "gradients-5": Case("vggviz, bfloat16 gradients", _gradients, STAGES, "torchcam-5"),
-    "gradients-5-t3": Case(
-        "vggviz, bfloat16 gradients, 3 classes",
-        _gradients,
-        STAGES,
-        "torchcam-5-t3",
-        targets=CLASSES,
-    ),
     "bf16-1": Case("vggviz, bfloat16", _bf16, LAST, "torchcam-1"),
     "bf16-5": Case("vggviz, bfloat16", _bf16, STAGES, "torchcam-5"),
     "torchcam-1": Case("torchcam", libraries.torchcam, LAST, "vggviz-1"),

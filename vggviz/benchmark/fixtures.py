@@ -54,7 +54,8 @@ class Bed:
 
     def explained(self, attention: str, precision: str = "exact") -> Network:
         """The network as an `Explainer` of this precision keeps it."""
-        return Explainer(self.network(attention), self._card, precision=precision).model
+        network = self.network(attention)
+        return Explainer(network, self._card, precision=precision, copy=False).model
 
     @cached_property
     def target(self) -> int:
@@ -70,7 +71,7 @@ class Case:
     The work returns one Grad-CAM map (h, w) for each of `stages`, or the logits of a bare forward
     pass; with several `images` maps are (B, h, w), with several `targets`, the classes 0, 1, …,
     (T, h, w). `like` is the case of ours that another library is compared with, that library's
-    for a case of ours in fewer bits, and one picture's for a batch of ours.
+    for a case of ours in bfloat16, and one picture's for a batch of ours.
     """
 
     label: str

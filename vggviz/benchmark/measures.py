@@ -102,7 +102,7 @@ from vggviz.weights import assets_folder, load_network
 from vggviz.cam import cams
 from vggviz.explainer import Explainer
 model, card = load_network("random", "none", generator=torch.Generator().manual_seed(0))
-explainer = Explainer(model, card, precision="exact")
+explainer = Explainer(model, card, precision="exact", copy=False)
 model, image = explainer.model, torch.zeros(1, 3, 224, 224)
 def held(name):
     lines = open("/proc/self/status").read().splitlines()

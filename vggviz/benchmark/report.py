@@ -161,7 +161,7 @@ def _notes(report: Report) -> list[str]:
         f"said, {report.size} px; Grad-CAM at the last ReLU of block5, or of all five blocks.",
         f"Medians of {rounds} rounds; each ratio is the median of the rounds' own, for a picture, "
         "to the plain bare forward (contiguous, no attention), or to what is alike: other "
-        "libraries to vggviz on the same stages, vggviz in fewer bits to torchcam, a batch of ours "
+        "libraries to vggviz on the same stages, vggviz in bfloat16 to torchcam, a batch of ours "
         "to one picture (1 where the cost grows linearly).",
         f"{machine}.",
         f"{'Noisy' if report.noisy else 'Quiet'} machine: the bare forward's interquartile range "

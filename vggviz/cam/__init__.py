@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vggviz.cam.driver import CAMs, cams
+from vggviz.cam.interface import Targets
 from vggviz.cam.methods import METHODS, known
 
-__all__ = ["METHODS", "CAMs", "cams", "known"]
+__all__ = ["METHODS", "CAMs", "Targets", "cams", "known"]

@@ -7,6 +7,7 @@ after the method's own ReLU, at the layer's resolution.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,14 +35,16 @@ def gradcam(activation: Tensor, gradient: Tensor) -> Tensor:
 def gradcam_plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
     """relu(Σ_c w_c A_c), w_c = Σ α relu(g), α = g² / (2 g² + g³ Σ_ab A_ab).
 
+    Computed as α relu(g) = 1 / (2/g + Σ_ab A_ab) where g > 0, since cubes overflow. Where that
+    denominator is 0, the weight is 0.
+
     Chattopadhay et al. 2018, 'Grad-CAM++', eq. 5 and 19 (the score is the exponential of the
-    logit, whose common factor cancels on normalising). Where the denominator is 0, α is 0.
+    logit, whose common factor cancels on normalising).
     """
-    square = gradient.square()
     total = activation.sum((-2, -1), keepdim=True)  # (..., C, 1, 1)
-    denominator = 2 * square + total * square * gradient
-    safe = torch.where(denominator == 0, torch.ones_like(denominator), denominator)
-    weights = (square / safe * gradient.relu()).sum((-2, -1))  # (..., C)
+    denominator = 2 / gradient.relu() + total  # infinite where g <= 0
+    safe = torch.where(denominator == 0, torch.full_like(denominator, torch.inf), denominator)
+    weights = (1 / safe).sum((-2, -1))  # (..., C)
     return torch.einsum("...c,...chw->...hw", weights, activation).relu()
 
 
@@ -79,14 +82,24 @@ def eigencam(activation: Tensor) -> Tensor:
 
     Muhammad, Yeasin 2020, 'Eigen-CAM', eq. 3: no gradient, no class. Departures: a singular
     vector's sign is free, and the paper leaves it open; here it is chosen so that the map's sum
-    is not negative, and the ReLU is added. v is found as the first eigenvector of the (C, C)
-    Gram matrix.
+    is not negative, and the ReLU is added.
+
+    For tokens X (N, C), X v = √λ u, with (λ, u) the first eigenpair of the (N, N) Gram matrix or
+    v that of the (C, C) one, whichever is smaller; on the CPU in NumPy's float64, which MPS lacks.
     """
-    tokens = activation.flatten(-2).mT.double()  # (..., N, C)
-    vector = torch.linalg.eigh(tokens.mT @ tokens).eigenvectors[..., -1]  # (..., C)
-    flat = (tokens @ vector.unsqueeze(-1)).squeeze(-1)  # (..., N)
-    signed = torch.where(flat.sum(-1, keepdim=True) < 0, -flat, flat)
-    return signed.reshape(*activation.shape[:-3], *activation.shape[-2:]).to(activation).relu()
+    wide = activation.to(torch.promote_types(activation.dtype, torch.float32))  # for bfloat16
+    host = wide.flatten(-2).mT.cpu().numpy()
+    tokens = host.astype(np.float64)  # (..., N, C)
+    turned = np.swapaxes(tokens, -1, -2)
+    if tokens.shape[-2] < tokens.shape[-1]:
+        values, vectors = np.linalg.eigh(tokens @ turned)
+        flat = vectors[..., -1] * np.sqrt(values[..., -1:].clip(min=0))  # (..., N)
+    else:
+        vectors = np.linalg.eigh(turned @ tokens).eigenvectors
+        flat = (tokens @ vectors[..., -1:])[..., 0]
+    signed = np.where(flat.sum(-1, keepdims=True) < 0, -flat, flat)
+    shape = (*activation.shape[:-3], *activation.shape[-2:])
+    return torch.from_numpy(signed.reshape(shape).clip(min=0).astype(host.dtype)).to(activation)
 
 
 def attention_gradient(weights: Tensor, gradient: Tensor) -> Tensor:

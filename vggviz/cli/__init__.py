@@ -6,6 +6,7 @@ import typer
 
 from vggviz.cli.bench import bench
 from vggviz.cli.compare import compare
+from vggviz.cli.console import complain, lenient_output
 from vggviz.cli.data import data
 from vggviz.cli.evaluate import evaluate
 from vggviz.cli.explain import explain
@@ -25,5 +26,16 @@ for command in (explain, models, data, train, evaluate, compare, push, bench, se
 
 
 def main() -> None:
-    """The console script."""
-    app()
+    """The console script. Raises SystemExit: 1 where standard output could not be written."""
+    with lenient_output() as output_error:
+        code: str | int | None = 0
+        try:
+            app()
+        except SystemExit as done:
+            code = done.code
+        error = output_error()
+        if error is not None:
+            if not isinstance(error, BrokenPipeError):  # whoever reads has read enough
+                complain(f"vggviz: standard output can't be written: {error.strerror}")
+            code = code or 1
+    raise SystemExit(code)

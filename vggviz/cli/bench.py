@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vggviz.cli.console import counted, or_stop, words
+from vggviz.cli.console import counted, or_stop, say_lines, words
 
 
 def bench(
@@ -30,4 +30,4 @@ def bench(
             names=words(only or "") or None,
             progress=progress,
         )
-    print(json.dumps(report.to_json(), indent=2) if as_json else benchmark.table(report))
+    say_lines(json.dumps(report.to_json(), indent=2) if as_json else benchmark.table(report))

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.console import sides, stop
+from vggviz.cli.console import CLASSES, print_classes, say, say_lines, sides, stop, words
 from vggviz.files import atomic_write
 
 
@@ -24,9 +24,7 @@ def compare(
         str, typer.Option(help="Attention types with commas; tiny_vgg is CNN Explainer's network.")
     ] = "se,cbam,self_attention",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
-    classes: Annotated[
-        str | None, typer.Option(help="Only these classes, labels or WordNet ids with commas.")
-    ] = None,
+    classes: Annotated[str | None, typer.Option(help=CLASSES)] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of the networks.")] = 0.25,
     stages: Annotated[str, typer.Option(help="Where attention is, with commas.")] = (
         "block1,block2,block3,block4,block5"
@@ -53,19 +51,20 @@ def compare(
         bar.total, bar.n = progress.steps, progress.step
         bar.set_postfix_str(f"{name}, seed {seed}, loss {progress.loss:.3f}")
         if progress.validation is not None and progress.step == progress.steps:
-            tqdm.write(f"{name}, seed {seed}: validation {progress.validation:.1%}")
+            say(f"{name}, seed {seed}: validation {progress.validation:.1%}")
 
     try:
         found = run(
             data,
             out,
             config,
-            attention.split(","),
+            words(attention),
             range(seeds),
             width=width,
             blend=blend,
-            stages=stages.split(","),
-            classes=[name.strip() for name in classes.split(",")] if classes else None,
+            stages=words(stages),
+            classes=words(classes) if classes else None,
+            opened=print_classes,
             report=report,
         )
         with atomic_write(out / "comparison.json") as part:
@@ -74,4 +73,4 @@ def compare(
         stop(str(error))
     finally:
         bar.close()
-    print(found.table())
+    say_lines(found.table())

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.console import stop
+from vggviz.cli.console import say, stop
 
 
 def data(
@@ -41,5 +41,5 @@ def data(
         except FetchError as error:
             bar.close()
             stop(str(error))
-    print(file)
-    print(f"vggviz train --data {shlex.quote(str(file))} --out {name}.safetensors")
+    say(str(file))
+    say(f"vggviz train --data {shlex.quote(str(file))} --out {name}.safetensors")

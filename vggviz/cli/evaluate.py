@@ -11,10 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vggviz.cli.console import counted, left_out, or_stop, stop, words
+from vggviz.cli.console import (
+    complain,
+    counted,
+    left_out,
+    or_stop,
+    print_passed_over,
+    say,
+    say_lines,
+    stop,
+    words,
+)
 from vggviz.cli.map_report import judge
 from vggviz.files import atomic_write
 from vggviz.platform.machine import machine
+from vggviz.texts import visible
 
 if TYPE_CHECKING:
     from vggviz import Explainer
@@ -36,7 +47,8 @@ def evaluate(
         Path | None, typer.Option(help="Weights file that a weights file is compared with.")
     ] = None,
     part: Annotated[
-        str | None, typer.Option(help="train or val; by default val where the data has parts.")
+        str | None,
+        typer.Option(help="train, val or test; by default val, or else test, where there is one."),
     ] = None,
     as_json: Annotated[Path | None, typer.Option("--json", help="File to write.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 128,
@@ -109,15 +121,15 @@ def evaluate(
             progress=progress,
             unreadable=None if strict else left_out,
         )
-    command = " ".join(["vggviz", *sys.argv[1:]])
-    print(evaluation.table(found))
-    print(f"\n{here}: `{command}`")
+    command = visible(" ".join(["vggviz", *sys.argv[1:]]))
+    say_lines(f"{evaluation.table(found)}\n")
+    say(f"{here}: `{command}`")
     if as_json is not None:
         about = {"command": command, "machine": asdict(here), "data": data.name}
         told = {**about, **found.to_json()}
         try:
             with atomic_write(as_json) as written:
-                written.write_text(json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False))
+                written.write_text(json.dumps(told, indent=2, allow_nan=False))
         except OSError as error:
             stop(f"{as_json} can't be written: {error.strerror}")
 
@@ -126,12 +138,14 @@ def _pictures(data: Path, part: str | None) -> Dataset:
     from vggviz.data import open_dataset, parts_of
 
     parts = or_stop(parts_of, data)
-    if not parts and part is None:
-        print(
-            f"{data} has no parts: all pictures are used, also any that were trained on",
-            file=sys.stderr,
+    chosen = part or next((one for one in ("val", "test", *parts) if one in parts), None)
+    if chosen is None or (part is None and chosen == "train"):
+        complain(
+            f"{data} has no part to judge by: all pictures are used, also any that were trained on"
         )
-    return or_stop(open_dataset, data, part or (parts[1] if parts else None))
+    dataset = or_stop(open_dataset, data, chosen)
+    print_passed_over(dataset.passed_over)
+    return dataset
 
 
 def _subjects(
@@ -169,9 +183,9 @@ def _training(data: Path, dataset: Dataset) -> Dataset | None:
     from vggviz.data import open_dataset, parts_of
 
     parts = or_stop(parts_of, data)
-    if dataset.boxes is None or not parts:
+    if dataset.boxes is None or "train" not in parts:
         return None
-    found = or_stop(open_dataset, data, parts[0])
+    found = or_stop(open_dataset, data, "train")
     return None if set(found.files) == set(dataset.files) else found
 
 

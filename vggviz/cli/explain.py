@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -12,9 +13,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.console import or_stop, stop, words
-
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
+from vggviz.cli.console import complain, or_stop, print_passed_over, say, stop, words
 
 Weights = Annotated[
     str,
@@ -46,9 +45,7 @@ def explain(
     ] = "json,npz,png",
     precision: Annotated[
         str,
-        typer.Option(
-            help="exact, gradients (only gradients in bfloat16) or bf16 (all of it, maps roughly)."
-        ),
+        typer.Option(help="exact (float32), or bf16: faster where the CPU has it, maps roughly."),
     ] = "exact",
     engine: Annotated[
         str,
@@ -74,61 +71,93 @@ def explain(
             stop(f"no format {name!r}: choose from {', '.join(FORMATS)}")
     if not endings:
         stop(f"--formats needs one or more of {', '.join(FORMATS)}")
-    files = list(_pictures(images))
     chosen = or_stop(known, words(methods))
     job = Job(str(out), weights, attention, precision, stages, chosen, target, endings)
     worker = or_stop(Worker, asdict(job))
     or_stop(worker.explainer.names, stages)
     if target is not None:
         or_stop(worker.explainer.index, target)
-    stems = _stems(files)
+    stems = or_stop(_stems, images, out)
+    _spare_inputs(stems, out, endings)
     found: Iterator[Done]
     if engine == "ray":
         if not (find_spec("ray") and find_spec("pyarrow")):
             stop("--engine ray needs Ray Data: pip install 'vggviz[ray]'")
         new = {file: stem for file, stem in stems.items() if not worker.explained(file, stem)}
         if len(new) < len(stems):
-            print(f"{len(stems) - len(new)} of {len(stems)} pictures were explained already")
+            say(f"{len(stems) - len(new)} of {len(stems)} pictures were explained already")
         found, total = on_ray(job, new, workers), len(new)
     else:
-        rows = ({"file": str(file), "stem": stems[file]} for file in files)
-        found, total = (Done(**worker(row)) for row in rows), len(files)
+        rows = ({"file": str(file), "stem": stem} for file, stem in stems.items())
+        found, total = (Done(**worker(row)) for row in rows), len(stems)
     failed, processes = 0, set[int]()
     hidden = total < 2 or not sys.stderr.isatty()
     for done in tqdm(found, unit="picture", total=total, disable=hidden):
         processes.add(done.process)
         failed += done.failed
-        tqdm.write(f"{done.file}: {done.said}", file=sys.stderr if done.failed else sys.stdout)
+        (complain if done.failed else say)(f"{done.file}: {done.said}")
     if engine == "ray" and total:
-        print(f"{total - failed} pictures explained by {len(processes)} workers")
+        say(f"{total - failed} pictures explained by {len(processes)} workers")
     if failed:
-        print(f"{failed} of {total} pictures could not be explained", file=sys.stderr)
+        complain(f"{failed} of {total} pictures could not be explained")
         raise typer.Exit(1)
 
 
-def _pictures(images: list[Path]) -> Iterator[Path]:
-    """The files themselves, and the pictures in the folders, in order."""
+def _pictures(folder: Path, out: Path) -> list[Path]:
+    """The pictures in a folder, in order, but neither those in `out` below it nor figures of ours.
+
+    Raises ValueError where there is none, OSError where the folder can't be read.
+    """
+    from vggviz.data import find_pictures
+    from vggviz.plotting import is_own_png
+
+    results, inside = out.resolve(), folder.resolve() in out.resolve().parents
+    found, passed_over = find_pictures(folder)
+    print_passed_over(passed_over, f"{folder}: ")
+    if inside:
+        found = [file for file in found if results not in file.resolve().parents]
+    pictures = [f for f in found if not (f.suffix.lower() == ".png" and is_own_png(f))]
+    if len(pictures) < len(found):
+        complain(f"{folder}: left out {len(found) - len(pictures)} figures that vggviz made")
+    if not pictures:
+        raise ValueError(f"{folder}: no pictures in this folder")
+    return pictures
+
+
+def _stems(images: list[Path], out: Path) -> dict[Path, str]:
+    """The files to explain, those in folders included, each with the name of its results below
+    `out`: its subfolder and its stem, or, where two share these, its whole name."""
+    places: dict[Path, Path] = {}
     for path in images:
         if path.is_dir():
-            found = sorted(f for f in path.rglob("*") if f.suffix.lower() in PICTURES)
-            if not found:
-                stop(f"{path}: no pictures in this folder")
-            yield from found
+            for file in _pictures(path, out):
+                places.setdefault(file, file.relative_to(path).parent)
         else:
-            yield path
-
-
-def _stems(files: list[Path]) -> dict[Path, str]:
-    """A name for each file's results: its stem, or, where two share one, its whole name."""
-    seen: dict[str, int] = {}
-    for file in files:
-        seen[file.stem] = seen.get(file.stem, 0) + 1
-    taken: dict[str, Path] = {}
-    for file in files:
-        name = file.stem if seen[file.stem] == 1 else file.name.replace(".", "_")
+            places.setdefault(path, Path())
+    # Without regard to case, as file systems may be.
+    shared = Counter((place / file.stem).as_posix().casefold() for file, place in places.items())
+    taken: set[str] = set()
+    stems: dict[Path, str] = {}
+    for file, place in places.items():
+        name = (place / file.stem).as_posix()
+        if shared[name.casefold()] > 1:
+            name = (place / file.name.replace(".", "_")).as_posix()
         number = 2
-        while taken.get(name, file) != file:
-            name = f"{file.stem}_{number}"
+        while name.casefold() in taken:
+            name = (place / f"{file.stem}_{number}").as_posix()
             number += 1
-        taken[name] = file
-    return {file: name for name, file in taken.items()}
+        taken.add(name.casefold())
+        stems[file] = name
+    return stems
+
+
+def _spare_inputs(stems: dict[Path, str], out: Path, endings: tuple[str, ...]) -> None:
+    """Stop where a result would take the place of a picture."""
+    inputs = {file.resolve() for file in stems}
+    for stem in stems.values():
+        for ending in endings:
+            if (out / f"{stem}.{ending}").resolve() in inputs:
+                stop(
+                    f"{out / f'{stem}.{ending}'} is a picture that a result would replace: "
+                    "choose another folder with --out"
+                )

@@ -9,9 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vggviz.cli.console import counted, left_out, or_stop, stop, words
+from vggviz.cli.console import counted, left_out, or_stop, say_lines, stop, words
 from vggviz.files import atomic_write
 from vggviz.platform.machine import machine
+from vggviz.texts import visible
 
 if TYPE_CHECKING:
     from vggviz import Explainer
@@ -70,7 +71,7 @@ def judge(
             )
         except OSError as error:
             stop(f"{out} can't be written to: {error.strerror}")
-    command = " ".join(["vggviz", *sys.argv[1:]])
+    command = visible(" ".join(["vggviz", *sys.argv[1:]]))
     about = f"{here}: {command}"
     tables = maps.markdown_of(report)
     told = {"command": command, "machine": asdict(here), **report.to_json()}
@@ -83,7 +84,7 @@ def judge(
     for name, text in files.items():
         try:
             with atomic_write(out / name) as written:
-                written.write_text(text, "utf-8")
+                written.write_text(text, "utf-8", "backslashreplace")
         except OSError as error:
             stop(f"{out / name} can't be written: {error.strerror}")
-    print(f"{tables}\n\n{about}")
+    say_lines(f"{tables}\n\n{about}")

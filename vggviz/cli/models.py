@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from vggviz.cli.console import say, say_lines
+
 
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -16,11 +18,11 @@ def models(
 
     lines = list_weights()
     if as_json:
-        print(json.dumps([line._asdict() for line in lines], indent=2))
+        say_lines(json.dumps([line._asdict() for line in lines], indent=2))
         return
-    print(f"{'weights':<12} {'attention':<15} {'parameters':>12} {'classes':>8}  on this machine")
+    say(f"{'weights':<12} {'attention':<15} {'parameters':>12} {'classes':>8}  on this machine")
     for line in lines:
-        print(
+        say(
             f"{line.weights:<12} {line.attention:<15} {line.parameters:>12,} {line.classes:>8}  "
             f"{'yes' if line.local else 'no'}"
         )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from vggviz.cli.console import or_stop, stop
+from vggviz.cli.console import complain, or_stop, say, say_lines, stop
 from vggviz.platform.malloc import keep_little
 
 
@@ -24,6 +23,13 @@ def serve(
         bool, typer.Option("--classroom", help="Open to the network, with a QR code and limits.")
     ] = False,
     password: Annotated[str | None, typer.Option(help="What everyone must type first.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights to offer first: tiny50, imagenet, imagenet_bn, random, or a .safetensors "
+            "file of any size (the page itself takes up to 24 MB)."
+        ),
+    ] = None,
     engine: Annotated[
         str | None, typer.Option(help="local, or ray: networks as Ray Serve's replicas.")
     ] = None,
@@ -36,7 +42,10 @@ def serve(
 
     if password == "":  # as of a variable that is not set: better none than an open page
         stop("--password must not be empty")
-    given = {"host": host, "port": port, "password": password, "engine": engine}
+    given = {
+        **{"host": host, "port": port, "password": password},
+        **{"preload": weights, "engine": engine},
+    }
     settings = or_stop(Settings.from_environ, os.environ)
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = or_stop(lambda: replace(settings, **chosen))  # type: ignore[arg-type]
@@ -47,10 +56,10 @@ def serve(
         if classroom:
             found = room.address(settings.host, port)
             try:
-                print(room.code(found))
+                say_lines(room.code(found))
             except ModuleNotFoundError:
-                print("no QR code: pip install 'vggviz[serve]' draws one", file=sys.stderr)
-            print(f"Everyone in this network: {found}", flush=True)
+                complain("no QR code: pip install 'vggviz[serve]' draws one")
+            say(f"Everyone in this network: {found}")
 
     demo = or_stop(page, settings)
     or_stop(run, demo, settings, ready)

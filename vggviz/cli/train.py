@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,8 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.console import left_out, sides, stop
+from vggviz.cli.console import CLASSES, left_out, print_classes, say, sides, stop, words
+from vggviz.texts import visible
 
 
 def train(
@@ -27,7 +29,14 @@ def train(
         ),
     ] = "none",
     freeze_backbone: Annotated[
-        bool, typer.Option(help="Only attention, γ, norms and head learn: a small file.")
+        bool,
+        typer.Option(help="Only attention, γ, norms and the last layer learn: a small file."),
+    ] = False,
+    whole_head: Annotated[
+        bool,
+        typer.Option(
+            help="With --freeze-backbone all of the head learns, in full-size VGG19 239 MB of it."
+        ),
     ] = False,
     stages: Annotated[
         str | None, typer.Option(help="Where attention is, with commas: block4,block5.")
@@ -36,9 +45,7 @@ def train(
     learn_from: Annotated[
         str | None, typer.Option(help="Nothing below this stage learns, such as block4.")
     ] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="Only these classes, labels or WordNet ids with commas.")
-    ] = None,
+    classes: Annotated[str | None, typer.Option(help=CLASSES)] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of a fresh network.")] = 0.5,
     epochs: Annotated[int | None, typer.Option(min=1, help="24; 10 from weights.")] = None,
     sizes: Annotated[
@@ -73,9 +80,13 @@ def train(
     distil: Annotated[float, typer.Option(help="Weight of the soft labels in the loss.")] = 0.5,
     temperature: Annotated[float, typer.Option(help="Temperature of the soft labels.")] = 2.0,
     seed: Annotated[int, typer.Option()] = 0,
-    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint beside OUT.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on with a run that was stopped.")] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps computed views for other runs.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that read and augment pictures: as many as pay."),
     ] = None,
     strict: Annotated[bool, typer.Option(help="Stop at an unreadable picture.")] = False,
 ) -> None:
@@ -87,7 +98,10 @@ def train(
     except ModuleNotFoundError as error:
         stop(f"training needs {error.name}: pip install 'vggviz[train]'")
     from vggviz.training import Progress, TrainConfig, TrainError
+    from vggviz.weights import read_card
 
+    if whole_head and not freeze_backbone:
+        stop("--whole-head goes with --freeze-backbone: without it all of the head learns anyway")
     fresh = weights == "none"
     shown = sides(sizes or ("32,48,64" if fresh else ""))
     config = TrainConfig(
@@ -103,6 +117,7 @@ def train(
         distil=distil if teacher else 0.0,
         temperature=temperature,
         freeze_backbone=freeze_backbone,
+        whole_head=whole_head,
         learn_from=learn_from,
         views=views,
         seed=seed,
@@ -118,7 +133,7 @@ def train(
             f"{progress.images_per_second:.0f} images/s"
         )
         if progress.validation is not None and main:
-            tqdm.write(f"epoch {progress.epoch + 1}: validation {progress.validation:.1%}")
+            say(f"epoch {progress.epoch + 1}: validation {progress.validation:.1%}")
 
     try:
         found = fit(
@@ -128,15 +143,17 @@ def train(
             NetworkChoice(
                 weights=weights,
                 attention=attention,
-                stages=tuple(stages.split(",")) if stages else None,
+                stages=words(stages) if stages else None,
                 blend=blend,
                 width=width,
             ),
-            classes=[name.strip() for name in classes.split(",")] if classes else None,
+            classes=words(classes) if classes else None,
             teacher=teacher,
             resume=resume,
             facts={"command": _command()},
             cache=cache,
+            workers=workers,
+            opened=print_classes if main else lambda *_: None,
             report=report,
             unreadable=None if strict else left_out,
         )
@@ -149,10 +166,16 @@ def train(
     finally:
         bar.close()
     if main:
-        print(f"{out}: validation {found['top1']:.1%} (top-1), {found['top5']:.1%} (top-5)")
+        count = len(read_card(out).labels)
+        top5 = f", {found['top5']:.1%} (top-5)" if "top5" in found else ""
+        say(
+            f"{out}: validation {found['top1']:.1%} (top-1 of {count} classes){top5}, "
+            f"{out.stat().st_size / 1e6:.1f} MB"
+        )
+        say(f"vggviz serve --weights {shlex.quote(str(out))}")
 
 
 def _command() -> str:
     """The command as it was typed, but for folders."""
-    words = [word.rsplit("/", 1)[-1] if "/" in word else word for word in sys.argv[1:]]
-    return " ".join(["vggviz", *words])
+    typed = [word.rsplit("/", 1)[-1] if "/" in word else word for word in sys.argv[1:]]
+    return visible(" ".join(["vggviz", *typed]))

@@ -7,10 +7,22 @@ from pathlib import Path
 
 import torch
 
+from vggviz.data.crops import Crops, read_crops
 from vggviz.data.dataset import DataError, Dataset
 from vggviz.data.layouts import find_layout
+from vggviz.data.source import find_pictures, passed_over_text
 
-__all__ = ["DataError", "Dataset", "open_dataset", "open_parts", "parts_of"]
+__all__ = [
+    "Crops",
+    "DataError",
+    "Dataset",
+    "find_pictures",
+    "open_dataset",
+    "open_parts",
+    "parts_of",
+    "passed_over_text",
+    "read_crops",
+]
 
 
 def open_dataset(
@@ -19,17 +31,19 @@ def open_dataset(
     """The pictures at `path`: a folder or a zip file, of either layout.
 
     Tiny ImageNet's layout (Stanford CS231n: `wnids.txt`, `words.txt`, `train/<wnid>/images`,
-    `val/val_annotations.txt`) has `part` 'train' and 'val'. Any other is a folder of class
-    folders, as torchvision's ImageFolder reads it; where it has folders named `train` and `val`
-    those are its parts, and else `part` must be None. `classes` keeps some classes only, by
-    label or WordNet id. Raises DataError.
+    `val/val_annotations.txt`) has the parts 'train' and 'val'. Any other is a folder of class
+    folders, as torchvision's ImageFolder reads it; where it has folders to learn from, to judge by
+    or to test on, by any usual name ('Training', 'valid', 'dev', 'test_set'), those are its parts
+    'train', 'val' and 'test', and `part` is by default the first. Folders that hold nothing but
+    one more folder are passed through, and hidden files and folders left out. `classes` keeps some
+    classes only, by label or WordNet id. Raises DataError.
     """
     root = Path(path)
     return _usable(find_layout(root).load(part, classes), root, part)
 
 
 def parts_of(path: str | Path) -> tuple[str, ...]:
-    """The parts that the data at `path` comes in: to learn from and to judge by, or none.
+    """The parts that the data at `path` comes in: of 'train', 'val' and 'test', in this order.
 
     Raises DataError.
     """
@@ -41,29 +55,34 @@ def open_parts(
 ) -> tuple[Dataset, Dataset]:
     """The pictures at `path` to learn from, and those to judge by, of the same classes.
 
-    The data's own parts where it has them, as `open_dataset` says; else a fifth of every class,
-    drawn with `generator`, is set apart. Raises DataError.
+    The data's own parts 'train' and 'val' where it has them, as `open_dataset` says; without 'val'
+    a fifth of every class, drawn with `generator`, is set apart, and a part 'test' is left alone.
+    Raises DataError.
     """
     root = Path(path)
     layout = find_layout(root)
-    if not layout.parts:
-        dataset = _usable(layout.load(None, classes), root)
-        for target, count in enumerate(torch.bincount(dataset.targets).tolist()):
+    if layout.parts and "train" not in layout.parts:
+        raise DataError(
+            f"{root} has no part to learn from, only {', '.join(map(repr, layout.parts))}"
+        )
+    first = "train" if layout.parts else None
+    training = _usable(layout.load(first, classes), root, first)
+    if "val" not in layout.parts:
+        for target, count in enumerate(torch.bincount(training.targets).tolist()):
             if count < 2:
                 raise DataError(
-                    f"class {dataset.labels[target]!r} has 1 picture and needs 2: one to learn "
+                    f"class {training.labels[target]!r} has 1 picture and needs 2: one to learn "
                     "from and one to judge by"
                 )
-        return dataset.split(0.2, generator)
-    first, second = layout.parts
-    training, validation = layout.load(first, classes), layout.load(second, classes)
-    for here, there, name in ((training, validation, second), (validation, training, first)):
+        return training.split(0.2, generator)
+    validation = layout.load("val", classes)
+    for here, there, name in ((training, validation, "val"), (validation, training, "train")):
         lacking = [repr(label) for label in here.labels if label not in there.labels]
         if lacking:
             raise DataError(
                 f"both parts of the data need the same classes: {name!r} lacks {', '.join(lacking)}"
             )
-    return _usable(training, root, first), _usable(validation, root, second)
+    return training, _usable(validation, root, "val")
 
 
 def _usable(dataset: Dataset, root: Path, part: str | None = None) -> Dataset:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from vggviz.images import ImageError, Preprocess, open_image
+from vggviz.images import ImageError, open_image
 
 
 class DataError(ValueError):
@@ -24,7 +23,7 @@ class Dataset:
     `files` are paths below the folder or inside the archive, `targets` (n,) class indices into
     `labels` and `wnids`, `boxes` (n, 4) left, top, right, bottom in pixels of the picture,
     right and bottom exclusive; None where the data has no boxes. `wnids` is empty where classes
-    have no WordNet ids.
+    have no WordNet ids. `passed_over` counts the files beside them that are not used, by extension.
     """
 
     files: tuple[str, ...]
@@ -33,6 +32,7 @@ class Dataset:
     wnids: tuple[str, ...]
     boxes: Tensor | None
     read: Callable[[str], bytes]
+    passed_over: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def __len__(self) -> int:
         return len(self.files)
@@ -44,45 +44,13 @@ class Dataset:
         except (ImageError, OSError) as error:
             raise ImageError(f"{self.files[index]}: {error}") from error
 
-    def pixels(
-        self,
-        preprocess: Preprocess,
-        *,
-        progress: Callable[[int], None] = lambda _: None,
-        unreadable: Callable[[ImageError], None] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """All pictures as the network sees them, before normalising: uint8 (n, 3, size, size).
-
-        Also their indices (n,): a picture that cannot be read is left out where `unreadable`
-        takes the error, and else raises it. Raises DataError where a class is left without any.
-        """
-        pictures = torch.empty(len(self), 3, preprocess.size, preprocess.size, dtype=torch.uint8)
-        kept: list[int] = []
-        for index in range(len(self)):
-            progress(index)
-            try:
-                crop, _ = preprocess.crop(self.image(index))
-            except ImageError as error:
-                if unreadable is None:
-                    raise
-                unreadable(error)
-                continue
-            pictures[len(kept)] = torch.from_numpy(np.array(crop)).permute(2, 0, 1)
-            kept.append(index)
-        left = torch.tensor(kept, dtype=torch.long)
-        for target in sorted(set(self.targets.tolist()) - set(self.targets[left].tolist())):
-            raise DataError(f"class {self.labels[target]!r} has no picture that can be read")
-        return pictures[: len(kept)], left
-
     def subset(self, indices: Tensor) -> Dataset:
         """The pictures at `indices`, with the same classes."""
-        return Dataset(
+        return replace(
+            self,
             files=tuple(self.files[index] for index in indices.tolist()),
             targets=self.targets[indices],
-            labels=self.labels,
-            wnids=self.wnids,
             boxes=None if self.boxes is None else self.boxes[indices],
-            read=self.read,
         )
 
     def split(self, fraction: float, generator: torch.Generator) -> tuple[Dataset, Dataset]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from vggviz.data import DataError, Dataset
 from vggviz.images import ImageError, Preprocess
 from vggviz.metrics.localisation import through_crop
+from vggviz.types import matching
 from vggviz.weights import Card
 
 __all__ = ["Batch", "batches", "classes_of"]
@@ -78,17 +79,19 @@ def batches(
 def classes_of(dataset: Dataset, card: Card) -> Tensor:
     """Which output of the network each class of the data is: (classes of the data,).
 
-    By WordNet id where both have them, else by label. Raises DataError for a class that the
-    network does not know, or whose label it has twice.
+    By WordNet id where both have them, else by label; exact names come first, and no output
+    stands for two classes. Raises DataError for a class that the network does not know, or whose
+    label it has twice.
     """
     by_id = bool(dataset.wnids and card.wnids)
     names, known = (dataset.wnids, card.wnids) if by_id else (dataset.labels, card.labels)
-    lowered = [name.lower() for name in known]
-    found: list[int] = []
+    indices: list[int] = []
     for name, label in zip(names, dataset.labels, strict=True):
-        times = lowered.count(name.lower())
-        if times != 1:
-            what = "do not know the class" if times == 0 else f"have {times} classes called"
+        # What another class of the data is called exactly is that class.
+        free = (k for k in matching(name, known) if known[k] == name or known[k] not in names)
+        found = [k for k in free if k not in indices]
+        if len(found) != 1:
+            what = f"have {len(found)} classes called" if found else "do not know the class"
             raise DataError(f"the weights {card.weights!r} {what} {label!r} of the data")
-        found.append(lowered.index(name.lower()))
-    return torch.tensor(found)
+        indices += found
+    return torch.tensor(indices)

@@ -113,6 +113,7 @@ class Pointing:
 class Result:
     """All that was measured of one network. Shares lie in [0, 1].
 
+    `top5` is None for a network of five classes or fewer, which can't miss it.
     `against` compares top-1 with the reference (None for the reference itself); `use` compares
     it, by replacement, with the network's own after its weights were replaced at all stages, so
     that `points` are those lost; `pointing` is None where the data has no boxes.
@@ -125,7 +126,7 @@ class Result:
     gammas: Mapping[str, float]
     cost: Cost
     top1: Estimate
-    top5: Estimate
+    top5: Estimate | None
     calibration: Estimate
     against: Difference | None
     use: Mapping[str, Difference]

@@ -120,7 +120,7 @@ def evaluate(
             gammas=subject.model.gammas(),
             cost=costs[name],
             top1=judge.shares(right[name][:, None])[0],
-            top5=judge.top(logits, targets, 5),
+            top5=judge.top(logits, targets, 5) if logits.shape[1] > 5 else None,
             calibration=judge.calibration(logits, targets),
             against=None if name == reference else judge.difference(right[name], right[reference]),
             use={

@@ -57,6 +57,8 @@ def _accuracy(evaluation: Evaluation) -> str:
         "are paired, in points, and p is McNemar's exact test.",
         ANCHORS,
     ]
+    if any(result.top5 is None for result in evaluation.results.values()):
+        notes.insert(1, "A network of five classes or fewer has no top-5: it could not miss it.")
     return markdown(head, rows, notes)
 
 

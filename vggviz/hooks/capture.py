@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -45,6 +48,13 @@ _changing: ContextVar[tuple[object, ...]] = ContextVar("vggviz_changing", defaul
 # PyTorch numbers hooks by a counter that it reads and raises in two steps. Two threads that
 # register at once could draw the same number, and one's hook would take the other's place.
 _registering = Lock()
+if hasattr(os, "register_at_fork"):  # a child must not find it held by a thread that it has not
+    os.register_at_fork(
+        before=_registering.acquire,
+        after_in_parent=_registering.release,
+        after_in_child=_registering.release,
+    )
+_TAP = inspect.signature(Tap.forward)
 
 
 @contextmanager
@@ -58,19 +68,28 @@ def capture(
     gradients with respect to these cost only the part of the network above the lowest.
 
     What is captured belongs to the calling context: the same model may serve others at the same
-    time. Outputs are not copied, except where the model has ReLUs that work in place: these would
-    overwrite them.
+    time. The network works on with a copy (on a CPU copy-on-write) of each captured tensor, and may
+    change that in place.
 
-    Of a module that runs several times the last output is kept.
+    Of a module that runs several times the last output is kept. Of a tuple or list the output is
+    the first member (as of `nn.MultiheadAttention`, attention comes behind it), of a mapping the
+    only tensor with three axes or more.
 
-    Raises ValueError for a path that is no module of `model`, TypeError for an output that is not
-    one tensor, and RuntimeError, when the block ends, where a captured output was overwritten
-    nevertheless.
+    Raises ValueError for a path that is no module of `model`, or a scripted or traced one (they
+    run no hooks), TypeError for an output in which there is no such tensor, or whose gradient is
+    wanted and that holds no floats, RuntimeError for a graph that is to begin inside
+    `torch.inference_mode()`, and, when the block ends, where a captured output was overwritten by
+    the module that gave it.
     """
     modules = dict(model.named_modules())
     taps = {path: module for path, module in modules.items() if isinstance(module, Tap)}
     wanted = _known(modules, (path for path in (*paths, *graph) if path not in taps))
-    copied = any(getattr(module, "inplace", False) for module in modules.values())
+    scripted = [path for path, one in wanted.items() if isinstance(one, torch.jit.ScriptModule)]
+    if scripted:
+        raise ValueError(
+            f"module {scripted[0]!r} is scripted, and runs no hooks: give the network as it was "
+            "before torch.jit"
+        )
     trace, begins = Trace(), frozenset(graph)
     versions: dict[str, int] = {}
 
@@ -78,25 +97,32 @@ def capture(
         """The output itself where gradients flow through it already, or the leaf of a graph."""
         if output.requires_grad or path not in begins:
             return output
+        if not output.is_floating_point():
+            raise TypeError(f"the output of {path!r} has no gradient: it is {output.dtype}")
+        if torch.is_inference_mode_enabled() or output.is_inference():
+            raise RuntimeError("torch.inference_mode() records no gradients: use torch.no_grad()")
         torch.set_grad_enabled(True)
         return output.detach().requires_grad_(True)
 
     def see_output(path: str, output: object) -> object:
         if _watching.get() is not trace:
             return None  # another's forward pass through the same model
-        if not isinstance(output, Tensor):
-            raise TypeError(f"the output of {path!r} is not one tensor")
-        kept = alive(path, output)
+        kept = alive(path, _tensor_of(path, output))
         trace.outputs[path] = kept
-        versions[path] = kept._version
-        return kept.clone() if copied else kept
+        if not kept.is_inference():  # such have no version
+            versions[path] = kept._version
+        return _with_tensor(output, _copy_on_write(kept))
 
-    def see_tap(path: str, tap: Tap, args: tuple[Any, ...], output: Tensor) -> object:
+    def see_tap(path: str, tap: Tap, args: tuple[Any, ...], *rest: Any) -> object:
+        # `rest` is (kwargs, output) here. In other threads it may be (output,) while the hook is
+        # being registered or removed: PyTorch notes that it takes keywords in a second step.
         if _watching.get() is not trace:
             return None
+        kwargs, output = rest
         kept = alive(path, output)
-        trace.taps[path] = TapReading(tap.kind, kept, args[1], args[2] if len(args) > 2 else None)
-        return kept
+        given = _TAP.bind(tap, *args, **kwargs).arguments
+        trace.taps[path] = TapReading(tap.kind, kept, given["grid"], given.get("keys"))
+        return _copy_on_write(kept)
 
     with _registering:
         handles = [
@@ -104,7 +130,8 @@ def capture(
             for path, module in wanted.items()
         ] + [
             tap.register_forward_hook(
-                lambda _, args, output, path=path, tap=tap: see_tap(path, tap, args, output)
+                lambda _, *called, path=path, tap=tap: see_tap(path, tap, *called),
+                with_kwargs=True,
             )
             for path, tap in taps.items()
         ]
@@ -120,6 +147,59 @@ def capture(
         _watching.reset(token)
         for handle in handles:
             handle.remove()
+
+
+def _copy_on_write(tensor: Tensor) -> Tensor:
+    """The same values, which may be changed in place without changing `tensor`.
+
+    On a CPU nothing is copied before that: clones of the five blocks' outputs would take VGG19
+    25 MB a picture. Elsewhere it is a plain clone, which a GPU makes in microseconds.
+    """
+    return torch._lazy_clone(tensor) if tensor.device.type == "cpu" else tensor.clone()
+
+
+def _tensor_of(path: str, output: object) -> Tensor:
+    """The tensor that stands for a module's output; see `capture`. Raises TypeError for none."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
+        first, *others = output
+        if all(getattr(other, "shape", None) != first.shape for other in others):
+            return first
+    if isinstance(output, Mapping):
+        found = _maps_in(output)
+        if len(found) == 1:
+            return found.popitem()[1]
+    raise TypeError(f"the output of {path!r} is not one tensor, but {described(output)}")
+
+
+def _with_tensor(output: object, tensor: Tensor) -> object:
+    """The output with `tensor` in the place of what `_tensor_of` found in it."""
+    if isinstance(output, tuple | list):
+        members = (tensor, *output[1:])
+        named = getattr(output, "_make", None)  # of a named tuple
+        return named(members) if named else type(output)(members)
+    if isinstance(output, Mapping):
+        changed: Any = copy.copy(output)
+        changed[next(iter(_maps_in(output)))] = tensor
+        return changed
+    return tensor
+
+
+def _maps_in(output: Mapping[Any, Any]) -> dict[Any, Tensor]:
+    return {k: v for k, v in output.items() if isinstance(v, Tensor) and v.ndim >= 3}
+
+
+def described(output: object) -> str:
+    """What a module returned, in a few words: types, and of tensors their shapes."""
+    if isinstance(output, Tensor):
+        return str(tuple(output.shape))
+    name = type(output).__name__
+    if isinstance(output, Mapping):
+        return f"{name} of " + ", ".join(f"{key} {described(one)}" for key, one in output.items())
+    if isinstance(output, tuple | list):
+        return f"{name} of " + ", ".join(map(described, output))
+    return name
 
 
 @contextmanager
@@ -145,7 +225,7 @@ def intervene(model: nn.Module, change: Change) -> Generator[None, None, None]:
         return changed
 
     hooks = [
-        (tap, lambda _, __, output, path=path, tap=tap: replaced(path, tap, output))
+        (tap, lambda _, __, ___, output, path=path, tap=tap: replaced(path, tap, output))
         for path, tap in model.named_modules()
         if isinstance(tap, Tap)
     ]
@@ -163,8 +243,14 @@ def bypass(model: nn.Module, paths: Iterable[str]) -> Generator[None, None, None
     Raises ValueError for a path that is no module of `model`.
     """
     modules = _known(dict(model.named_modules()), paths).values()
-    with _changed([(module, lambda _, args, __: args[0]) for module in modules]):
+    with _changed(
+        [(module, lambda _, args, kwargs, __: _first(args, kwargs)) for module in modules]
+    ):
         yield
+
+
+def _first(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    return args[0] if args else next(iter(kwargs.values()))
 
 
 @contextmanager
@@ -178,7 +264,10 @@ def _changed(
         return hook(*args) if any(active is mine for active in _changing.get()) else None
 
     with _registering:
-        handles = [module.register_forward_hook(partial(here, hook)) for module, hook in hooks]
+        handles = [
+            module.register_forward_hook(partial(here, hook), with_kwargs=True)
+            for module, hook in hooks
+        ]
     token = _changing.set((*_changing.get(), mine))
     try:
         yield

@@ -1,4 +1,4 @@
-"""Networks that vggviz builds: one class an architecture, one table of them all."""
+"""Networks: those that vggviz builds from a table, and other people's with their weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import torch
 
+from vggviz.networks.checkpoint import class_count, load_weights, read_checkpoint
 from vggviz.networks.config import NetworkConfig, choose
+from vggviz.networks.named import NetworkError, open_network
 from vggviz.networks.protocol import AttentionStage, Network
 from vggviz.networks.resnet import ResNet50
 from vggviz.networks.vgg import VGG, VGGS
@@ -16,7 +18,12 @@ __all__ = [
     "AttentionStage",
     "Network",
     "NetworkConfig",
+    "NetworkError",
     "build_network",
+    "class_count",
+    "load_weights",
+    "open_network",
+    "read_checkpoint",
     "resolve",
 ]
 

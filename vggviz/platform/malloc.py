@@ -1,13 +1,14 @@
-"""What answers leave behind must not stay in a server's memory."""
+"""How much memory there is; what answers leave behind must not stay in a server's."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import threading
 from contextlib import suppress
 
-__all__ = ["give_back_until", "keep_little"]
+__all__ = ["give_back_until", "keep_little", "physical"]
 
 LARGE = 4 << 20  # bytes: Pillow keeps pictures in blocks of 16 MB, few activations are as large
 MINUTE = 60.0
@@ -27,6 +28,26 @@ def keep_little() -> None:
             mallopt = ctypes.CDLL(None).mallopt
             mallopt(_M_ARENA_MAX, 1)
             mallopt(_M_MMAP_THRESHOLD, LARGE)
+
+
+class _MemoryStatus(ctypes.Structure):
+    """Windows' MEMORYSTATUSEX."""
+
+    _fields_ = (
+        ("length", ctypes.c_uint32),
+        ("load", ctypes.c_uint32),
+        ("total", ctypes.c_uint64),
+        ("rest", ctypes.c_uint64 * 6),
+    )
+
+
+def physical() -> int:
+    """The bytes of this machine's memory."""
+    if sys.platform == "win32":  # which has no sysconf
+        status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
+        ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+        return int(status.total)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def give_back_until(stop: threading.Event, every: float = MINUTE) -> None:

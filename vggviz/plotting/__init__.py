@@ -2,7 +2,8 @@
 
 from vggviz.plotting.figure import figure
 from vggviz.plotting.maps import COLORMAPS, colours, data_uri, gradient, overlay, resize, stretch
-from vggviz.plotting.page import png, svg
+from vggviz.plotting.notebook import notebook
+from vggviz.plotting.page import is_own_png, png, svg
 from vggviz.plotting.report import METHOD_NAMES, report
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "data_uri",
     "figure",
     "gradient",
+    "is_own_png",
+    "notebook",
     "overlay",
     "png",
     "report",

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vggviz.plotting.fonts import drawable, missing, scripts
 from vggviz.plotting.maps import COLORMAPS, Pixels, overlay, table
-from vggviz.plotting.page import BAR, CELL, LINE, WIDE, Page, fold
+from vggviz.plotting.page import BAR, CELL, LINE, WIDE, Page, fits, fold
 from vggviz.plotting.panels import GREY, Panel, panels, size
-from vggviz.types import AttentionRecord, Heatmap, Prediction
+from vggviz.plotting.stages import headings, in_order
+from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,20 +32,30 @@ def figure(
     target: str = "",
     colormap: str = COLORMAPS[0],
     opacity: float = 0.5,
+    order: Sequence[str] = (),
 ) -> Figure:
     """The picture for a lecture: the crop and its top 5, a column a stage, a row a view.
 
     `crop` uint8 RGB (H, W, 3) is what the network saw. A row for each kind of `attention`, by
     stage: maps over positions as overlays, channel weights as a sorted chart. Then a row for each
     method of `heatmaps`, by (stage, method). Each panel tells its own resolution and raw range.
+    Columns follow `order`, the network's order of stages, and else the numbers in their names.
     The class labelled `target` is marked; `note` goes to the foot. Texts are plain, never markup.
+    What no font on this machine can draw is replaced (labels by 'class 7'), and the foot says so.
 
     Raises ValueError for an opacity outside [0, 1] and for an unknown colour map.
     """
-    rows = panels(attention, heatmaps)
-    stages = sorted({stage for row in rows for stage in row})
+    rows = panels(attention, heatmaps, order)
+    found = in_order((*(stage for stage, _ in heatmaps), *attention), order)
+    stages = [stage for stage in found if any(stage in row for row in rows)]
     ranks = list(enumerate(prediction, 1))
     bars = ranks[:5] + [rank for rank in ranks[5:] if rank[1].label == target][:1]
+    absent = missing("".join((title, note, target, *stages, *(one.label for _, one in bars))))
+    shown = [(rank, one._replace(label=_label(one))) for rank, one in bars]
+    marked = next(
+        (new.label for (_, one), (_, new) in zip(bars, shown, strict=True) if one.label == target),
+        target,
+    )
     heights = [HEAD + CELL + FOOT + LINE * max(len(p.notes) for p in row.values()) for row in rows]
     free = _free(rows, stages)
     if free:  # crop and prediction stand in the corner that these rows leave free, side by side
@@ -58,6 +70,9 @@ def figure(
     width = (start + len(stages) * (CELL + GAP) - GAP if stages else start - 1.5 * GAP) + MARGIN
     titles = fold(title, width - 2 * MARGIN, 22, lines=2, bold=True)
     notes = fold(note, width - 2 * MARGIN, 12, lines=3)
+    if absent:
+        said = f"no font on this machine has the characters of: {', '.join(scripts(absent))}"
+        notes += fold(said, width - 2 * MARGIN, 12, lines=2)
     top = MARGIN + 0.4 * len(titles) + 0.1
     left = max(HEAD + big, down + HEAD + BAR * len(bars) + LINE * bool(target))
     foot = top + max(left, sum(heights) + GAP * (len(rows) - 1)) + 0.15
@@ -70,12 +85,15 @@ def figure(
     page.image((MARGIN, top + HEAD, big, big), crop, "crop")
     x, y, count = MARGIN + across, top + down, f"{len(ranks)} classes"
     page.heading(x, y, WIDE, "Prediction", f"top {min(5, len(ranks))}", count)
-    page.bars(x, y + HEAD, bars, target)
+    page.bars(x, y + HEAD, shown, marked)
+    plain = {stage: drawable(" ".join(stage.split())[:2000], bold=True) for stage in stages}
+    points = 15 if all(fits(text, CELL - 1.05, 15, bold=True) for text in plain.values()) else 11
+    names = headings([*plain.values()], lambda text: fits(text, CELL - 1.05, points, bold=True))
     for nth, row in enumerate(rows):
         y = top + sum(heights[:nth]) + GAP * nth
         for stage, panel in row.items():
             x, name = start + stages.index(stage) * (CELL + GAP), f"{stage}; {panel.kind}"
-            page.heading(x, y, CELL, stage, panel.kind, panel.size)
+            page.heading(x, y, CELL, names[plain[stage]], panel.kind, panel.size, points)
             if panel.flat:
                 page.image((x, y + HEAD, CELL, CELL), np.full((2, 2, 3), 0.95), name)
                 page.text(x + 0.25, y + HEAD + CELL / 2, "flat: nothing to see", 13, color=GREY)
@@ -92,6 +110,13 @@ def figure(
             for line, (text, colour) in enumerate(panel.notes, 1):
                 page.text(x, base + LINE * line, text, 10.5, color=colour)
     return page.figure
+
+
+def _label(one: Ranked) -> str:
+    """The label, or the class's index where no letter of the label can be drawn."""
+    absent = missing(one.label)
+    letters = [letter for letter in one.label if letter.isalnum()]
+    return f"class {one.index}" if letters and set(letters) <= set(absent) else one.label
 
 
 def _free(rows: Sequence[Mapping[str, Panel]], stages: Sequence[str]) -> int:

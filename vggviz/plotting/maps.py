@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+
+from vggviz.inline import data_uri
 
 __all__ = [
     "COLORMAPS",
@@ -103,15 +102,3 @@ def stretch(values: Map) -> tuple[npt.NDArray[np.float32], float, float]:
     high = float(raw.max(where=known, initial=-np.inf)) if known.any() else low
     scaled = np.where(known, raw - low, np.nan) / ((high - low) or 1)
     return scaled.astype(np.float32), low, high
-
-
-def data_uri(pixels: Pixels, kind: str = "jpeg") -> str:
-    """uint8 RGB (H, W, 3) as a data URI, exact with kind 'png'.
-
-    What travels inside an answer can't be fetched half written, nor by anyone else, and leaves
-    nothing on the disk.
-    """
-    file = io.BytesIO()
-    how: dict[str, Any] = {"quality": 88, "subsampling": 0} if kind == "jpeg" else {}
-    Image.fromarray(pixels).save(file, kind, **how)
-    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -9,30 +9,41 @@ import io
 import math
 import re
 from bisect import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from vggviz.plotting.fonts import drawable, font
 from vggviz.plotting.panels import ACCENT, GREY, Panel
 from vggviz.types import Ranked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.font_manager import FontProperties
 
 # In inches: a panel's side, the prediction's width, a line under a panel, a line of the prediction.
 CELL, WIDE, LINE, BAR = 2.3, 2.8, 0.2, 0.45
 INK, DULL, PALE = "#1b1f24", "#8793a0", "#e3e8ed"
+MADE_BY = "vggviz"  # in a PNG's tag Software
 
 
 def png(figure: Figure, dpi: float = 150) -> bytes:
-    """The figure as a PNG file; equal figures give equal bytes."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    """The figure as a PNG file that says it is one of ours; equal figures give equal bytes."""
+    file, tags = io.BytesIO(), {"Software": MADE_BY}
+    figure.savefig(file, format="png", dpi=dpi, facecolor="white", metadata=tags)
     return file.getvalue()
+
+
+def is_own_png(file: Path) -> bool:
+    """Whether `png` wrote this file; not where it can't be read."""
+    try:
+        with file.open("rb") as opened:
+            return f"tEXtSoftware\0{MADE_BY}".encode() in opened.read(256)
+    except OSError:
+        return False
 
 
 def svg(figure: Figure) -> bytes:
@@ -44,29 +55,15 @@ def svg(figure: Figure) -> bytes:
     return random.sub(lambda id: new.setdefault(id[0], b"n%d" % len(new)), file.getvalue())
 
 
-def _font(size: float, bold: bool) -> FontProperties:
-    """DejaVu Sans out of matplotlib's own folder, whatever the computer has."""
-    from matplotlib import font_manager, get_data_path
-
-    file = f"{get_data_path()}/fonts/ttf/DejaVuSans{'-Bold' if bold else ''}.ttf"
-    return font_manager.FontProperties(fname=file, size=size)
-
-
 def fold(text: str, width: float, size: float, lines: int = 1, bold: bool = False) -> list[str]:
     """Text broken at spaces to fit `width` inches; what is too much for `lines` ends in '…'."""
-    from matplotlib import font_manager, textpath
-
-    look = _font(size, bold)
-    glyphs = font_manager.get_font(str(look.get_file()))
-    ruler = textpath.TextToPath().get_text_width_height_descent
-    rest = " ".join(text.split())[:2000]
-    # Matplotlib would warn of glyphs that the font lacks, at every drawing.
-    rest = "".join(letter if glyphs.get_char_index(ord(letter)) else "□" for letter in rest)
+    rest = drawable(" ".join(text.split())[:2000], bold)
+    ruler = _ruler(rest, size, bold)
     found: list[str] = []
-    while ruler(rest, look, False)[0] > 72 * width:
+    while ruler(rest) > width:
         tail = "…" if len(found) == lines - 1 else ""  # on the last line only
         starts = [rest[:count].rstrip() + tail for count in range(1, len(rest))]
-        fits = max(1, bisect(starts, 72 * width, key=lambda start: ruler(start, look, False)[0]))
+        fits = max(1, bisect(starts, width, key=ruler))
         if tail:
             return [*found, starts[fits - 1]]
         cut = max(rest.rfind(" ", 0, fits + 1), 0) or fits
@@ -75,23 +72,38 @@ def fold(text: str, width: float, size: float, lines: int = 1, bold: bool = Fals
     return [*found, rest] if rest else found
 
 
+def fits(text: str, width: float, size: float, bold: bool = False) -> bool:
+    """Whether one line of drawable `text` needs no more than `width` inches."""
+    return _ruler(text, size, bold)(text) <= width
+
+
+def _ruler(text: str, size: float, bold: bool) -> Callable[[str], float]:
+    """What measures parts of `text`, in inches."""
+    from matplotlib.textpath import TextToPath
+
+    look = font(text, size, bold)
+    measure = TextToPath().get_text_width_height_descent
+    return lambda part: float(measure(part, look, False)[0]) / 72
+
+
 class Page:
     """A white figure in inches from its top left corner, without pyplot, which threads share."""
 
     def __init__(self, width: float, height: float) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+
+        from vggviz.plotting.shown import ShownFigure
 
         self.width, self.height = width, height
-        self.figure = Figure((width, height), dpi=100, facecolor="white")
+        self.figure = ShownFigure((width, height), dpi=100, facecolor="white")
         self.figure.set_layout_engine("none")
         FigureCanvasAgg(self.figure)
 
     def text(self, x: float, y: float, text: str, size: float, **look: Any) -> None:
         """One line on the base line `y`."""
         plain: dict[str, Any] = {"color": INK, "va": "baseline", "parse_math": False}
-        font = _font(size, bool(look.pop("bold", False)))
-        styled = {**plain, "usetex": False, "fontproperties": font, **look}
+        fonts = font(text, size, bool(look.pop("bold", False)))
+        styled = {**plain, "usetex": False, "fontproperties": fonts, **look}
         self.figure.text(x / self.width, 1 - y / self.height, text, **styled)
 
     def axes(self, box: Sequence[float], name: str) -> Axes:
@@ -107,8 +119,11 @@ class Page:
         axes.imshow(pixels, interpolation="bicubic", origin="upper")
         axes.set_aspect("auto" if len(pixels) == 1 else "equal")
 
-    def heading(self, x: float, y: float, width: float, name: str, kind: str, size: str) -> None:
-        self.text(x, y + 0.17, "".join(fold(name, width - 1.05, 15, bold=True)), 15, bold=True)
+    def heading(
+        self, x: float, y: float, width: float, name: str, kind: str, size: str, points: float = 15
+    ) -> None:
+        """`name`, which fits, in `points`, beside it the size, below it the kind."""
+        self.text(x, y + 0.17, name, points, bold=True)
         self.text(x + width, y + 0.17, size, 11, color=GREY, ha="right")
         self.text(x, y + 0.41, "".join(fold(kind, width, 13)), 13)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from vggviz.plotting.maps import Map, stretch
+from vggviz.plotting.stages import in_order
 from vggviz.types import AttentionRecord, Heatmap
 
 ACCENT, GREY = "#b3440a", "#59636e"
@@ -54,9 +55,15 @@ def size(shown: npt.NDArray[Any]) -> str:
 
 
 def panels(
-    attention: Mapping[str, Sequence[AttentionRecord]], heatmaps: Mapping[tuple[str, str], Heatmap]
+    attention: Mapping[str, Sequence[AttentionRecord]],
+    heatmaps: Mapping[tuple[str, str], Heatmap],
+    order: Sequence[str] = (),
 ) -> list[dict[str, Panel]]:
-    """Panels by stage, row by row: one for each kind of attention, then one for each method."""
+    """Panels by stage, row by row: one for each kind of attention, then one for each method.
+
+    The stages of every row stand in one order: see `stages.in_order`.
+    """
+    stages = in_order((*(stage for stage, _ in heatmaps), *attention), order)
     found: dict[tuple[str, int], dict[str, Panel]] = {}
     for stage, records in attention.items():
         for record in records:
@@ -68,7 +75,7 @@ def panels(
         remark = "knows no class" if map.target is None else ""
         panel = _panel(method, map.values.numpy(), map.low, map.high, remark)
         found.setdefault((method, -1), {})[stage] = panel
-    return list(found.values())
+    return [{stage: row[stage] for stage in stages if stage in row} for row in found.values()]
 
 
 def number(value: float, digits: int) -> str:

@@ -43,16 +43,18 @@ def report(
     title: str = "",
     link: str = "",
     lang: str = "en",
+    order: Sequence[str] = (),
 ) -> str:
     """The page as HTML, in the language `lang` ('en', 'zh'; another one is English).
 
     Everything that `figure` shows: the crop and what the network says of it, then a row a view
     and a column a stage, each map with its raw range, and how to read them. `provenance` is that of
-    an explanation, `link` an address that shows the same. Labels, title and link are text, never
-    markup; pictures are inlined, there is no script, and the page forbids itself to fetch.
+    an explanation, `link` an address that shows the same, `order` the network's order of stages.
+    Labels, title and link are text, never markup; pictures are inlined, there is no script, and
+    the page forbids itself to fetch.
     """
     words = WORDS.get(lang, WORDS["en"])
-    rows = panels(attention, heatmaps)
+    rows = panels(attention, heatmaps, order)
     large = _enlarged(crop)
     ramp = f":root {{ --ramp: linear-gradient(90deg, {gradient()}); }}"
     first = prediction.top(1)[0]
@@ -113,7 +115,7 @@ def _row(row: Mapping[str, Panel], crop: Pixels, target: Ranked, words: Mapping[
         f"<figure><h3>{_stage(stage, words)} "
         f"<small>{panel.size if panel.values.ndim == 2 else ''}</small></h3>"
         f"{_panel(panel, crop, f'{name}, {_stage(stage, words)}', words)}</figure>"
-        for stage, panel in sorted(row.items())
+        for stage, panel in row.items()
     )
     return f'<section style="--wide:{len(row)}"><h2>{escape(name)}</h2>{figures}</section>'
 
@@ -132,9 +134,9 @@ def _panel(panel: Panel, crop: Pixels, alt: str, words: Mapping[str, str]) -> st
         share = number(100 * (panel.high - panel.low) / panel.high, 2)
         remarks.append(words["narrow"].format(share=share))
     if panel.values.ndim == 1:
-        top = 10.0 ** math.ceil(math.log10(panel.high)) if panel.high > 0 else 1.0
+        top = _top(panel)
         said = words["channels"].format(count=len(panel.values), top=f"{top:g}")
-        drawn = _chart(panel, top, f"{alt}: {said}, {low} … {high}")
+        drawn = chart(panel, f"{alt}: {said}, {low} … {high}")
         remarks.insert(0, said)
         scale = f'<div class="scale"><b>{low}</b> … <b>{high}</b></div>'
     else:
@@ -144,14 +146,21 @@ def _panel(panel: Panel, crop: Pixels, alt: str, words: Mapping[str, str]) -> st
     return f"{drawn}{scale}<figcaption>{'; '.join(remarks)}</figcaption>"
 
 
-def _chart(panel: Panel, top: float, alt: str) -> str:
-    """Channel weights from the highest down, from 0 to `top`."""
+def _top(panel: Panel) -> float:
+    """The power of ten at or above the highest weight."""
+    return 10.0 ** math.ceil(math.log10(panel.high)) if panel.high > 0 else 1.0
+
+
+def chart(panel: Panel, alt: str, side: int | None = None) -> str:
+    """Channel weights from the highest down, from 0 to a power of ten, as SVG of `side` pixels."""
+    top = _top(panel)
     raw = np.sort(panel.values.astype(np.float64))[::-1] * (panel.high - panel.low) + panel.low
     heights = [f"{100 - 100 * max(0.0, value) / top:.2f}" for value in raw]
+    size = f'width="{side}" height="{side}" ' if side else ""
     line = "".join(f"V{height}H{x}" for x, height in enumerate(heights, 1))
     return (
         f'<svg viewBox="0 0 {len(raw)} 100" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(alt)}"><path d="M0 100{line}V100Z"/></svg>'
+        f'{size}aria-label="{escape(alt)}"><path fill="#0f766e" d="M0 100{line}V100Z"/></svg>'
     )
 
 
@@ -199,7 +208,7 @@ h1, h2, h3, p, figure, ol, ul { margin: 0; padding: 0; }
 header { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 16px; }
 h1 { font-size: 26px; letter-spacing: -0.01em; }
 h2 { font-size: 15px; margin-bottom: 6px; }
-h3 { font-size: 12px; font-weight: 600; }
+h3 { font-size: 12px; font-weight: 600; overflow-wrap: anywhere; }
 small, header p, figcaption, footer { color: #59636e; font-weight: 400; }
 .note { margin-top: 8px; padding: 6px 12px; border: 1px solid currentcolor; border-radius: 8px;
   font-weight: 600; }

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vggviz.server.metrics import Meters
+from vggviz.server.uploads import client
 
 __all__ = ["Traffic", "Watch"]
 
@@ -97,7 +98,7 @@ class Watch:
             return None
         if self.traffic.stopping and kind == "work":
             return _Refusal(503, "The server is about to restart: please try again in a minute.")
-        address = (scope.get("client") or ("", 0))[0]
+        address = client((scope.get("client") or ("", 0))[0])
         if self.traffic.too_often(f"{kind} {address}", time.monotonic()):
             return _Refusal(
                 429,
@@ -117,11 +118,13 @@ class Watch:
 
 def _asks(path: str) -> str | None:
     """What a POST to this path asks for: 'work' that queues, or over MCP soon will, 'room' on the
-    disk, a 'guess' of the password, or none of these."""
+    disk, a 'guess' of the password, the 'end' of something, or none of these."""
     if path.endswith("/queue/join") or "/gradio_api/call/" in path or "/gradio_api/mcp" in path:
         return "work"
     if path.endswith("/upload"):
         return "room"
+    if path.rstrip("/").endswith(("/cancel", "/reset")):
+        return "end"
     return "guess" if path.rstrip("/").endswith("/login") else None
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import hmac
 import math
 import os
 import signal
@@ -12,11 +10,10 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from types import FrameType
-from typing import Any
-from urllib.request import getproxies_environment
+from urllib.request import getproxies
 
 import gradio as gr
-from starlette.middleware import Middleware
+from gradio.http_server import LOCALHOST_NAME
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -26,12 +23,14 @@ from vggviz.app import LAUNCH, QUEUE, build
 from vggviz.explainer import Explainer
 from vggviz.platform.malloc import give_back_until
 from vggviz.server import fd_limit as sockets
+from vggviz.server.application import Application
+from vggviz.server.login import checks
 from vggviz.server.logs import start_logs
 from vggviz.server.metrics import Meters
+from vggviz.server.origin import is_loopback
 from vggviz.server.preload import offered
 from vggviz.server.queue_eviction import Unread
-from vggviz.server.rate_limit import Traffic, Watch
-from vggviz.server.request_limits import Door
+from vggviz.server.rate_limit import Traffic
 from vggviz.server.settings import Settings, SettingsError, variable
 
 __all__ = ["page", "run"]
@@ -74,22 +73,22 @@ def run(
     except ModuleNotFoundError:  # then there are none, and /metrics says what to install
         traffic.meters = None
     host = settings.host.strip("[]")
-    _directly(host)
+    _bypass_proxy(host)
+    # uvicorn would believe whoever connects from loopback what address a visitor has.
+    os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
+    bound = host or LOCALHOST_NAME
+    application = Application(settings, bound, traffic, Unread(demo._queue), _routes(demo, traffic))
     try:
         demo.launch(
             **{**LAUNCH, "state_session_capacity": settings.sessions},
             server_name=f"[{host}]" if ":" in host else host or None,
             server_port=settings.port or None,
-            auth=_gate(settings.password) if settings.password else None,
-            mcp_server=bool(settings.mcp),
+            auth=checks(settings.password) if settings.password else None,
             auth_message="Any name will do. The password is the one that you were told.",
-            app_kwargs={
-                "routes": _routes(demo, traffic),
-                "middleware": [
-                    Middleware(Watch, traffic=traffic),
-                    Middleware(Door, unread=Unread(demo._queue)),
-                ],
-            },
+            mcp_server=bool(settings.mcp),
+            max_threads=64 + settings.at_once,  # of their own: uploads need not wait for networks
+            ssr_mode=False,  # Node would answer for the page, without any of these checks
+            _app=application,
             prevent_thread_lock=True,
         )
     except OSError as error:
@@ -98,6 +97,8 @@ def run(
             f"the page can't be served at {where}: the port is taken, or the address is not one of "
             "this machine's"
         ) from error
+    if settings.mcp and is_loopback(bound):
+        _check_mcp(demo, settings)
     stop = threading.Event()
 
     def told(number: int, frame: FrameType | None) -> None:
@@ -105,14 +106,12 @@ def run(
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, told)  # after the launch: with server-side rendering it sets its own
+        signal.signal(number, told)
     ready(int(demo.server_port))
     give_back_until(stop)
     traffic.stopping = True
     _drain(traffic, lambda: len(demo._queue), settings.grace)
     demo.close(verbose=False)
-    if demo.node_process is not None:  # the proxy of server-side rendering
-        demo.node_process.terminate()
     if settings.engine == "ray":
         from vggviz import replicas
 
@@ -137,11 +136,35 @@ def _engine(settings: Settings) -> tuple[Callable[[str, str], Explainer], int]:
         raise SettingsError(f"the engine ray can't start: {error}") from error
 
 
-def _directly(host: str) -> None:
-    """Gradio asks its own server whether it is there: no proxy knows the way to that one."""
-    if told := getproxies_environment():
-        near = (told.get("no", ""), "127.0.0.1", "localhost", "::1", host)
+def _bypass_proxy(host: str) -> None:
+    """Have this process reach its own server directly, which no proxy knows the way to.
+
+    Where proxies are set in the system (Windows' registry, macOS's settings) and not in variables,
+    they are written into variables: one that excepts hosts would hide all that the system says.
+    """
+    if proxies := getproxies():
+        near = (proxies.pop("no", ""), "127.0.0.1", "localhost", "::1", host)
+        for scheme, address in proxies.items():
+            os.environ.setdefault(f"{scheme}_proxy", address)
         os.environ["no_proxy"] = ",".join(filter(None, near))
+
+
+def _check_mcp(demo: gr.Blocks, settings: Settings) -> None:
+    """Switch MCP's own check of Host and Origin on, which needs to know all names of the server;
+    elsewhere `origin` alone checks them."""
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    names = ("127.0.0.1", "localhost", "[::1]", *settings.hosts.split())
+    origins = [f"{scheme}://{name}" for scheme in ("http", "https") for name in names]
+    assert demo.mcp_server_obj
+    demo.mcp_server_obj.manager.security_settings = TransportSecuritySettings(
+        allowed_hosts=[*names, *(f"{name}:*" for name in names)],
+        allowed_origins=[
+            *origins,
+            *(f"{origin}:*" for origin in origins),
+            *settings.origins.split(),
+        ],
+    )
 
 
 def _drain(traffic: Traffic, waiting: Callable[[], int], grace: float) -> None:
@@ -151,18 +174,6 @@ def _drain(traffic: Traffic, waiting: Callable[[], int], grace: float) -> None:
         if traffic.under_way or waiting():
             busy = now
         time.sleep(0.05)
-
-
-def _gate(password: str) -> Callable[[str, str], Any]:
-    """Gradio's check of a name and a password: any name, and a second's pause after a wrong one."""
-
-    async def opens(name: str, given: str) -> bool:
-        right = hmac.compare_digest(given.encode(), password.encode())
-        if not right:
-            await asyncio.sleep(1)
-        return right
-
-    return opens
 
 
 def _routes(demo: gr.Blocks, traffic: Traffic) -> list[Route]:

@@ -11,7 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from vggviz.training.config import TrainConfig, TrainError
+from vggviz.networks import Network
+from vggviz.training.config import TrainConfig, TrainError, differences
 from vggviz.weights import write_safetensors
 
 __all__ = ["State", "restore", "store"]
@@ -29,7 +30,7 @@ class State:
 
 def store(
     file: Path,
-    model: nn.Module,
+    model: Network,
     optimizer: torch.optim.Optimizer,
     config: TrainConfig,
     pictures: str,
@@ -41,23 +42,35 @@ def store(
         momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum.{index}"] = momentum.contiguous()
-    told = {"config": asdict(config), "pictures": pictures, "state": asdict(state)}
+    told = {
+        "config": asdict(config),
+        "network": model.config.to_json(),
+        "pictures": pictures,
+        "state": asdict(state),
+    }
     write_safetensors(tensors, {"train": json.dumps(told)}, file)
 
 
 def restore(
     file: Path,
-    model: nn.Module,
+    model: Network,
     optimizer: torch.optim.Optimizer,
     config: TrainConfig,
     pictures: str,
 ) -> State:
-    """Fill model and optimizer from a checkpoint. Raises TrainError where it is another run's."""
+    """Fill model and optimizer from a checkpoint. Raises TrainError where it is another run's,
+    saying which settings differ."""
     try:
         with safe_open(file, framework="pt") as opened:
             told = json.loads((opened.metadata() or {}).get("train", "{}"))
-            if told.get("config") != json.loads(json.dumps(asdict(config))):
-                raise TrainError(f"{file.name} is the checkpoint of a run with other settings")
+            if other := differences(told.get("config", {}), asdict(config)):
+                raise TrainError(
+                    f"{file.name} is the checkpoint of a run with other settings: {other}"
+                )
+            if other := differences(told.get("network", {}), model.config.to_json()):
+                raise TrainError(
+                    f"{file.name} is the checkpoint of a run with another network: {other}"
+                )
             if told.get("pictures") != pictures:
                 raise TrainError(f"{file.name} is the checkpoint of a run on other pictures")
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import Any
 
 from vggviz.networks import Network
 
-__all__ = ["Examples", "Progress", "TrainConfig", "TrainError"]
+__all__ = ["Progress", "TrainConfig", "TrainError", "differences"]
 
 
 class TrainError(RuntimeError):
     """Training that cannot go on; the message is one sentence for people."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Examples:
-    """Pictures in memory: `pixels` uint8 (n, 3, S, S), `targets` (n,).
-
-    `soft` (n, K), if there, are a teacher's logits to distil.
-    """
-
-    pixels: Tensor
-    targets: Tensor
-    soft: Tensor | None = None
-
-    def fingerprint(self) -> str:
-        """SHA-256 of all that is here, in hexadecimal."""
-        digest = hashlib.sha256()
-        for tensor in (self.pixels, self.targets, self.soft):
-            if tensor is not None:
-                digest.update(tensor.contiguous().numpy().data)  # no copy
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +27,14 @@ class TrainConfig:
     and put somewhere on a plain ground (Liu et al. 2016, section 3.6), so that objects are not
     always in the middle.
 
-    What learns. With `freeze_backbone` the convolutions stay as they are, and attention, γ, norms
-    and head learn. Nothing below the stage `learn_from` learns; by default that is the lowest
-    attention where the backbone is frozen, and else nothing is below it. The features that
-    arrive there never change, so those of `views` augmented views of every picture are computed
-    once, where they fit in memory, and taken in turns; 0 draws new views for every epoch.
-    `attention_rate` multiplies the learning rate of attention modules.
+    What learns. With `freeze_backbone` convolutions and all but the last layer of the head stay as
+    they are, and attention, γ, norms and that layer learn; with `whole_head` all of the head does
+    (in VGG19 at full size 120 million parameters, 239 MB in half precision). Nothing below the
+    stage `learn_from` learns; by default that is the lowest attention where the backbone is frozen,
+    and else nothing is below it. The features that arrive there never change, so those of `views`
+    augmented views of every picture are computed once, where they fit in memory, and taken in
+    turns; 0 draws new views for every epoch. `attention_rate` multiplies the learning rate of
+    attention modules.
 
     The loss. `distil` is the weight of the teacher's soft labels, at `temperature` (Hinton et
     al. 2015); `contrast` that of the term that makes attention decide (`indecision`), and
@@ -76,6 +58,7 @@ class TrainConfig:
     min_scale: float = 0.35
     zoom_out: float = 0.0
     freeze_backbone: bool = False
+    whole_head: bool = False
     learn_from: str | None = None
     views: int = 4
     seed: int = 0
@@ -118,3 +101,14 @@ class Progress:
     accuracy: float
     images_per_second: float
     validation: float | None = None
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The settings of `now` that differ from those `before`, which may come from JSON: 'epochs 3
+    (before: 5), rate 0.1 (before: 0.01)'; '' where none does."""
+    plain = json.loads(json.dumps(now))
+    return ", ".join(
+        f"{name} {json.dumps(value)} (before: {json.dumps(before.get(name))})"
+        for name, value in plain.items()
+        if before.get(name) != value
+    )

@@ -32,6 +32,8 @@ def curve(history: Sequence[Mapping[str, Any]], file: Path) -> None:
         ("validation_top1", "validation, top-1", ACCENT, "-"),
         ("validation_top5", "validation, top-5", INK, "-"),
     ):
+        if key not in history[0]:  # there is no top-5 of five classes or fewer
+            continue
         values = [100 * entry[key] for entry in history]
         lower.plot(epochs, values, color=colour, linestyle=dashes, marker=".", label=label)
         lower.annotate(

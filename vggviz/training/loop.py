@@ -18,9 +18,10 @@ from vggviz.hooks.capture import Trace, capture, evaluating, intervene
 from vggviz.images import Preprocess
 from vggviz.networks import Network
 from vggviz.training.checkpoint import State, restore, store
-from vggviz.training.config import Examples, Progress, TrainConfig, TrainError
+from vggviz.training.config import Progress, TrainConfig, TrainError
+from vggviz.training.examples import Examples, plain_views, view_batches
 from vggviz.training.objective import effect, half_flat, indecision, objective
-from vggviz.training.views import Inputs, normalise, resized
+from vggviz.training.views import Inputs, normalise
 
 __all__ = ["has_bf16", "measure", "train"]
 
@@ -39,6 +40,7 @@ def train(
     log: Callable[[list[dict[str, Any]]], None] = lambda _: None,
     tensorboard: Path | None = None,
     cache: Path | None = None,
+    workers: int | None = None,
 ) -> list[dict[str, Any]]:
     """Train `model` where it stands and return its history, one entry an epoch.
 
@@ -48,7 +50,9 @@ def train(
     same number of threads). The order of pictures is a fresh permutation each epoch; the last
     incomplete batch is dropped. Under `accelerate launch` each process takes its share of every
     batch. `log` gets the history after each epoch; `tensorboard` is a folder for its events,
-    `cache` one that keeps computed views for other runs on the same pictures and backbone.
+    `cache` one that keeps computed views, also for other runs on the same pictures and backbone.
+    `workers` processes read and augment pictures, by default as many as pay; results do not depend
+    on them.
 
     Raises TrainError where the loss is no longer a number, where there are fewer pictures than
     one batch, or where the checkpoint to resume belongs to another run; ValueError where
@@ -64,8 +68,9 @@ def train(
         project_dir=tensorboard,
     )
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+    readers = examples.workers(device) // world if workers is None else workers
     stage = config.lowest(model)
-    still = set_learning(model, stage, frozen=config.freeze_backbone)
+    still = set_learning(model, stage, frozen=config.freeze_backbone, whole_head=config.whole_head)
     model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.SGD(_groups(model, config), momentum=config.momentum, nesterov=True)
     state, pictures = State(), examples.fingerprint()
@@ -75,27 +80,21 @@ def train(
     if tensorboard is not None:
         accelerator.init_trackers(".", init_kwargs={"tensorboard": {"purge_step": state.step}})
 
-    inputs = Inputs(model, stage, examples, validation, preprocess, config, accelerator, cache)
-    order = torch.empty(0)
+    _teach(model, still)
+    inputs = Inputs(
+        model, stage, examples, validation, preprocess, config, accelerator, cache, readers
+    )
     started, seen = time.perf_counter(), 0
-    while state.step < steps:
+    for chosen, batch in inputs.batches(state.step, steps):
         epoch, within = divmod(state.step, per_epoch)
         size = config.size_at(epoch)
-        if seen == 0 or within == 0:
-            _teach(model, still)
-            generator = torch.Generator().manual_seed(config.seed_for(epoch, salt=1))
-            order = torch.randperm(len(examples.targets), generator=generator)
-            inputs.batch(
-                order[:1], epoch, state.step, size
-            )  # views are made before the clock starts
+        if seen == 0 or within == 0:  # what is computed once for an epoch is there by now
             started, seen = time.perf_counter(), 0
-        chosen = order[within * config.batch : (within + 1) * config.batch][rank::world]
         for group in optimizer.param_groups:
             group["lr"] = config.rate_at(state.step, steps) * group["scale"]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed_for(state.step, salt=100 + rank))  # dropout
-            batch, targets = inputs.batch(chosen, epoch, state.step, size), examples.targets[chosen]
-            targets = targets.to(device)
+            targets = examples.targets[chosen].to(device)
             soft = None if examples.soft is None else examples.soft[chosen].to(device)
             with accelerator.autocast():
                 logits, loss = _judged(wrapped, batch, stage, targets, soft, config)
@@ -116,7 +115,9 @@ def train(
         top1 = None
         if done == per_epoch:
             with accelerator.autocast():
-                found = measure(wrapped, validation, preprocess, size, inputs.judged(size), stage)
+                found = measure(
+                    wrapped, validation, preprocess, size, inputs.judged(size), stage, readers
+                )
             top1 = found["top1"]
             entry = {
                 "epoch": epoch,
@@ -161,40 +162,49 @@ def measure(
     size: int | None = None,
     arrived: Tensor | None = None,
     stage: str | None = None,
+    workers: int | None = None,
 ) -> dict[str, float]:
-    """The shares of pictures whose class is the likeliest ('top1') or among five ('top5'), seen at
-    `size` pixels. With `arrived`, the features at `stage` are given instead of pictures."""
+    """The share of pictures whose class is the likeliest ('top1'), and where there are more than
+    five classes the share of those whose class is among the five likeliest ('top5').
+
+    Pictures are seen at `size` pixels. With `arrived`, the features at `stage` are given instead.
+    """
     device = next(model.parameters()).device
+    workers = examples.workers(device) if workers is None else workers
     logits: list[Tensor] = []
     with evaluating(model):
-        for start in range(0, len(examples.targets), 128):
-            if arrived is None:
-                pixels = examples.pixels[start : start + 128]
-                images = normalise(resized(pixels, size or pixels.shape[-1]), preprocess, device)
-                logits.append(model(images).float().cpu())
-            else:
-                logits.append(model(arrived[start : start + 128].to(device), stage).float().cpu())
+        if arrived is None:
+            views = plain_views(len(examples.targets), size or 0)
+            for pixels in view_batches(examples, views, preprocess, TrainConfig(), workers):
+                logits.append(model(normalise(pixels, preprocess, device)).float().cpu())
+        else:
+            for features in arrived.split(128):
+                logits.append(model(features.to(device), stage).float().cpu())
     scores = torch.cat(logits)
     classes = scores.shape[1]
     return {
         f"top{k}": float(
-            multiclass_accuracy(
-                scores, examples.targets, classes, average="micro", top_k=min(k, classes)
-            )
+            multiclass_accuracy(scores, examples.targets, classes, average="micro", top_k=k)
         )
         for k in (1, 5)
+        if k == 1 or k < classes
     }
 
 
-def set_learning(model: Network, stage: str | None, *, frozen: bool) -> list[nn.Module]:
+def set_learning(
+    model: Network, stage: str | None, *, frozen: bool, whole_head: bool = False
+) -> list[nn.Module]:
     """Say which parameters learn, and return the modules that stay as they are in every way.
 
-    Nothing below `stage` learns; where the backbone is `frozen`, no convolution of it does.
+    Nothing below `stage` learns; where the backbone is `frozen`, no convolution of it does, and of
+    the head only the last layer, or with `whole_head` all.
     """
     model.requires_grad_(True)
     if frozen:
+        last = next(iter(model.parameter_groups().values()))[0]  # the last layer of the head
+        still = nn.Conv2d if whole_head else nn.Conv2d | nn.Linear
         for path, module in model.named_modules():
-            if isinstance(module, nn.Conv2d) and not path.startswith("attention."):
+            if isinstance(module, still) and path != last and not path.startswith("attention."):
                 module.requires_grad_(False)
     below = [] if stage is None else model.modules_before(stage)
     for module in below:

@@ -13,11 +13,12 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from vggviz.data import open_parts
+from vggviz.data import Dataset, open_parts, read_crops
 from vggviz.files import atomic_write
 from vggviz.images import Preprocess
 from vggviz.networks import Network, NetworkConfig, build_network
-from vggviz.training import Examples, Progress, TrainConfig, train
+from vggviz.training import Examples, Progress, TrainConfig, measure, train
+from vggviz.weights import as_written
 
 __all__ = ["FLOOR", "Comparison", "TinyVGG", "compare"]
 
@@ -53,7 +54,8 @@ class TinyVGG(Network):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Top-1 and top-5 of every network by seed, in the order of `seeds`."""
+    """Top-1 and top-5 of every network by seed, in the order of `seeds`, with weights rounded to
+    half precision as in a weights file; `top5` is empty for five classes or fewer."""
 
     recipe: Mapping[str, Any]
     classes: tuple[str, ...]
@@ -107,6 +109,7 @@ def compare(
     blend: str = "residual",
     stages: Sequence[str] = (),
     classes: Sequence[str] | None = None,
+    opened: Callable[[Dataset, Dataset], None] = lambda *_: None,
     report: Callable[[str, int, Progress], None] = lambda *_: None,
 ) -> Comparison:
     """Train every one of `networks` with every seed, from scratch, and compare.
@@ -115,7 +118,7 @@ def compare(
     and 'tiny_vgg'. What is random but for the network's own first weights is the same for all that
     share a seed. Each run leaves a JSON file in the folder `out`; what is there of the same
     settings and pictures is not trained again, and a run that was killed goes on from its
-    checkpoint.
+    checkpoint. `opened` is told the pictures to learn from and to judge by before it starts.
 
     Raises DataError, ImageError, TrainError, ValueError.
     """
@@ -126,8 +129,11 @@ def compare(
     if FLOOR in names and side != 64:
         raise ValueError(f"{FLOOR} sees pictures of 64 pixels: end --sizes with 64, not {side}")
     training, validation = open_parts(data, classes, generator=torch.Generator().manual_seed(0))
+    opened(training, validation)
     preprocess = Preprocess(size=side, resize=side)
-    learned, judged = (Examples(d.pixels(preprocess)[0], d.targets) for d in (training, validation))
+    learned, judged = (
+        Examples(read_crops(part, preprocess)[0], part.targets) for part in (training, validation)
+    )
     plain = NetworkConfig(
         stages=tuple(stages),
         blend=cast(Any, blend),
@@ -140,7 +146,7 @@ def compare(
         replace(plain, attention="none" if name == FLOOR else name)  # unknown: said before hours
     pictures = [learned.fingerprint(), judged.fingerprint()]
     top1: dict[str, list[float]] = {name: [] for name in names}
-    top5: dict[str, list[float]] = {name: [] for name in names}
+    top5: dict[str, list[float]] = {}
     parameters: dict[str, int] = {}
     for seed in seeds:
         for name in names:
@@ -162,12 +168,15 @@ def compare(
                     resume=True,
                     report=partial(report, name, seed),
                 )
-                found = {**told, "history": history}
+                model.load_state_dict(as_written(model.state_dict(), None, file))
+                measured = measure(model.cpu(), judged, preprocess)
+                found = {**told, "history": history, "validation": measured}
                 with atomic_write(file) as part:
                     part.write_text(json.dumps(found, indent=2))
                 checkpoint.unlink(missing_ok=True)
-            top1[name].append(found["history"][-1]["validation_top1"])
-            top5[name].append(found["history"][-1]["validation_top5"])
+            top1[name].append(found["validation"]["top1"])
+            if "top5" in found["validation"]:
+                top5.setdefault(name, []).append(found["validation"]["top5"])
     return Comparison(
         recipe={**asdict(config), "width": width, "blend": blend, "stages": list(stages)},
         classes=training.labels,
@@ -198,4 +207,5 @@ def _done(file: Path, told: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(file.read_text())
     same = json.loads(json.dumps(told))
-    return found if {key: found.get(key) for key in same} == same else None
+    known = {key: found.get(key) for key in same} == same and "validation" in found
+    return found if known else None

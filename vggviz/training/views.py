@@ -1,35 +1,42 @@
-"""Augmented views of pictures, and the features that arrive at the lowest place that learns."""
+"""What the learning part of a network gets: pictures, or the features that arrive there."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.transforms import v2
 
+from vggviz.files import atomic_write
 from vggviz.hooks.capture import evaluating
 from vggviz.images import Preprocess
 from vggviz.networks import Network
-from vggviz.training.config import Examples, TrainConfig, TrainError
-from vggviz.weights import write_safetensors
+from vggviz.training.config import TrainConfig, TrainError
+from vggviz.training.examples import BATCH, Examples, View, plain_views, view_batches
 
-__all__ = ["Inputs", "augment", "normalise", "resized"]
+__all__ = ["Inputs", "normalise"]
+
+IN_MEMORY, ON_DISK = 1 << 30, 16 << 30  # bytes of features that are computed once
 
 
 class Inputs:
-    """What the learning part of a network gets: pictures, or the features that arrive at `stage`,
-    below which nothing learns. These are computed once for each view where they fit in memory,
-    and are kept in the folder `cache`, if there is one."""
+    """Batches of augmented pictures, or of the features that arrive at `stage`, below which nothing
+    learns.
+
+    Features are computed once for each of `config.views` where they take at most 16 GiB in the
+    folder `cache`, from which they are memory-mapped, or 1 GiB in memory where there is no folder;
+    else anew for every batch. `workers` processes read and augment pictures.
+    """
 
     def __init__(
         self,
@@ -41,81 +48,127 @@ class Inputs:
         config: TrainConfig,
         accelerator: Accelerator,
         cache: Path | None,
+        workers: int,
     ) -> None:
         self._model, self._stage, self._config = model, stage, config
         self._examples, self._validation, self._preprocess = examples, validation, preprocess
-        self._accelerator, self._cache = accelerator, cache
+        self._accelerator, self._cache, self._workers = accelerator, cache, workers
         self._made: dict[str, Tensor] = {}
         self._views, self._name = 0, ""
-        if stage is not None and len(set(config.sizes)) == 1:
+        if stage is not None and config.views and len(set(config.sizes)) == 1:
             pictures = len(examples.targets) * config.views + len(validation.targets)
-            if _fits_in_memory(model, stage, pictures, config.sizes[0]):
-                self._views = config.views
-                self._name = _identity(model, stage, (examples, validation), preprocess, config)
+            room = IN_MEMORY if cache is None else ON_DISK
+            if pictures * self._bytes(config.sizes[0]) <= room:
+                self._views, self._name = config.views, self._identity()
+        self._order = lru_cache(2)(self._shuffled)  # workers may be an epoch ahead
 
-    def batch(self, chosen: Tensor, epoch: int, step: int, size: int) -> Tensor:
-        """The input for the pictures `chosen`, each augmented, at `size` pixels, on the device."""
-        config, device = self._config, self._accelerator.device
+    def batches(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each step from `first` to before `last`: the indices of this process's pictures, and
+        the input for them, on the device.
+
+        `model` must be in evaluation mode below `stage`.
+        """
+        steps = range(first, last)
+        device = self._accelerator.device
         if self._views:
-            number = epoch % self._views
-            view = (config, config.seed_for(number, salt=500))
-            made = self._features(str(number), self._examples, size, view)
-            return made[chosen].to(device, memory_format=torch.channels_last)
-        seed = config.seed_for(step, salt=2 + self._accelerator.process_index)
-        pixels = augment(self._examples.pixels[chosen], size, self._preprocess, config, seed)
-        images = normalise(pixels, self._preprocess, device)
+            for step in steps:
+                features = self._features_of_view(self._epoch(step) % self._views)
+                chosen = self._chosen(step)
+                yield chosen, features[chosen].to(device, memory_format=torch.channels_last)
+            return
+        pixels = self._view_batches(self._examples, map(self._views_of, steps))
+        for step, batch in zip(steps, pixels, strict=False):
+            yield self._chosen(step), self._arriving(batch)
+
+    def judged(self, size: int) -> Tensor | None:
+        """The features of all validation pictures; None where pictures are looked at instead."""
+        if not self._views:
+            return None
+        views = plain_views(len(self._validation.targets), size)
+        return self._features("validation", self._validation, views)
+
+    def _epoch(self, step: int) -> int:
+        return step // (len(self._examples.targets) // self._config.batch)
+
+    def _chosen(self, step: int) -> Tensor:
+        """The pictures of a step, of which this process takes its share."""
+        batch, epoch = self._config.batch, self._epoch(step)
+        start = batch * (step - epoch * (len(self._examples.targets) // batch))
+        accelerator = self._accelerator
+        share = slice(accelerator.process_index, None, accelerator.num_processes)
+        return self._order(epoch)[start : start + batch][share]
+
+    def _shuffled(self, epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self._config.seed_for(epoch, salt=1))
+        return torch.randperm(len(self._examples.targets), generator=generator)
+
+    def _views_of(self, step: int) -> list[View]:
+        epoch = self._epoch(step)
+        size = self._config.size_at(epoch)
+        return [self._view(index, size, epoch, 2) for index in self._chosen(step).tolist()]
+
+    def _view(self, index: int, size: int, number: int, salt: int) -> View:
+        """The view with this number of a picture: each has a seed of its own."""
+        count = len(self._examples.targets)
+        return View(index, size, self._config.seed_for(number * count + index, salt))
+
+    def _view_batches(self, examples: Examples, views: Iterable[list[View]]) -> Iterator[Tensor]:
+        return view_batches(examples, views, self._preprocess, self._config, self._workers)
+
+    def _arriving(self, pixels: Tensor) -> Tensor:
+        """Pictures as the network takes them, or what arrives of them at `stage`."""
+        images = normalise(pixels, self._preprocess, self._accelerator.device)
         if self._stage is None:
             return images
         with torch.no_grad(), self._accelerator.autocast():
             return self._model.features_before(images, self._stage)
 
-    def judged(self, size: int) -> Tensor | None:
-        """The features of all validation pictures; None where pictures are looked at instead."""
-        return self._features("validation", self._validation, size) if self._views else None
+    def _features_of_view(self, number: int) -> Tensor:
+        count, size = len(self._examples.targets), self._config.sizes[0]
+        views = (
+            [
+                self._view(index, size, number, 500)
+                for index in range(start, min(start + BATCH, count))
+            ]
+            for start in range(0, count, BATCH)
+        )
+        return self._features(str(number), self._examples, views)
 
-    def _features(
-        self, name: str, examples: Examples, size: int, view: tuple[TrainConfig, int] | None = None
-    ) -> Tensor:
-        assert self._stage is not None
+    def _features(self, name: str, examples: Examples, views: Iterable[list[View]]) -> Tensor:
+        """What arrives at `stage` of all pictures, (n, C, h, w), on the CPU."""
         if name not in self._made:
-            make = partial(
-                _features,
-                self._model,
-                self._stage,
-                examples,
-                size,
-                self._preprocess,
-                self._accelerator,
-                view,
+            count = len(examples.targets)
+            batches = map(self._arriving, self._view_batches(examples, views))
+            self._made[name] = (
+                _in_memory(batches, count)
+                if self._cache is None
+                else _on_disk(self._cache / f"{self._name}-{name}.npy", batches, count)
             )
-            file = self._cache and self._cache / f"{self._name}-{name}.safetensors"
-            self._made[name] = make() if file is None else _kept(file, make)
         return self._made[name]
 
+    def _bytes(self, size: int) -> int:
+        """How large the features at `stage` of one picture are, in float32."""
+        assert self._stage is not None
+        device = self._accelerator.device
+        with torch.no_grad(), evaluating(self._model):
+            arriving = self._model.features_before(
+                torch.zeros(1, 3, size, size, device=device), self._stage
+            )
+        return 4 * arriving.numel()
 
-def augment(
-    pixels: Tensor, size: int, preprocess: Preprocess, config: TrainConfig, seed: int
-) -> Tensor:
-    """A random view of every picture: uint8 (B, 3, S, S) → (B, 3, size, size)."""
-    ground = [round(255 * value) for value in preprocess.mean]
-    view = v2.Compose(
-        [
-            v2.RandomResizedCrop(size, (config.min_scale, 1.0), antialias=True),
-            v2.RandomHorizontalFlip(),
-            v2.RandomZoomOut(fill=ground, side_range=(1.0, 2.0), p=config.zoom_out),
-            v2.Resize((size, size), antialias=True),
-        ]
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return torch.stack([view(picture) for picture in pixels])
-
-
-def resized(pixels: Tensor, size: int) -> Tensor:
-    """The pictures at `size` pixels, not augmented: uint8 (B, 3, S, S) → (B, 3, size, size)."""
-    if pixels.shape[-1] == size:
-        return pixels
-    return v2.functional.resize(pixels, [size, size], antialias=True)
+    def _identity(self) -> str:
+        """A name for the features at `stage`: it differs where anything that makes them does."""
+        assert self._stage is not None
+        config = self._config
+        digest = hashlib.sha256()
+        for module in self._model.modules_before(self._stage):
+            for value in module.state_dict().values():
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        recipe = config.sizes, config.min_scale, config.zoom_out, config.seed
+        pictures = self._examples.digest(), self._validation.digest()
+        facts = [self._stage, recipe, asdict(self._preprocess), pictures]
+        digest.update(json.dumps(facts).encode())
+        return digest.hexdigest()[:16]
 
 
 def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device) -> Tensor:
@@ -125,79 +178,55 @@ def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device) -> T
     return images.to(memory_format=torch.channels_last)
 
 
-@torch.no_grad()
-def _features(
-    model: Network,
-    stage: str,
-    examples: Examples,
-    size: int,
-    preprocess: Preprocess,
-    accelerator: Accelerator,
-    view: tuple[TrainConfig, int] | None = None,
-) -> Tensor:
-    """What arrives at `stage` of all pictures (n, C, h, w), on the CPU: plain, or of one `view`, a
-    configuration and a seed. `model` must be in evaluation mode below `stage`."""
+def _in_memory(batches: Iterable[Tensor], count: int) -> Tensor:
+    """The batches (B, C, h, w) as one tensor (count, C, h, w), channels last."""
     found: Tensor | None = None
-    for start in range(0, len(examples.targets), 128):
-        pixels = examples.pixels[start : start + 128]
-        if view is None:
-            pixels = resized(pixels, size)
-        else:
-            pixels = augment(pixels, size, preprocess, view[0], view[1] + start)
-        with accelerator.autocast():
-            arriving = model.features_before(
-                normalise(pixels, preprocess, accelerator.device), stage
-            )
+    start = 0
+    for batch in batches:
         if found is None:
-            shape = (len(examples.targets), *arriving.shape[1:])
-            found = torch.empty(
-                shape, dtype=arriving.dtype, memory_format=torch.channels_last
-            )  # filled below
-        found[start : start + len(pixels)] = arriving.cpu()
+            shape = (count, *batch.shape[1:])
+            found = torch.empty(shape, dtype=batch.dtype, memory_format=torch.channels_last)
+        found[start : start + len(batch)] = batch.cpu()
+        start += len(batch)
     assert found is not None
     return found
 
 
-def _fits_in_memory(model: Network, stage: str, pictures: int, size: int) -> bool:
-    """Whether the features at `stage` of so many pictures take at most half of the memory."""
-    device = next(model.parameters()).device
-    with torch.no_grad(), evaluating(model):
-        shape = model.features_before(torch.zeros(1, 3, size, size, device=device), stage).shape
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return pictures * shape.numel() * 4 <= memory / 2
+def _on_disk(file: Path, batches: Iterable[Tensor], count: int) -> Tensor:
+    """The same, memory-mapped from `file` (count, h, w, C), which is written first where there is
+    no whole one. bfloat16, which NumPy lacks, is kept as int16.
 
-
-def _identity(
-    model: Network,
-    stage: str,
-    parts: Sequence[Examples],
-    preprocess: Preprocess,
-    config: TrainConfig,
-) -> str:
-    """A name for the features at `stage`: it differs where anything that makes them does."""
-    digest = hashlib.sha256()
-    for module in model.modules_before(stage):
-        for value in module.state_dict().values():
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    for part in parts:
-        digest.update(part.pixels.numpy().data)
-    recipe = config.sizes, config.min_scale, config.zoom_out, config.seed
-    digest.update(json.dumps([stage, recipe, asdict(preprocess)]).encode())
-    return digest.hexdigest()[:16]
-
-
-def _kept(file: Path, make: Callable[[], Tensor]) -> Tensor:
-    """The tensor in `file`, made and written there first where there is no whole one. Raises
-    TrainError where it can't be written."""
+    Raises TrainError where it can't be written.
+    """
+    with suppress(OSError, ValueError):
+        return _mapped(file, count)
     try:
-        return load_file(file)["features"].to(memory_format=torch.channels_last)
-    except (OSError, SafetensorError, KeyError):
-        found = make()
-    try:
-        write_safetensors({"features": found.contiguous()}, {}, file)
+        with atomic_write(file) as part, part.open("wb") as opened:
+            _write(opened, batches, count)
+        return _mapped(file, count)
     except OSError as error:
         raise TrainError(
-            f"the cache {file.parent} can't keep computed views ({error.strerror}): give another "
-            "folder, or none"
+            f"the folder {file.parent} can't keep computed views ({error.strerror}): give another "
+            "one (--cache), or compute none (--views 0)"
         ) from error
-    return found
+
+
+def _write(opened: BinaryIO, batches: Iterable[Tensor], count: int) -> None:
+    """An NPY file, written from front to back: a disk that is full under a map ends the process."""
+    for number, batch in enumerate(batches):
+        rows = batch.cpu().permute(0, 2, 3, 1).contiguous()
+        array = (rows.view(torch.int16) if rows.dtype == torch.bfloat16 else rows).numpy()
+        if number == 0:
+            header = {"shape": (count, *array.shape[1:]), "fortran_order": False}
+            descr = np.lib.format.dtype_to_descr(array.dtype)
+            np.lib.format.write_array_header_1_0(opened, {**header, "descr": descr})
+        opened.write(array.data)
+
+
+def _mapped(file: Path, count: int) -> Tensor:
+    """Raises OSError or ValueError where there is no such file."""
+    array = np.load(file, mmap_mode="c", allow_pickle=False)
+    if array.ndim != 4 or len(array) != count:
+        raise ValueError(f"{file} holds other features")
+    rows = torch.from_numpy(array)
+    return (rows.view(torch.bfloat16) if rows.dtype == torch.int16 else rows).permute(0, 3, 1, 2)

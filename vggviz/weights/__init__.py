@@ -1,6 +1,6 @@
 """The catalogue of weights: bundled, torchvision's, untrained, a file, or the Hub; safetensors."""
 
-from vggviz.weights.adapters import read_backbone
+from vggviz.weights.adapters import as_written, read_backbone
 from vggviz.weights.bundle import (
     Listed,
     assets_folder,
@@ -21,6 +21,7 @@ __all__ = [
     "Card",
     "Listed",
     "WeightsError",
+    "as_written",
     "assets_folder",
     "bundled_results",
     "bundled_types",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from vggviz.weights.card import Backbone, Card, WeightsError
 from vggviz.weights.stock import STOCK, stock_state
 from vggviz.weights.tensors import fingerprint, half, read_card, read_tensors
 
-__all__ = ["DEEPEST", "differing", "read", "read_backbone"]
+__all__ = ["DEEPEST", "as_written", "differing", "read", "read_backbone"]
 
 DEEPEST = 4  # backbones under one another
 
@@ -61,11 +62,28 @@ def differing(state: dict[str, Tensor], under: Backbone, file: Path) -> dict[str
     `file` is where they will be written; its folder is that of the backbone. Raises WeightsError.
     """
     base = _underneath(under, file.parent, (file.resolve(),), file.name)
-    return {
-        key: value
-        for key, value in state.items()
-        if key not in base or not torch.equal(value, half(base[key]))
-    }
+    return {key: value for key, value in state.items() if not _same(value, base.get(key))}
+
+
+def as_written(
+    state: Mapping[str, Tensor], under: Backbone | None, file: Path
+) -> dict[str, Tensor]:
+    """What `state` will be, floats in float32, when the weights file that `save` makes of it is
+    loaded again: rounded to half precision, or the backbone's own where they agree to that.
+
+    `file` is as for `differing`. Raises WeightsError.
+    """
+    base = {} if under is None else _underneath(under, file.parent, (file.resolve(),), file.name)
+    found: dict[str, Tensor] = {}
+    for key, value in state.items():
+        written = half(value)
+        kept = base[key].cpu() if _same(written, base.get(key)) else written
+        found[key] = kept.float() if kept.is_floating_point() else kept
+    return found
+
+
+def _same(written: Tensor, base: Tensor | None) -> bool:
+    return base is not None and torch.equal(written, half(base))
 
 
 def _underneath(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vggviz.attention import ATTENTION
+from vggviz.files import assets_folder
 from vggviz.networks import build_network
 from vggviz.weights.card import WEIGHTS, WeightsError
 from vggviz.weights.stock import STOCK, stock_config, stock_file
@@ -22,12 +23,6 @@ __all__ = [
     "bundled_types",
     "list_weights",
 ]
-
-
-def assets_folder() -> Path:
-    """The folder of bundled weights and examples: in the package, or beside it in a checkout."""
-    package = Path(__file__).parent.parent
-    return package / "assets" if (package / "assets").is_dir() else package.parent / "assets"
 
 
 def bundled_types() -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from typing import Any
 from vggviz.attention import ATTENTION
 from vggviz.images import Preprocess
 from vggviz.networks import NetworkConfig
+from vggviz.texts import UNSEEN, is_blank
+from vggviz.types import matching
 
 __all__ = ["WEIGHTS", "Backbone", "Card", "WeightsError"]
 
@@ -23,8 +25,7 @@ WEIGHTS = {
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 TRAINED = ("all", "backbone", "nothing")
 LABEL = 200  # characters: folders, from which labels come, have at most 255 bytes
-# Control characters steer a terminal; those of writing direction make a text look like another.
-UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+NAME = 255  # bytes: no file system takes longer names
 BARE = re.compile(r"[^/\\:\0]+\.safetensors")
 
 
@@ -47,7 +48,7 @@ class Backbone:
     fingerprint: str
 
     def __post_init__(self) -> None:
-        if self.weights not in WEIGHTS and not BARE.fullmatch(self.weights):
+        if self.weights not in WEIGHTS and not _is_file_name(self.weights):
             raise ValueError(
                 f"a backbone is one of tiny50, imagenet, imagenet_bn or the bare name of a "
                 f".safetensors file, not {self.weights!r}"
@@ -92,22 +93,20 @@ class Card:
 
     def index(self, target: int | str) -> int:
         """The class index of an index, a label or a WordNet id; a text of digits that is a label is
-        that label. Upper and lower case count only where they tell labels apart, as 'Cardigan', a
-        dog, and 'cardigan'; of equal labels the first is meant.
+        that label. Exact names come first, ids before labels: upper and lower case count only where
+        they tell labels apart, as 'Cardigan', a dog, and 'cardigan'; of equal labels the first is
+        meant.
 
         Raises ValueError, with what comes closest, where there is no such class.
         """
         if not isinstance(target, int | str):
             raise ValueError(f"no class {target!r}: expected an index, a label or a WordNet id")
         if isinstance(target, str):
-            if target in self.wnids:
-                return self.wnids.index(target)
-            if target in self.labels:
-                return self.labels.index(target)
-            lowered = [label.lower() for label in self.labels]
-            if target.lower() in lowered:
-                return lowered.index(target.lower())
+            found = matching(target, (*self.wnids, *self.labels))
+            if found:
+                return found[0] - (len(self.wnids) if found[0] >= len(self.wnids) else 0)
             if not re.fullmatch(r"-?\d{1,18}", target):
+                lowered = [label.lower() for label in self.labels]
                 close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
                 hint = f": did you mean {' or '.join(map(repr, close))}?" if close else ""
                 raise ValueError(f"no class {target!r}{hint}")
@@ -140,7 +139,7 @@ class Card:
             weights=_texts([data["weights"]], "a name")[0],
             config=NetworkConfig.from_json(data["config"]),
             preprocess=Preprocess.from_json(data["preprocess"]),
-            labels=_texts(data["labels"], "a label"),
+            labels=checked_labels(data["labels"]),
             wnids=_texts(data["wnids"], "a WordNet id"),
             trained=data["trained"],
             facts=dict(data["facts"]),
@@ -153,6 +152,21 @@ class Card:
         if card.trained not in TRAINED:
             raise ValueError(f"trained is one of {', '.join(TRAINED)}, not {card.trained!r}")
         return card
+
+
+def checked_labels(given: Any) -> tuple[str, ...]:
+    """Labels as people can read them. Raises ValueError for a list that holds anything else: empty
+    ones, invisible ones, control characters."""
+    labels = _texts(given, "a label")
+    if any(map(is_blank, labels)):
+        blank = next(filter(is_blank, labels))
+        raise ValueError(f"a label needs a character that can be seen, unlike {blank!a}")
+    return labels
+
+
+def _is_file_name(text: str) -> bool:
+    shown = BARE.fullmatch(text) and not UNSEEN.search(text)
+    return bool(shown) and len(text.encode()) <= NAME
 
 
 def _texts(given: Any, what: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.weights.adapters import differing, read
 from vggviz.weights.bundle import bundled_file
 from vggviz.weights.card import WEIGHTS, Card, WeightsError
+from vggviz.weights.foreign import explain
 from vggviz.weights.hub import PREFIX, fetch
 from vggviz.weights.stock import STOCK, load_stock
 from vggviz.weights.tensors import half, write_safetensors
@@ -52,6 +53,8 @@ def load_network(
     elif name.endswith(".safetensors"):
         model, card = _file(Path(name), Path(name).stem, Path(name).parent)
     else:
+        if Path(name).exists():
+            raise WeightsError(explain(Path(name)))
         raise WeightsError(
             f"no weights {name!r}: choose one of {', '.join(WEIGHTS)}, or a .safetensors file"
             f", or {PREFIX}user/repo"

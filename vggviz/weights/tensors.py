@@ -17,8 +17,9 @@ from torch import Tensor
 from vggviz.files import atomic_write
 from vggviz.networks import build_network
 from vggviz.weights.card import Card, WeightsError
+from vggviz.weights.foreign import explain
 
-__all__ = ["fingerprint", "half", "read_card", "read_tensors", "write_safetensors"]
+__all__ = ["check_path", "fingerprint", "half", "read_card", "read_tensors", "write_safetensors"]
 
 HEADER = 4 << 20
 """The most bytes of JSON before the tensors; in memory it is some 20 times as much."""
@@ -58,14 +59,27 @@ def half(value: Tensor) -> Tensor:
     return value.cpu().contiguous()
 
 
+def check_path(file: Path) -> None:
+    """Raise WeightsError for a path that is no UTF-8: safetensors can't open it."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError as error:
+        raise WeightsError(
+            f"{file.name} can't be opened: its path is no UTF-8, rename it"
+        ) from error
+
+
 def read_card(file: Path, longest: int = HEADER) -> Card:
     """The description in a weights file, without a fingerprint; no tensor is read.
 
     Raises WeightsError where there is no file, no description, one that lies, or one with more
     than `longest` bytes, which is not read.
     """
-    if not file.is_file():
+    check_path(file)
+    if not file.exists():
         raise WeightsError(f"no weights file {file.name}")
+    if not file.is_file() or file.suffix != ".safetensors":
+        raise WeightsError(explain(file))
     try:
         with file.open("rb") as started:  # with the length of its JSON, 8 bytes from the lowest up
             length = int.from_bytes(started.read(8), "little")

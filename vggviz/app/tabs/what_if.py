@@ -26,8 +26,7 @@ from vggviz.explanation import Explanation
 from vggviz.hooks.capture import intervene
 from vggviz.metrics.agreement import agreement
 from vggviz.metrics.replacement import REPLACEMENTS
-from vggviz.metrics.sanity import randomised
-from vggviz.networks import Network, build_network
+from vggviz.networks import build_network
 from vggviz.types import Kind, Ranked
 
 NAME = "what_if.name"
@@ -39,14 +38,18 @@ MOST = 60  # layers that can be untrained, in any network here
 
 def untrained(explainer: Explainer, count: int) -> Explainer:
     """The network with its `count` topmost layers as they were before training."""
-    chosen = list(explainer.model.parameter_groups().values())[:count]
-    if not chosen:
+    paths = [
+        path for one in list(explainer.model.parameter_groups().values())[:count] for path in one
+    ]
+    if not paths:
         return explainer
-    fresh = build_network(explainer.model.config, torch.Generator().manual_seed(0))
-    together = {"together": [path for paths in chosen for path in paths]}
-    (_, model), *_ = randomised(explainer.model, fresh, together)
-    assert isinstance(model, Network)
-    return Explainer(model, explainer.card)
+    model = build_network(explainer.model.config, torch.Generator().manual_seed(0))
+    trained = explainer.model.state_dict().items()
+    kept = {
+        key: value for key, value in trained if not key.startswith(tuple(f"{p}." for p in paths))
+    }
+    model.load_state_dict(kept, strict=False, assign=True)  # both are frozen: they may share
+    return Explainer(model, explainer.card, device=explainer.device, copy=False)
 
 
 def changed(explainer: Explainer, shown: Shown, replacement: str, count: int = 0) -> Explanation:

@@ -38,6 +38,10 @@ LOWER = (
     (r"(.+) does not fit its own description: see (.+)", "{0} 与自己的描述不符：见 {1}。"),
     (r"(.+) holds values that are no numbers: see (.+)", "{0} 含有不是数字的权重：见 {1}。"),
     (r"what the network says is no number: .*", "网络的输出不是数字：它的权重已损坏。"),
+    (
+        r"(.+) at (.+) overflows: .*",
+        "{1} 处的 {0} 溢出：其乘积超出了数值范围，而预测本身没有溢出。",
+    ),
     (r"(.+) was trained on another copy of (.+): .*", "{0} 是在另一份 {1} 上训练的。"),
     (
         r"(.+) needs the backbone (.+), which this copy .*",
@@ -46,6 +50,11 @@ LOWER = (
     (r"(.+) can't be opened: .*", "无法打开 {0}：请重新选择。"),
     (r"(.+) can't be read: .*", "无法读取 {0}：请选择一张图片。"),
     (r"(.+) is empty\.", "{0} 是空文件：请选择另一张图片。"),
+    (
+        r"(.+) is too large: at most (\d+) MB can be uploaded; .*",
+        "{0} 太大：最多可上传 {1} MB。在自己的电脑上，`vggviz serve --weights FILE` "
+        "可打开任意大小的文件。",
+    ),
     (r"(.+) is too large: at most (\d+) MB .*", "{0} 太大：最多可用 {1} MB。"),
     (r"(.+) is HEIC: .*", "{0} 是 HEIC 格式，这里无法读取：请另存为 JPEG。"),
     (
@@ -66,10 +75,10 @@ LOWER = (
     (r"(.+) has values outside (.+)\.", "{0} 含有 {1} 以外的值。"),
     (r"(.+) is in the colour space Lab, .*", "{0} 是 Lab 颜色空间：请另存为 RGB。"),
     (
-        r"no class '(.+)': did you mean '(.+)'\?*\.?",
+        r"no class ['\"](.+)['\"]: did you mean ['\"](.+)['\"]\?*\.?",
         "没有“{0}”这个类别：您是指“{1}”吗？",
     ),
-    (r"no class '?(.+?)'?(?::.*)?\.?", "没有“{0}”这个类别。"),
+    (r"no class ['\"]?(.+?)['\"]?(?::.*)?\.?", "没有“{0}”这个类别。"),
     (r"there is no network '(.+)' with attention '(.+)'\.?", "没有带注意力 {1} 的网络 {0}。"),
     (r"there is no network '(.+)' here.*", "这里没有网络 {0}：请先上传自己的权重。"),
     (r"(.+) is no \.safetensors file.*", "{0} 不是训练所写的 .safetensors 文件。"),
@@ -93,11 +102,15 @@ LOWER = (
 """Sentences of ImageError and WeightsError by what they match, and the same in Chinese."""
 
 
+OR = re.compile("['\"] or ['\"]")
+"""Between two of several suggestions, each in English quotation marks."""
+
+
 def translated(lang: str, sentence: str) -> str:
     """The sentence in this language; one that is not known here stays as it is."""
     if lang != "zh":
         return sentence
     for pattern, text in LOWER:
         if found := re.fullmatch(pattern, sentence, re.IGNORECASE | re.DOTALL):
-            return text.format(*found.groups())
+            return text.format(*(OR.sub("”或“", group) for group in found.groups()))
     return sentence

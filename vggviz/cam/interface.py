@@ -1,0 +1,120 @@
+"""What `cams` needs of a network: logits, classes to explain, layers whose output is a map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from vggviz.hooks.capture import Trace, described
+from vggviz.types import Grid
+
+__all__ = ["Targets", "check_maps", "check_seen", "class_indices", "logits_of"]
+
+Targets: TypeAlias = Tensor | int | Sequence[int | None] | Sequence[Sequence[int]] | None
+
+
+def logits_of(output: object, batch: int) -> Tensor:
+    """The logits (B, K) in what a network returned for `batch` pictures.
+
+    A tensor itself; else what is called `logits`, as a key or an attribute; else the only (B, K)
+    tensor among the values of a mapping or the members of a tuple or list.
+    Raises ValueError where there is none, or more than one.
+    """
+
+    def fits(value: object) -> bool:
+        return isinstance(value, Tensor) and value.ndim == 2 and len(value) == batch
+
+    members: Sequence[object] = (output,)
+    if isinstance(output, Mapping):
+        members = (output["logits"],) if "logits" in output else tuple(output.values())
+    elif hasattr(output, "logits"):
+        members = (output.logits,)
+    elif isinstance(output, tuple | list):
+        members = output
+    found: list[Any] = list({id(value): value for value in members if fits(value)}.values())
+    if len(found) == 1:
+        logits: Tensor = found[0]
+        return logits
+    hint = "" if len(found) < 2 else ": which of these are the logits can't be told"
+    raise ValueError(f"the model must return logits (B, K), not {described(output)}{hint}")
+
+
+def class_indices(targets: Targets, logits: Tensor) -> Tensor:
+    """The classes to explain as indices (T, B), for logits (B, K).
+
+    `targets` are one index, indices (T,) for all pictures, or (T, B) of each picture's own; None,
+    also as one of several, is each picture's likeliest class.
+    Raises ValueError for what is no class, for another shape, and for one-hot targets.
+    """
+    batch, classes = logits.shape
+    likeliest = logits.argmax(1)
+    rows: Any = (targets,) if targets is None or isinstance(targets, int) else targets
+    if isinstance(rows, tuple | list) and None in rows:
+        rows = torch.stack([likeliest if row is None else likeliest * 0 + row for row in rows])
+    try:
+        given = torch.as_tensor(rows, device=logits.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"targets must be class indices, not {targets!r}") from error
+    shape = tuple(given.shape)
+    if given.ndim < 2:
+        given = given.reshape(-1, 1).expand(-1, batch)
+    if _one_hot(given, batch, classes):
+        raise ValueError(
+            f"targets {shape} look one-hot: give class indices, such as onehot.argmax(1)[None]"
+        )
+    if given.is_floating_point() or given.is_complex() or given.dtype is torch.bool:
+        raise ValueError(f"targets must be class indices, not {given.dtype}")
+    if given.shape[1:] != (batch,) or len(given) == 0:
+        raise ValueError(f"targets must be (T,) or (T, {batch}), not {shape}")
+    if int(given.min()) < 0 or int(given.max()) >= classes:
+        raise ValueError(f"a target must be a class from 0 to {classes - 1}")
+    return given.long()
+
+
+def _one_hot(given: Tensor, batch: int, classes: int) -> bool:
+    """Whether each picture has a row of zeros and a single one, as long as there are classes."""
+    return (
+        tuple(given.shape) == (batch, classes)
+        and bool(((given == 0) | (given == 1)).all())
+        and bool((given != 0).sum(1).eq(1).all())
+    )
+
+
+def check_seen(trace: Trace, layers: Sequence[str]) -> None:
+    """Raise ValueError for a layer that gave no output."""
+    for layer in layers:
+        if layer not in trace.outputs:
+            raise ValueError(f"layer {layer!r} took no part in the forward pass, or is a tap")
+
+
+def check_maps(trace: Trace, layers: Sequence[str], images: Tensor) -> None:
+    """Raise ValueError for a layer whose output cannot be (B, C, h, w).
+
+    Images are (B, 3, H, W). An output (B, a, b, c) is taken for (B, h, w, C) where a : b is H : W
+    and b : c is not, to within one row or column.
+    """
+    size = (images.shape[-2], images.shape[-1])
+    for layer in layers:
+        shape = tuple(trace.outputs[layer].shape)
+        if len(shape) != 4 or shape[0] != len(images):
+            raise ValueError(f"layer {layer!r} has no map: its output is {shape}")
+        first, last = shape[1:3], shape[2:4]
+        within = first[0] <= size[0] and first[1] <= size[1]
+        if within and _alike(first, size) and not _alike(last, size):
+            raise ValueError(
+                f"layer {layer!r} has no map (B, C, h, w): its output {shape} looks like "
+                f"(B, h, w, C) for pictures of {size[0]} x {size[1]}"
+            )
+
+
+def _alike(grid: Sequence[int], size: Grid) -> bool:
+    """Whether h : w can be H : W, where h and w were rounded to whole rows and columns."""
+    (rows, columns), (height, width) = grid, size
+    if height == width:
+        return rows == columns
+    flatter = (rows - 1) * width < (columns + 1) * height
+    steeper = (rows + 1) * width > (columns - 1) * height
+    return flatter and steeper

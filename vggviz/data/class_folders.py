@@ -1,0 +1,173 @@
+"""Folders of class folders, as torchvision's ImageFolder reads them, in parts or whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from vggviz.data.classes import choose_classes
+from vggviz.data.dataset import DataError, Dataset
+from vggviz.data.source import Source, is_picture
+from vggviz.data.splits import PARTS, part_named
+
+__all__ = ["Folder", "build_tree", "find_parts", "load_class_folders"]
+
+DEPTH = 64  # folders in folders: far more than there are, and no recursion too deep
+_WRAPPERS = ("data", "images", "img", "imgs", "photos", "pictures")
+
+
+@dataclass(slots=True, eq=False)
+class Folder:
+    """A folder with its subfolders by name. `path` ends with a slash, '' for the root; `pictures`
+    are the paths of those that lie directly in it."""
+
+    path: str
+    folders: dict[str, Folder] = field(default_factory=dict["str", "Folder"])
+    pictures: list[str] = field(default_factory=list[str])
+
+    def below(self) -> list[str]:
+        """All pictures in it and in its subfolders."""
+        inner = [name for folder in self.folders.values() for name in folder.below()]
+        return self.pictures + inner
+
+    def filled(self) -> dict[str, Folder]:
+        """The subfolders that have pictures in them, at any depth."""
+        return {name: folder for name, folder in self.folders.items() if folder.has_pictures()}
+
+    def has_pictures(self) -> bool:
+        """Whether there is a picture in it, at any depth."""
+        return bool(self.pictures) or any(one.has_pictures() for one in self.folders.values())
+
+
+def build_tree(names: Iterable[str]) -> Folder:
+    """The tree of the folders and pictures among `names` of a `Source`."""
+    root = Folder("")
+    for name in names:
+        folder = root
+        *parts, last = name.split("/")
+        if len(parts) > DEPTH:
+            continue
+        for part in parts:
+            path = f"{folder.path}{part}/"
+            folder = folder.folders.setdefault(part, Folder(path))
+        if is_picture(last):
+            folder.pictures.append(name)
+    return root
+
+
+def find_parts(root: Folder, where: str) -> tuple[Folder, dict[str, Folder]]:
+    """The folder whose subfolders are the classes or the parts, and the parts by name, {} where
+    there are none; each part is the folder of its classes.
+
+    What holds one folder of folders is passed through, with a few loose pictures too. Raises
+    DataError, which says `where`, for what can be read in two ways.
+    """
+    folder = root
+    while True:
+        filled = folder.filled()
+        found = {name: part_named(name) for name, one in filled.items() if _holds_classes(one)}
+        parts = {name: part for name, part in found.items() if part}
+        if parts:
+            others = [name for name in filled if name not in parts and not part_named(name)]
+            _check_parts(parts, others, where)
+            named = {part: name for name, part in parts.items()}
+            return folder, {part: _unwrap(filled[named[part]]) for part in PARTS if part in named}
+        inner = next(iter(filled.values())) if len(filled) == 1 else None
+        if inner is None or 2 * len(inner.pictures) >= len(inner.below()):
+            return folder, {}
+        folder = inner
+
+
+def _holds_classes(folder: Folder) -> bool:
+    """Whether its subfolders can be classes: in 'test/test/1.jpg', 'train/images/1.jpg' none is."""
+    filled = folder.filled()
+    if len(filled) == 1:
+        (name, inner), *_ = filled.items()
+        return not folder.pictures and (not _is_wrapper(name) or bool(inner.filled()))
+    return len(filled) > 1
+
+
+def _is_wrapper(name: str) -> bool:
+    """Whether a folder that is alone in a part is just around the classes, and no class."""
+    return bool(part_named(name)) or name.casefold() in _WRAPPERS
+
+
+def _check_parts(parts: Mapping[str, str], others: Sequence[str], where: str) -> None:
+    for part in PARTS:
+        names = [name for name, one in parts.items() if one == part]
+        if len(names) > 1:
+            raise DataError(
+                f"the folders {_quoted(names)} of {where} could both be the part {part!r}: keep one"
+            )
+    if len(parts) == 1 and others:
+        raise DataError(
+            f"{where} has the part {next(iter(parts))!r} beside other folders of pictures "
+            f"({_quoted(others)}): give the folder whose folders are the classes"
+        )
+
+
+def _unwrap(folder: Folder) -> Folder:
+    """The folder of classes in 'seg_train/seg_train/…' or 'train/images/…'."""
+    while len(filled := folder.filled()) == 1:
+        (name, inner), *_ = filled.items()
+        if not _is_wrapper(name) or inner.pictures:
+            break
+        folder = inner
+    return folder
+
+
+def load_class_folders(
+    source: Source, folder: Folder, part: str | None, classes: Sequence[str] | None, where: str
+) -> Dataset:
+    """The subfolders of `folder` as classes, with all pictures below each, in ImageFolder's order.
+
+    Raises DataError where there are no pictures, or no class of several has pictures of its own but
+    all have several folders instead, and for a class in `classes` that is not there.
+    """
+    filled = folder.filled()
+    if not filled:
+        raise DataError("no pictures found: expected one folder of pictures for each class")
+    _check_classes(filled, where)
+    known = sorted(folder.folders)
+    labels = tuple(known[index] for index in choose_classes(known, known, classes, part))
+    rows = [
+        (target, file)
+        for target, label in enumerate(labels)
+        for file in sorted(
+            folder.folders[label].below(), key=lambda name: name.rpartition("/")[::2]
+        )
+    ]
+    return Dataset(
+        files=tuple(file for _, file in rows),
+        targets=torch.tensor([target for target, _ in rows], dtype=torch.long),
+        labels=labels,
+        wnids=(),
+        boxes=None,
+        read=source.read,
+    )
+
+
+def _check_classes(filled: Mapping[str, Folder], where: str) -> None:
+    if all(part_named(name) for name in filled) and (len(filled) > 1 or "train" in filled):
+        raise DataError(
+            f"the parts {_quoted(filled)} of {where} hold pictures: expected one folder of "
+            "pictures for each class in each of them"
+        )
+    if any(folder.pictures for folder in filled.values()):
+        return
+    inner = {name: tuple(folder.filled()) for name, folder in filled.items()}
+    shared = set(inner.values())
+    if len(shared) > 1 or len(next(iter(shared))) > 1:  # but not 'cat/images', 'dog/images'
+        name, folders = next(iter(inner.items()))
+        raise DataError(
+            f"the folders {_quoted(filled)} of {where} hold only folders, such as "
+            f"{_quoted(folders)} in {name!r}, and no pictures: give the folder whose folders are "
+            "the classes"
+        )
+
+
+def _quoted(names: Iterable[str]) -> str:
+    listed = [repr(name) for name in names]
+    return ", ".join(listed[:4]) + (", …" if len(listed) > 4 else "")

@@ -1,0 +1,34 @@
+"""Folders that are parts of a data set: to learn from, to judge by while learning, to test on."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["PARTS", "part_named"]
+
+PARTS = ("train", "val", "test")
+_SYNONYMS = {
+    "train": "train training trains trn learn learning 训练 訓練 学習",
+    "val": "val valid validation validate validating vali vld dev devel development 验证 驗證 検証",
+    "test": "test testing tests tst eval evaluation holdout 测试 測試 テスト",
+}
+_PART_OF = {word: part for part, words in _SYNONYMS.items() for word in words.split()}
+# What stands beside the word, apart or joined to it: 'training_set', 'TestData', 'seg_train'.
+_FILLERS = [
+    *("datasets", "dataset", "data", "sets", "set", "images", "image", "imgs", "img", "pictures"),
+    *("split", "folder", "seg", "集"),
+]
+
+
+def part_named(folder: str) -> str | None:
+    """The part ('train', 'val' or 'test') that a folder's name says, in any case and by its usual
+    synonyms; None where it says none."""
+    words = re.findall(r"[^\W\d_]+", folder.casefold())
+    words = [word for word in words if word not in _FILLERS]
+    if len(words) != 1:
+        return None
+    word = words[0]
+    for filler in _FILLERS:
+        if word not in _PART_OF:
+            word = word.removesuffix(filler).removeprefix(filler)
+    return _PART_OF.get(word)

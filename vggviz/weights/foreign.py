@@ -1,0 +1,84 @@
+"""Files that are no safetensors: what they are, why they are not opened, how they are converted."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+__all__ = ["explain"]
+
+PICKLE = b"\x80"  # protocol 2 and up begin so
+HDF5 = b"\x89HDF\r\n\x1a\n"
+CHECKPOINTS = (".pth", ".pt", ".ckpt")
+
+
+def explain(path: Path) -> str:
+    """What the file or folder at `path` is, why vggviz does not open it, and what to do.
+
+    For a PyTorch checkpoint that is three lines of Python that write a safetensors file with the
+    description that vggviz needs. Only the first bytes of a file and a zip's list of names are
+    read.
+    """
+    name = path.name
+    if path.is_dir():
+        return f"{name} is a folder: give the .safetensors file that is in it"
+    if not path.is_file():  # a pipe would be waited for
+        return f"{name} is no file: expected a .safetensors file"
+    try:
+        kind = _kind(path)
+    except OSError as error:
+        return f"{name} can't be read: {error.strerror}"
+    if kind == "safetensors":
+        return f"{name} is a safetensors file: give it a name that ends in .safetensors"
+    if kind is None:
+        return f"{name} is no weights file that is known here: expected a .safetensors file"
+    if kind == "Keras":
+        return f"{name} is a Keras or HDF5 file: only safetensors files of VGG19 are opened"
+    return (
+        f"{name} is a {kind}; it is not opened, since unpickling a file can run any program in "
+        "it. Of a file that you trust these three lines make a safetensors file (of a VGG19 with "
+        "torchvision's names; put in your classes, and architecture='vgg19_bn' for a VGG19-BN):\n"
+        + convert(path, scripted=kind.startswith("TorchScript"))
+    )
+
+
+def convert(path: Path, *, scripted: bool = False) -> str:
+    """Three lines of Python that write the weights at `path` beside it as .safetensors."""
+    source, target = str(path), str(path.with_suffix(".safetensors"))
+    state = f"torch.load({source!r}, map_location='cpu', weights_only=True)"
+    if scripted:
+        state = f"torch.jit.load({source!r}, map_location='cpu').state_dict()"
+    return (
+        "import torch; from vggviz import NetworkConfig, images, networks, weights\n"
+        f"state = {state}; labels = ('first class', 'second class'); "
+        "config = NetworkConfig(num_classes=len(labels), architecture='vgg19')\n"
+        "model = networks.build_network(config); "
+        "model.load_state_dict(state.get('state_dict', state)); "
+        "card = weights.Card('', config, images.Preprocess(224, 256), labels); "
+        f"weights.save_network(model, card, {target!r})"
+    )
+
+
+def _kind(path: Path) -> str | None:
+    """'safetensors', 'Keras', a PyTorch checkpoint in words, or None for anything else."""
+    with path.open("rb") as opened:
+        start = opened.read(16)
+    if start.startswith(HDF5):
+        return "Keras"
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = [entry.rpartition("/")[2] for entry in archive.namelist()]
+        except (zipfile.BadZipFile, OSError):
+            names = []
+        if "model.weights.h5" in names:
+            return "Keras"
+        if "data.pkl" in names:
+            scripted = "constants.pkl" in names
+            return "TorchScript archive" if scripted else "PyTorch checkpoint (a zipped pickle)"
+    if start.startswith(PICKLE):
+        return "pickle, as older versions of PyTorch save checkpoints"
+    length = int.from_bytes(start[:8], "little")
+    if start[8:9] == b"{" and length <= path.stat().st_size:
+        return "safetensors"
+    return "broken PyTorch checkpoint" if path.suffix.lower() in CHECKPOINTS else None
