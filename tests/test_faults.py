@@ -353,7 +353,11 @@ def test_weights_whose_download_was_killed_are_whole_the_next_time(
     env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(cache)}
     env |= {"HF_HUB_DISABLE_XET": "1", "no_proxy": "127.0.0.1"}
     hub.stuck = True
-    command = [sys.executable, "-c", "from vggviz import zoo; load_network('hf:user/own')"]
+    command = [
+        sys.executable,
+        "-c",
+        "from vggviz.weights import load_network; load_network('hf:user/own')",
+    ]
     process = subprocess.Popen(command, env=env)
     while not (hub.ranges and list(cache.rglob("*.incomplete"))):
         assert process.poll() is None

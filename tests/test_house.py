@@ -53,7 +53,7 @@ HOMES: dict[str, str] = vars(vggviz)["_HOMES"]
 
 
 def room(file: Path) -> str:
-    """'cam' of vggviz/cam/driver.py, 'zoo' of vggviz/weights.py, '' of vggviz/__init__.py."""
+    """'cam' of vggviz/cam/driver.py, 'batch' of vggviz/batch.py, '' of vggviz/__init__.py."""
     if file == APP:
         return "app.py"
     first = file.relative_to(ROOT / "vggviz").parts[0].removesuffix(".py")

@@ -374,7 +374,7 @@ def test_the_page_takes_no_text_for_markup() -> None:
 
 def test_the_hub_library_is_loaded_only_where_it_is_needed() -> None:
     code = (
-        "import sys; from vggviz import zoo; list_weights()\n"
+        "import sys; from vggviz.weights import list_weights; list_weights()\n"
         "print('huggingface_hub' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

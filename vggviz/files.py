@@ -14,11 +14,8 @@ __all__ = ["assets_folder", "atomic_write"]
 def assets_folder() -> Path:
     """The folder of bundled weights, fonts and examples, in the package or beside it."""
     package = Path(__file__).parent
-    return (
-        package / "assets_folder"
-        if (package / "assets_folder").is_dir()
-        else package.parent / "assets_folder"
-    )
+    inside = package / "assets"
+    return inside if inside.is_dir() else package.parent / "assets"
 
 
 @contextmanager

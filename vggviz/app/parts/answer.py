@@ -65,7 +65,7 @@ def _row(lang: str, shown: Shown, place: int) -> str:
 
 
 def about(lang: str, attention: str, found: Mapping[str, Any] | None = None) -> str:
-    """What this attention type does, and what was `found` of it (see `zoo.measured`)."""
+    """What this attention type does, and what was `found` of it (see `weights.bundled_results`)."""
     told = f" <span>{escape(_measured(lang, found))}</span>" if found else ""
     return f"<p>{escape(described(lang, attention))}{told}</p>"
 
