@@ -14,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import count_hooks
-from listings import FOUND, NOT_FOUND, Around, Function, H, N, W
+from listings import FOUND, NOT_FOUND, Around, C, Function, H, N, W
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -84,6 +84,16 @@ def test_triplet_axes_are_those_of_the_features(width: int) -> None:
     assert torch.equal(columns.weights, module.kept[0][0, 0])  # (1, C, W) of (H, C, W)
     assert torch.equal(rows.weights, module.kept[1][0, 0].T)  # (1, H, C) of (W, H, C)
     assert (columns.grid, rows.grid, spatial.grid) == ((1, width // 2), (H, 1), (H, width // 2))
+
+
+def test_as_many_channels_as_rows_and_columns() -> None:
+    """An expanded channel gate could be anything by its sizes."""
+    network, _ = around("CBAM")
+    records = find_attention(network, pixels(1, 2 * C, 2 * C))
+    assert [(one.kind, tuple(one.weights.shape)) for one in records] == [
+        ("channel", (C,)),
+        ("spatial", (C, C)),
+    ]
 
 
 def test_the_class_token_is_told_apart() -> None:
