@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -157,24 +158,23 @@ class TestAFullDisk:
 
 
 class TestFoldersThatCanNotBeWritten:
-    def test_to_someone_without_the_right(self, tmp_path: Path) -> None:
+    def test_to_someone_without_the_right(self) -> None:
         if os.geteuid() or not shutil.which("setpriv"):
             pytest.skip("only root may be someone else")
         probe = [*NOBODY, sys.executable, "-c", "import vggviz.cli"]
         if subprocess.run(probe, cwd=ROOT, capture_output=True).returncode:
             pytest.skip("someone else may not run this Python, whose folder is closed to others")
-        mine = tmp_path / "mine"
-        mine.mkdir(mode=0o755)
-        for folder in (tmp_path, *tmp_path.parents[:2]):
-            folder.chmod(0o755)  # pytest's own are closed to others
         explain, data = ["explain", str(KOALA), "--out", "."], ["data", "tiny-imagenet"]
-        (first, code), (second, other) = commands(explain, data, before=NOBODY, cwd=mine)
+        with TemporaryDirectory() as folder:  # pytest's own are closed to others
+            mine = Path(folder)
+            mine.chmod(0o755)
+            (first, code), (second, other) = commands(explain, data, before=NOBODY, cwd=mine)
+            assert list(mine.iterdir()) == []
         assert f"koala.jpg: [Errno 13] Permission denied: '{mine}" in first
         assert "1 of 1 pictures could not be explained" in first
         assert second.startswith(f"vggviz: {mine}/tiny-imagenet-200.zip.part: this file cannot be")
         assert second.endswith("written (Permission denied)\n")
         assert [code, other] == [1, 2]
-        assert list(mine.iterdir()) == []
 
     def test_a_file_in_the_folders_place(
         self, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
