@@ -27,7 +27,7 @@ from gradio_client import Client, handle_file
 from hub import Hub, Repo
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from served import ROOT, served
+from served import PATIENT, ROOT, served
 from typer.testing import CliRunner
 
 from vggviz import zoo
@@ -125,13 +125,14 @@ class TestAFullDisk:
     ) -> None:
         with served(tmp_path, env={"GRADIO_TEMP_DIR": str(small_disk)}) as server:
             large = {"files": ("my-sister.png", bytes(2_000_000))}
-            refused = httpx.post(f"{server.address}/gradio_api/upload", files=large)
+            upload = f"{server.address}/gradio_api/upload"
+            refused = httpx.post(upload, files=large, **PATIENT)
             assert refused.status_code == 507
             assert refused.json()["detail"].startswith("The server has no room for uploads now")
-            client = Client(server.address, verbose=False)
+            client = Client(server.address, verbose=False, httpx_kwargs={**PATIENT})
             for part in small_disk.glob("tmp*"):  # a minute later, when more is refused
                 os.utime(part, (0, 0))
-            assert httpx.post(f"{server.address}/gradio_api/upload", files=large).status_code == 507
+            assert httpx.post(upload, files=large, **PATIENT).status_code == 507
             assert len(list(small_disk.glob("tmp*"))) <= 1
             for part in small_disk.glob("tmp*"):
                 part.unlink()
@@ -327,7 +328,7 @@ def test_a_download_that_was_killed_goes_on(slow: Any, tmp_path: Path) -> None:
     there = arrived(tmp_path)
     assert there < len(DATA)
     process = start(tmp_path, COMMAND)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, "")
     assert out.startswith(str(tmp_path / "a.zip"))
     assert asked == ["", f"bytes={there}-"]
@@ -374,7 +375,7 @@ def test_two_that_fetch_into_one_folder_do_it_once(slow: Any, tmp_path: Path) ->
     other.send_signal(signal.SIGCONT)
     victim.communicate()
     for process in (*pairs[0], other):
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
         assert (process.returncode, err) == (0, "")
     for folder in (whole, killed):
         assert (folder / "a.zip").read_bytes() == DATA
