@@ -14,6 +14,7 @@ import threading
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +27,14 @@ from torchvision.models import VGG19_Weights
 from torchvision.transforms._presets import ImageClassification
 from torchvision.transforms.functional import InterpolationMode
 
-from vggviz.images import MAX_PIXELS, Crop, ImageError, Preprocess, open_image
+from vggviz.images import (
+    MAX_PIXELS,
+    Crop,
+    ImageError,
+    Preprocess,
+    image_extensions,
+    open_image,
+)
 
 
 def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -490,6 +498,17 @@ def test_odd_or_broken_exif_is_ignored() -> None:
     image = Image.fromarray(array)
     image.info["exif"] = b"Exif\0\0II*\0\xff\xff\xff\x7f rubbish"
     assert (pixels(image) == array).all()
+
+
+# ---------------------------------------------------------------- endings
+
+
+def test_the_endings_are_those_of_what_can_be_opened() -> None:
+    found = image_extensions()
+    assert {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"} <= found
+    assert all(ending == ending.lower() and ending.startswith(".") for ending in found)
+    assert (".heic" in found) == (find_spec("pillow_heif") is not None)
+    assert found.isdisjoint({".psd", ".ico", ".pdf", ".svg", ".jxl", ".dcm", ".jp2", ".dib"})
 
 
 # ---------------------------------------------------------------- HEIC
