@@ -137,8 +137,10 @@ class Explainer:
         layers or module paths whose outputs are to be kept as `features`. Other arguments and
         errors as for `explain`.
         """
-        crop, where = self.preprocess.crop(open_image(image))
+        opened = open_image(image)
+        crop, where = self.preprocess.crop(opened)
         more: dict[str, Any] = {"exact": exact, "watch": watch, "progress": progress}
+        more["stretched"] = opened.info.get("range")
         return self.explain_crop(np.asarray(crop), where, targets, sites, methods, **more)
 
     def explain_crop(
@@ -151,18 +153,21 @@ class Explainer:
         *,
         exact: bool = False,
         watch: Sequence[str] = (),
+        stretched: tuple[float, float] | None = None,
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
         """As `explain_each`, for the very square that a network saw before.
 
         `crop` is `Explanation.image`, uint8 RGB (S, S, 3), and `where` its `Explanation.crop`.
+        `stretched` is what the provenance says of a deep picture: which of its samples became 0
+        and 255.
         Without `methods` there is no backward pass.
         """
         asked = self._asked(sites, methods, exact, watch)
         classes = [None if target is None else self.index(target) for target in targets]
         pixels = self.preprocess.normalise(crop)[None].to(self.device, self._dtype)
         result = self._maps(asked, pixels, self._fill(classes, pixels), progress)
-        return self._told(crop, where, result, asked)
+        return self._told(crop, where, result, asked, stretched)
 
     def explain_batch(
         self,
@@ -183,14 +188,15 @@ class Explainer:
         classes = [self.index(target) for target in targets if target is not None]
         if len(targets) != len(images) or (classes and len(classes) < len(targets)):
             raise ValueError("a batch has a target for each of its pictures, or for none")
-        crops = [self.preprocess.crop(open_image(image)) for image in images]
+        opened = [open_image(image) for image in images]
+        crops = [self.preprocess.crop(image) for image in opened]
         pixels = torch.stack([self.preprocess.normalise(crop) for crop, _ in crops])  # (B, 3, S, S)
         pixels = pixels.to(self.device, self._dtype)
         indices = torch.tensor([classes], device=self.device) if classes else None  # (1, B)
         result = self._maps(asked, pixels, indices)
         return [
-            self._told(np.asarray(crop), where, result.of(row), asked)[0]
-            for row, (crop, where) in enumerate(crops)
+            self._told(np.asarray(crop), where, result.of(row), asked, image.info.get("range"))[0]
+            for row, ((crop, where), image) in enumerate(zip(crops, opened, strict=True))
         ]
 
     def names(self, sites: str | Sequence[str]) -> tuple[str, ...]:
@@ -223,7 +229,12 @@ class Explainer:
             return cams(self.model, pixels, layers, asked.methods, indices, **more)
 
     def _told(
-        self, crop: npt.NDArray[np.uint8], where: Crop, result: CAMs, asked: _Asked
+        self,
+        crop: npt.NDArray[np.uint8],
+        where: Crop,
+        result: CAMs,
+        asked: _Asked,
+        stretched: tuple[float, float] | None,
     ) -> list[Explanation]:
         """The result of one picture, as one explanation a target."""
         _finite(*result.maps.values())
@@ -233,6 +244,10 @@ class Explainer:
         }
         attention = {name: _records(name, path, result) for name, path in asked.paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
+        picture = {
+            "stretched": list(stretched) if stretched else None,
+            "one_colour": bool((crop == crop[0, 0]).all()),  # then there is nothing to explain
+        }
         explained: list[Explanation] = []
         for row, target in enumerate(result.targets[:, 0].tolist()):
             heatmaps = {
@@ -249,7 +264,7 @@ class Explainer:
                     target=by_index[target],
                     attention={name: records for name, records in attention.items() if records},
                     heatmaps=heatmaps,
-                    provenance=self._provenance(where, asked.precision),
+                    provenance=self._provenance(where, asked.precision) | {"picture": picture},
                     features=features,
                 )
             )
@@ -283,7 +298,7 @@ class Explainer:
         )
         return Prediction(logits.float().cpu(), ranked)
 
-    def _provenance(self, where: Crop, precision: str) -> Mapping[str, Any]:
+    def _provenance(self, where: Crop, precision: str) -> dict[str, Any]:
         return {
             "weights": self.card.weights,
             "trained": self.card.trained,

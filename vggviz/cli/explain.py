@@ -14,8 +14,6 @@ from tqdm import tqdm
 
 from vggviz.cli.says import or_stop, stop, words
 
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
-
 Weights = Annotated[
     str,
     typer.Option(
@@ -44,6 +42,14 @@ def explain(
     formats: Annotated[
         str, typer.Option(help="Files for each picture with commas: json,npz,png,svg,html.")
     ] = "json,npz,png",
+    full_range: Annotated[
+        bool,
+        typer.Option(
+            "--full-range",
+            help="Show pictures of more than 8 bits by all that their format can hold, not "
+            "stretched by the values that they use.",
+        ),
+    ] = False,
     precision: Annotated[
         str,
         typer.Option(
@@ -76,7 +82,7 @@ def explain(
         stop(f"--formats needs one or more of {', '.join(FORMATS)}")
     files = list(_pictures(images))
     chosen = or_stop(known, words(methods))
-    job = Job(str(out), weights, attention, precision, sites, chosen, target, endings)
+    job = Job(str(out), weights, attention, precision, sites, chosen, target, endings, full_range)
     worker = or_stop(Worker, asdict(job))
     or_stop(worker.explainer.names, sites)
     if target is not None:
@@ -108,9 +114,12 @@ def explain(
 
 def _pictures(images: list[Path]) -> Iterator[Path]:
     """The files themselves, and the pictures in the folders, in order."""
+    from vggviz.images import image_extensions
+
+    endings = image_extensions()
     for path in images:
         if path.is_dir():
-            found = sorted(f for f in path.rglob("*") if f.suffix.lower() in PICTURES)
+            found = sorted(f for f in path.rglob("*") if f.suffix.lower() in endings)
             if not found:
                 stop(f"{path}: no pictures in this folder")
             yield from found

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vggviz.images.opening import ImageError, ImageSource, open_image
+from vggviz.images.errors import ImageError
+from vggviz.images.opening import ImageSource, open_image
 
 if TYPE_CHECKING:
     import torch
