@@ -18,6 +18,8 @@ from vggviz.images.formats import take_apart
 
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[Any]
 
+_PART = 16 << 20  # bytes
+
 
 def open_image(source: ImageSource, *, full_range: bool = False) -> Image.Image:
     """Any picture as an upright 8-bit sRGB one (mode RGB, no metadata), alpha laid over white.
@@ -74,18 +76,20 @@ def _open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
 
 def _read_file(file: BinaryIO, name: str) -> bytes:
     try:
+        length = MAX_BYTES + 1
         if not hasattr(file, "seekable") or file.seekable():
-            if file.seek(0, os.SEEK_END) > MAX_BYTES:
+            length = file.seek(0, os.SEEK_END)
+            if length > MAX_BYTES:
                 raise _too_large(name)
             file.seek(0)
-        data = file.read(MAX_BYTES + 1)
-        if isinstance(data, bytes):
-            return data
+        data = bytearray()  # read in parts: a buffer of all that may come would be set up at once
+        while len(data) < length and (part := file.read(min(length - len(data), _PART))):
+            data += part
+        return bytes(data)
     except ImageError:
         raise
-    except (OSError, ValueError, TypeError, AttributeError):
-        pass
-    raise ImageError(f"{name} can't be read: expected path, bytes, file or picture.")
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ImageError(f"{name} can't be read: expected path, bytes, file or picture.") from error
 
 
 def _too_large(name: str) -> ImageError:

@@ -42,10 +42,12 @@ def main() -> None:
             return
         with socket.socket(fileno=files[0]) as job:
             if os.fork() == 0:
-                control.close()
-                _limit()
-                _serve(job)
-                os._exit(0)
+                try:
+                    control.close()
+                    _limit()
+                    _serve(job)
+                finally:
+                    os._exit(0)
 
 
 def _limit() -> None:
