@@ -14,6 +14,7 @@ from vggviz import zoo
 from vggviz.attention import ATTENTION
 from vggviz.cache import ExplanationCache, Kept
 from vggviz.explain import Explainer, Report
+from vggviz.images.isolated import shared
 from vggviz.ui.own import Own
 from vggviz.ui.patience import patience
 from vggviz.ui.pictures import Shown
@@ -45,7 +46,7 @@ class Networks:
         self._load = load
         self._room = room
         self.answers: Kept[Shown] = Kept(memory, lambda shown: shown.size)
-        self.explanations = ExplanationCache(memory)
+        self.explanations = ExplanationCache(memory, shared().open_image)
         self.seconds = seconds
         self._loaded: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
         self._lock = Lock()
