@@ -38,6 +38,8 @@ EN = {
     "backbone": "The attention is untrained: it is blended in with γ = 0, the network ignores it.",
     "replaced": "The attention is untrained: its weights are random, and the network works with "
     "them.",
+    "stretched": "Values {low:g} to {high:g} of the picture file are shown as black to white.",
+    "one_colour": "The picture has one colour: there is nothing that maps could show.",
     "made": "Made with vggviz {vggviz}, torch {torch}. Network {weights}, attention {attention}, "
     "SHA-256 {fingerprint}.",
     "gamma": "Share of attention that is blended in: {shares}.",
@@ -75,6 +77,8 @@ ZH = {
     "nothing": "未经训练：所有权重都是随机的，这里没有任何学到的内容。",
     "backbone": "注意力未经训练：它以 γ = 0 混入，网络会忽略它。",
     "replaced": "注意力未经训练：它的权重是随机的，而网络会使用这些权重。",
+    "stretched": "图片文件中 {low:g} 到 {high:g} 的值显示为从黑到白。",
+    "one_colour": "图片只有一种颜色：没有什么可供热力图显示。",
     "made": "由 vggviz {vggviz}、torch {torch} 生成。网络 {weights}，注意力 {attention}，SHA-256 "
     "{fingerprint}。",
     "gamma": "注意力混入的比例：{shares}。",

@@ -56,12 +56,34 @@ LOWER = (
         "可打开任意大小的文件。",
     ),
     (r"(.+) is too large: at most (\d+) MB .*", "{0} 太大：最多可用 {1} MB。"),
-    (r"(.+) is HEIC: .*", "{0} 是 HEIC 格式，这里无法读取：请另存为 JPEG。"),
+    (r"(.+) is HEIC, which isn't opened here: .*", "{0} 是 HEIC，这里无法打开：请另存为 JPEG。"),
     (
-        r"(.+) has (?:tiles with )?too many pixels: at most (\d+) megapixels .*",
-        "{0} 的像素太多：最多可用 {1} 百万像素。",
+        r"(.+) is a TIFF with compression (\d+), which .*",
+        "{0} 是压缩方式为 {1} 的 TIFF，这里无法打开：请另存为 PNG 或 JPEG。",
+    ),
+    (r"(.+) is a text form of PPM, which .*", "{0} 是文本形式的 PPM，这里无法打开：请另存为 PNG。"),
+    (
+        r"(.+) is (.+), which isn't opened here: save it as PNG or JPEG\.",
+        "{0} 是 {1}，这里无法打开：请另存为 PNG 或 JPEG。",
+    ),
+    (
+        r"(.+) takes too long or too much memory to decode: .*",
+        "解码 {0} 需要太多时间或内存：请另存为较小的 PNG 或 JPEG。",
+    ),
+    (r"(.+) has values that are not finite numbers\.", "{0} 含有不是有限数字的值。"),
+    (
+        r"(.+) has too many runs: at most (\d+) MB .*",
+        "{0} 的行程编码太长：最多可读 {1} MB 的行程编码 BMP。",
     ),
     (r"(.+) has too many scans: .* (\d+) here\.", "{0} 的扫描次数太多：这里最多 {1} 次。"),
+    (
+        r"(.+) has too many \w+: at most ([\d,]+) can be read\.",
+        "{0} 的结构太复杂：同类的块最多可读 {1} 个。",
+    ),
+    (
+        r"(.+) has (?:(?:tiles|strips) with )?too many pixels: at most (\d+) megapixels .*",
+        "{0} 的像素太多：最多可用 {1} 百万像素。",
+    ),
     (r"(.+) is no picture: expected (.+)\.", "{0} 不是图片：可用的格式有 {1}。"),
     (r"(.+) is truncated or damaged: .*", "{0} 不完整或已损坏：请选择另一张图片。"),
     (
