@@ -346,7 +346,7 @@ def break_pictures(data: Path) -> None:
         (lambda data: (data / "val" / "blue").mkdir(), "'train' lacks 'blue'"),
         (lambda data: [shutil.rmtree(data / p / "red") for p in ("train", "val")], "2 classes"),
         (lambda data: (data / "val" / "red" / "0.png").unlink(), "'red' has no pictures in the"),
-        (lambda data: shutil.rmtree(data / "val"), "'train' without one named 'val'"),
+        (lambda data: shutil.rmtree(data / "val"), "class 'green' has 1 picture and needs 2"),
         (break_pictures, "class 'red' has no picture that can be read"),
     ],
 )
