@@ -147,8 +147,9 @@ class Explainer:
         sense.
         """
         found = foreign_network(
-            deepcopy(model).to("cpu", torch.float32),
+            model,
             network_preprocess(size, mean, std),
+            copy=True,
             labels=labels,
             output=output,
             multi_label=multi_label,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,12 +106,15 @@ def load_foreign(
     if file is not None and pretrained:
         raise NetworkError("weights are either pretrained or from a checkpoint, not both")
     state = None if file is None else read_checkpoint(file)
-    count = class_count(state) if state is not None else len(labels) if labels else None
+    count = len(labels) if labels and not (state or pretrained) else None
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # random weights are the same each time
         network = open_network(name, num_classes=count, pretrained=pretrained)
-    if state is not None:
-        load_weights(network, state)
+        if state is not None:
+            count = class_count(state, network)
+            if count != class_count(network.state_dict()):
+                network = open_network(name, num_classes=count)
+            load_weights(network, state)
     known, categories = _defaults(name, network)
     preprocess = network_preprocess(size, mean, std, known)
     return foreign_network(
@@ -153,9 +157,11 @@ def foreign_network(
     name: str = "",
     output: int | str | None = None,
     multi_label: bool = False,
+    copy: bool = False,
     **facts: Any,
 ) -> tuple[ForeignNetwork, ForeignCard]:
-    """The network itself as a `ForeignNetwork`, and its card. It is put into evaluation mode.
+    """The network as a `ForeignNetwork`, and its card: the network itself, which is put into
+    evaluation mode, or a `copy` on the CPU in float32.
 
     `labels` name the classes in order, by default 'class 0' and so on. With `multi_label`
     probabilities are sigmoids, which a network with a single logit has in any case. `facts` are
@@ -163,6 +169,8 @@ def foreign_network(
 
     Raises NetworkError where there are more or fewer labels than classes, and as `ForeignNetwork`.
     """
+    if copy and not isinstance(network, torch.jit.ScriptModule):  # which is refused below
+        network = deepcopy(network).to("cpu", torch.float32)
     adapted = ForeignNetwork(network, preprocess.size, output=output)
     count = adapted.num_classes
     names = tuple(f"class {k}" for k in range(count)) if labels is None else tuple(labels)
