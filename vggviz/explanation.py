@@ -61,6 +61,11 @@ class Explanation:
         return ""
 
     @property
+    def network(self) -> str:
+        """The network's name, for a heading."""
+        return str(self.provenance["config"].get("network", "VGG19"))
+
+    @property
     def stages(self) -> tuple[str, ...]:
         """All stages of heatmaps and attention, in the order in which they came: the network's."""
         return tuple(dict.fromkeys((*(stage for stage, _ in self.heatmaps), *self.attention)))
@@ -106,6 +111,7 @@ class Explanation:
         for stage, records in self.attention.items():
             stages.setdefault(stage, {})["attention"] = [
                 {
+                    **({"path": record.path} if record.path else {}),
                     "kind": record.kind,
                     "shape": list(record.weights.shape),
                     "grid": list(record.grid),
@@ -135,16 +141,17 @@ class Explanation:
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Raw attention by '{stage}/attention/{kind}', maps by '{stage}/{method}', and 'crop'.
 
-        Where a stage has several records of one kind, the later ones are '{kind}_2', '{kind}_3' …,
-        in the order of `attention`.
+        Attention that was found in a foreign network is '{path}/attention/{kind}', by the module
+        that computes it. Of several records with one key the later ones are '{kind}_2',
+        '{kind}_3' …, in the order of `attention`.
         """
         found: dict[str, npt.NDArray[Any]] = {"crop": self.image}
+        number = Counter[str]()
         for stage, records in self.attention.items():
-            number = Counter[str]()
             for record in records:
-                number[record.kind] += 1
-                again = f"_{number[record.kind]}" if number[record.kind] > 1 else ""
-                found[f"{stage}/attention/{record.kind}{again}"] = record.weights.numpy()
+                key = f"{record.path or stage}/attention/{record.kind}"
+                number[key] += 1
+                found[f"{key}_{number[key]}" if number[key] > 1 else key] = record.weights.numpy()
         for (stage, method), heatmap in self.heatmaps.items():
             found[f"{stage}/{method}"] = heatmap.raw.numpy()
         return found
@@ -158,7 +165,7 @@ class Explanation:
             self.prediction,
             self.attention,
             self.heatmaps,
-            title=title or "VGG19",
+            title=title or self.network,
             note=said,
             target=self.target.label,
             order=self.stages,

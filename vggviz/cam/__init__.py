@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from vggviz.cam.driver import CAMs, cams
+from vggviz.cam.driver import cams
 from vggviz.cam.interface import Targets
 from vggviz.cam.methods import METHODS, known
+from vggviz.cam.results import CAMs, heatmap, prediction
 
-__all__ = ["METHODS", "CAMs", "Targets", "cams", "known"]
+__all__ = ["METHODS", "CAMs", "Targets", "cams", "heatmap", "known", "prediction"]

@@ -7,9 +7,11 @@ import typer
 from vggviz.cli.bench import bench
 from vggviz.cli.compare import compare
 from vggviz.cli.console import complain, lenient_output
+from vggviz.cli.convert import convert
 from vggviz.cli.data import data
 from vggviz.cli.evaluate import evaluate
 from vggviz.cli.explain import explain
+from vggviz.cli.find import find
 from vggviz.cli.models import models
 from vggviz.cli.push import push
 from vggviz.cli.serve import serve
@@ -21,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="See what attention does inside VGG19: learned attention beside Grad-CAM.",
 )
-for command in (explain, models, data, train, evaluate, compare, push, bench, serve):
+for command in (explain, find, convert, models, data, train, evaluate, compare, push, bench, serve):
     app.command()(command)
 
 

@@ -14,6 +14,15 @@ import typer
 from tqdm import tqdm
 
 from vggviz.cli.console import complain, or_stop, print_passed_over, say, stop, words
+from vggviz.cli.network import (
+    Checkpoint,
+    Labels,
+    MultiLabel,
+    NetworkName,
+    Pretrained,
+    Size,
+    chosen,
+)
 
 Weights = Annotated[
     str,
@@ -31,6 +40,12 @@ def explain(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
     weights: Weights = "tiny50",
     attention: Attention = None,
+    network: NetworkName = None,
+    checkpoint: Checkpoint = None,
+    labels: Labels = None,
+    size: Size = None,
+    pretrained: Pretrained = False,
+    multi_label: MultiLabel = False,
     stages: Annotated[
         str, typer.Option(help="all, or names with commas: block4,block5,conv5_4.")
     ] = "all",
@@ -79,8 +94,19 @@ def explain(
             stop(f"no format {name!r}: choose from {', '.join(FORMATS)}")
     if not endings:
         stop(f"--formats needs one or more of {', '.join(FORMATS)}")
-    chosen = or_stop(known, words(methods))
-    job = Job(str(out), weights, attention, precision, stages, chosen, target, endings, full_range)
+    used = or_stop(known, words(methods))
+    name, options = chosen(
+        network,
+        weights,
+        checkpoint=checkpoint,
+        labels=labels,
+        size=size,
+        pretrained=pretrained,
+        multi_label=multi_label,
+    )
+    job = Job(
+        *(str(out), name, attention, precision, stages, used, target, endings, full_range, options)
+    )
     worker = or_stop(Worker, asdict(job))
     or_stop(worker.explainer.names, stages)
     if target is not None:

@@ -61,7 +61,8 @@ def report(
     heading = escape(title or f"{first.label} · {first.probability:.0%}")
     replaced = provenance["trained"] == "backbone" and not provenance["gamma"]
     note = words.get("replaced" if replaced else provenance["trained"], "")
-    about = f"{provenance['weights']} · {provenance['config']['attention']}"
+    network = provenance["config"].get("network", "VGG19")
+    about = f"{network} · {provenance['weights']} · {provenance['config']['attention']}"
     picture = provenance.get("picture", {})
     notes = [note] if note else []
     if picture.get("stretched"):
@@ -79,7 +80,7 @@ def report(
         f'<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f"<title>{heading}</title><style>{ramp}{_STYLE}</style></head><body>"
-        f"<header><h1>{heading}</h1><p>VGG19 · {escape(about)}</p></header>{top}"
+        f"<header><h1>{heading}</h1><p>{escape(about)}</p></header>{top}"
         f'<main><section class="top"><figure><h2>{words["saw"]}</h2>'
         f'<img src="{data_uri(large, "png")}" alt="{words["saw"]}">'
         f"<figcaption>{words['pixels'].format(side=len(crop))}</figcaption></figure>"

@@ -9,6 +9,7 @@ from vggviz.weights.bundle import (
     list_weights,
 )
 from vggviz.weights.card import WEIGHTS, Backbone, Card, WeightsError
+from vggviz.weights.network_card import ForeignCard, ForeignConfig
 from vggviz.weights.publish import push_to_hub
 from vggviz.weights.stock import STOCK, load_backbone, stock_file
 from vggviz.weights.store import load_network, save_network
@@ -19,6 +20,8 @@ __all__ = [
     "WEIGHTS",
     "Backbone",
     "Card",
+    "ForeignCard",
+    "ForeignConfig",
     "Listed",
     "WeightsError",
     "as_written",

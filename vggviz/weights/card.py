@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -99,21 +99,7 @@ class Card:
 
         Raises ValueError, with what comes closest, where there is no such class.
         """
-        if not isinstance(target, int | str):
-            raise ValueError(f"no class {target!r}: expected an index, a label or a WordNet id")
-        if isinstance(target, str):
-            found = matching(target, (*self.wnids, *self.labels))
-            if found:
-                return found[0] - (len(self.wnids) if found[0] >= len(self.wnids) else 0)
-            if not re.fullmatch(r"-?\d{1,18}", target):
-                lowered = [label.lower() for label in self.labels]
-                close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
-                hint = f": did you mean {' or '.join(map(repr, close))}?" if close else ""
-                raise ValueError(f"no class {target!r}{hint}")
-            target = int(target)
-        if not 0 <= target < len(self.labels):
-            raise ValueError(f"no class {target}: there are 0 to {len(self.labels) - 1}")
-        return target
+        return class_index(target, self.labels, self.wnids)
 
     def to_json(self) -> dict[str, Any]:
         """The card as JSON types."""
@@ -152,6 +138,25 @@ class Card:
         if card.trained not in TRAINED:
             raise ValueError(f"trained is one of {', '.join(TRAINED)}, not {card.trained!r}")
         return card
+
+
+def class_index(target: int | str, labels: Sequence[str], wnids: Sequence[str]) -> int:
+    """See `Card.index`."""
+    if not isinstance(target, int | str):
+        raise ValueError(f"no class {target!r}: expected an index, a label or a WordNet id")
+    if isinstance(target, str):
+        found = matching(target, (*wnids, *labels))
+        if found:
+            return found[0] - (len(wnids) if found[0] >= len(wnids) else 0)
+        if not re.fullmatch(r"-?\d{1,18}", target):
+            lowered = [label.lower() for label in labels]
+            close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
+            hint = f": did you mean {' or '.join(map(repr, close))}?" if close else ""
+            raise ValueError(f"no class {target!r}{hint}")
+        target = int(target)
+    if not 0 <= target < len(labels):
+        raise ValueError(f"no class {target}: there are 0 to {len(labels) - 1}")
+    return target
 
 
 def checked_labels(given: Any) -> tuple[str, ...]:
