@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from vggviz.cli.bench import bench
+from vggviz.cli.choices import Command
 from vggviz.cli.compare import compare
 from vggviz.cli.console import complain, lenient_output
 from vggviz.cli.data import data
@@ -22,7 +23,7 @@ app = typer.Typer(
     help="See what attention does inside VGG19: learned attention beside Grad-CAM.",
 )
 for command in (explain, models, data, train, evaluate, compare, push, bench, serve):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def main() -> None:

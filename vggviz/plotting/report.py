@@ -16,20 +16,9 @@ from vggviz.plotting.panels import Panel, number, panels
 from vggviz.plotting.words import WORDS
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 
-__all__ = ["METHOD_NAMES", "report"]
+__all__ = ["report"]
 
 SIDE = 256  # pixels of a picture, at least: sharp on paper at 4 cm
-METHOD_NAMES = {
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "hirescam": "HiResCAM",
-    "layercam": "LayerCAM",
-    "xgradcam": "XGrad-CAM",
-    "eigencam": "Eigen-CAM",
-    "scorecam": "Score-CAM",
-    "attention*gradient": "Attention × gradient",
-}
-"""CAM methods as their authors spell them."""
 
 
 def report(
@@ -44,26 +33,32 @@ def report(
     link: str = "",
     lang: str = "en",
     order: Sequence[str] = (),
+    titles: Mapping[str, str] | None = None,
+    explanations: Mapping[str, str] | None = None,
+    subtitle: str = "",
 ) -> str:
     """The page as HTML, in the language `lang` ('en', 'zh'; another one is English).
 
     Everything that `figure` shows: the crop and what the network says of it, then a row a view
     and a column a stage, each map with its raw range, and how to read them. `provenance` is that of
     an explanation, `link` an address that shows the same, `order` the network's order of stages.
-    Labels, title and link are text, never markup; pictures are inlined, there is no script, and
-    the page forbids itself to fetch.
+    `titles` and `explanations` (a sentence each) are those of CAM methods by key; a method without
+    a title is named by its key. `subtitle` stands beside the title: by default network, weights and
+    attention by their keys. Labels, titles, sentences and link are text, never markup; pictures are
+    inlined, there is no script, and the page forbids itself to fetch.
     """
     words = WORDS.get(lang, WORDS["en"])
-    rows = panels(attention, heatmaps, order)
+    rows = panels(attention, heatmaps, order, titles)
     large = _enlarged(crop)
     ramp = f":root {{ --ramp: linear-gradient(90deg, {gradient()}); }}"
     first = prediction.top(1)[0]
     heading = escape(title or f"{first.label} · {first.probability:.0%}")
     replaced = provenance["trained"] == "backbone" and not provenance["gamma"]
     note = words.get("replaced" if replaced else provenance["trained"], "")
-    about = f"{provenance['weights']} · {provenance['config']['attention']}"
+    about = subtitle or f"VGG19 · {provenance['weights']} · {provenance['config']['attention']}"
     top = f'<p class="note">{note}</p>' if note else ""
-    body = "".join(_row(row, large, target, words) for row in rows)
+    lines = explanations or {}
+    body = "".join(_row(row, large, target, words, lines) for row in rows)
     reading = "".join(
         f"<li>{words[f'read_{key}']}</li>" for key in ("colours", "attention", "cam", "cause")
     )
@@ -72,7 +67,7 @@ def report(
         f'<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f"<title>{heading}</title><style>{ramp}{_STYLE}</style></head><body>"
-        f"<header><h1>{heading}</h1><p>VGG19 · {escape(about)}</p></header>{top}"
+        f"<header><h1>{heading}</h1><p>{escape(about)}</p></header>{top}"
         f'<main><section class="top"><figure><h2>{words["saw"]}</h2>'
         f'<img src="{data_uri(large, "png")}" alt="{words["saw"]}">'
         f"<figcaption>{words['pixels'].format(side=len(crop))}</figcaption></figure>"
@@ -106,9 +101,15 @@ def _marked(rank: int, one: Ranked, target: Ranked, words: Mapping[str, str]) ->
     return f" <small>▸ {place}{words['explained']}</small>"
 
 
-def _row(row: Mapping[str, Panel], crop: Pixels, target: Ranked, words: Mapping[str, str]) -> str:
-    kind = next(iter(row.values())).kind
-    name = words.get(kind, METHOD_NAMES.get(kind, kind))
+def _row(
+    row: Mapping[str, Panel],
+    crop: Pixels,
+    target: Ranked,
+    words: Mapping[str, str],
+    explanations: Mapping[str, str],
+) -> str:
+    kind, title = next((panel.kind, panel.title) for panel in row.values())
+    name = words.get(kind, title)
     if kind not in words and not any(key == "knows no class" for key, _ in _notes(row)):
         name = words["for"].format(method=name, label=target.label)
     figures = "".join(
@@ -117,7 +118,8 @@ def _row(row: Mapping[str, Panel], crop: Pixels, target: Ranked, words: Mapping[
         f"{_panel(panel, crop, f'{name}, {_stage(stage, words)}', words)}</figure>"
         for stage, panel in row.items()
     )
-    return f'<section style="--wide:{len(row)}"><h2>{escape(name)}</h2>{figures}</section>'
+    line = f" <small>{escape(explanations[kind])}</small>" if kind in explanations else ""
+    return f'<section style="--wide:{len(row)}"><h2>{escape(name)}{line}</h2>{figures}</section>'
 
 
 def _notes(row: Mapping[str, Panel]) -> list[tuple[str, str]]:
