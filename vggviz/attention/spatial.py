@@ -20,8 +20,8 @@ class SpatialAttention(nn.Module):
     released code: the norm keeps the gate from saturating at 1 everywhere. `channels` is not used:
     the module is the same at any width.
 
-    Departure: the kernel does not start at random (see `reset_parameters`). A fresh module gives
-    positions with a high mean activation, blurred, a weight above 1/2 and the others less. A random
+    Departure: the kernel does not start at random (see `reset_parameters`). The weights of a fresh
+    module rise with the mean over channels, blurred, and in training are around 1/2. A random
     kernel can start with the opposite sign, and was seen to keep suppressing the object.
     """
 
