@@ -17,12 +17,12 @@ from typing import Any
 
 import gradio as gr
 import torch
-from gradio.data_classes import JsonData
 
 from vggviz import plotting as render
 from vggviz.app.handlers import boundary, sentence
 from vggviz.app.handlers import known as index_of
-from vggviz.app.inputs import Given, NoStub, Picture, refusal
+from vggviz.app.inputs import Given, Picture, refusal
+from vggviz.app.json_output import JSONOutput
 from vggviz.app.markup import method_title
 from vggviz.app.networks import Networks
 from vggviz.app.rerun import spatial_of
@@ -297,7 +297,7 @@ def build(networks: Networks) -> None:
         stages = text("all", label="stages")
         methods = text("gradcam", label="methods")
         target = text("", label="target")
-        told = Told(label="explanation")
+        told = JSONOutput(label="explanation")
         format = text("png", label="format")
         drawn = gr.Textbox(label="data URI")
         asking = text("self_attention", label="attention")
@@ -323,16 +323,6 @@ def build(networks: Networks) -> None:
                 api_description=endpoint.__doc__,
                 concurrency_id="network",
             )
-
-
-class Told(gr.JSON, metaclass=NoStub):
-    """JSON, or a text that holds some: that stays a text, since MCP writes all else as Python."""
-
-    is_template = True
-
-    def postprocess(self, value: Any) -> JsonData | None:
-        """What was given."""
-        return JsonData(root=value) if isinstance(value, str) else super().postprocess(value)
 
 
 def _bound(function: Callable[..., Any], networks: Networks) -> Callable[..., Any]:

@@ -118,8 +118,8 @@ def _row(
         f"{_panel(panel, crop, f'{name}, {_stage(stage, words)}', words)}</figure>"
         for stage, panel in row.items()
     )
-    line = f" <small>{escape(explanations[kind])}</small>" if kind in explanations else ""
-    return f'<section style="--wide:{len(row)}"><h2>{escape(name)}{line}</h2>{figures}</section>'
+    line = f"<p>{escape(explanations[kind])}</p>" if kind in explanations else ""
+    return f'<section style="--wide:{len(row)}"><h2>{escape(name)}</h2>{line}{figures}</section>'
 
 
 def _notes(row: Mapping[str, Panel]) -> list[tuple[str, str]]:
@@ -211,7 +211,7 @@ header { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 16px; }
 h1 { font-size: 26px; letter-spacing: -0.01em; }
 h2 { font-size: 15px; margin-bottom: 6px; }
 h3 { font-size: 12px; font-weight: 600; overflow-wrap: anywhere; }
-small, header p, figcaption, footer { color: #59636e; font-weight: 400; }
+small, header p, figcaption, footer, .maps > section > p { color: #59636e; font-weight: 400; }
 .note { margin-top: 8px; padding: 6px 12px; border: 1px solid currentcolor; border-radius: 8px;
   font-weight: 600; }
 .top { display: grid; grid-template-columns: 200px 1fr 1.25fr; gap: 24px; margin: 18px 0; }
@@ -226,7 +226,8 @@ ol .target { font-weight: 600; } ol .target i { background: #0f766e; }
 .maps { display: grid; grid-template-columns: repeat(var(--wide), minmax(0, 1fr)); gap: 14px; }
 .maps > section { grid-column: span var(--wide); display: grid; break-inside: avoid;
   grid-template-columns: repeat(var(--wide), minmax(0, 1fr)); gap: 0 14px; align-items: start; }
-.maps h2 { grid-column: 1 / -1; }
+.maps h2, .maps > section > p { grid-column: 1 / -1; }
+.maps > section > p { margin: -6px 0 6px; font-size: 12px; }
 .scale { display: flex; align-items: center; gap: 6px; font-size: 11px; margin-top: 4px; }
 .scale b { font-weight: 500; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .scale i { flex: 1; height: 5px; border-radius: 3px; background: var(--ramp); }
@@ -244,6 +245,7 @@ footer { margin-top: 10px; font-size: 11px; overflow-wrap: anywhere; }
   .top { grid-template-columns: 38mm 1fr 1.25fr; gap: 14px; margin: 8px 0; }
   ul { font-size: 9.5px; } ol li { margin-bottom: 4px; }
   .maps { gap: 8px; }
-  h2 { break-after: avoid; }
+  h2, .maps > section > p { break-after: avoid; }
+  .maps > section > p { margin: -3px 0 3px; font-size: 9.5px; }
 }
 """
