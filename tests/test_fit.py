@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
-from vggviz import ATTENTION, Explainer
+from vggviz import ATTENTION, AttentionType, Explainer
 from vggviz.app.own import SIZE, Own
 from vggviz.cli import app
 from vggviz.data import open_dataset
@@ -250,7 +250,8 @@ class Edge(nn.Module):
 
 
 def test_accuracy_is_that_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ATTENTION, "edge", Edge)
+    edge = AttentionType(Edge, "Edge", "Passes features on in float32.")
+    monkeypatch.setitem(ATTENTION, "edge", edge)
     data, out = tmp_path / "data", tmp_path / "own.safetensors"
     draw(data / "train", 16)
     draw(data / "val", 8)

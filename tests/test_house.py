@@ -33,8 +33,8 @@ FLOORS = {
     "cam": 3,
     "weights": 3,
     "data": 3,
-    "explanation": 3,
     "explainer": 4,
+    "explanation": 4,
     "cache": 4,
     "training": 4,
     "evaluation": 4,
@@ -47,7 +47,13 @@ FLOORS = {
     "app.py": 7,
 }
 # Within one floor, one way only.
-SIDEWAYS = {("attention", "hooks"), ("types", "inline"), ("cache", "explainer")}
+SIDEWAYS = {
+    ("attention", "hooks"),
+    ("types", "inline"),
+    ("cache", "explainer"),
+    ("cache", "explanation"),
+    ("explainer", "explanation"),
+}
 # What `import vggviz` offers is loaded from its home: `from vggviz import Network` is `networks`.
 HOMES: dict[str, str] = vars(vggviz)["_HOMES"]
 

@@ -12,6 +12,8 @@ from vggviz.app.networks import Networks
 from vggviz.app.tabs import TABS
 from vggviz.app.texts import LANGUAGES, TEXTS, preferred, say
 from vggviz.app.texts.trouble import translated
+from vggviz.attention import ATTENTION
+from vggviz.cam import METHODS
 from vggviz.weights import WEIGHTS
 
 
@@ -19,9 +21,15 @@ def placeholders(text: str) -> list[str]:
     return sorted(name for _, name, _, _ in Formatter().parse(text) if name is not None)
 
 
+def of_specs() -> set[str]:
+    """The keys whose English stands in `ATTENTION` and `METHODS`."""
+    keys = [f"attention.{key}" for key in ATTENTION] + [f"method.{key}" for key in METHODS]
+    return {f"{key}.{part}" for key in keys for part in ("name", "line")}
+
+
 def test_each_language_says_the_same_things() -> None:
     assert set(TEXTS) == set(LANGUAGES)
-    assert TEXTS["en"].keys() == TEXTS["zh"].keys()
+    assert TEXTS["en"].keys() == TEXTS["zh"].keys() - of_specs()
     for key, text in TEXTS["en"].items():
         assert placeholders(text) == placeholders(TEXTS["zh"][key]), key
 
@@ -30,7 +38,17 @@ def test_no_english_sentence_stands_in_chinese() -> None:
     """Names stay as they are; three plain English words in a row would be a sentence."""
     for key, text in TEXTS["zh"].items():
         assert not re.search(r"\b[a-z]{2,} [a-z]{2,} [a-z]{2,}\b", text), key
-        assert re.search(r"[一-鿿；]", text) or text == TEXTS["en"][key], key
+        names = {TEXTS["en"].get(key), *(spec.title for spec in ATTENTION.values())}
+        assert re.search(r"[一-鿿；]", text) or text in names, key
+
+
+def test_each_explanation_of_a_spec_is_translated() -> None:
+    """A title may stay as it is."""
+    specs = {f"attention.{key}": spec.explanation for key, spec in ATTENTION.items()}
+    specs |= {f"method.{key}": method.explanation for key, method in METHODS.items()}
+    for key, explanation in specs.items():
+        assert re.search(r"[一-鿿]", TEXTS["zh"][f"{key}.line"]), key
+        assert explanation.endswith("."), key
 
 
 def test_every_network_that_a_host_may_offer_has_a_name() -> None:

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vggviz import plotting as render
+from vggviz.attention import ATTENTION
+from vggviz.cam import METHODS
 from vggviz.files import atomic_write
 from vggviz.images import Crop
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
@@ -91,6 +93,7 @@ class Explanation:
             target=self.target,
             about=f"{named} · {self.note}" if self.note else named,
             order=self.stages,
+            titles=_titles(),
         )
 
     @property
@@ -169,10 +172,17 @@ class Explanation:
             note=said,
             target=self.target.label,
             order=self.stages,
+            titles=_titles(),
         )
 
     def report(self, title: str = "", link: str = "", lang: str = "en") -> str:
         """One page of HTML to read and to print, with all pictures in it; see `render.report`."""
+        key = self.provenance["config"]["attention"]
+        spec = ATTENTION.get(key)
+        attention, explanations = spec.title if spec else key, dict[str, str]()
+        if lang != "zh":  # the sentences of the specs are English
+            attention = f"{spec.title}: {spec.explanation}" if spec else key
+            explanations = {key: method.explanation for key, method in METHODS.items()}
         return render.report(
             self.image,
             self.prediction,
@@ -184,6 +194,9 @@ class Explanation:
             link=link,
             lang=lang,
             order=self.stages,
+            titles=_titles(),
+            explanations=explanations,
+            subtitle=f"VGG19 · {self.provenance['weights']} · {attention}",
         )
 
     def save(
@@ -205,6 +218,11 @@ class Explanation:
             _write(Path(folder) / f"{stem}.{format}", FORMATS[format](self, stem))
             for format in formats
         )
+
+
+def _titles() -> dict[str, str]:
+    """The title of every CAM method by its key."""
+    return {key: method.title for key, method in METHODS.items()}
 
 
 # Names of files that are no UTF-8 hold half pairs of UTF-16: as escapes they are valid JSON, too.

@@ -1,19 +1,18 @@
-"""One forward and one partial backward pass: every wanted layer and method at once."""
+"""The CAM engine: one forward and one partial backward pass for all layers and methods."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, product
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from vggviz.cam.formulas import attention_gradient, hirescam, token_gradient
-from vggviz.cam.interface import Targets, check_maps, check_seen, class_indices, logits_of
-from vggviz.cam.methods import METHODS, known
+from vggviz.cam.interface import Targets, check_maps, check_outputs, class_indices, logits_of
+from vggviz.cam.methods import METHODS, check_methods
 from vggviz.cam.results import CAMs
 from vggviz.hooks import Finding, Place, finding
 from vggviz.hooks.capture import TapReading, capture, evaluating
@@ -43,33 +42,36 @@ def cams(
     """The raw maps of `methods` at `layers` of any `model` for a batch of pictures.
 
     `images` (B, 3, H, W) as the model takes them; the model returns logits (B, K), or a mapping,
-    tuple or object in which they are (see `logits_of`). `layers` are module paths whose output is
-    (B, C, h, w), or a tuple whose first member is (see `capture`). `targets` is a class index, or
-    indices (T,) for all pictures or (T, B); None, also as one of several, is each picture's
-    likeliest class. All results are detached. 'attention*gradient' is given where a layer holds a
-    tap that weighs positions, and nowhere else. `watch` are module paths whose outputs are wanted
-    as well. `progress` follows the methods that need many forward passes (Score-CAM).
+    tuple or object that holds them (see `logits_of`). `layers` are module paths whose output is
+    (B, C, h, w), or a tuple whose first member is (see `capture`). `methods` are keys of `METHODS`;
+    each is computed by its own function (see `Method`). `targets` is a class index, or indices
+    (T,) for all images or (T, B); None, also as one of several, is each image's predicted class.
+    `watch` are module paths whose outputs are returned as well. All results are detached. A method
+    that needs attention has maps at the layers that hold a tap over positions, and nowhere else.
+    `progress(done, total)` is called by methods that need many forward passes.
 
     Of a `ForeignNetwork` the attention at `layers` is found in the same passes, takes the part of
     taps, and outputs (B, h, w, C) and (B, N, C) that it knows as maps are maps.
 
-    Outputs (B, h, w, C) are refused where the picture's proportions show them; where C happens to
-    fit (b : c of an output (B, a, b, c) as H : W, such as 96 channels on 96 x 96 positions) they
-    cannot be told from (B, C, h, w), nor can attention (B, heads, N, N): their maps make no sense.
+    Outputs (B, h, w, C) are refused where the image's proportions tell them from (B, C, h, w).
+    Where C happens to fit (b : c of an output (B, a, b, c) as H : W, such as 96 channels on 96 x 96
+    positions) they cannot be told apart, nor can attention (B, heads, N, N): such maps are
+    meaningless.
 
     The model is left as it was: training flags, gradients, hooks. It runs in evaluation mode, and
     in its own precision even inside `torch.autocast`; `torch.inference_mode` may be on.
     Raises ValueError for an unknown layer or method, a layer that takes no part in the forward
     pass, is a tap, on which the logits do not depend, or whose output is no (B, C, h, w) tensor,
     for a model without logits, one made inside `torch.inference_mode`, a target that is no class,
-    and where 'attention*gradient' finds nowhere to be; TypeError for a layer whose output holds no
-    tensor.
+    and for a method that needs attention where no layer has any; TypeError for a layer whose output
+    holds no tensor.
     """
-    needs = {METHODS[name].needs for name in known(methods)}
+    needs = {METHODS[name].needs: name for name in check_methods(methods)}
     foreign = model if isinstance(model, ForeignNetwork) else None
     tapped = _weighing_positions(model, layers) if "attention" in needs else {}
     if "attention" in needs and not tapped:
-        raise ValueError("'attention*gradient' needs attention over positions at a wanted layer")
+        name = needs["attention"]
+        raise ValueError(f"{name!r} needs attention over positions at a wanted layer")
     graph: list[Point] = [*(layers if "gradient" in needs else ()), *tapped.values()]
     paths = [point for point in graph if isinstance(point, str)]
     cuts = [point for point in graph if isinstance(point, Place)]
@@ -84,7 +86,7 @@ def cams(
         return logits_of(model(images), len(images))
 
     compute_after_fork()
-    with _unaffected(images.device), evaluating(model), torch.no_grad():
+    with _default_mode(images.device), evaluating(model), torch.no_grad():
         images = images.clone() if images.is_inference() else images
         if graph and _made_in_inference_mode(model):
             raise ValueError(
@@ -96,7 +98,7 @@ def cams(
             capture(model, [*layers, *watch], graph=paths) as trace,
         ):
             logits = predict(images)
-            check_seen(trace, [*layers, *watch])
+            check_outputs(trace, [*layers, *watch])
             check_maps(trace, [name for name in layers if maps_of.get(name) is None], images)
             classes = class_indices(targets, logits.detach())
             readings: dict[Point, TapReading | Finding] = dict(trace.taps.items())
@@ -107,25 +109,31 @@ def cams(
             }
             gradients = _gradients(points, logits, classes)
         maps: dict[tuple[str, str], Tensor] = {}
-        for layer in layers:
-            activation = as_map(layer, _full(trace.outputs[layer].detach()))
-            for name in methods:
-                method = METHODS[name]
-                if method.needs == "gradient":
-                    maps[layer, name] = method.formula(
-                        activation, as_map(layer, _full(gradients[layer]))
-                    )
-                elif method.needs == "activation":
-                    maps[layer, name] = method.formula(activation).expand(len(classes), -1, -1, -1)
-                elif method.needs == "attention" and layer in tapped:
-                    point = tapped[layer]
-                    maps[layer, name] = _attention_map(readings[point], _full(gradients[point]))
-                elif method.needs == "passes":
-                    each = zip(
-                        images, as_map(layer, trace.outputs[layer].detach()), classes.T, strict=True
-                    )
-                    found = [method.formula(predict, *one, progress=progress) for one in each]
-                    maps[layer, name] = torch.stack(found, 1)  # B × (T, h, w) -> (T, B, h, w)
+        for layer, name in product(layers, methods):
+            method, output = METHODS[name], as_map(layer, trace.outputs[layer].detach())
+            if method.needs == "gradient":
+                gradient = as_map(layer, _widened(gradients[layer]))
+                found = method.function(_widened(output), gradient)
+            elif method.needs == "activation":
+                found = method.function(_widened(output)).expand(len(classes), -1, -1, -1)
+            elif method.needs == "passes":
+                found = torch.stack(
+                    [
+                        method.function(predict, *one, progress=progress)
+                        for one in zip(images, output, classes.T, strict=True)
+                    ],
+                    1,
+                )  # B × (T, h, w) -> (T, B, h, w)
+            elif layer in tapped:
+                point = tapped[layer]
+                reading, gradient = readings[point], _widened(gradients[point])
+                weights, grid = _widened(reading.weights.detach()), reading.keys or reading.grid
+                positions = reading.place.layout.positions if isinstance(reading, Finding) else None
+                more = {} if positions is None else {"positions": positions}
+                found = method.function(weights, gradient, reading.kind, grid, **more)
+            else:
+                continue  # no attention over positions here
+            maps[layer, name] = found
     taps = {
         path: replace(reading, weights=reading.weights.detach())
         for path, reading in trace.taps.items()
@@ -156,8 +164,8 @@ def _by_layer(
 
 
 @contextmanager
-def _unaffected(device: torch.device) -> Generator[None, None, None]:
-    """PyTorch as it is by default, though the caller be in inference mode or casts."""
+def _default_mode(device: torch.device) -> Generator[None, None, None]:
+    """Switch inference mode and autocast off, whatever the caller has on."""
     kind = device.type
     casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     with (
@@ -188,8 +196,8 @@ def _gradients(
     if not logits.requires_grad:
         raise missing(next(iter(points)))
     chosen = torch.nn.functional.one_hot(targets, logits.shape[1]).to(logits)  # (T, B, K)
-    solve = _together if logits.is_cuda and len(chosen) > 1 else _in_turn
-    found = solve(logits, [*points.values()], chosen)
+    backward = _batched if logits.is_cuda and len(chosen) > 1 else _one_by_one
+    found = backward(logits, [*points.values()], chosen)
     gradients: dict[Point, Tensor] = {}
     for point, gradient in zip(points, found, strict=True):
         if gradient is None:
@@ -198,21 +206,23 @@ def _gradients(
     return gradients
 
 
-def _together(logits: Tensor, points: Sequence[Tensor], chosen: Tensor) -> Gradients:
+def _batched(logits: Tensor, points: Sequence[Tensor], chosen: Tensor) -> Gradients:
     """One backward pass for all T classes."""
     return torch.autograd.grad(logits, points, chosen, is_grads_batched=True, allow_unused=True)
 
 
-def _in_turn(logits: Tensor, points: Sequence[Tensor], chosen: Tensor) -> Gradients:
-    """One backward pass a class through the same graph: on a CPU, where the convolutions of a
-    batched one are slower, a fifth less for three classes. Pictures don't mix in evaluation mode,
-    so one pass serves the batch."""
+def _one_by_one(logits: Tensor, points: Sequence[Tensor], chosen: Tensor) -> Gradients:
+    """One backward pass for each class through the same graph.
+
+    On a CPU, where a batched pass has slower convolutions, this takes a fifth less time for three
+    classes. Images do not mix in evaluation mode, so one pass serves the whole batch.
+    """
     each = [
         torch.autograd.grad(
             logits, points, one, retain_graph=number < len(chosen) - 1, allow_unused=True
         )
         for number, one in enumerate(chosen)
-    ]  # the graph goes with the last one
+    ]  # the last pass frees the graph
     if len(each) == 1:
         return [None if gradient is None else gradient[None] for gradient in each[0]]
     return [
@@ -236,27 +246,6 @@ def _weighing_positions(model: nn.Module, layers: Sequence[str]) -> dict[str, Po
     }
 
 
-def _attention_map(reading: TapReading | Finding, gradient: Tensor) -> Tensor:
-    """(T, B, H, W), on the grid of the positions that are weighed."""
-    weights = _full(reading.weights.detach())
-    if reading.kind == "volume":
-        return hirescam(weights, gradient)  # relu(Σ_c a ⊙ ∂y/∂a)
-    if reading.kind == "token":
-        assert reading.keys is not None
-        height, width = reading.keys
-        positions = reading.place.layout.positions if isinstance(reading, Finding) else None
-        if positions is not None:  # each query has keys of its own
-            each = attention_gradient(weights, gradient).mean(-3).flatten(-2)  # (T, B, N·M)
-            laid = each.new_zeros(*each.shape[:2], height * width)
-            where = positions.flatten().to(each.device)
-            received = laid.index_add_(-1, where, each) / len(positions)
-        else:
-            received = token_gradient(weights, gradient)  # (T, B, M), the class token first
-        return received[..., -height * width :].unflatten(-1, (height, width))
-    grid = attention_gradient(weights, gradient)
-    return grid.reshape(*grid.shape[:2], *reading.grid)  # (T, B, N) or (T, B, H, W)
-
-
-def _full(values: Tensor) -> Tensor:
-    """In float32 where they came in 16 bits, whose sums would be rounded once more."""
+def _widened(values: Tensor) -> Tensor:
+    """16-bit floats as float32, since their sums would be rounded to 16 bits once more."""
     return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values

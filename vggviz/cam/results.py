@@ -75,7 +75,7 @@ def heatmap(raw: Tensor, method: str, stage: str, target: int) -> Heatmap:
     low, high = float(raw.min()), float(raw.max())
     values = (raw - low) / (high - low) if high > low else torch.zeros_like(raw)
     return Heatmap(
-        values, method, stage, target if METHODS[method].knows_class else None, low, high
+        values, method, stage, target if METHODS[method].class_specific else None, low, high
     )
 
 

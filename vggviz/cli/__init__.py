@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from vggviz.cli.bench import bench
+from vggviz.cli.choices import Command
 from vggviz.cli.compare import compare
 from vggviz.cli.console import complain, lenient_output
 from vggviz.cli.convert import convert
@@ -24,7 +25,7 @@ app = typer.Typer(
     help="See what attention does inside VGG19: learned attention beside Grad-CAM.",
 )
 for command in (explain, find, convert, models, data, train, evaluate, compare, push, bench, serve):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def main() -> None:

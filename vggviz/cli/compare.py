@@ -21,7 +21,10 @@ def compare(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the runs and comparison.json.")],
     attention: Annotated[
-        str, typer.Option(help="Attention types with commas; tiny_vgg is CNN Explainer's network.")
+        str,
+        typer.Option(
+            help="With commas, of: {attention}; tiny_vgg is CNN Explainer's network, without any."
+        ),
     ] = "se,cbam,self_attention",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
     classes: Annotated[str | None, typer.Option(help=CLASSES)] = None,

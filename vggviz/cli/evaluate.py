@@ -41,7 +41,9 @@ def evaluate(
     ] = "tiny50",
     attention: Annotated[
         str | None,
-        typer.Option(help="all, or types with commas; 'none' is always there. Not for a file."),
+        typer.Option(
+            help="all, or with commas, of: {attention}. none is always there. Not for a file."
+        ),
     ] = None,
     against: Annotated[
         Path | None, typer.Option(help="Weights file that a weights file is compared with.")
@@ -69,7 +71,9 @@ def evaluate(
         int, typer.Option(min=2, help="Of these, for faithfulness and sanity, which are slow.")
     ] = 24,
     stages: Annotated[str, typer.Option(help="Where maps are judged.")] = "all",
-    methods: Annotated[str, typer.Option(help="CAM methods to judge.")] = "gradcam,layercam",
+    methods: Annotated[str, typer.Option(help="CAM methods to judge, of: {methods}.")] = (
+        "gradcam,layercam"
+    ),
     other: Annotated[
         list[Path] | None,
         typer.Option(help="Weights of another seed, once for each type: what agreement can reach."),

@@ -31,7 +31,7 @@ Weights = Annotated[
     ),
 ]
 Attention = Annotated[
-    str | None, typer.Option(help="none or an attention type; a file brings its own.")
+    str | None, typer.Option(help="none, or of: {attention}. A weights file brings its own.")
 ]
 
 
@@ -50,10 +50,10 @@ def explain(
         str, typer.Option(help="all, or names with commas: block4,block5,conv5_4.")
     ] = "all",
     methods: Annotated[
-        str, typer.Option(help="CAM methods with commas: gradcam,layercam.")
+        str, typer.Option(help="CAM methods with commas, of: {methods}.")
     ] = "gradcam",
     target: Annotated[
-        str | None, typer.Option(help="Class as label or index; by default the likeliest.")
+        str | None, typer.Option(help="Class as label or index; by default the predicted one.")
     ] = None,
     formats: Annotated[
         str, typer.Option(help="Files for each picture with commas: json,npz,png,svg,html.")
@@ -83,7 +83,7 @@ def explain(
 ) -> None:
     """Explain pictures: prediction, attention and CAMs as files for each; html is a report."""
     from vggviz.batch import Done, Job, Worker, on_ray
-    from vggviz.cam import known
+    from vggviz.cam import check_methods
     from vggviz.explanation import FORMATS
 
     if engine not in ("local", "ray"):
@@ -94,7 +94,7 @@ def explain(
             stop(f"no format {name!r}: choose from {', '.join(FORMATS)}")
     if not endings:
         stop(f"--formats needs one or more of {', '.join(FORMATS)}")
-    used = or_stop(known, words(methods))
+    used = or_stop(check_methods, words(methods))
     name, options = chosen(
         network,
         weights,

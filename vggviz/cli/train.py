@@ -20,7 +20,7 @@ def train(
         Path, typer.Option(help="Folder of class folders, or Tiny ImageNet; or a zip.")
     ],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
-    attention: Annotated[str, typer.Option(help="none or an attention type.")] = "cbam",
+    attention: Annotated[str, typer.Option(help="none, or one of: {attention}.")] = ("cbam"),
     weights: Annotated[
         str,
         typer.Option(

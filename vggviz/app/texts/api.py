@@ -9,7 +9,7 @@ EN = {
     "api.map": "No map of {method} at {stage} with attention '{attention}'.",
     "api.maps": "That is too much at once: stages × methods may be {most} maps at most.",
     "api.one": "One stage of {stages} and one method are needed.",
-    "api.scorecam": "Score-CAM would run '{weights}' thousands of times: use tiny50, or the "
+    "api.passes": "{method} would run '{weights}' thousands of times: use tiny50, or the "
     "command line on a computer of your own.",
 }
 
@@ -22,6 +22,5 @@ ZH = {
     "api.map": "注意力 {attention} 在 {stage} 处没有 {method} 图。",
     "api.maps": "一次要求太多：位置数 × 方法数最多为 {most} 张图。",
     "api.one": "需要 {stages} 中的一个位置和一种方法。",
-    "api.scorecam": "Score-CAM 要把 {weights} 运行几千次：请使用 tiny50，"
-    "或在自己的电脑上用命令行。",
+    "api.passes": "{method} 要把 {weights} 运行几千次：请使用 tiny50，或在自己的电脑上用命令行。",
 }

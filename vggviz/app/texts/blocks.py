@@ -11,7 +11,7 @@ EN = {
     "blocks.channels": "weighs channels, not places",
     "blocks.unknown": "no map here",
     "blocks.alt": "{name} at {block}",
-    "blocks.slow": "Score-CAM runs the network once for every channel. This network is too large "
+    "blocks.slow": "{method} runs the network many times. This network is too large "
     "for that here, so it is left out.",
     "blocks.download": "Download as PNG",
 }
@@ -26,6 +26,6 @@ ZH = {
     "blocks.channels": "衡量通道，而非位置",
     "blocks.unknown": "此处没有热图",
     "blocks.alt": "{block}的 {name}",
-    "blocks.slow": "Score-CAM 要为每个通道运行一次网络。这个网络太大，因此在此略去。",
+    "blocks.slow": "{method} 要多次运行网络。这个网络太大，因此在此略去。",
     "blocks.download": "下载 PNG",
 }
