@@ -17,6 +17,8 @@ from vggviz.networks import NetworkConfig
 from vggviz.training import Progress, TrainConfig
 from vggviz.training.seed_study import Comparison, TinyVGG, compare
 
+RENAMED = {"lr": "rate", "image_sizes": "sizes", "distill_weight": "distil"}
+
 
 def test_the_tiny_vgg_is_cnn_explainers() -> None:
     model = TinyVGG(NetworkConfig(num_classes=10), torch.Generator().manual_seed(0)).eval()
@@ -57,7 +59,7 @@ def test_runs_are_made_once_and_the_rest_is_the_same(tmp_path: Path) -> None:
             noise = generator.integers(-25, 25, (64, 64, 3))
             pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "data" / label / f"{number}.png")
-    config = TrainConfig(epochs=2, sizes=(32, 64), batch=8)
+    config = TrainConfig(epochs=2, image_sizes=(32, 64), batch=8)
     trained: list[tuple[str, int]] = []
 
     def report(name: str, seed: int, progress: Progress) -> None:
@@ -80,11 +82,15 @@ def test_runs_are_made_once_and_the_rest_is_the_same(tmp_path: Path) -> None:
     assert first.train_pictures == 16
     assert first.parameters["tiny_vgg"] == 19_920 - 8 * 1691
     told = json.loads((tmp_path / "out" / "tiny_vgg-1.json").read_text())
-    assert told["recipe"]["sizes"] == [64]
+    assert told["recipe"]["image_sizes"] == [64]
     assert told["recipe"]["seed"] == 1
     trained.clear()
     assert run("se", "tiny_vgg") == first
     assert trained == []
+    old = dict(told, recipe={RENAMED.get(key, key): x for key, x in told["recipe"].items()})
+    (tmp_path / "out" / "tiny_vgg-1.json").write_text(json.dumps(old))
+    assert run("se", "tiny_vgg") == first
+    assert trained == []  # a result of version 0.1 counts
     (tmp_path / "out" / "se-1.json").unlink()
     assert run("se", "tiny_vgg") == first
     assert trained == [("se", 1)]
@@ -95,9 +101,9 @@ def test_runs_are_made_once_and_the_rest_is_the_same(tmp_path: Path) -> None:
     run("se", "tiny_vgg")  # other pictures under the same names: nothing is known of them
     assert len(trained) == 6
     for config, networks, wrong in (
-        (TrainConfig(sizes=(32,)), ("tiny_vgg",), "tiny_vgg sees pictures of 64 pixels"),
-        (TrainConfig(sizes=()), (), "need sizes"),
-        (TrainConfig(sizes=(32,)), ("magic",), "no attention 'magic'"),
+        (TrainConfig(image_sizes=(32,)), ("tiny_vgg",), "tiny_vgg takes pictures of 64 pixels"),
+        (TrainConfig(image_sizes=()), (), "need image_sizes"),
+        (TrainConfig(image_sizes=(32,)), ("magic",), "no attention 'magic'"),
     ):
         with pytest.raises(ValueError, match=wrong):
             compare(tmp_path / "data", tmp_path / "new", config, networks, (0,), width=0.125)

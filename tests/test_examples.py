@@ -24,7 +24,7 @@ from vggviz.training.run import NetworkChoice, fit
 from vggviz.weights import Card, load_network, save_network
 
 PREPROCESS = Preprocess(40, 44)
-CONFIG = TrainConfig(epochs=2, sizes=(32, 40), batch=8, rate=0.02, zoom_out=0.5)
+CONFIG = TrainConfig(epochs=2, image_sizes=(32, 40), batch=8, lr=0.02, zoom_out=0.5)
 
 
 def draw(folder: Path, count: int, side: int = 48) -> Path:
@@ -159,7 +159,7 @@ def test_views_are_kept_beside_the_weights_until_training_is_done(tmp_path: Path
         Card("small", config, Preprocess(32, 32), ("dark", "light")),
         start,
     )
-    recipe = replace(CONFIG, sizes=(32,), epochs=3, views=2, freeze_backbone=True)
+    recipe = replace(CONFIG, image_sizes=(32,), epochs=3, views=2, freeze_backbone=True)
     views = tmp_path / "own.views"
 
     class StoppedError(Exception):

@@ -45,7 +45,7 @@ from vggviz.weights import (
 from vggviz.weights.publish import page
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
-CONFIG = TrainConfig(epochs=3, sizes=(32,), batch=8, rate=0.05)
+CONFIG = TrainConfig(epochs=3, image_sizes=(32,), batch=8, lr=0.05)
 
 
 def draw(folder: Path, count: int, labels: tuple[str, ...] = ("green", "red")) -> Path:
@@ -101,7 +101,7 @@ def test_a_frozen_backbone_gives_an_adapter(tmp_path: Path, backbone: Path) -> N
 def test_other_classes_get_a_head_of_their_own_and_the_same_ones_keep_it(
     tmp_path: Path, backbone: Path
 ) -> None:
-    still = replace(CONFIG, epochs=1, rate=1e-12, freeze_backbone=True, learn_from="block5")
+    still = replace(CONFIG, epochs=1, lr=1e-12, freeze_backbone=True, train_from="block5")
     source = load_network(backbone)[0].state_dict()["classifier.0.weight"]
     same, other = tmp_path / "same.safetensors", tmp_path / "other.safetensors"
     fit(draw(tmp_path / "two", 8), same, still, NetworkChoice(str(backbone)))
@@ -122,7 +122,7 @@ def test_attention_that_is_there_goes_on_learning(tmp_path: Path, backbone: Path
         CONFIG,
         NetworkChoice(str(backbone), "eca", stages=("block5",), blend="replace"),
     )
-    still = replace(CONFIG, epochs=1, rate=1e-12)
+    still = replace(CONFIG, epochs=1, lr=1e-12)
     second = tmp_path / "second.safetensors"
     fit(data, second, still, NetworkChoice(str(first), "eca"))
     one, two = load_network(first)[0], load_network(second)[0]
@@ -172,7 +172,7 @@ def test_where_convolutions_learn_the_file_is_whole(tmp_path: Path, backbone: Pa
     fit(data, out, once, NetworkChoice(str(backbone), "se"))
     assert load_network(out)[1].backbone is None
     assert entries(out) == set(load_network(out)[0].state_dict())
-    fit(data, out, replace(once, learn_from="block4"), NetworkChoice(str(backbone), "se"))
+    fit(data, out, replace(once, train_from="block4"), NetworkChoice(str(backbone), "se"))
     assert load_network(out)[1].backbone == read_backbone(backbone)
     assert "features.0.weight" not in entries(out)
 
@@ -187,7 +187,7 @@ def test_random_weights_are_nothing_to_start_from(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("keeps", [{"freeze_backbone": True}, {"learn_from": "block2"}])
+@pytest.mark.parametrize("keeps", [{"freeze_backbone": True}, {"train_from": "block2"}])
 def test_random_layers_are_not_kept(
     tmp_path: Path, backbone: Path, keeps: dict[str, object]
 ) -> None:
@@ -214,7 +214,10 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path, backbone: Path) -> No
     goes_on = rf"own\.safetensors is finished and stays as it is: .*\(--weights {out}\)"
     with pytest.raises(TrainError, match=rf"{goes_on} with another --out$"):
         fit(data, out, once, network, resume=True)
-    longer, other = replace(once, epochs=4, batch=0, sizes=()), replace(network, attention="eca")
+    longer, other = (
+        replace(once, epochs=4, batch=0, image_sizes=()),
+        replace(network, attention="eca"),
+    )
     with pytest.raises(TrainError, match=goes_on) as refused:
         fit(data, out, longer, other, resume=True)
     assert str(refused.value).endswith(
@@ -302,12 +305,12 @@ def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(
     tmp_path: Path, backbone: Path
 ) -> None:
     data = draw(tmp_path / "data", 8)
-    with pytest.raises(ValueError, match="needs sizes"):
-        fit(data, tmp_path / "x.safetensors", replace(CONFIG, sizes=()), NetworkChoice())
-    config = replace(CONFIG, sizes=(), epochs=1, batch=0)
+    with pytest.raises(ValueError, match="needs image_sizes"):
+        fit(data, tmp_path / "x.safetensors", replace(CONFIG, image_sizes=()), NetworkChoice())
+    config = replace(CONFIG, image_sizes=(), epochs=1, batch=0)
     fit(data, tmp_path / "own.safetensors", config, NetworkChoice(str(backbone)))
     recipe = load_network(tmp_path / "own.safetensors")[1].facts["recipe"]
-    assert recipe["sizes"] == [32]
+    assert recipe["image_sizes"] == [32]
     assert recipe["batch"] == 2  # an eighth of 14 pictures, and never one: norms need two
 
 
@@ -317,7 +320,7 @@ def test_classes_and_counts_are_said_before_it_starts(tmp_path: Path) -> None:
     (data / "Training" / "red" / "scan.dcm").write_bytes(b"x")
     (data / "Training" / "red" / ".ipynb_checkpoints").mkdir()
     words = ["train", "--data", data, "--out", tmp_path / "own.safetensors", "--epochs", 1]
-    words += ["--sizes", 32, "--batch", 8, "--width", 0.125]
+    words += ["--image-sizes", 32, "--batch", 8, "--width", 0.125]
     program = "from vggviz.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, words)], capture_output=True, text=True
@@ -337,7 +340,7 @@ def test_what_the_command_line_says(tmp_path: Path, backbone: Path) -> None:
         words = ["train", "--data", data, "--out", out, "--epochs", 1, "--batch", 4, *more]
         return CliRunner().invoke(app, [str(word) for word in words])
 
-    for option in (["--freeze-backbone"], ["--learn-from", "block4"]):
+    for option in (["--freeze-backbone"], ["--train-from", "block4"]):
         refused = run(*option)
         assert refused.exit_code == 2
         assert "(--weights tiny50, imagenet, imagenet_bn, a .safetensors file" in refused.stderr
@@ -348,11 +351,17 @@ def test_what_the_command_line_says(tmp_path: Path, backbone: Path) -> None:
     assert re.search(r": validation \d+\.\d% \(top-1 of 2 classes\), 0\.\d MB\n", done.stdout)
     assert done.stdout.endswith(f"vggviz serve --weights {out}\n")
     before = out.read_bytes()
-    finished = run(*from_weights, "--resume", "--rate", 0.5)
+    finished = run(*from_weights, "--resume", "--lr", 0.5)
     assert finished.exit_code == 2
     assert "vggviz: own.safetensors is finished and stays as it is: to go" in finished.stderr
-    assert finished.stderr.endswith("trained with: rate 0.5 (before: 0.01)\n")
+    assert finished.stderr.endswith("trained with: lr 0.5 (before: 0.01)\n")
     assert out.read_bytes() == before
+    facts = read_card(out).facts
+    old = {"lr": "rate", "attention_lr": "attention_rate", "image_sizes": "sizes"}
+    recipe = {old.get(name, name): value for name, value in facts["recipe"].items()}
+    model, card = load_network(out)
+    save_network(model, replace(card, facts={**facts, "recipe": recipe}), out)
+    assert run(*from_weights, "--resume", "--lr", 0.5).stderr == finished.stderr
 
 
 @pytest.mark.slow
@@ -363,7 +372,7 @@ def test_killed_and_resumed_from_the_command_line(tmp_path: Path) -> None:
 
     def words(out: Path, *more: str) -> list[str]:
         words = ["train", "--data", data, "--out", out, "--attention", "cbam", "--epochs", 4]
-        return [*map(str, words), "--sizes", "32", "--batch", "8", "--width", "0.125", *more]
+        return [*map(str, words), "--image-sizes", "32", "--batch", "8", "--width", "0.125", *more]
 
     def run(*words: str) -> None:
         threads = torch.get_num_threads()
@@ -411,7 +420,19 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_written(tmp_path: Path) ->
         "errno.ENOSPC = errno.EFBIG\n"
         "main()"
     )
-    words = ["train", "--data", data, "--out", out, "--sizes", 32, "--batch", 8, "--epochs", 1]
+    words = [
+        "train",
+        "--data",
+        data,
+        "--out",
+        out,
+        "--image-sizes",
+        32,
+        "--batch",
+        8,
+        "--epochs",
+        1,
+    ]
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, words), "--width", "0.125"],
         capture_output=True,

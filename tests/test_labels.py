@@ -52,7 +52,7 @@ def test_a_class_folder_that_no_one_sees_is_refused_before_training(
         for number in range(5):
             Image.new("RGB", (32, 32)).save(tmp_path / "data" / label / f"{number}.png")
     with pytest.raises(ValueError, match="a label needs a character that can be seen"):
-        fit.fit(tmp_path / "data", tmp_path / "a.safetensors", TrainConfig(sizes=(32,)),
+        fit.fit(tmp_path / "data", tmp_path / "a.safetensors", TrainConfig(image_sizes=(32,)),
                 fit.Network())  # fmt: skip
     assert [file.name for file in tmp_path.iterdir()] == ["data"]
 

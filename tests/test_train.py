@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
@@ -30,7 +32,7 @@ from vggviz.training.views import normalise
 from vggviz.weights import load_network
 
 PREPROCESS = Preprocess(32, 32)
-CONFIG = TrainConfig(epochs=3, sizes=(32,), batch=8, rate=0.02, seed=3)
+CONFIG = TrainConfig(epochs=3, image_sizes=(32,), batch=8, lr=0.02, seed=3)
 
 
 def coloured(count: int = 40, seed: int = 0) -> Examples:
@@ -133,6 +135,23 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         train(small(), coloured(), coloured(8), PREPROCESS, other, file, resume=True)
 
 
+def test_a_checkpoint_with_the_names_of_version_0_1_goes_on(tmp_path: Path) -> None:
+    file, once = tmp_path / "c", replace(CONFIG, epochs=1)
+    train(small(), coloured(), coloured(8), PREPROCESS, once, file)
+    with safe_open(file, framework="pt") as opened:
+        told = json.loads(opened.metadata()["train"])
+    old = {"lr": "rate", "attention_lr": "attention_rate", "image_sizes": "sizes"}
+    old |= {"train_from": "learn_from", "distill_weight": "distil"}
+    told["config"] = {old.get(name, name): value for name, value in told["config"].items()}
+    told["network"]["sites"] = told["network"].pop("stages")
+    told["network"]["batch_norm"] = told["network"].pop("architecture") == "vgg19_bn"
+    save_file(load_file(file), file, {"train": json.dumps(told)})
+    train(small(), coloured(), coloured(8), PREPROCESS, once, file, resume=True)
+    other = replace(once, lr=0.5)
+    with pytest.raises(TrainError, match=r"a run with other settings: lr 0.5 \(before: 0.02\)$"):
+        train(small(), coloured(), coloured(8), PREPROCESS, other, file, resume=True)
+
+
 def learned(model: Network, config: TrainConfig, folder: Path, **options: object) -> set[str]:
     """The entries of the state that training changes."""
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -185,7 +204,7 @@ def test_top_5_is_reported_where_there_are_more_than_five_classes() -> None:
 
 def test_learning_from_a_stage_up_leaves_all_below_it(tmp_path: Path) -> None:
     model = small("none")
-    changed = learned(model, replace(CONFIG, learn_from="block4"), tmp_path)
+    changed = learned(model, replace(CONFIG, train_from="block4"), tmp_path)
     relu = int(model.layers["relu4_4"].split(".")[1])
     convolutions = {
         key: int(key.split(".")[1]) > relu
@@ -195,7 +214,7 @@ def test_learning_from_a_stage_up_leaves_all_below_it(tmp_path: Path) -> None:
     assert {key for key, above in convolutions.items() if above} <= changed
     assert not {key for key, above in convolutions.items() if not above} & changed
     with pytest.raises(ValueError, match="no stage 'blok4' to learn from: block1, block2"):
-        learned(model, replace(CONFIG, learn_from="blok4"), tmp_path)
+        learned(model, replace(CONFIG, train_from="blok4"), tmp_path)
 
 
 def test_views_are_computed_once_and_kept(tmp_path: Path) -> None:
@@ -245,23 +264,23 @@ def test_a_loss_that_is_no_number_stops_before_anything_is_written(tmp_path: Pat
 
 
 def test_the_schedule_by_hand() -> None:
-    config = TrainConfig(epochs=9, sizes=(32, 48, 64), rate=0.1, warmup=0.25)
+    config = TrainConfig(epochs=9, image_sizes=(32, 48, 64), lr=0.1, warmup=0.25)
     assert [config.size_at(epoch) for epoch in range(9)] == [32] * 3 + [48] * 3 + [64] * 3
-    assert [replace(config, sizes=(64,)).size_at(epoch) for epoch in (0, 8)] == [64, 64]
-    uneven = replace(config, epochs=5, sizes=(48, 64))
+    assert [replace(config, image_sizes=(64,)).size_at(epoch) for epoch in (0, 8)] == [64, 64]
+    uneven = replace(config, epochs=5, image_sizes=(48, 64))
     assert [uneven.size_at(epoch) for epoch in range(5)] == [48, 48, 48, 64, 64]
-    assert config.rate_at(0, 100) == pytest.approx(0.004)
-    assert config.rate_at(25, 100) == pytest.approx(0.1)
-    assert config.rate_at(100 - 75 // 2 - 1, 100) == pytest.approx(0.05, abs=0.002)
-    assert config.rate_at(100, 100) == pytest.approx(0)
-    assert max(range(100), key=lambda step: config.rate_at(step, 100)) == 25
+    assert config.lr_at(0, 100) == pytest.approx(0.004)
+    assert config.lr_at(25, 100) == pytest.approx(0.1)
+    assert config.lr_at(100 - 75 // 2 - 1, 100) == pytest.approx(0.05, abs=0.002)
+    assert config.lr_at(100, 100) == pytest.approx(0)
+    assert max(range(100), key=lambda step: config.lr_at(step, 100)) == 25
 
 
 def test_the_objective_by_hand() -> None:
     logits = torch.tensor([[1.0, 2.0], [0.5, -1.0]])
     targets = torch.tensor([1, 1])
     soft = torch.tensor([[0.0, 4.0], [2.0, 0.0]])
-    config = TrainConfig(label_smoothing=0.0, distil=0.7, temperature=2.0)
+    config = TrainConfig(label_smoothing=0.0, distill_weight=0.7, temperature=2.0)
     entropy = sum(-math.log(math.exp(row[1]) / sum(map(math.exp, row))) for row in logits.tolist())
     divergence = 0.0
     for teacher, student in zip(soft.tolist(), logits.tolist(), strict=True):
@@ -329,7 +348,7 @@ def test_a_price_on_attention_without_effect_makes_the_network_need_it(tmp_path:
         """How much likelier the right class becomes through attention, after training."""
         torch.manual_seed(0)
         model = small("gate", stages=("block4",), blend="replace")
-        config = replace(CONFIG, epochs=12, attention_rate=10.0, seed=seed)
+        config = replace(CONFIG, epochs=12, attention_lr=10.0, seed=seed)
         config = replace(config, counterfactual=counterfactual)
         pictures = coloured(48)
         file = tmp_path / f"{counterfactual}-{seed}"
@@ -358,7 +377,7 @@ def test_attention_learns_at_its_own_rate(tmp_path: Path) -> None:
             if value.is_floating_point()
         }
 
-    once, tenfold = moved(attention_rate=1.0), moved(attention_rate=10.0)
+    once, tenfold = moved(attention_lr=1.0), moved(attention_lr=10.0)
     assert once["classifier.0.weight"] == pytest.approx(tenfold["classifier.0.weight"], rel=1e-3)
     for key in ("channel.mlp.0.weight", "spatial.conv.weight"):
         path = f"attention.block5.module.{key}"
@@ -405,7 +424,7 @@ def test_fit_writes_weights_that_load(tmp_path: Path) -> None:
     measured = fit(
         tmp_path / "data",
         out,
-        replace(CONFIG, epochs=16, rate=0.05),
+        replace(CONFIG, epochs=16, lr=0.05),
         NetworkChoice(attention="spatial", width=0.125, stages=("block4",)),
         report=told.append,
     )

@@ -31,11 +31,11 @@ def compare(
     ),
     blend: Annotated[str, typer.Option(help="residual or replace.")] = "residual",
     epochs: Annotated[int, typer.Option(min=1)] = 24,
-    sizes: Annotated[str, typer.Option(help="Sides in pixels that share out the epochs.")] = (
+    image_sizes: Annotated[str, typer.Option(help="Sides in pixels that share out the epochs.")] = (
         "32,48,64"
     ),
     batch: Annotated[int, typer.Option(min=2)] = 64,
-    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.05,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.05,
 ) -> None:
     """Train with and without attention under one recipe, and compare. Needs the extra 'train'."""
     try:
@@ -44,7 +44,7 @@ def compare(
         stop(f"comparing needs {error.name}: pip install 'vggviz[train]'")
     from vggviz.training import Progress, TrainConfig, TrainError
 
-    config = TrainConfig(epochs=epochs, sizes=sides(sizes), batch=batch, rate=rate)
+    config = TrainConfig(epochs=epochs, image_sizes=sides(image_sizes), batch=batch, lr=lr)
     bar = tqdm(unit="step", disable=not sys.stderr.isatty())
 
     def report(name: str, seed: int, progress: Progress) -> None:

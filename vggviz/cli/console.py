@@ -125,9 +125,9 @@ def sides(text: str) -> tuple[int, ...]:
     try:
         found = tuple(int(size) for size in words(text))
     except ValueError:
-        stop(f"--sizes are whole numbers with commas, such as 32,48,64, not {text!r}")
+        stop(f"--image-sizes are whole numbers with commas, such as 32,48,64, not {text!r}")
     if any(size < 32 for size in found):
-        stop("--sizes must be at least 32 pixels each")
+        stop("--image-sizes must be at least 32 pixels each")
     return found
 
 

@@ -42,22 +42,24 @@ def train(
         str | None, typer.Option(help="Where attention is, with commas: block4,block5.")
     ] = None,
     blend: Annotated[str | None, typer.Option(help="residual or replace.")] = None,
-    learn_from: Annotated[
+    train_from: Annotated[
         str | None, typer.Option(help="Nothing below this stage learns, such as block4.")
     ] = None,
     classes: Annotated[str | None, typer.Option(help=CLASSES)] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of a fresh network.")] = 0.5,
     epochs: Annotated[int | None, typer.Option(min=1, help="24; 10 from weights.")] = None,
-    sizes: Annotated[
+    image_sizes: Annotated[
         str | None,
         typer.Option(help="Sides in pixels that share out the epochs: 32,48,64; the weights' own."),
     ] = None,
     batch: Annotated[
         int | None, typer.Option(min=2, help="64, or an eighth of the pictures if that is less.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Peak rate: 0.05; 0.01 from weights.")] = None,
-    attention_rate: Annotated[
-        float, typer.Option(help="Multiplies the rate of attention modules.")
+    lr: Annotated[
+        float | None, typer.Option(help="Peak learning rate: 0.05; 0.01 from weights.")
+    ] = None,
+    attention_lr: Annotated[
+        float, typer.Option(help="Multiplies the learning rate of attention modules.")
     ] = 5.0,
     contrast: Annotated[
         float, typer.Option(help="How much attention that does not decide costs.")
@@ -77,7 +79,9 @@ def train(
     teacher: Annotated[
         Path | None, typer.Option(help="Soft labels to distil: safetensors with 'logits' (n, K).")
     ] = None,
-    distil: Annotated[float, typer.Option(help="Weight of the soft labels in the loss.")] = 0.5,
+    distill_weight: Annotated[
+        float, typer.Option(help="Weight of the soft labels in the loss.")
+    ] = 0.5,
     temperature: Annotated[float, typer.Option(help="Temperature of the soft labels.")] = 2.0,
     seed: Annotated[int, typer.Option()] = 0,
     resume: Annotated[bool, typer.Option(help="Go on with a run that was stopped.")] = False,
@@ -103,22 +107,22 @@ def train(
     if whole_head and not freeze_backbone:
         stop("--whole-head goes with --freeze-backbone: without it all of the head learns anyway")
     fresh = weights == "none"
-    shown = sides(sizes or ("32,48,64" if fresh else ""))
+    shown = sides(image_sizes or ("32,48,64" if fresh else ""))
     config = TrainConfig(
         epochs=epochs or (24 if fresh else 10),
-        sizes=shown,
+        image_sizes=shown,
         batch=batch or 0,
-        rate=rate or (0.05 if fresh else 0.01),
-        attention_rate=attention_rate,
+        lr=lr or (0.05 if fresh else 0.01),
+        attention_lr=attention_lr,
         contrast=contrast,
         counterfactual=counterfactual,
         min_scale=min_scale,
         zoom_out=zoom_out,
-        distil=distil if teacher else 0.0,
+        distill_weight=distill_weight if teacher else 0.0,
         temperature=temperature,
         freeze_backbone=freeze_backbone,
         whole_head=whole_head,
-        learn_from=learn_from,
+        train_from=train_from,
         views=views,
         seed=seed,
     )

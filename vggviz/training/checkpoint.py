@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from vggviz.networks import Network
-from vggviz.training.config import TrainConfig, TrainError, differences
+from vggviz.networks import Network, NetworkConfig
+from vggviz.training.config import TrainConfig, TrainError, current_names, differences
 from vggviz.weights import write_safetensors
 
 __all__ = ["State", "restore", "store"]
@@ -63,11 +63,12 @@ def restore(
     try:
         with safe_open(file, framework="pt") as opened:
             told = json.loads((opened.metadata() or {}).get("train", "{}"))
-            if other := differences(told.get("config", {}), asdict(config)):
+            if other := differences(current_names(told.get("config", {})), asdict(config)):
                 raise TrainError(
                     f"{file.name} is the checkpoint of a run with other settings: {other}"
                 )
-            if other := differences(told.get("network", {}), model.config.to_json()):
+            network = NetworkConfig.from_json(told.get("network", {})).to_json()
+            if other := differences(network, model.config.to_json()):
                 raise TrainError(
                     f"{file.name} is the checkpoint of a run with another network: {other}"
                 )

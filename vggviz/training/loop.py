@@ -56,7 +56,7 @@ def train(
 
     Raises TrainError where the loss is no longer a number, where there are fewer pictures than
     one batch, or where the checkpoint to resume belongs to another run; ValueError where
-    `config.learn_from` is no stage.
+    `config.train_from` is no stage.
     """
     per_epoch = len(examples.targets) // config.batch
     if per_epoch == 0:
@@ -91,7 +91,7 @@ def train(
         if seen == 0 or within == 0:  # what is computed once for an epoch is there by now
             started, seen = time.perf_counter(), 0
         for group in optimizer.param_groups:
-            group["lr"] = config.rate_at(state.step, steps) * group["scale"]
+            group["lr"] = config.lr_at(state.step, steps) * group["scale"]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed_for(state.step, salt=100 + rank))  # dropout
             targets = examples.targets[chosen].to(device)
@@ -104,8 +104,8 @@ def train(
         value = float(accelerator.reduce(loss.detach(), "mean"))
         if not math.isfinite(value):
             raise TrainError(
-                f"the loss is {value} at step {state.step}: lower the learning rate (--rate "
-                f"{config.rate}); the last good checkpoint is {checkpoint.name}"
+                f"the loss is {value} at step {state.step}: lower the learning rate (--lr "
+                f"{config.lr}); the last good checkpoint is {checkpoint.name}"
             )
         hits = (logits.detach().argmax(1) == targets).sum()
         state.loss, state.right = state.loss + value, state.right + int(accelerator.reduce(hits))
@@ -256,10 +256,10 @@ def _groups(model: Network, config: TrainConfig) -> list[dict[str, Any]]:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            scale = config.attention_rate if name.startswith("attention.") else 1.0
+            scale = config.attention_lr if name.startswith("attention.") else 1.0
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((scale, decay), []).append(parameter)
     return [
-        {"params": parameters, "scale": scale, "weight_decay": decay, "lr": config.rate}
+        {"params": parameters, "scale": scale, "weight_decay": decay, "lr": config.lr}
         for (scale, decay), parameters in groups.items()
     ]

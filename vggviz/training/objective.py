@@ -18,17 +18,18 @@ __all__ = ["effect", "half_flat", "indecision", "objective"]
 
 
 def objective(logits: Tensor, targets: Tensor, soft: Tensor | None, config: TrainConfig) -> Tensor:
-    """(1 − d)·cross-entropy + d·T²·KL(teacher_T ‖ student_T), d = `config.distil`; a scalar.
+    """(1 − d)·cross-entropy + d·T²·KL(teacher_T ‖ student_T), d = `distill_weight`; a scalar.
 
     Hinton, Vinyals, Dean 2015, 'Distilling the Knowledge in a Neural Network', section 2.
     """
     loss = F.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
-    if soft is None or config.distil == 0:
+    if soft is None or config.distill_weight == 0:
         return loss
     teacher = (soft.float() / config.temperature).log_softmax(-1)
     student = (logits / config.temperature).log_softmax(-1)
     distance = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
-    return (1 - config.distil) * loss + config.distil * config.temperature**2 * distance
+    weight = config.distill_weight
+    return (1 - weight) * loss + weight * config.temperature**2 * distance
 
 
 def effect(logits: Tensor, without: Tensor, targets: Tensor) -> Tensor:

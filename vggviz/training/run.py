@@ -21,7 +21,7 @@ from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.platform.machine import machine
 from vggviz.texts import visible
 from vggviz.training import Examples, Progress, TrainConfig, TrainError, measure, train
-from vggviz.training.config import differences
+from vggviz.training.config import current_names, differences
 from vggviz.training.curve import curve
 from vggviz.weights import (
     WEIGHTS,
@@ -79,7 +79,7 @@ def fit(
 
     Beside OUT.safetensors stand OUT.history.json, OUT.curve.png and the TensorBoard folder
     OUT.tensorboard; OUT.checkpoint.safetensors and OUT.views, which keeps computed views where no
-    folder `cache` does, go when training is done. `config.sizes` may be
+    folder `cache` does, go when training is done. `config.image_sizes` may be
     empty: then the size that the weights are used to. `classes` keeps some of the classes.
     `config.batch` may be 0: then 64, or an eighth of the pictures if that is less.
     `teacher` is a safetensors file whose 'logits' (n, K) are soft labels of the n training
@@ -88,7 +88,7 @@ def fit(
     told to `unreadable` and left out, or raises where that is None.
 
     What starts from weights by name, or from a file in the same folder, with convolutions that
-    stay (`config.freeze_backbone`, `config.learn_from`) is written as an adapter: only what differs
+    stay (`config.freeze_backbone`, `config.train_from`) is written as an adapter: only what differs
     from them. All else is written whole, and so is what would stand on itself, on too many
     backbones, or on one that changed or went in the meantime. The accuracy is that of the file as
     it is written, in half precision.
@@ -113,8 +113,8 @@ def fit(
     checked_labels(list(training.labels))  # what a file could not be loaded with
     opened(training, validation)
     model, preprocess, backbone = _start(network, training, config, out)
-    if not config.sizes:
-        config = replace(config, sizes=(preprocess.size,))
+    if not config.image_sizes:
+        config = replace(config, image_sizes=(preprocess.size,))
     examples, kept = _examples(training, preprocess, workers, unreadable)
     if not config.batch:
         config = replace(config, batch=min(64, max(2, len(kept) // 8)))
@@ -181,9 +181,11 @@ def _start(
     generator = torch.Generator().manual_seed(config.seed)
     classes = len(data.labels)
     if network.weights == "none":
-        if not config.sizes:
-            raise ValueError("a network that starts from nothing needs sizes, such as (32, 48, 64)")
-        size = config.sizes[-1]
+        if not config.image_sizes:
+            raise ValueError(
+                "a network that is trained from scratch needs image_sizes: (32, 48, 64)"
+            )
+        size = config.image_sizes[-1]
         fresh = NetworkConfig(
             attention=network.attention,
             stages=network.stages or (),
@@ -218,8 +220,8 @@ def _start(
     if _keeps_layers(config) and (network.weights in WEIGHTS or file):
         backbone = read_backbone(network.weights, card.config.attention)
     preprocess = card.preprocess
-    if config.sizes and config.sizes[-1] != preprocess.size:
-        size = config.sizes[-1]
+    if config.image_sizes and config.image_sizes[-1] != preprocess.size:
+        size = config.image_sizes[-1]
         resize = round(preprocess.resize * size / preprocess.size)
         preprocess = replace(preprocess, size=size, resize=resize)
     return model, preprocess, backbone
@@ -227,13 +229,13 @@ def _start(
 
 def _keeps_layers(config: TrainConfig) -> bool:
     """Whether some convolutions stay as they are."""
-    return config.freeze_backbone or config.learn_from is not None
+    return config.freeze_backbone or config.train_from is not None
 
 
 def _no_backbone(why: str) -> ValueError:
     known = ", ".join(name for name in WEIGHTS if name != "random")
     return ValueError(
-        f"--freeze-backbone and --learn-from keep layers that have learned, and {why}: start from "
+        f"--freeze-backbone and --train-from keep layers that have learned, and {why}: start from "
         f"weights (--weights {known}, a .safetensors file, or hf:user/repo)"
     )
 
@@ -250,10 +252,10 @@ def _nothing_to_resume(
             "the run that was stopped, or start one without --resume"
         )
     facts = read_card(out).facts
-    before = {**facts.get("recipe", {}), **facts.get("network", {})}
+    before = current_names({**facts.get("recipe", {}), **facts.get("network", {})})
     now = {**asdict(config), **_facts_of(network)}
     # What is unset would be filled in from the data and the weights.
-    unset = {name for name in ("sizes", "batch") if not now[name]}
+    unset = {name for name in ("image_sizes", "batch") if not now[name]}
     other = differences(before, {k: v for k, v in now.items() if k in before and k not in unset})
     return TrainError(
         f"{out.name} is finished and stays as it is: to go on from it, leave --resume out and "

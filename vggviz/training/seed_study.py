@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from vggviz.files import atomic_write
 from vggviz.images import Preprocess
 from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.training import Examples, Progress, TrainConfig, measure, train
+from vggviz.training.config import current_names
 from vggviz.weights import as_written
 
 __all__ = ["FLOOR", "Comparison", "TinyVGG", "compare"]
@@ -123,11 +125,13 @@ def compare(
     Raises DataError, ImageError, TrainError, ValueError.
     """
     names = tuple(dict.fromkeys(("none", *networks)))
-    if not config.sizes:
-        raise ValueError("networks that start from nothing need sizes, such as (32, 48, 64)")
-    side = config.sizes[-1]
+    if not config.image_sizes:
+        raise ValueError("networks that are trained from scratch need image_sizes: (32, 48, 64)")
+    side = config.image_sizes[-1]
     if FLOOR in names and side != 64:
-        raise ValueError(f"{FLOOR} sees pictures of 64 pixels: end --sizes with 64, not {side}")
+        raise ValueError(
+            f"{FLOOR} takes pictures of 64 pixels: end --image-sizes with 64, not {side}"
+        )
     training, validation = open_parts(data, classes, generator=torch.Generator().manual_seed(0))
     opened(training, validation)
     preprocess = Preprocess(size=side, resize=side)
@@ -197,7 +201,7 @@ def _network(
     generator = torch.Generator().manual_seed(seed)
     recipe = replace(config, seed=seed)
     if name == FLOOR:
-        return TinyVGG(plain, generator), replace(recipe, sizes=(64,))
+        return TinyVGG(plain, generator), replace(recipe, image_sizes=(64,))
     return build_network(replace(plain, attention=name), generator), recipe
 
 
@@ -206,6 +210,9 @@ def _done(file: Path, told: Mapping[str, Any]) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     found: dict[str, Any] = json.loads(file.read_text())
+    found["recipe"] = current_names(found.get("recipe", {}))
+    with suppress(ValueError):
+        found["config"] = NetworkConfig.from_json(found.get("config", {})).to_json()
     same = json.loads(json.dumps(told))
     known = {key: found.get(key) for key in same} == same and "validation" in found
     return found if known else None

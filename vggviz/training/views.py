@@ -55,10 +55,10 @@ class Inputs:
         self._accelerator, self._cache, self._workers = accelerator, cache, workers
         self._made: dict[str, Tensor] = {}
         self._views, self._name = 0, ""
-        if stage is not None and config.views and len(set(config.sizes)) == 1:
+        if stage is not None and config.views and len(set(config.image_sizes)) == 1:
             pictures = len(examples.targets) * config.views + len(validation.targets)
             room = IN_MEMORY if cache is None else ON_DISK
-            if pictures * self._bytes(config.sizes[0]) <= room:
+            if pictures * self._bytes(config.image_sizes[0]) <= room:
                 self._views, self._name = config.views, self._identity()
         self._order = lru_cache(2)(self._shuffled)  # workers may be an epoch ahead
 
@@ -124,7 +124,7 @@ class Inputs:
             return self._model.features_before(images, self._stage)
 
     def _features_of_view(self, number: int) -> Tensor:
-        count, size = len(self._examples.targets), self._config.sizes[0]
+        count, size = len(self._examples.targets), self._config.image_sizes[0]
         views = (
             [
                 self._view(index, size, number, 500)
@@ -164,7 +164,7 @@ class Inputs:
         for module in self._model.modules_before(self._stage):
             for value in module.state_dict().values():
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        recipe = config.sizes, config.min_scale, config.zoom_out, config.seed
+        recipe = config.image_sizes, config.min_scale, config.zoom_out, config.seed
         pictures = self._examples.digest(), self._validation.digest()
         facts = [self._stage, recipe, asdict(self._preprocess), pictures]
         digest.update(json.dumps(facts).encode())
