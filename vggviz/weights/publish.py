@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vggviz.networks import resolve
 from vggviz.weights.adapters import read
 from vggviz.weights.card import Card, WeightsError
 from vggviz.weights.hub import FILE, PREFIX, failures, parse, reason
@@ -68,19 +69,26 @@ def push_to_hub(
 
 
 def page(repo: str, card: Card) -> str:
-    """The README.md of a repository: what the weights are, made from the card's facts."""
+    """The README.md of a repository, made from the card's facts: the Hub's model card."""
+    from huggingface_hub import ModelCardData
+
     facts = card.facts
     licence = str(facts.get("licence", "unknown"))
     known = licence.lower() in LICENCES | {"unknown"}
-    front = ["license: " + (licence.lower() if known else "other")]
-    if not known:
-        front.append(f"license_name: {json.dumps(licence, ensure_ascii=False)}")
-    front += [
-        "library_name: vggviz",
-        "pipeline_tag: image-classification",
-        "tags: [vgg19, attention, explainability, grad-cam, vggviz]",
-    ]
-    config = card.config
+    data = ModelCardData(
+        license=licence.lower() if known else "other",
+        license_name=None if known else licence,
+        library_name="vggviz",
+        pipeline_tag="image-classification",
+        tags=[
+            card.config.architecture.removesuffix("_bn"),
+            "attention",
+            "explainability",
+            "grad-cam",
+            "vggviz",
+        ],
+    )
+    config = resolve(card.config)
     attention = "without attention"
     if config.attention != "none":
         attention = f"with `{config.attention}` attention at {', '.join(config.stages)}"
@@ -90,7 +98,7 @@ def page(repo: str, card: Card) -> str:
         + (": it is blended in with γ = 0. " if config.blend == "residual" else ". "),
     }.get(card.trained, "")
     blocks = [
-        "\n".join(["---", *front, "---"]),
+        f"---\n{data.to_yaml()}\n---",
         f"# {repo}",
         f"{config.architecture} at width {config.width:g}, "
         f"{attention}; {config.num_classes} classes, pictures of {card.preprocess.size} pixels a "
