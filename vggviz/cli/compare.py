@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.console import CLASSES, print_classes, say, say_lines, sides, stop, words
+from vggviz.cli.console import CLASSES_HELP, print_classes, say, say_lines, sides, stop, words
 from vggviz.files import atomic_write
 
 
@@ -24,7 +24,7 @@ def compare(
         str, typer.Option(help="Attention types with commas; tiny_vgg is CNN Explainer's network.")
     ] = "se,cbam,self_attention",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
-    classes: Annotated[str | None, typer.Option(help=CLASSES)] = None,
+    classes: Annotated[str | None, typer.Option(help=CLASSES_HELP)] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of the networks.")] = 0.25,
     stages: Annotated[str, typer.Option(help="Where attention is, with commas.")] = (
         "block1,block2,block3,block4,block5"

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-CLASSES = (
+CLASSES_HELP = (
     "Only these classes, labels or WordNet ids with commas; a label that has a comma stands in "
     "double quotes: 'koala,\"tabby, tabby cat\"'."
 )
-"""The help of --classes."""
+WEIGHTS_HELP = (
+    "tiny50; imagenet, imagenet_bn, or imagenet-vgg16, imagenet-resnet50 and others (`vggviz "
+    "models` lists them); random; a .safetensors file; or hf:user/repo."
+)
 
 
 def say(text: str) -> None:

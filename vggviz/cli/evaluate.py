@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vggviz.cli.console import (
+    WEIGHTS_HELP,
     complain,
     counted,
     left_out,
@@ -36,9 +37,7 @@ def evaluate(
     data: Annotated[
         Path, typer.Option(help="Folder of class folders, or Tiny ImageNet; or a zip.")
     ],
-    weights: Annotated[
-        str, typer.Option(help="tiny50, imagenet, imagenet_bn, random, or a .safetensors file.")
-    ] = "tiny50",
+    weights: Annotated[str, typer.Option(help=WEIGHTS_HELP)] = "tiny50",
     attention: Annotated[
         str | None,
         typer.Option(help="all, or types with commas; 'none' is always there. Not for a file."),

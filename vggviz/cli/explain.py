@@ -13,13 +13,11 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.console import complain, or_stop, print_passed_over, say, stop, words
+from vggviz.cli.console import WEIGHTS_HELP, complain, or_stop, print_passed_over, say, stop, words
 
 Weights = Annotated[
     str,
-    typer.Option(
-        help="tiny50, imagenet, imagenet_bn, random, a .safetensors file, or hf:user/repo."
-    ),
+    typer.Option(help=WEIGHTS_HELP),
 ]
 Attention = Annotated[
     str | None, typer.Option(help="none or an attention type; a file brings its own.")

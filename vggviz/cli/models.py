@@ -20,9 +20,9 @@ def models(
     if as_json:
         say_lines(json.dumps([line._asdict() for line in lines], indent=2))
         return
-    say(f"{'weights':<12} {'attention':<15} {'parameters':>12} {'classes':>8}  on this machine")
+    say(f"{'weights':<18} {'attention':<15} {'parameters':>12} {'classes':>8}  on this machine")
     for line in lines:
         say(
-            f"{line.weights:<12} {line.attention:<15} {line.parameters:>12,} {line.classes:>8}  "
+            f"{line.weights:<18} {line.attention:<15} {line.parameters:>12,} {line.classes:>8}  "
             f"{'yes' if line.local else 'no'}"
         )

@@ -26,7 +26,7 @@ def serve(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Weights to offer first: tiny50, imagenet, imagenet_bn, random, or a .safetensors "
+            help="Weights to offer first: a name that `vggviz models` lists, or a .safetensors "
             "file of any size (the page itself takes up to 24 MB)."
         ),
     ] = None,

@@ -11,7 +11,16 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.console import CLASSES, left_out, print_classes, say, sides, stop, words
+from vggviz.cli.console import (
+    CLASSES_HELP,
+    WEIGHTS_HELP,
+    left_out,
+    print_classes,
+    say,
+    sides,
+    stop,
+    words,
+)
 from vggviz.texts import visible
 
 
@@ -24,8 +33,8 @@ def train(
     weights: Annotated[
         str,
         typer.Option(
-            help="What to start from: none, tiny50, imagenet, imagenet_bn, a .safetensors file, or "
-            "hf:user/repo."
+            help="What to start from: none for a fresh VGG19-BN, or "
+            + WEIGHTS_HELP.replace("random; ", "")
         ),
     ] = "none",
     freeze_backbone: Annotated[
@@ -45,7 +54,7 @@ def train(
     train_from: Annotated[
         str | None, typer.Option(help="Nothing below this stage learns, such as block4.")
     ] = None,
-    classes: Annotated[str | None, typer.Option(help=CLASSES)] = None,
+    classes: Annotated[str | None, typer.Option(help=CLASSES_HELP)] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of a fresh network.")] = 0.5,
     epochs: Annotated[int | None, typer.Option(min=1, help="24; 10 from weights.")] = None,
     image_sizes: Annotated[

@@ -10,16 +10,21 @@ from typing import Any
 
 from vggviz.attention import ATTENTION
 from vggviz.images import Preprocess
-from vggviz.networks import NetworkConfig
+from vggviz.networks import ARCHITECTURES, NetworkConfig
 from vggviz.texts import UNSEEN, is_blank
 from vggviz.types import matching
 
-__all__ = ["WEIGHTS", "Backbone", "Card", "WeightsError"]
+__all__ = ["STOCK", "WEIGHTS", "Backbone", "Card", "WeightsError"]
 
+STOCK = {"imagenet": "vgg19", "imagenet_bn": "vgg19_bn"}
+STOCK |= {f"imagenet-{name}": name for name in ARCHITECTURES if name not in STOCK.values()}
+"""The architectures of torchvision's ImageNet weights by the weights' names."""
 WEIGHTS = {
     "tiny50": "VGG19-BN at half width, 50 everyday classes of Tiny ImageNet; bundled",
-    "imagenet": "torchvision's VGG19, 1,000 ImageNet classes; 548 MB, downloaded once",
-    "imagenet_bn": "torchvision's VGG19 with batch norm, 1,000 ImageNet classes; 548 MB",
+    **{
+        name: f"torchvision's {architecture}, 1,000 ImageNet classes; downloaded once"
+        for name, architecture in STOCK.items()
+    },
     "random": "VGG19 at full size, untrained",
 }
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -35,12 +40,12 @@ class WeightsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """The weights that an adapter stands on: by name, and by the SHA-256 of their file.
+    """The weights whose tensors complete an adapter: their name, and the SHA-256 of their file.
 
-    `weights` is 'tiny50' with an `attention`, 'imagenet' or 'imagenet_bn' (torchvision's, so with
-    attention 'none'), or the bare name of a .safetensors file that lies beside the adapter.
+    `weights` is 'tiny50' with an `attention`, a key of `STOCK` (with attention 'none'), or the bare
+    name of a .safetensors file beside the adapter, which must not be an adapter itself.
 
-    Raises ValueError for anything else: a path, 'random', what is no fingerprint.
+    Raises ValueError for anything else: a path, 'random', a malformed fingerprint.
     """
 
     weights: str
@@ -49,15 +54,16 @@ class Backbone:
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS and not _is_file_name(self.weights):
+            known = ", ".join(name for name in WEIGHTS if name != "random")
             raise ValueError(
-                f"a backbone is one of tiny50, imagenet, imagenet_bn or the bare name of a "
-                f".safetensors file, not {self.weights!r}"
+                f"a backbone is one of {known} or the bare name of a .safetensors file, not "
+                f"{self.weights!r}"
             )
         if self.weights == "random":
             raise ValueError("random weights are no backbone: they differ from draw to draw")
         if self.attention not in ("none", *ATTENTION):
             raise ValueError(f"no attention {self.attention!r} in a backbone")
-        if self.weights.startswith("imagenet") and self.attention != "none" and not self.is_file:
+        if self.weights in STOCK and self.attention != "none":
             raise ValueError(f"{self.weights} has no trained attention: a backbone's is 'none'")
         if not FINGERPRINT.fullmatch(self.fingerprint):
             raise ValueError(f"a fingerprint is 64 hexadecimal digits, not {self.fingerprint!r}")

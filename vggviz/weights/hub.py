@@ -32,12 +32,12 @@ def parse(name: str) -> tuple[str, str]:
     return repo, revision or "main"
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, folder: Path | None = None) -> Path:
     """The local copy of the 'model.safetensors' of 'hf:user/repo' or 'hf:user/repo@revision'.
 
-    It lies in huggingface_hub's cache, and is fetched where that is older than the Hub's; offline
-    the cached one is taken. No other file is ever fetched, and none of more than `MOST` bytes.
-    Raises WeightsError, saying why.
+    It lies in huggingface_hub's cache, or in `folder`, and is downloaded where that is older than
+    the Hub's; offline the local copy is returned. No other file is ever downloaded, and none of
+    more than `MOST` bytes. Raises WeightsError with the reason.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
@@ -50,7 +50,7 @@ def fetch(name: str) -> Path:
                 f"the {FILE} of {repo} has {size / 1e9:,.1f} GB: at most {MOST / 1e9:.1f} are "
                 "fetched"
             )
-        return Path(hf_hub_download(repo, FILE, revision=revision))
+        return Path(hf_hub_download(repo, FILE, revision=revision, local_dir=folder))
     except WeightsError:  # a ValueError, as huggingface_hub's are
         raise
     except failures() as error:
@@ -58,7 +58,11 @@ def fetch(name: str) -> Path:
         if not away:
             raise WeightsError(sentence) from error
         try:
-            return Path(hf_hub_download(repo, FILE, revision=revision, local_files_only=True))
+            return Path(
+                hf_hub_download(
+                    repo, FILE, revision=revision, local_dir=folder, local_files_only=True
+                )
+            )
         except failures():
             raise WeightsError(
                 f"{name} is not on this machine, and {sentence}; weights 'tiny50' need no network"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from vggviz.networks import Network, NetworkConfig, build_network
-from vggviz.weights.adapters import differing, read
+from vggviz.weights.adapters import difference, read
 from vggviz.weights.bundle import bundled_file
 from vggviz.weights.card import WEIGHTS, Card, WeightsError
 from vggviz.weights.foreign import explain
@@ -66,13 +66,13 @@ def save_network(model: Network, card: Card, file: str | Path) -> None:
     """Write `model` and `card` to a safetensors file, floats as fp16, whole or not at all.
 
     Where the card has a backbone, only what differs from it is written: an adapter. Raises
-    WeightsError where the backbone is not there or is another copy, OSError where the file
-    cannot be written.
+    WeightsError where the backbone is missing, another copy, or an adapter itself; OSError where
+    the file cannot be written.
     """
     file = Path(file)
     state = {key: half(value) for key, value in model.state_dict().items()}
     if card.backbone is not None:
-        state = differing(state, card.backbone, file)
+        state = difference(state, card.backbone, file)
     write_safetensors(state, {"vggviz": json.dumps(card.to_json())}, file)
 
 
