@@ -381,5 +381,5 @@ def test_hidden_files_and_other_endings_are_passed_over(weights: Path, tmp_path:
     (folder / "d.svg").write_text("<svg/>")
     out = tmp_path / "out"
     done = vggviz("explain", folder, "--weights", weights, "--formats", "json", "--out", out)
-    assert done.stderr == f"{folder}: passed over: 2 hidden, 1 .svg\n"
+    assert done.stderr == f"{folder}: ignored: 2 hidden, 1 .svg\n"
     assert sorted(file.name for file in out.iterdir()) == ["a.json", "b.json"]

@@ -99,7 +99,7 @@ def test_the_part_to_judge_by(data: Path, weights: dict[str, Path], tmp_path: Pa
     for part, count in (([], 5), (["--part", "test"], 5), (["--part", "Training"], 6)):
         done = run("--weights", weights["bare"], "--data", mri, *part)
         assert f"{count} pictures of 2 classes" in done.stdout
-        assert done.stderr == "passed over: 1 hidden, 1 .txt\n"
+        assert done.stderr == "ignored: 1 hidden, 1 .txt\n"
     done = run("--weights", weights["bare"], "--data", mri, "--part", "val", code=2)
     assert "no part 'val' with class folders: it has the parts 'train', 'test'" in done.stderr
 

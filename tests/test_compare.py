@@ -15,7 +15,7 @@ pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
 from vggviz.networks import NetworkConfig
 from vggviz.training import Progress, TrainConfig
-from vggviz.training.seed_study import Comparison, TinyVGG, compare
+from vggviz.training.seed_study import SeedStudy, TinyVGG, run_seed_study
 
 RENAMED = {"lr": "rate", "image_sizes": "sizes", "distill_weight": "distil"}
 
@@ -36,9 +36,9 @@ def test_the_tiny_vgg_is_cnn_explainers() -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) == weights == 19_920
 
 
-def found(**top1: tuple[float, ...]) -> Comparison:
+def found(**top1: tuple[float, ...]) -> SeedStudy:
     names = dict.fromkeys(top1, 1000)
-    return Comparison({}, ("a", "b"), 10, 5, (0, 1, 2), top1, top1, names)
+    return SeedStudy({}, ("a", "b"), 10, 5, (0, 1, 2), top1, top1, names)
 
 
 def test_the_difference_by_hand() -> None:
@@ -66,8 +66,8 @@ def test_runs_are_made_once_and_the_rest_is_the_same(tmp_path: Path) -> None:
         if progress.step == progress.steps:
             trained.append((name, seed))
 
-    def run(*networks: str) -> Comparison:
-        return compare(
+    def run(*networks: str) -> SeedStudy:
+        return run_seed_study(
             tmp_path / "data",
             tmp_path / "out",
             config,
@@ -106,5 +106,5 @@ def test_runs_are_made_once_and_the_rest_is_the_same(tmp_path: Path) -> None:
         (TrainConfig(image_sizes=(32,)), ("magic",), "no attention 'magic'"),
     ):
         with pytest.raises(ValueError, match=wrong):
-            compare(tmp_path / "data", tmp_path / "new", config, networks, (0,), width=0.125)
+            run_seed_study(tmp_path / "data", tmp_path / "new", config, networks, (0,), width=0.125)
     assert not (tmp_path / "new").exists()  # before anything was trained

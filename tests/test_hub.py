@@ -39,7 +39,7 @@ from vggviz.weights.publish import page
 CONFIG = NetworkConfig(
     attention="eca", head="gap", architecture="vgg19_bn", width=0.125, num_classes=3
 )
-FACTS = {  # as `fit` writes them
+FACTS = {  # as `run_training` writes them
     "data": "my pictures",
     "train_pictures": 12,
     "validation_pictures": 4,

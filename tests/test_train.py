@@ -26,8 +26,13 @@ from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.training import Examples, Progress, TrainConfig, TrainError, measure, train
 from vggviz.training.examples import augment
-from vggviz.training.objective import effect, half_flat, indecision, objective
-from vggviz.training.run import NetworkChoice, fit
+from vggviz.training.objective import (
+    average_second_half,
+    counterfactual_loss,
+    infomax_penalty,
+    objective,
+)
+from vggviz.training.run import NetworkChoice, run_training
 from vggviz.training.views import normalise
 from vggviz.weights import load_network
 
@@ -299,32 +304,32 @@ def test_indecision_by_hand() -> None:
 
     # Two pictures. Each weight is open for one of them and shut for the other.
     tells = reading("channel", [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
-    assert float(indecision([tells])) == 0
+    assert float(infomax_penalty([tells])) == 0
     pattern = reading(
         "channel", [[1.0, 0.0, 1.0], [1.0, 0.0, 1.0]]
     )  # as sharp, but it tells nothing
-    assert float(indecision([pattern])) == pytest.approx(4 * 0.25)
+    assert float(infomax_penalty([pattern])) == pytest.approx(4 * 0.25)
     all_open = reading("spatial", [[[1.0, 1.0]], [[1.0, 1.0]]])
-    assert float(indecision([all_open])) == pytest.approx(4 * 0.25)
+    assert float(infomax_penalty([all_open])) == pytest.approx(4 * 0.25)
     undecided = reading("volume", [[[[0.5, 0.5]]], [[[0.5, 0.5]]]])
-    assert float(indecision([undecided])) == pytest.approx(0.25)
+    assert float(infomax_penalty([undecided])) == pytest.approx(0.25)
     sharp = reading("pool", [[1.0, 0.0], [0.0, 1.0]])
-    assert float(indecision([sharp])) == pytest.approx(0, abs=1e-6)
+    assert float(infomax_penalty([sharp])) == pytest.approx(0, abs=1e-6)
     same = reading("pool", [[1.0, 0.0], [1.0, 0.0]])
-    assert float(indecision([same])) == pytest.approx(1, abs=1e-6)
+    assert float(infomax_penalty([same])) == pytest.approx(1, abs=1e-6)
     even = reading("token", [[[[0.5, 0.5]]], [[[0.5, 0.5]]]])
-    assert float(indecision([even])) == pytest.approx(1)
+    assert float(infomax_penalty([even])) == pytest.approx(1)
     leaning = reading("pool", [[0.75, 0.25], [0.25, 0.75]])
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-    assert float(indecision([leaning])) == pytest.approx(entropy / math.log(2))
-    assert float(indecision([sharp, undecided])) == pytest.approx(0.125)
+    assert float(infomax_penalty([leaning])) == pytest.approx(entropy / math.log(2))
+    assert float(infomax_penalty([sharp, undecided])) == pytest.approx(0.125)
 
 
 def test_the_effect_of_attention_is_judged_by_what_it_changes() -> None:
     logits, without = torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 1.0]])
-    right = float(effect(logits, without, torch.tensor([0])))
+    right = float(counterfactual_loss(logits, without, torch.tensor([0])))
     assert right == pytest.approx(math.log(1 + math.exp(-2)))  # the change is (2, 0)
-    unchanged = float(effect(logits, logits, torch.tensor([0])))
+    unchanged = float(counterfactual_loss(logits, logits, torch.tensor([0])))
     assert unchanged == pytest.approx(math.log(2))  # however sure the network is
 
 
@@ -333,7 +338,7 @@ def test_half_of_a_batch_gets_the_mean_in_the_place_of_its_weights(attention: st
     model = small(attention, stages=("block4",), blend="replace").eval()
     x = torch.rand(3, 3, 32, 32)
     with torch.no_grad():
-        with intervene(model, half_flat):
+        with intervene(model, average_second_half):
             learned, other = model(torch.cat((x, x))).chunk(2)
         torch.testing.assert_close(learned, model(x))
         uniform = REPLACEMENTS["uniform"]
@@ -354,7 +359,7 @@ def test_a_price_on_attention_without_effect_makes_the_network_need_it(tmp_path:
         file = tmp_path / f"{counterfactual}-{seed}"
         train(model, pictures, pictures, PREPROCESS, config, file)
         x = normalise(pictures.pixels, PREPROCESS, torch.device("cpu"))
-        with torch.no_grad(), intervene(model, half_flat):
+        with torch.no_grad(), intervene(model, average_second_half):
             learned, other = model.eval()(torch.cat((x, x))).softmax(1).chunk(2)
         of = pictures.targets[:, None]
         return float((learned.gather(1, of) - other.gather(1, of)).mean())
@@ -389,7 +394,7 @@ def test_paying_for_indecision_makes_gates_tell_pictures_apart() -> None:
     optimizer = torch.optim.Adam([logits], 0.1)
     for _ in range(200):
         optimizer.zero_grad()
-        indecision([TapReading("channel", logits.sigmoid(), (1, 1), None)]).backward()
+        infomax_penalty([TapReading("channel", logits.sigmoid(), (1, 1), None)]).backward()
         optimizer.step()
     gates = logits.detach().sigmoid()
     assert float((gates * (1 - gates)).mean()) < 0.01
@@ -421,7 +426,7 @@ def test_fit_writes_weights_that_load(tmp_path: Path) -> None:
             Image.new("RGB", (40, 36), colour_now).save(tmp_path / "data" / label / f"{number}.png")
     told: list[Progress] = []
     out = tmp_path / "own.safetensors"
-    measured = fit(
+    measured = run_training(
         tmp_path / "data",
         out,
         replace(CONFIG, epochs=16, lr=0.05),
@@ -450,4 +455,4 @@ def test_fit_writes_weights_that_load(tmp_path: Path) -> None:
     assert model.config.stages == ("block4",)
     assert model.gammas()["block4"] != 0
     with pytest.raises(ValueError, match=r"written as \.safetensors"):
-        fit(tmp_path / "data", tmp_path / "x.pth", CONFIG, NetworkChoice())
+        run_training(tmp_path / "data", tmp_path / "x.pth", CONFIG, NetworkChoice())

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.console import say, stop
+from vggviz.cli.console import fail, print_line
 
 
 def data(
@@ -21,7 +21,7 @@ def data(
     from vggviz.data.download import ARCHIVES, FetchError, fetch
 
     if name not in ARCHIVES:
-        stop(f"no data {name!r}: expected {', '.join(ARCHIVES)}")
+        fail(f"no data {name!r}: expected {', '.join(ARCHIVES)}")
     archive = ARCHIVES[name]
     with tqdm(
         total=archive.size,
@@ -40,6 +40,6 @@ def data(
             file = fetch(archive, out, progress=progress)
         except FetchError as error:
             bar.close()
-            stop(str(error))
-    say(str(file))
-    say(f"vggviz train --data {shlex.quote(str(file))} --out {name}.safetensors")
+            fail(str(error))
+    print_line(str(file))
+    print_line(f"vggviz train --data {shlex.quote(str(file))} --out {name}.safetensors")

@@ -13,7 +13,15 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.console import WEIGHTS_HELP, complain, or_stop, print_passed_over, say, stop, words
+from vggviz.cli.console import (
+    WEIGHTS_HELP,
+    fail,
+    or_fail,
+    print_error,
+    print_ignored,
+    print_line,
+    split_list,
+)
 
 Weights = Annotated[
     str,
@@ -62,28 +70,28 @@ def explain(
     from vggviz.explanation import FORMATS
 
     if engine not in ("local", "ray"):
-        stop(f"no engine {engine!r}: choose local or ray")
-    endings = words(formats)
+        fail(f"no engine {engine!r}: choose local or ray")
+    endings = split_list(formats)
     for name in endings:
         if name not in FORMATS:
-            stop(f"no format {name!r}: choose from {', '.join(FORMATS)}")
+            fail(f"no format {name!r}: choose from {', '.join(FORMATS)}")
     if not endings:
-        stop(f"--formats needs one or more of {', '.join(FORMATS)}")
-    chosen = or_stop(known, words(methods))
+        fail(f"--formats needs one or more of {', '.join(FORMATS)}")
+    chosen = or_fail(known, split_list(methods))
     job = Job(str(out), weights, attention, precision, stages, chosen, target, endings)
-    worker = or_stop(Worker, asdict(job))
-    or_stop(worker.explainer.names, stages)
+    worker = or_fail(Worker, asdict(job))
+    or_fail(worker.explainer.names, stages)
     if target is not None:
-        or_stop(worker.explainer.index, target)
-    stems = or_stop(_stems, images, out)
+        or_fail(worker.explainer.index, target)
+    stems = or_fail(_stems, images, out)
     _spare_inputs(stems, out, endings)
     found: Iterator[Done]
     if engine == "ray":
         if not (find_spec("ray") and find_spec("pyarrow")):
-            stop("--engine ray needs Ray Data: pip install 'vggviz[ray]'")
+            fail("--engine ray needs Ray Data: pip install 'vggviz[ray]'")
         new = {file: stem for file, stem in stems.items() if not worker.explained(file, stem)}
         if len(new) < len(stems):
-            say(f"{len(stems) - len(new)} of {len(stems)} pictures were explained already")
+            print_line(f"{len(stems) - len(new)} of {len(stems)} pictures were explained already")
         found, total = on_ray(job, new, workers), len(new)
     else:
         rows = ({"file": str(file), "stem": stem} for file, stem in stems.items())
@@ -93,11 +101,11 @@ def explain(
     for done in tqdm(found, unit="picture", total=total, disable=hidden):
         processes.add(done.process)
         failed += done.failed
-        (complain if done.failed else say)(f"{done.file}: {done.said}")
+        (print_error if done.failed else print_line)(f"{done.file}: {done.said}")
     if engine == "ray" and total:
-        say(f"{total - failed} pictures explained by {len(processes)} workers")
+        print_line(f"{total - failed} pictures explained by {len(processes)} workers")
     if failed:
-        complain(f"{failed} of {total} pictures could not be explained")
+        print_error(f"{failed} of {total} pictures could not be explained")
         raise typer.Exit(1)
 
 
@@ -110,13 +118,13 @@ def _pictures(folder: Path, out: Path) -> list[Path]:
     from vggviz.plotting import is_own_png
 
     results, inside = out.resolve(), folder.resolve() in out.resolve().parents
-    found, passed_over = find_pictures(folder)
-    print_passed_over(passed_over, f"{folder}: ")
+    found, ignored = find_pictures(folder)
+    print_ignored(ignored, f"{folder}: ")
     if inside:
         found = [file for file in found if results not in file.resolve().parents]
     pictures = [f for f in found if not (f.suffix.lower() == ".png" and is_own_png(f))]
     if len(pictures) < len(found):
-        complain(f"{folder}: left out {len(found) - len(pictures)} figures that vggviz made")
+        print_error(f"{folder}: left out {len(found) - len(pictures)} figures that vggviz made")
     if not pictures:
         raise ValueError(f"{folder}: no pictures in this folder")
     return pictures
@@ -155,7 +163,7 @@ def _spare_inputs(stems: dict[Path, str], out: Path, endings: tuple[str, ...]) -
     for stem in stems.values():
         for ending in endings:
             if (out / f"{stem}.{ending}").resolve() in inputs:
-                stop(
+                fail(
                     f"{out / f'{stem}.{ending}'} is a picture that a result would replace: "
                     "choose another folder with --out"
                 )

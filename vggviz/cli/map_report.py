@@ -9,7 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vggviz.cli.console import counted, left_out, or_stop, say_lines, stop, words
+from vggviz.cli.console import (
+    fail,
+    or_fail,
+    print_lines,
+    print_unreadable,
+    progress_bar,
+    split_list,
+)
 from vggviz.files import atomic_write
 from vggviz.platform.machine import machine
 from vggviz.texts import visible
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
     from vggviz.data import Dataset
 
 
-def judge(
+def report_maps(
     subjects: Mapping[str, Explainer],
     dataset: Dataset,
     training: Dataset | None,
@@ -41,25 +48,25 @@ def judge(
 
     seconds: dict[str, Explainer] = {}
     for other in others:
-        second = or_stop(Explainer.load, other)
+        second = or_fail(Explainer.load, other)
         kind = second.card.config.attention
         alike = [name for name, one in subjects.items() if one.card.config.attention == kind]
         if not alike:
-            stop(f"{other} has {kind!r}, which is not evaluated")
+            fail(f"{other} has {kind!r}, which is not evaluated")
         if alike[0] in seconds:
-            stop(f"{other} has {kind!r}, of which another file was given already")
+            fail(f"{other} has {kind!r}, of which another file was given already")
         seconds |= dict.fromkeys(alike, second)
     here = machine()
-    with counted("part") as progress:
+    with progress_bar("part") as progress:
         try:
-            report = or_stop(
+            report = or_fail(
                 maps.judge_maps,
                 subjects,
                 dataset,
                 training,
-                metrics=tuple(maps.METRICS) if metrics == "all" else words(metrics),
-                stages=None if stages == "all" else words(stages),
-                methods=words(methods),
+                metrics=tuple(maps.METRICS) if metrics == "all" else split_list(metrics),
+                stages=None if stages == "all" else split_list(stages),
+                methods=split_list(methods),
                 others=seconds,
                 pictures=pictures,
                 curves=curves,
@@ -67,10 +74,10 @@ def judge(
                 seed=seed,
                 batch=batch,
                 progress=progress,
-                unreadable=None if strict else left_out,
+                unreadable=None if strict else print_unreadable,
             )
         except OSError as error:
-            stop(f"{out} can't be written to: {error.strerror}")
+            fail(f"{out} can't be written to: {error.strerror}")
     command = visible(" ".join(["vggviz", *sys.argv[1:]]))
     about = f"{here}: {command}"
     tables = maps.markdown_of(report)
@@ -86,5 +93,5 @@ def judge(
             with atomic_write(out / name) as written:
                 written.write_text(text, "utf-8", "backslashreplace")
         except OSError as error:
-            stop(f"{out / name} can't be written: {error.strerror}")
-    say_lines(f"{tables}\n\n{about}")
+            fail(f"{out / name} can't be written: {error.strerror}")
+    print_lines(f"{tables}\n\n{about}")

@@ -14,12 +14,12 @@ from tqdm import tqdm
 from vggviz.cli.console import (
     CLASSES_HELP,
     WEIGHTS_HELP,
-    left_out,
+    fail,
+    parse_image_sizes,
     print_classes,
-    say,
-    sides,
-    stop,
-    words,
+    print_line,
+    print_unreadable,
+    split_list,
 )
 from vggviz.texts import visible
 
@@ -107,16 +107,16 @@ def train(
     try:
         from accelerate import PartialState
 
-        from vggviz.training.run import NetworkChoice, fit
+        from vggviz.training.run import NetworkChoice, run_training
     except ModuleNotFoundError as error:
-        stop(f"training needs {error.name}: pip install 'vggviz[train]'")
+        fail(f"training needs {error.name}: pip install 'vggviz[train]'")
     from vggviz.training import Progress, TrainConfig, TrainError
     from vggviz.weights import read_card
 
     if whole_head and not freeze_backbone:
-        stop("--whole-head goes with --freeze-backbone: without it all of the head learns anyway")
+        fail("--whole-head goes with --freeze-backbone: without it all of the head learns anyway")
     fresh = weights == "none"
-    shown = sides(image_sizes or ("32,48,64" if fresh else ""))
+    shown = parse_image_sizes(image_sizes or ("32,48,64" if fresh else ""))
     config = TrainConfig(
         epochs=epochs or (24 if fresh else 10),
         image_sizes=shown,
@@ -146,21 +146,21 @@ def train(
             f"{progress.images_per_second:.0f} images/s"
         )
         if progress.validation is not None and main:
-            say(f"epoch {progress.epoch + 1}: validation {progress.validation:.1%}")
+            print_line(f"epoch {progress.epoch + 1}: validation {progress.validation:.1%}")
 
     try:
-        found = fit(
+        accuracy = run_training(
             data,
             out,
             config,
             NetworkChoice(
                 weights=weights,
                 attention=attention,
-                stages=words(stages) if stages else None,
+                stages=split_list(stages) if stages else None,
                 blend=blend,
                 width=width,
             ),
-            classes=words(classes) if classes else None,
+            classes=split_list(classes) if classes else None,
             teacher=teacher,
             resume=resume,
             facts={"command": _command()},
@@ -168,24 +168,24 @@ def train(
             workers=workers,
             opened=print_classes if main else lambda *_: None,
             report=report,
-            unreadable=None if strict else left_out,
+            unreadable=None if strict else print_unreadable,
         )
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            stop(f"no space left on the disk for {out}: what was there before is unharmed")
-        stop(str(error))
+            fail(f"no space left on the disk for {out}: what was there before is unharmed")
+        fail(str(error))
     except (TrainError, ValueError) as error:
-        stop(str(error))
+        fail(str(error))
     finally:
         bar.close()
     if main:
         count = len(read_card(out).labels)
-        top5 = f", {found['top5']:.1%} (top-5)" if "top5" in found else ""
-        say(
-            f"{out}: validation {found['top1']:.1%} (top-1 of {count} classes){top5}, "
+        top5 = f", {accuracy['top5']:.1%} (top-5)" if "top5" in accuracy else ""
+        print_line(
+            f"{out}: validation {accuracy['top1']:.1%} (top-1 of {count} classes){top5}, "
             f"{out.stat().st_size / 1e6:.1f} MB"
         )
-        say(f"vggviz serve --weights {shlex.quote(str(out))}")
+        print_line(f"vggviz serve --weights {shlex.quote(str(out))}")
 
 
 def _command() -> str:

@@ -10,17 +10,17 @@ import torch
 from vggviz.data.crops import Crops, read_crops
 from vggviz.data.dataset import DataError, Dataset
 from vggviz.data.layouts import find_layout
-from vggviz.data.source import find_pictures, passed_over_text
+from vggviz.data.source import find_pictures, ignored_text
 
 __all__ = [
     "Crops",
     "DataError",
     "Dataset",
     "find_pictures",
+    "ignored_text",
     "open_dataset",
     "open_parts",
     "parts_of",
-    "passed_over_text",
     "read_crops",
 ]
 

@@ -74,12 +74,12 @@ def fetch(
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with _exclusive(folder):
             if _is_there(target, archive):  # by now
                 return target
             try:
                 with part.open("ab") as file:
-                    _fill(file, archive, target, progress, tries, pause, timeout)
+                    _download(file, archive, target, progress, tries, pause, timeout)
             finally:
                 if part.exists() and part.stat().st_size == 0:
                     part.unlink()
@@ -98,7 +98,7 @@ def fetch(
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _exclusive(folder: Path) -> Iterator[None]:
     """Wait until no other process is in this block for `folder`: two that append to one file would
     spoil it. Who ends, or is killed, gives way to the next."""
     if fcntl is None:
@@ -113,7 +113,7 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _fill(
+def _download(
     file: BinaryIO,
     archive: Archive,
     target: Path,
@@ -124,7 +124,7 @@ def _fill(
 ) -> None:
     """Append to `file`, opened for that, until it has the archive's size."""
     if file.tell() > archive.size:
-        _empty(file)
+        _truncate(file)
     needed, free = archive.size - file.tell(), shutil.disk_usage(target.parent).free
     if free < needed:
         raise OSError(errno.ENOSPC, f"{_mb(needed)} are needed, {_mb(free)} are free")
@@ -133,15 +133,15 @@ def _fill(
     while file.tell() < archive.size:
         reason = "it broke off"
         try:
-            for position, piece in _pieces(archive, file.tell(), timeout):
+            for position, piece in _stream(archive, file.tell(), timeout):
                 if position != file.tell():
-                    _empty(file)
+                    _truncate(file)
                 file.write(piece)
                 if file.tell() > archive.size:
-                    _empty(file)
-                    raise _changed(archive, "more")
+                    _truncate(file)
+                    raise _wrong_size(archive, "more")
                 progress(file.tell())
-        except _BrokenOff as error:
+        except _ConnectionLost as error:
             reason = str(error)
         except FetchError as error:
             raise FetchError(f"{error} and put it at {target}") from error
@@ -158,20 +158,20 @@ def _fill(
             time.sleep(pause)
 
 
-class _BrokenOff(Exception):
+class _ConnectionLost(Exception):
     """A connection that another try may take up again."""
 
 
-def _pieces(archive: Archive, start: int, timeout: float) -> Iterator[tuple[int, bytes]]:
+def _stream(archive: Archive, start: int, timeout: float) -> Iterator[tuple[int, bytes]]:
     """What the server gives, each piece with its position: from `start` on, or else from 0."""
     headers = {"Range": f"bytes={start}-"} if start else {}
     request = urllib.request.Request(archive.url, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
             partial = response.status == 206
-            position, total = _extent(response.headers, partial)
+            position, total = _content_range(response.headers, partial)
             if total is not None and total != archive.size:
-                raise _changed(archive, f"{total:,}")
+                raise _wrong_size(archive, f"{total:,}")
             if partial and position != start:
                 yield 0, b""  # a range that was not asked for: start over
                 return
@@ -181,22 +181,24 @@ def _pieces(archive: Archive, start: int, timeout: float) -> Iterator[tuple[int,
     except urllib.error.HTTPError as error:
         with error:
             if error.code == 416:  # nothing there beyond `start`
-                total = _extent(error.headers, True)[1]
+                total = _content_range(error.headers, True)[1]
                 if total is not None and total != archive.size:
-                    raise _changed(archive, f"{total:,}") from error
+                    raise _wrong_size(archive, f"{total:,}") from error
                 yield 0, b""
             elif error.code >= 500 or error.code in (408, 429):
-                raise _BrokenOff(f"HTTP {error.code} {error.reason}") from error
+                raise _ConnectionLost(f"HTTP {error.code} {error.reason}") from error
             else:
                 raise FetchError(
                     f"{archive.url} gives no file (HTTP {error.code} {error.reason}): find a copy "
                     f"elsewhere ({archive.size:,} bytes, MD5 {archive.md5})"
                 ) from error
     except (OSError, HTTPException) as error:
-        raise _BrokenOff(str(getattr(error, "reason", error)) or type(error).__name__) from error
+        raise _ConnectionLost(
+            str(getattr(error, "reason", error)) or type(error).__name__
+        ) from error
 
 
-def _extent(headers: Message, partial: bool) -> tuple[int, int | None]:
+def _content_range(headers: Message, partial: bool) -> tuple[int, int | None]:
     """Where an answer begins in the file and how long the whole file is, if that is said."""
     if not partial:
         length = headers.get("Content-Length", "")
@@ -207,14 +209,14 @@ def _extent(headers: Message, partial: bool) -> tuple[int, int | None]:
     return int(found[1] or -1), None if found[2] == "*" else int(found[2])
 
 
-def _changed(archive: Archive, size: str) -> FetchError:
+def _wrong_size(archive: Archive, size: str) -> FetchError:
     return FetchError(
         f"{archive.url} has {size} bytes instead of {archive.size:,} and so another file: find "
         f"a copy of the right one (MD5 {archive.md5})"
     )
 
 
-def _empty(file: BinaryIO) -> None:
+def _truncate(file: BinaryIO) -> None:
     file.truncate(0)
     file.seek(0)
 

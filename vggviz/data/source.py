@@ -19,9 +19,9 @@ from vggviz.images import image_extensions
 __all__ = [
     "Source",
     "find_pictures",
+    "ignored_text",
     "is_picture",
     "open_source",
-    "passed_over_text",
     "sort_out",
 ]
 
@@ -56,30 +56,30 @@ def open_source(root: Path) -> Source:
 
 def find_pictures(folder: Path) -> tuple[list[Path], Counter[str]]:
     """The pictures below `folder`, sorted, and how many other files there are by extension (see
-    `passed_over_text`). Raises DataError."""
+    `ignored_text`). Raises DataError."""
     source = _open_folder(folder)
-    pictures, passed_over = sort_out(source)
-    return sorted(folder / name for name in pictures), passed_over
+    pictures, ignored = sort_out(source)
+    return sorted(folder / name for name in pictures), ignored
 
 
 def sort_out(source: Source) -> tuple[list[str], Counter[str]]:
     """The names of pictures, and the count of all other files by extension."""
     pictures: list[str] = []
-    passed_over = Counter({HIDDEN: source.hidden} if source.hidden else {})
+    ignored = Counter({HIDDEN: source.hidden} if source.hidden else {})
     for name in source.names:
         if is_picture(name):
             pictures.append(name)
         elif not name.endswith("/"):
             ending = Path(name).suffix.lower()
-            passed_over[ending or "without extension"] += 1
-    return pictures, passed_over
+            ignored[ending or "without extension"] += 1
+    return pictures, ignored
 
 
-def passed_over_text(passed_over: Mapping[str, int]) -> str:
+def ignored_text(ignored: Mapping[str, int]) -> str:
     """One line on the files that are not used, '' where there are none."""
-    if not passed_over:
+    if not ignored:
         return ""
-    return "passed over: " + ", ".join(f"{count} {kind}" for kind, count in passed_over.items())
+    return "ignored: " + ", ".join(f"{count} {kind}" for kind, count in ignored.items())
 
 
 def _hidden_prefix(name: str) -> str | None:

@@ -15,7 +15,7 @@ from vggviz.networks import Network, NetworkConfig
 from vggviz.training.config import TrainConfig, TrainError, current_names, differences
 from vggviz.weights import write_safetensors
 
-__all__ = ["State", "restore", "store"]
+__all__ = ["State", "load_checkpoint", "save_checkpoint"]
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class State:
     right: int = 0
 
 
-def store(
+def save_checkpoint(
     file: Path,
     model: Network,
     optimizer: torch.optim.Optimizer,
@@ -51,7 +51,7 @@ def store(
     write_safetensors(tensors, {"train": json.dumps(told)}, file)
 
 
-def restore(
+def load_checkpoint(
     file: Path,
     model: Network,
     optimizer: torch.optim.Optimizer,

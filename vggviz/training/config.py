@@ -42,8 +42,8 @@ class TrainConfig:
     attention modules.
 
     The loss. `distill_weight` is the weight of the teacher's soft labels, at `temperature` (Hinton
-    et al. 2015); `contrast` that of the term that makes attention decide (`indecision`), and
-    `counterfactual` that of the one that makes the network need it (`effect`, both in
+    et al. 2015); `contrast` that of the term that makes attention decide (`infomax_penalty`), and
+    `counterfactual` that of the one that makes the network need it (`counterfactual_loss`, both in
     `vggviz.training.objective`).
     """
 
@@ -83,7 +83,7 @@ class TrainConfig:
         """A seed of its own for the step, epoch or view of this `number`; `salt` tells what for."""
         return (self.seed * 1_000_003 + number) * 1_009 + salt
 
-    def lowest(self, model: Network) -> str | None:
+    def lowest_trained_stage(self, model: Network) -> str | None:
         """The stage below which nothing learns, None where all may. ValueError for no stage."""
         if self.train_from not in (None, *model.stages):
             stages = ", ".join(model.stages)

@@ -17,10 +17,15 @@ from torchmetrics.functional.classification import multiclass_accuracy
 from vggviz.hooks.capture import Trace, capture, evaluating, intervene
 from vggviz.images import Preprocess
 from vggviz.networks import Network
-from vggviz.training.checkpoint import State, restore, store
+from vggviz.training.checkpoint import State, load_checkpoint, save_checkpoint
 from vggviz.training.config import Progress, TrainConfig, TrainError
 from vggviz.training.examples import Examples, plain_views, view_batches
-from vggviz.training.objective import effect, half_flat, indecision, objective
+from vggviz.training.objective import (
+    average_second_half,
+    counterfactual_loss,
+    infomax_penalty,
+    objective,
+)
 from vggviz.training.views import Inputs, normalise
 
 __all__ = ["has_bf16", "measure", "train"]
@@ -69,23 +74,27 @@ def train(
     )
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     readers = examples.workers(device) // world if workers is None else workers
-    stage = config.lowest(model)
-    still = set_learning(model, stage, frozen=config.freeze_backbone, whole_head=config.whole_head)
+    stage = config.lowest_trained_stage(model)
+    frozen_modules = set_trainable(
+        model, stage, frozen=config.freeze_backbone, whole_head=config.whole_head
+    )
     model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = torch.optim.SGD(_groups(model, config), momentum=config.momentum, nesterov=True)
+    optimizer = torch.optim.SGD(
+        _parameter_groups(model, config), momentum=config.momentum, nesterov=True
+    )
     state, pictures = State(), examples.fingerprint()
     if resume and checkpoint.is_file():
-        state = restore(checkpoint, model, optimizer, config, pictures)
+        state = load_checkpoint(checkpoint, model, optimizer, config, pictures)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     if tensorboard is not None:
         accelerator.init_trackers(".", init_kwargs={"tensorboard": {"purge_step": state.step}})
 
-    _teach(model, still)
+    _set_train_mode(model, frozen_modules)
     inputs = Inputs(
         model, stage, examples, validation, preprocess, config, accelerator, cache, readers
     )
     started, seen = time.perf_counter(), 0
-    for chosen, batch in inputs.batches(state.step, steps):
+    for indices, batch in inputs.batches(state.step, steps):
         epoch, within = divmod(state.step, per_epoch)
         size = config.size_at(epoch)
         if seen == 0 or within == 0:  # what is computed once for an epoch is there by now
@@ -94,10 +103,10 @@ def train(
             group["lr"] = config.lr_at(state.step, steps) * group["scale"]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed_for(state.step, salt=100 + rank))  # dropout
-            targets = examples.targets[chosen].to(device)
-            soft = None if examples.soft is None else examples.soft[chosen].to(device)
+            targets = examples.targets[indices].to(device)
+            soft = None if examples.soft is None else examples.soft[indices].to(device)
             with accelerator.autocast():
-                logits, loss = _judged(wrapped, batch, stage, targets, soft, config)
+                logits, loss = _forward(wrapped, batch, stage, targets, soft, config)
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
             optimizer.step()
@@ -116,7 +125,13 @@ def train(
         if done == per_epoch:
             with accelerator.autocast():
                 found = measure(
-                    wrapped, validation, preprocess, size, inputs.judged(size), stage, readers
+                    wrapped,
+                    validation,
+                    preprocess,
+                    size,
+                    inputs.validation_features(size),
+                    stage,
+                    readers,
                 )
             top1 = found["top1"]
             entry = {
@@ -145,7 +160,7 @@ def train(
         if done == per_epoch:
             state.loss, state.right = 0.0, 0
         if accelerator.is_main_process and (done == per_epoch or state.step % every == 0):
-            store(checkpoint, model, optimizer, config, pictures, state)
+            save_checkpoint(checkpoint, model, optimizer, config, pictures, state)
             log(state.history)
         report(told)
     accelerator.wait_for_everyone()
@@ -160,26 +175,26 @@ def measure(
     examples: Examples,
     preprocess: Preprocess,
     size: int | None = None,
-    arrived: Tensor | None = None,
+    features: Tensor | None = None,
     stage: str | None = None,
     workers: int | None = None,
 ) -> dict[str, float]:
     """The share of pictures whose class is the likeliest ('top1'), and where there are more than
     five classes the share of those whose class is among the five likeliest ('top5').
 
-    Pictures are seen at `size` pixels. With `arrived`, the features at `stage` are given instead.
+    Pictures are seen at `size` pixels. With `features`, the features at `stage` are given instead.
     """
     device = next(model.parameters()).device
     workers = examples.workers(device) if workers is None else workers
     logits: list[Tensor] = []
     with evaluating(model):
-        if arrived is None:
+        if features is None:
             views = plain_views(len(examples.targets), size or 0)
             for pixels in view_batches(examples, views, preprocess, TrainConfig(), workers):
                 logits.append(model(normalise(pixels, preprocess, device)).float().cpu())
         else:
-            for features in arrived.split(128):
-                logits.append(model(features.to(device), stage).float().cpu())
+            for part in features.split(128):
+                logits.append(model(part.to(device), stage).float().cpu())
     scores = torch.cat(logits)
     classes = scores.shape[1]
     return {
@@ -191,7 +206,7 @@ def measure(
     }
 
 
-def set_learning(
+def set_trainable(
     model: Network, stage: str | None, *, frozen: bool, whole_head: bool = False
 ) -> list[nn.Module]:
     """Say which parameters learn, and return the modules that stay as they are in every way.
@@ -202,9 +217,13 @@ def set_learning(
     model.requires_grad_(True)
     if frozen:
         last = next(iter(model.parameter_groups().values()))[0]  # the last layer of the head
-        still = nn.Conv2d if whole_head else nn.Conv2d | nn.Linear
+        frozen_modules = nn.Conv2d if whole_head else nn.Conv2d | nn.Linear
         for path, module in model.named_modules():
-            if isinstance(module, still) and path != last and not path.startswith("attention."):
+            if (
+                isinstance(module, frozen_modules)
+                and path != last
+                and not path.startswith("attention.")
+            ):
                 module.requires_grad_(False)
     below = [] if stage is None else model.modules_before(stage)
     for module in below:
@@ -220,14 +239,14 @@ def has_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _teach(model: Network, still: list[nn.Module]) -> None:
+def _set_train_mode(model: Network, frozen_modules: list[nn.Module]) -> None:
     """Training mode for what learns: norms that stay use the statistics that they have."""
     model.train()
-    for module in still:
+    for module in frozen_modules:
         module.eval()
 
 
-def _judged(
+def _forward(
     model: nn.Module,
     batch: Tensor,
     stage: str | None,
@@ -239,19 +258,19 @@ def _judged(
     twice = bool(config.counterfactual)
     with (
         capture(model) if config.contrast else nullcontext(Trace()) as trace,
-        intervene(model, half_flat) if twice else nullcontext(),
+        intervene(model, average_second_half) if twice else nullcontext(),
     ):
         both: Tensor = model(torch.cat((batch, batch)) if twice else batch, stage).float()
     logits, without = both[: len(batch)], both[len(batch) :]
     loss = objective(logits, targets, soft, config)
     if trace.taps:
-        loss = loss + config.contrast * indecision(trace.taps.values())
+        loss = loss + config.contrast * infomax_penalty(trace.taps.values())
     if twice:
-        loss = loss + config.counterfactual * effect(logits, without, targets)
+        loss = loss + config.counterfactual * counterfactual_loss(logits, without, targets)
     return logits, loss
 
 
-def _groups(model: Network, config: TrainConfig) -> list[dict[str, Any]]:
+def _parameter_groups(model: Network, config: TrainConfig) -> list[dict[str, Any]]:
     """No weight decay on biases, norms and γ; a rate of its own for attention."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():

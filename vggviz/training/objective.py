@@ -14,7 +14,7 @@ from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.training.config import TrainConfig
 from vggviz.types import Kind
 
-__all__ = ["effect", "half_flat", "indecision", "objective"]
+__all__ = ["average_second_half", "counterfactual_loss", "infomax_penalty", "objective"]
 
 
 def objective(logits: Tensor, targets: Tensor, soft: Tensor | None, config: TrainConfig) -> Tensor:
@@ -32,9 +32,9 @@ def objective(logits: Tensor, targets: Tensor, soft: Tensor | None, config: Trai
     return (1 - weight) * loss + weight * config.temperature**2 * distance
 
 
-def effect(logits: Tensor, without: Tensor, targets: Tensor) -> Tensor:
+def counterfactual_loss(logits: Tensor, without: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of what attention changes: of `logits` − `without`, those that the network
-    gives where each picture's weights have become their mean (see `half_flat`); a scalar.
+    gives where each picture's weights have become their mean (see `average_second_half`); a scalar.
 
     Rao, Chen, Lu, Zhou 2021, 'Counterfactual Attention Learning for Fine-Grained Visual
     Categorization and Re-identification', eq. 6 to 8: a network that its mean would serve as well
@@ -43,7 +43,7 @@ def effect(logits: Tensor, without: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits - without, targets)
 
 
-def half_flat(path: str, kind: Kind, weights: Tensor) -> Tensor:
+def average_second_half(path: str, kind: Kind, weights: Tensor) -> Tensor:
     """The second half of a batch gets each picture's mean in the place of its weights: a change for
     `vggviz.hooks.capture.intervene`.
 
@@ -54,7 +54,7 @@ def half_flat(path: str, kind: Kind, weights: Tensor) -> Tensor:
     return torch.cat((learned, REPLACEMENTS["uniform"](kind, other, torch.Generator())))
 
 
-def indecision(readings: Iterable[TapReading]) -> Tensor:
+def infomax_penalty(readings: Iterable[TapReading]) -> Tensor:
     """How little attention tells pictures apart, a scalar, 0 where it does most; the mean over
     taps.
 

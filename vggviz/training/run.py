@@ -38,7 +38,7 @@ from vggviz.weights import (
 from vggviz.weights.card import LABEL, checked_labels
 from vggviz.weights.tensors import check_path
 
-__all__ = ["Network", "fit"]
+__all__ = ["NetworkChoice", "run_training"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class NetworkChoice:
     width: float = 0.5
 
 
-def fit(
+def run_training(
     data: Path,
     out: Path,
     config: TrainConfig,

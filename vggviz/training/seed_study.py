@@ -22,7 +22,7 @@ from vggviz.training import Examples, Progress, TrainConfig, measure, train
 from vggviz.training.config import current_names
 from vggviz.weights import as_written
 
-__all__ = ["FLOOR", "Comparison", "TinyVGG", "compare"]
+__all__ = ["FLOOR", "SeedStudy", "TinyVGG", "run_seed_study"]
 
 FLOOR = "tiny_vgg"
 
@@ -55,7 +55,7 @@ class TinyVGG(Network):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class SeedStudy:
     """Top-1 and top-5 of every network by seed, in the order of `seeds`, with weights rounded to
     half precision as in a weights file; `top5` is empty for five classes or fewer."""
 
@@ -100,7 +100,7 @@ class Comparison:
         return "\n".join(rows)
 
 
-def compare(
+def run_seed_study(
     data: Path,
     out: Path,
     config: TrainConfig,
@@ -113,7 +113,7 @@ def compare(
     classes: Sequence[str] | None = None,
     opened: Callable[[Dataset, Dataset], None] = lambda *_: None,
     report: Callable[[str, int, Progress], None] = lambda *_: None,
-) -> Comparison:
+) -> SeedStudy:
     """Train every one of `networks` with every seed, from scratch, and compare.
 
     `networks` are 'none', which is always among them, keys of `ATTENTION` (at `stages`, () for all)
@@ -181,7 +181,7 @@ def compare(
             top1[name].append(found["validation"]["top1"])
             if "top5" in found["validation"]:
                 top5.setdefault(name, []).append(found["validation"]["top5"])
-    return Comparison(
+    return SeedStudy(
         recipe={**asdict(config), "width": width, "blend": blend, "stages": list(stages)},
         classes=training.labels,
         train_pictures=len(training),

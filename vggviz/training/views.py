@@ -53,14 +53,14 @@ class Inputs:
         self._model, self._stage, self._config = model, stage, config
         self._examples, self._validation, self._preprocess = examples, validation, preprocess
         self._accelerator, self._cache, self._workers = accelerator, cache, workers
-        self._made: dict[str, Tensor] = {}
+        self._features_by_name: dict[str, Tensor] = {}
         self._views, self._name = 0, ""
         if stage is not None and config.views and len(set(config.image_sizes)) == 1:
             pictures = len(examples.targets) * config.views + len(validation.targets)
             room = IN_MEMORY if cache is None else ON_DISK
             if pictures * self._bytes(config.image_sizes[0]) <= room:
                 self._views, self._name = config.views, self._identity()
-        self._order = lru_cache(2)(self._shuffled)  # workers may be an epoch ahead
+        self._order = lru_cache(2)(self._permutation)  # workers may be an epoch ahead
 
     def batches(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
         """For each step from `first` to before `last`: the indices of this process's pictures, and
@@ -73,14 +73,14 @@ class Inputs:
         if self._views:
             for step in steps:
                 features = self._features_of_view(self._epoch(step) % self._views)
-                chosen = self._chosen(step)
-                yield chosen, features[chosen].to(device, memory_format=torch.channels_last)
+                indices = self._indices(step)
+                yield indices, features[indices].to(device, memory_format=torch.channels_last)
             return
         pixels = self._view_batches(self._examples, map(self._views_of, steps))
         for step, batch in zip(steps, pixels, strict=False):
-            yield self._chosen(step), self._arriving(batch)
+            yield self._indices(step), self._inputs(batch)
 
-    def judged(self, size: int) -> Tensor | None:
+    def validation_features(self, size: int) -> Tensor | None:
         """The features of all validation pictures; None where pictures are looked at instead."""
         if not self._views:
             return None
@@ -90,7 +90,7 @@ class Inputs:
     def _epoch(self, step: int) -> int:
         return step // (len(self._examples.targets) // self._config.batch)
 
-    def _chosen(self, step: int) -> Tensor:
+    def _indices(self, step: int) -> Tensor:
         """The pictures of a step, of which this process takes its share."""
         batch, epoch = self._config.batch, self._epoch(step)
         start = batch * (step - epoch * (len(self._examples.targets) // batch))
@@ -98,14 +98,14 @@ class Inputs:
         share = slice(accelerator.process_index, None, accelerator.num_processes)
         return self._order(epoch)[start : start + batch][share]
 
-    def _shuffled(self, epoch: int) -> Tensor:
+    def _permutation(self, epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed(self._config.seed_for(epoch, salt=1))
         return torch.randperm(len(self._examples.targets), generator=generator)
 
     def _views_of(self, step: int) -> list[View]:
         epoch = self._epoch(step)
         size = self._config.size_at(epoch)
-        return [self._view(index, size, epoch, 2) for index in self._chosen(step).tolist()]
+        return [self._view(index, size, epoch, 2) for index in self._indices(step).tolist()]
 
     def _view(self, index: int, size: int, number: int, salt: int) -> View:
         """The view with this number of a picture: each has a seed of its own."""
@@ -115,7 +115,7 @@ class Inputs:
     def _view_batches(self, examples: Examples, views: Iterable[list[View]]) -> Iterator[Tensor]:
         return view_batches(examples, views, self._preprocess, self._config, self._workers)
 
-    def _arriving(self, pixels: Tensor) -> Tensor:
+    def _inputs(self, pixels: Tensor) -> Tensor:
         """Pictures as the network takes them, or what arrives of them at `stage`."""
         images = normalise(pixels, self._preprocess, self._accelerator.device)
         if self._stage is None:
@@ -136,15 +136,15 @@ class Inputs:
 
     def _features(self, name: str, examples: Examples, views: Iterable[list[View]]) -> Tensor:
         """What arrives at `stage` of all pictures, (n, C, h, w), on the CPU."""
-        if name not in self._made:
+        if name not in self._features_by_name:
             count = len(examples.targets)
-            batches = map(self._arriving, self._view_batches(examples, views))
-            self._made[name] = (
+            batches = map(self._inputs, self._view_batches(examples, views))
+            self._features_by_name[name] = (
                 _in_memory(batches, count)
                 if self._cache is None
                 else _on_disk(self._cache / f"{self._name}-{name}.npy", batches, count)
             )
-        return self._made[name]
+        return self._features_by_name[name]
 
     def _bytes(self, size: int) -> int:
         """How large the features at `stage` of one picture are, in float32."""

@@ -2,7 +2,7 @@
 
 from vggviz.weights.adapters import as_written, read_backbone
 from vggviz.weights.bundle import (
-    Listed,
+    CatalogueEntry,
     assets_folder,
     bundled_results,
     bundled_types,
@@ -19,7 +19,7 @@ __all__ = [
     "WEIGHTS",
     "Backbone",
     "Card",
-    "Listed",
+    "CatalogueEntry",
     "WeightsError",
     "as_written",
     "assets_folder",

@@ -12,7 +12,7 @@ from torch import Tensor
 from vggviz.weights.bundle import bundled_file
 from vggviz.weights.card import Backbone, Card, WeightsError
 from vggviz.weights.stock import STOCK, stock_state
-from vggviz.weights.tensors import fingerprint, half, read_card, read_tensors
+from vggviz.weights.tensors import fingerprint, read_card, read_tensors, to_half
 
 __all__ = ["as_written", "difference", "read", "read_backbone"]
 
@@ -60,21 +60,21 @@ def as_written(
     state: Mapping[str, Tensor], backbone: Backbone | None, file: Path
 ) -> dict[str, Tensor]:
     """The state dict that loading gives after `save_network` wrote `state` to `file`: floats are
-    float32, rounded to half precision, or the backbone's own where they round to the same.
+    float32, rounded to to_half precision, or the backbone's own where they round to the same.
 
     Raises WeightsError as `read` does.
     """
     base = {} if backbone is None else _backbone_state(backbone, file.parent, file)
     loaded: dict[str, Tensor] = {}
     for key, value in state.items():
-        rounded = half(value)
+        rounded = to_half(value)
         stored = base[key].cpu() if _equal(rounded, base.get(key)) else rounded
         loaded[key] = stored.float() if stored.is_floating_point() else stored
     return loaded
 
 
 def _equal(rounded: Tensor, base: Tensor | None) -> bool:
-    return base is not None and torch.equal(rounded, half(base))
+    return base is not None and torch.equal(rounded, to_half(base))
 
 
 def _backbone_state(backbone: Backbone, folder: Path | None, adapter: Path) -> dict[str, Tensor]:

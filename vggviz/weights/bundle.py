@@ -16,7 +16,7 @@ from vggviz.weights.stock import STOCK, stock_config, stock_file
 from vggviz.weights.tensors import read_card
 
 __all__ = [
-    "Listed",
+    "CatalogueEntry",
     "assets_folder",
     "bundled_file",
     "bundled_results",
@@ -61,7 +61,7 @@ def _tiny50(attention: str) -> Path:
     return assets_folder() / "weights" / f"tiny50-{attention}.safetensors"
 
 
-class Listed(NamedTuple):
+class CatalogueEntry(NamedTuple):
     """One line of the catalogue. `local`: whether it can be loaded without a network."""
 
     weights: str
@@ -71,9 +71,9 @@ class Listed(NamedTuple):
     local: bool
 
 
-def list_weights() -> list[Listed]:
+def list_weights() -> list[CatalogueEntry]:
     """All weights × attention types that `load` knows by name. Raises WeightsError."""
-    lines: list[Listed] = []
+    lines: list[CatalogueEntry] = []
     for name in WEIGHTS:
         for attention in bundled_types() if name == "tiny50" else ("none", *ATTENTION):
             if name == "tiny50":
@@ -84,5 +84,5 @@ def list_weights() -> list[Listed]:
                 local = name not in STOCK or stock_file(name).is_file()
             model = build_network(config, empty=True)
             parameters = sum(parameter.numel() for parameter in model.parameters())
-            lines.append(Listed(name, attention, parameters, config.num_classes, local))
+            lines.append(CatalogueEntry(name, attention, parameters, config.num_classes, local))
     return lines

@@ -53,7 +53,7 @@ class Backbone:
     fingerprint: str
 
     def __post_init__(self) -> None:
-        if self.weights not in WEIGHTS and not _is_file_name(self.weights):
+        if self.weights not in WEIGHTS and not _is_bare_name(self.weights):
             known = ", ".join(name for name in WEIGHTS if name != "random")
             raise ValueError(
                 f"a backbone is one of {known} or the bare name of a .safetensors file, not "
@@ -170,7 +170,7 @@ def checked_labels(given: Any) -> tuple[str, ...]:
     return labels
 
 
-def _is_file_name(text: str) -> bool:
+def _is_bare_name(text: str) -> bool:
     shown = BARE.fullmatch(text) and not UNSEEN.search(text)
     return bool(shown) and len(text.encode()) <= NAME
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-__all__ = ["explain"]
+__all__ = ["explain_refusal"]
 
 PICKLE = b"\x80"  # protocol 2 and up begin so
 HDF5 = b"\x89HDF\r\n\x1a\n"
 CHECKPOINTS = (".pth", ".pt", ".ckpt")
 
 
-def explain(path: Path) -> str:
+def explain_refusal(path: Path) -> str:
     """What the file or folder at `path` is, why vggviz does not open it, and what to do.
 
     For a PyTorch checkpoint that is three lines of Python that write a safetensors file with the

@@ -106,7 +106,7 @@ def page(repo: str, card: Card) -> str:
         "## Use",
         "```python\nfrom vggviz import Explainer\n\n"
         f'explainer = Explainer.load(weights="{PREFIX}{repo}")\n'
-        'explainer.explain("picture.jpg").save("out/")\n```',
+        'explainer.explain_refusal("picture.jpg").save("out/")\n```',
     ]
     if card.backbone is not None:
         blocks.append(

@@ -12,10 +12,10 @@ from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.weights.adapters import difference, read
 from vggviz.weights.bundle import bundled_file
 from vggviz.weights.card import WEIGHTS, Card, WeightsError
-from vggviz.weights.foreign import explain
+from vggviz.weights.foreign import explain_refusal
 from vggviz.weights.hub import PREFIX, fetch
 from vggviz.weights.stock import STOCK, load_stock
-from vggviz.weights.tensors import half, write_safetensors
+from vggviz.weights.tensors import to_half, write_safetensors
 
 __all__ = ["load_network", "save_network"]
 
@@ -54,7 +54,7 @@ def load_network(
         model, card = _file(Path(name), Path(name).stem, Path(name).parent)
     else:
         if Path(name).exists():
-            raise WeightsError(explain(Path(name)))
+            raise WeightsError(explain_refusal(Path(name)))
         raise WeightsError(
             f"no weights {name!r}: choose one of {', '.join(WEIGHTS)}, or a .safetensors file"
             f", or {PREFIX}user/repo"
@@ -70,7 +70,7 @@ def save_network(model: Network, card: Card, file: str | Path) -> None:
     the file cannot be written.
     """
     file = Path(file)
-    state = {key: half(value) for key, value in model.state_dict().items()}
+    state = {key: to_half(value) for key, value in model.state_dict().items()}
     if card.backbone is not None:
         state = difference(state, card.backbone, file)
     write_safetensors(state, {"vggviz": json.dumps(card.to_json())}, file)
