@@ -218,7 +218,7 @@ def test_learning_from_a_stage_up_leaves_all_below_it(tmp_path: Path) -> None:
     }
     assert {key for key, above in convolutions.items() if above} <= changed
     assert not {key for key, above in convolutions.items() if not above} & changed
-    with pytest.raises(ValueError, match="no stage 'blok4' to learn from: block1, block2"):
+    with pytest.raises(ValueError, match="no stage 'blok4' to train from: block1, block2"):
         learned(model, replace(CONFIG, train_from="blok4"), tmp_path)
 
 

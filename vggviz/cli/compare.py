@@ -1,4 +1,4 @@
-"""`vggviz compare`: does attention raise accuracy? The same recipe and several seeds."""
+"""`vggviz compare`: a seed study of accuracy with and without attention."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def compare(
             blend=blend,
             stages=split_list(stages),
             classes=split_list(classes) if classes else None,
-            opened=print_classes,
+            on_data=print_classes,
             report=report,
         )
         with atomic_write(out / "comparison.json") as part:

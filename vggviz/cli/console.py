@@ -126,12 +126,12 @@ def split_list(text: str) -> tuple[str, ...]:
 def parse_image_sizes(text: str) -> tuple[int, ...]:
     """The integers in '32,48,64', pixels; () for ''. Exits with code 2 on any other text."""
     try:
-        found = tuple(int(size) for size in split_list(text))
+        sizes = tuple(int(size) for size in split_list(text))
     except ValueError:
         fail(f"--image-sizes are whole numbers with commas, such as 32,48,64, not {text!r}")
-    if any(size < 32 for size in found):
+    if any(size < 32 for size in sizes):
         fail("--image-sizes must be at least 32 pixels each")
-    return found
+    return sizes
 
 
 class _Lenient(io.RawIOBase):

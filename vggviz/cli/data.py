@@ -1,4 +1,4 @@
-"""`vggviz data`: fetch an archive to train on."""
+"""`vggviz data`: download a data set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def data(
     name: Annotated[str, typer.Argument(help="tiny-imagenet")],
     out: Annotated[Path, typer.Option(help="Folder for the archive.")] = Path(),
 ) -> None:
-    """Fetch the archive of a data set from its authors; a broken download goes on."""
+    """Download the archive of a data set from its authors; a broken download is resumed."""
     from vggviz.data.download import ARCHIVES, FetchError, fetch
 
     if name not in ARCHIVES:
@@ -33,7 +33,7 @@ def data(
 
         def progress(done: int) -> None:
             if bar.n == 0 and done:
-                bar.initial = done  # what was there before says nothing of the speed
+                bar.initial = done  # bytes of an earlier download do not count for the speed
             bar.update(done - bar.n)
 
         try:

@@ -1,4 +1,4 @@
-"""`vggviz evaluate`: what attention gains and costs, where it points, whether it is used."""
+"""`vggviz evaluate`: accuracy and cost of attention types, or the quality of their maps."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def evaluate(
     ] = 24,
     stages: Annotated[str, typer.Option(help="Stages at which maps are measured.")] = "all",
     methods: Annotated[str, typer.Option(help="CAM methods to measure.")] = "gradcam,layercam",
-    other: Annotated[
+    reseed_weights: Annotated[
         list[Path] | None,
         typer.Option(help="Weights of another seed, once for each type: what agreement can reach."),
     ] = None,
@@ -99,7 +99,7 @@ def evaluate(
             metrics=metrics,
             stages=stages,
             methods=methods,
-            others=other or [],
+            others=reseed_weights or [],
             pictures=pictures,
             curves=curves,
             seed=seed,
@@ -110,7 +110,7 @@ def evaluate(
 
     here = machine()
     with progress_bar("pass") as progress:
-        found = or_fail(
+        result = or_fail(
             evaluation.evaluate,
             subjects,
             dataset,
@@ -121,14 +121,14 @@ def evaluate(
             unreadable=None if strict else print_unreadable,
         )
     command = visible(" ".join(["vggviz", *sys.argv[1:]]))
-    print_lines(f"{evaluation.table(found)}\n")
+    print_lines(f"{evaluation.table(result)}\n")
     print_line(f"{here}: `{command}`")
     if as_json is not None:
         about = {"command": command, "machine": asdict(here), "data": data.name}
-        told = {**about, **found.to_json()}
+        report = {**about, **result.to_json()}
         try:
             with atomic_write(as_json) as written:
-                written.write_text(json.dumps(told, indent=2, allow_nan=False))
+                written.write_text(json.dumps(report, indent=2, allow_nan=False))
         except OSError as error:
             fail(f"{as_json} can't be written: {error.strerror}")
 
@@ -150,7 +150,7 @@ def _pictures(data: Path, part: str | None) -> Dataset:
 def _subjects(
     weights: str, attention: str | None, against: Path | None
 ) -> tuple[dict[str, Explainer], str]:
-    """The networks by name, and the name of the one they are compared with."""
+    """The networks by name, and the name of the reference among them."""
     from vggviz import ATTENTION, Explainer
     from vggviz.weights import WEIGHTS, bundled_types
 
@@ -178,14 +178,14 @@ def _subjects(
 
 
 def _training(data: Path, dataset: Dataset) -> Dataset | None:
-    """The part that networks learn from, where it has boxes and is not the part that is judged."""
+    """The training part where it has boxes and is not `dataset` itself, else None."""
     from vggviz.data import open_dataset, parts_of
 
     parts = or_fail(parts_of, data)
     if dataset.boxes is None or "train" not in parts:
         return None
-    found = or_fail(open_dataset, data, "train")
-    return None if set(found.files) == set(dataset.files) else found
+    training = or_fail(open_dataset, data, "train")
+    return None if set(training.files) == set(dataset.files) else training
 
 
 def _prepare(folder: Path, option: str) -> None:

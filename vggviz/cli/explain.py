@@ -44,7 +44,7 @@ def explain(
         str, typer.Option(help="CAM methods with commas: gradcam,layercam.")
     ] = "gradcam",
     target: Annotated[
-        str | None, typer.Option(help="Class as label or index; by default the likeliest.")
+        str | None, typer.Option(help="Class as label or index; by default the predicted one.")
     ] = None,
     formats: Annotated[
         str, typer.Option(help="Files for each picture with commas: json,npz,png,svg,html.")
@@ -84,21 +84,21 @@ def explain(
     if target is not None:
         or_fail(worker.explainer.index, target)
     stems = or_fail(_stems, images, out)
-    _spare_inputs(stems, out, endings)
-    found: Iterator[Done]
+    _check_overwriting(stems, out, endings)
+    results: Iterator[Done]
     if engine == "ray":
         if not (find_spec("ray") and find_spec("pyarrow")):
             fail("--engine ray needs Ray Data: pip install 'vggviz[ray]'")
         new = {file: stem for file, stem in stems.items() if not worker.explained(file, stem)}
         if len(new) < len(stems):
             print_line(f"{len(stems) - len(new)} of {len(stems)} pictures were explained already")
-        found, total = on_ray(job, new, workers), len(new)
+        results, total = on_ray(job, new, workers), len(new)
     else:
         rows = ({"file": str(file), "stem": stem} for file, stem in stems.items())
-        found, total = (Done(**worker(row)) for row in rows), len(stems)
+        results, total = (Done(**worker(row)) for row in rows), len(stems)
     failed, processes = 0, set[int]()
     hidden = total < 2 or not sys.stderr.isatty()
-    for done in tqdm(found, unit="picture", total=total, disable=hidden):
+    for done in tqdm(results, unit="picture", total=total, disable=hidden):
         processes.add(done.process)
         failed += done.failed
         (print_error if done.failed else print_line)(f"{done.file}: {done.said}")
@@ -110,29 +110,29 @@ def explain(
 
 
 def _pictures(folder: Path, out: Path) -> list[Path]:
-    """The pictures in a folder, in order, but neither those in `out` below it nor figures of ours.
+    """The pictures in a folder, sorted, without those in `out` below it and figures of vggviz.
 
     Raises ValueError where there is none, OSError where the folder can't be read.
     """
     from vggviz.data import find_pictures
     from vggviz.plotting import is_own_png
 
-    results, inside = out.resolve(), folder.resolve() in out.resolve().parents
-    found, ignored = find_pictures(folder)
+    out_folder, inside = out.resolve(), folder.resolve() in out.resolve().parents
+    files, ignored = find_pictures(folder)
     print_ignored(ignored, f"{folder}: ")
     if inside:
-        found = [file for file in found if results not in file.resolve().parents]
-    pictures = [f for f in found if not (f.suffix.lower() == ".png" and is_own_png(f))]
-    if len(pictures) < len(found):
-        print_error(f"{folder}: left out {len(found) - len(pictures)} figures that vggviz made")
+        files = [file for file in files if out_folder not in file.resolve().parents]
+    pictures = [f for f in files if not (f.suffix.lower() == ".png" and is_own_png(f))]
+    if len(pictures) < len(files):
+        print_error(f"{folder}: left out {len(files) - len(pictures)} figures that vggviz made")
     if not pictures:
         raise ValueError(f"{folder}: no pictures in this folder")
     return pictures
 
 
 def _stems(images: list[Path], out: Path) -> dict[Path, str]:
-    """The files to explain, those in folders included, each with the name of its results below
-    `out`: its subfolder and its stem, or, where two share these, its whole name."""
+    """The pictures among and in `images`, each with the path of its results below `out` without
+    extension: its subfolder and stem, or its full name where two share these."""
     places: dict[Path, Path] = {}
     for path in images:
         if path.is_dir():
@@ -157,8 +157,8 @@ def _stems(images: list[Path], out: Path) -> dict[Path, str]:
     return stems
 
 
-def _spare_inputs(stems: dict[Path, str], out: Path, endings: tuple[str, ...]) -> None:
-    """Stop where a result would take the place of a picture."""
+def _check_overwriting(stems: dict[Path, str], out: Path, endings: tuple[str, ...]) -> None:
+    """Exit with code 2 where a result would overwrite a picture."""
     inputs = {file.resolve() for file in stems}
     for stem in stems.values():
         for ending in endings:

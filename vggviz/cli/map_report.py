@@ -1,4 +1,4 @@
-"""`vggviz evaluate --metrics`: what the maps are worth, as tables and files."""
+"""`vggviz evaluate --metrics`: metrics of attention maps and CAMs, as tables and files."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def report_maps(
     batch: int,
     strict: bool,
 ) -> None:
-    """Judge the maps, print the tables, and write maps.json, .csv, .md and .html to `out`."""
+    """Measure the maps, print the tables, and write maps.json, .csv, .md and .html to `out`."""
     from vggviz import Explainer
     from vggviz.evaluation import maps
 
-    seconds: dict[str, Explainer] = {}
+    reseeded: dict[str, Explainer] = {}
     for other in others:
         second = or_fail(Explainer.load, other)
         kind = second.card.config.attention
         alike = [name for name, one in subjects.items() if one.card.config.attention == kind]
         if not alike:
             fail(f"{other} has {kind!r}, which is not evaluated")
-        if alike[0] in seconds:
+        if alike[0] in reseeded:
             fail(f"{other} has {kind!r}, of which another file was given already")
-        seconds |= dict.fromkeys(alike, second)
+        reseeded |= dict.fromkeys(alike, second)
     here = machine()
     with progress_bar("part") as progress:
         try:
@@ -67,7 +67,7 @@ def report_maps(
                 metrics=tuple(maps.METRICS) if metrics == "all" else split_list(metrics),
                 stages=None if stages == "all" else split_list(stages),
                 methods=split_list(methods),
-                others=seconds,
+                others=reseeded,
                 pictures=pictures,
                 curves=curves,
                 folder=out,
@@ -81,9 +81,9 @@ def report_maps(
     command = visible(" ".join(["vggviz", *sys.argv[1:]]))
     about = f"{here}: {command}"
     tables = maps.markdown_of(report)
-    told = {"command": command, "machine": asdict(here), **report.to_json()}
+    content = {"command": command, "machine": asdict(here), **report.to_json()}
     files = {
-        "maps.json": json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False),
+        "maps.json": json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False),
         "maps.csv": maps.csv_of(report),
         "maps.md": f"{tables}\n\n{about}\n",
         "maps.html": maps.html_of(report, about),

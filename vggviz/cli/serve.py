@@ -1,4 +1,4 @@
-"""`vggviz serve`: the page as a server, for one person, a room or a department."""
+"""`vggviz serve`: the web page, for one person, a classroom or a department."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def serve(
 
     if password == "":  # as of a variable that is not set: better none than an open page
         fail("--password must not be empty")
-    given = {
+    options = {
         **{"host": host, "port": port, "password": password},
         **{"preload": weights, "engine": engine},
     }
     settings = or_fail(Settings.from_environ, os.environ)
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in options.items() if value is not None}
     settings = or_fail(lambda: replace(settings, **chosen))  # type: ignore[arg-type]
     if classroom:
         settings = settings.for_a_room()

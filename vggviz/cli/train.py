@@ -1,4 +1,4 @@
-"""`vggviz train`: labelled pictures in, a weights file out."""
+"""`vggviz train`: train a network on labelled pictures."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def train(
     ] = "none",
     freeze_backbone: Annotated[
         bool,
-        typer.Option(help="Only attention, γ, norms and the last layer learn: a small file."),
+        typer.Option(help="Train only attention, γ, norms and the last layer: a small file."),
     ] = False,
     whole_head: Annotated[
         bool,
         typer.Option(
-            help="With --freeze-backbone all of the head learns, in full-size VGG19 239 MB of it."
+            help="With --freeze-backbone, train all of the head: 239 MB in full-size VGG19."
         ),
     ] = False,
     stages: Annotated[
@@ -52,14 +52,16 @@ def train(
     ] = None,
     blend: Annotated[str | None, typer.Option(help="residual or replace.")] = None,
     train_from: Annotated[
-        str | None, typer.Option(help="Nothing below this stage learns, such as block4.")
+        str | None, typer.Option(help="Train this stage and those after it only, such as block4.")
     ] = None,
     classes: Annotated[str | None, typer.Option(help=CLASSES_HELP)] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of a fresh network.")] = 0.5,
     epochs: Annotated[int | None, typer.Option(min=1, help="24; 10 from weights.")] = None,
     image_sizes: Annotated[
         str | None,
-        typer.Option(help="Sides in pixels that share out the epochs: 32,48,64; the weights' own."),
+        typer.Option(
+            help="Picture sides in pixels, one after another: 32,48,64; the weights' own."
+        ),
     ] = None,
     batch: Annotated[
         int | None, typer.Option(min=2, help="64, or an eighth of the pictures if that is less.")
@@ -71,19 +73,26 @@ def train(
         float, typer.Option(help="Multiplies the learning rate of attention modules.")
     ] = 5.0,
     contrast: Annotated[
-        float, typer.Option(help="How much attention that does not decide costs.")
+        float,
+        typer.Option(help="Weight of the infomax penalty: attention must differ between pictures."),
     ] = 0.0,
     counterfactual: Annotated[
-        float, typer.Option(min=0, help="Price on attention that its mean could stand in for.")
+        float,
+        typer.Option(
+            min=0, help="Weight of the counterfactual loss: attention must beat its own mean."
+        ),
     ] = 0.0,
     min_scale: Annotated[
-        float, typer.Option(min=0.05, max=1, help="Smallest part of a picture that a crop shows.")
+        float, typer.Option(min=0.05, max=1, help="Smallest part of a picture's area in a crop.")
     ] = 0.35,
     zoom_out: Annotated[
-        float, typer.Option(min=0, max=1, help="How often a picture is shrunk and moved.")
+        float, typer.Option(min=0, max=1, help="Probability that a picture is shrunk and moved.")
     ] = 0.0,
     views: Annotated[
-        int, typer.Option(min=0, help="Augmented views computed once below what learns; 0: never.")
+        int,
+        typer.Option(
+            min=0, help="Augmented views whose constant features are computed once; 0: none."
+        ),
     ] = 4,
     teacher: Annotated[
         Path | None, typer.Option(help="Soft labels to distil: safetensors with 'logits' (n, K).")
@@ -93,7 +102,7 @@ def train(
     ] = 0.5,
     temperature: Annotated[float, typer.Option(help="Temperature of the soft labels.")] = 2.0,
     seed: Annotated[int, typer.Option()] = 0,
-    resume: Annotated[bool, typer.Option(help="Go on with a run that was stopped.")] = False,
+    resume: Annotated[bool, typer.Option(help="Resume a run that was stopped.")] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps computed views for other runs.")
     ] = None,
@@ -114,12 +123,14 @@ def train(
     from vggviz.weights import read_card
 
     if whole_head and not freeze_backbone:
-        fail("--whole-head goes with --freeze-backbone: without it all of the head learns anyway")
+        fail(
+            "--whole-head goes with --freeze-backbone: without it all of the head is trained anyway"
+        )
     fresh = weights == "none"
-    shown = parse_image_sizes(image_sizes or ("32,48,64" if fresh else ""))
+    sizes = parse_image_sizes(image_sizes or ("32,48,64" if fresh else ""))
     config = TrainConfig(
         epochs=epochs or (24 if fresh else 10),
-        image_sizes=shown,
+        image_sizes=sizes,
         batch=batch or 0,
         lr=lr or (0.05 if fresh else 0.01),
         attention_lr=attention_lr,
@@ -135,7 +146,7 @@ def train(
         views=views,
         seed=seed,
     )
-    main = PartialState().is_main_process  # the others of `accelerate launch` keep quiet
+    main = PartialState().is_main_process  # other processes of `accelerate launch` print nothing
     bar = tqdm(unit="step", disable=not (main and sys.stderr.isatty()))
 
     def report(progress: Progress) -> None:
@@ -166,7 +177,7 @@ def train(
             facts={"command": _command()},
             cache=cache,
             workers=workers,
-            opened=print_classes if main else lambda *_: None,
+            on_data=print_classes if main else lambda *_: None,
             report=report,
             unreadable=None if strict else print_unreadable,
         )
@@ -189,6 +200,6 @@ def train(
 
 
 def _command() -> str:
-    """The command as it was typed, but for folders."""
+    """The command line without the folders in its paths."""
     typed = [word.rsplit("/", 1)[-1] if "/" in word else word for word in sys.argv[1:]]
     return visible(" ".join(["vggviz", *typed]))

@@ -174,8 +174,10 @@ def ranking(maps: Tensor, size: Grid) -> Tensor:
 
 
 def scaled_batch_size(size: Grid, most: int) -> int:
-    """How many pictures of this size (H, W) to take at a time: `most` at 80 × 80 pixels, fewer of
-    larger ones, so that on a CPU, too, whoever watches or stops the work waits for a second."""
+    """The batch size for pictures of `size` (H, W): max(1, min(most, ⌊most · 80² / (H·W)⌋)).
+
+    It keeps a batch on a CPU at about a second, after which progress and cancelling are checked.
+    """
     return max(1, min(most, most * 80 * 80 // (size[0] * size[1])))
 
 

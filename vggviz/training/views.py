@@ -1,4 +1,4 @@
-"""What the learning part of a network gets: pictures, or the features that arrive there."""
+"""Inputs of the trained part of a network: pictures, or features before its first stage."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ IN_MEMORY, ON_DISK = 1 << 30, 16 << 30  # bytes of features that are computed on
 
 
 class Inputs:
-    """Batches of augmented pictures, or of the features that arrive at `stage`, below which nothing
-    learns.
+    """Batches of augmented pictures, or of the features before `stage`, where nothing before it is
+    trained.
 
-    Features are computed once for each of `config.views` where they take at most 16 GiB in the
-    folder `cache`, from which they are memory-mapped, or 1 GiB in memory where there is no folder;
-    else anew for every batch. `workers` processes read and augment pictures.
+    Features are computed once for each of `config.views` where they take at most 16 GiB as
+    memory-mapped files in `cache`, or 1 GiB in memory where that is None; else for every batch
+    anew. `workers` processes read and augment pictures.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class Inputs:
         self._views, self._name = 0, ""
         if stage is not None and config.views and len(set(config.image_sizes)) == 1:
             pictures = len(examples.targets) * config.views + len(validation.targets)
-            room = IN_MEMORY if cache is None else ON_DISK
-            if pictures * self._bytes(config.image_sizes[0]) <= room:
+            limit = IN_MEMORY if cache is None else ON_DISK
+            if pictures * self._bytes(config.image_sizes[0]) <= limit:
                 self._views, self._name = config.views, self._identity()
         self._order = lru_cache(2)(self._permutation)  # workers may be an epoch ahead
 
     def batches(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each step from `first` to before `last`: the indices of this process's pictures, and
-        the input for them, on the device.
+        """For each step in [first, last): the indices of this process's examples, and the input for
+        them on the device, images (B, 3, S, S) or features (B, C, h, w).
 
-        `model` must be in evaluation mode below `stage`.
+        The modules of the model before `stage` must be in evaluation mode.
         """
         steps = range(first, last)
         device = self._accelerator.device
@@ -81,7 +81,7 @@ class Inputs:
             yield self._indices(step), self._inputs(batch)
 
     def validation_features(self, size: int) -> Tensor | None:
-        """The features of all validation pictures; None where pictures are looked at instead."""
+        """The features (n, C, h, w) of all validation pictures; None where none are stored."""
         if not self._views:
             return None
         views = plain_views(len(self._validation.targets), size)
@@ -91,7 +91,7 @@ class Inputs:
         return step // (len(self._examples.targets) // self._config.batch)
 
     def _indices(self, step: int) -> Tensor:
-        """The pictures of a step, of which this process takes its share."""
+        """The indices of this process's share of the examples of a step."""
         batch, epoch = self._config.batch, self._epoch(step)
         start = batch * (step - epoch * (len(self._examples.targets) // batch))
         accelerator = self._accelerator
@@ -108,7 +108,7 @@ class Inputs:
         return [self._view(index, size, epoch, 2) for index in self._indices(step).tolist()]
 
     def _view(self, index: int, size: int, number: int, salt: int) -> View:
-        """The view with this number of a picture: each has a seed of its own."""
+        """View `number` of a picture, with a distinct seed."""
         count = len(self._examples.targets)
         return View(index, size, self._config.seed_for(number * count + index, salt))
 
@@ -116,7 +116,7 @@ class Inputs:
         return view_batches(examples, views, self._preprocess, self._config, self._workers)
 
     def _inputs(self, pixels: Tensor) -> Tensor:
-        """Pictures as the network takes them, or what arrives of them at `stage`."""
+        """Normalised images, or their features before `stage`."""
         images = normalise(pixels, self._preprocess, self._accelerator.device)
         if self._stage is None:
             return images
@@ -135,7 +135,7 @@ class Inputs:
         return self._features(str(number), self._examples, views)
 
     def _features(self, name: str, examples: Examples, views: Iterable[list[View]]) -> Tensor:
-        """What arrives at `stage` of all pictures, (n, C, h, w), on the CPU."""
+        """The features before `stage` of all examples, (n, C, h, w), on the CPU."""
         if name not in self._features_by_name:
             count = len(examples.targets)
             batches = map(self._inputs, self._view_batches(examples, views))
@@ -147,17 +147,17 @@ class Inputs:
         return self._features_by_name[name]
 
     def _bytes(self, size: int) -> int:
-        """How large the features at `stage` of one picture are, in float32."""
+        """The size in bytes of one picture's features before `stage`, in float32."""
         assert self._stage is not None
         device = self._accelerator.device
         with torch.no_grad(), evaluating(self._model):
-            arriving = self._model.features_before(
+            features = self._model.features_before(
                 torch.zeros(1, 3, size, size, device=device), self._stage
             )
-        return 4 * arriving.numel()
+        return 4 * features.numel()
 
     def _identity(self) -> str:
-        """A name for the features at `stage`: it differs where anything that makes them does."""
+        """A hash of all that the features before `stage` depend on, 16 hexadecimal digits."""
         assert self._stage is not None
         config = self._config
         digest = hashlib.sha256()
@@ -179,24 +179,25 @@ def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device) -> T
 
 
 def _in_memory(batches: Iterable[Tensor], count: int) -> Tensor:
-    """The batches (B, C, h, w) as one tensor (count, C, h, w), channels last."""
-    found: Tensor | None = None
+    """Concatenate batches (B, C, h, w) to one tensor (count, C, h, w), channels last."""
+    features: Tensor | None = None
     start = 0
     for batch in batches:
-        if found is None:
+        if features is None:
             shape = (count, *batch.shape[1:])
-            found = torch.empty(shape, dtype=batch.dtype, memory_format=torch.channels_last)
-        found[start : start + len(batch)] = batch.cpu()
+            features = torch.empty(shape, dtype=batch.dtype, memory_format=torch.channels_last)
+        features[start : start + len(batch)] = batch.cpu()
         start += len(batch)
-    assert found is not None
-    return found
+    assert features is not None
+    return features
 
 
 def _on_disk(file: Path, batches: Iterable[Tensor], count: int) -> Tensor:
-    """The same, memory-mapped from `file` (count, h, w, C), which is written first where there is
-    no whole one. bfloat16, which NumPy lacks, is kept as int16.
+    """Concatenate batches as a memory-mapped tensor (count, C, h, w), stored in `file` as an NPY
+    array (count, h, w, C), which is written first where it does not exist. bfloat16, which NumPy
+    lacks, is stored as int16.
 
-    Raises TrainError where it can't be written.
+    Raises TrainError where the file can't be written.
     """
     with suppress(OSError, ValueError):
         return _mapped(file, count)
@@ -212,7 +213,7 @@ def _on_disk(file: Path, batches: Iterable[Tensor], count: int) -> Tensor:
 
 
 def _write(opened: BinaryIO, batches: Iterable[Tensor], count: int) -> None:
-    """An NPY file, written from front to back: a disk that is full under a map ends the process."""
+    """Write an NPY file sequentially: a full disk under a writable memory map kills the process."""
     for number, batch in enumerate(batches):
         rows = batch.cpu().permute(0, 2, 3, 1).contiguous()
         array = (rows.view(torch.int16) if rows.dtype == torch.bfloat16 else rows).numpy()
@@ -224,7 +225,7 @@ def _write(opened: BinaryIO, batches: Iterable[Tensor], count: int) -> None:
 
 
 def _mapped(file: Path, count: int) -> Tensor:
-    """Raises OSError or ValueError where there is no such file."""
+    """Map a file of `_write`. Raises OSError or ValueError where it is missing or differs."""
     array = np.load(file, mmap_mode="c", allow_pickle=False)
     if array.ndim != 4 or len(array) != count:
         raise ValueError(f"{file} holds other features")
