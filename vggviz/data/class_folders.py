@@ -1,4 +1,4 @@
-"""Folders of class folders, as torchvision's ImageFolder reads them, in parts or whole."""
+"""Folders of class folders, as torchvision's ImageFolder reads them, with or without parts."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Folder:
     pictures: list[str] = field(default_factory=list[str])
 
     def all_pictures(self) -> list[str]:
-        """All pictures in it and in its subfolders."""
+        """The pictures in it and its subfolders, at any depth."""
         inner = [name for folder in self.folders.values() for name in folder.all_pictures()]
         return self.pictures + inner
 
     def nonempty(self) -> dict[str, Folder]:
-        """The subfolders that have pictures in them, at any depth."""
+        """The subfolders that contain pictures, at any depth."""
         return {name: folder for name, folder in self.folders.items() if folder.has_pictures()}
 
     def has_pictures(self) -> bool:
-        """Whether there is a picture in it, at any depth."""
+        """Whether it contains a picture, at any depth."""
         return bool(self.pictures) or any(one.has_pictures() for one in self.folders.values())
 
 

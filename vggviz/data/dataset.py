@@ -1,4 +1,4 @@
-"""Labelled pictures, read when wanted."""
+"""A data set of labelled pictures, read from files on access."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vggviz.images import ImageError, open_image
 
 
 class DataError(ValueError):
-    """Pictures that cannot be used; the message is one sentence for people."""
+    """Data that cannot be used; the message is one sentence for users."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """n labelled pictures, read when wanted.
+    """n labelled pictures, read from files on access.
 
     `files` are paths below the folder or inside the archive, `targets` (n,) class indices into
     `labels` and `wnids`, `boxes` (n, 4) left, top, right, bottom in pixels of the picture,

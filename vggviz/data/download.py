@@ -1,4 +1,8 @@
-"""Fetching an archive over HTTP: it goes on where it broke off, and is checked before it counts."""
+"""Download of an archive over HTTP, resumed after interruptions and checked by size and MD5.
+
+torchvision's `download_url` and torch.hub's downloader don't resume; huggingface_hub's `http_get`
+does, but is internal, and trusts any range and length that a server answers with.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ CHUNK = 1 << 18  # bytes
 
 
 class FetchError(RuntimeError):
-    """An archive that can't be fetched; the message is one sentence for people."""
+    """An archive that can't be downloaded; the message is one sentence for users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +65,12 @@ def fetch(
     pause: float = 1.0,
     timeout: float = 30.0,
 ) -> Path:
-    """The path of `archive` in `folder`, fetched unless the right file is there already.
+    """Download `archive` into `folder`, unless it is there, and return its path.
 
-    It grows as `<name>.part`, from which a later call goes on, and gets its name only when size
-    and MD5 sum are right. `progress` is told how many bytes there are. Where another process is
-    fetching into this folder, wait until it has done, or ended. A connection that breaks,
-    or is silent for `timeout` seconds, is taken up again after `pause` seconds, until `tries` in
-    a row bring nothing new. Raises FetchError.
+    It is written to `<name>.part`, from which a later call resumes, and renamed when size and MD5
+    are right. `progress` is called with the bytes so far. Only one process at a time downloads into
+    a folder; others wait. A connection that breaks, or is silent for `timeout` seconds, is resumed
+    after `pause` seconds, until `tries` in a row bring no new bytes. Raises FetchError.
     """
     target, part = (folder / archive.name).absolute(), folder / f"{archive.name}.part"
     if _is_there(target, archive):
@@ -99,8 +102,8 @@ def fetch(
 
 @contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Wait until no other process is in this block for `folder`: two that append to one file would
-    spoil it. Who ends, or is killed, gives way to the next."""
+    """Hold an exclusive lock on `folder`, which ends with the process: two processes must not
+    append to one file."""
     if fcntl is None:
         yield
         return
@@ -122,7 +125,7 @@ def _download(
     pause: float,
     timeout: float,
 ) -> None:
-    """Append to `file`, opened for that, until it has the archive's size."""
+    """Append to `file` until it has the archive's size."""
     if file.tell() > archive.size:
         _truncate(file)
     needed, free = archive.size - file.tell(), shutil.disk_usage(target.parent).free
@@ -159,11 +162,11 @@ def _download(
 
 
 class _ConnectionLost(Exception):
-    """A connection that another try may take up again."""
+    """A failure after which a retry may succeed."""
 
 
 def _stream(archive: Archive, start: int, timeout: float) -> Iterator[tuple[int, bytes]]:
-    """What the server gives, each piece with its position: from `start` on, or else from 0."""
+    """Yield (position, bytes), from `start` or, where the server has no ranges, from 0."""
     headers = {"Range": f"bytes={start}-"} if start else {}
     request = urllib.request.Request(archive.url, headers=headers)
     try:
@@ -199,7 +202,7 @@ def _stream(archive: Archive, start: int, timeout: float) -> Iterator[tuple[int,
 
 
 def _content_range(headers: Message, partial: bool) -> tuple[int, int | None]:
-    """Where an answer begins in the file and how long the whole file is, if that is said."""
+    """The start of an answer in the file, and the file's size or None where it is not given."""
     if not partial:
         length = headers.get("Content-Length", "")
         return 0, int(length) if length.isdecimal() else None
@@ -222,7 +225,7 @@ def _truncate(file: BinaryIO) -> None:
 
 
 def _is_there(target: Path, archive: Archive) -> bool:
-    """Whether the right file is at `target`. Raises FetchError where another one is."""
+    """Whether `target` is the right file. Raises FetchError where it is another one."""
     if not target.exists():
         return False
     if not _is_right(target, archive):

@@ -1,4 +1,4 @@
-"""How pictures lie in a folder or zip file: class folders, or Tiny ImageNet as it is shipped."""
+"""The layout of data in a folder or zip file: class folders, or Tiny ImageNet's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vggviz.data.class_folders import Folder, build_tree, find_parts, load_class_folders
 from vggviz.data.dataset import DataError, Dataset
-from vggviz.data.source import Source, open_source, sort_out
+from vggviz.data.source import Source, open_source, split_pictures
 from vggviz.data.splits import part_named
 from vggviz.data.tiny_imagenet import PARTS as TINY_PARTS
 from vggviz.data.tiny_imagenet import load_tiny_imagenet
@@ -55,7 +55,7 @@ def find_layout(root: Path) -> Layout:
             "which `vggviz data tiny-imagenet` fetches"
         )
     source = open_source(root)
-    pictures, ignored = sort_out(source)
+    pictures, ignored = split_pictures(source)
     folders = {name.split("/", 1)[0] for name in source.names if "/" in name}
     tables = {"wnids.txt", *(f"{folder}/wnids.txt" for folder in folders)}
     if found := tables.intersection(source.names):

@@ -1,4 +1,4 @@
-"""The catalogue of weights: bundled, torchvision's, untrained, a file, or the Hub; safetensors."""
+"""Weights: bundled ones, torchvision's, safetensors files and the Hub, with their cards."""
 
 from vggviz.weights.adapters import as_written, read_backbone
 from vggviz.weights.bundle import (

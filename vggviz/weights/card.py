@@ -1,4 +1,4 @@
-"""What belongs to weights beside the tensors: their names, their card, what they stand on."""
+"""The names of weights, their card, and the backbone of an adapter."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BARE = re.compile(r"[^/\\:\0]+\.safetensors")
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be had; the message is one sentence for people."""
+    """Weights that cannot be loaded; the message is one sentence for users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Backbone:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a file of one's own, beside the adapter."""
+        """Whether it is a file beside the adapter, and not weights by name."""
         return self.weights not in WEIGHTS
 
     def __str__(self) -> str:
@@ -79,12 +79,11 @@ class Backbone:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What belongs to weights: the network they fit, how pictures go in, what classes come out.
+    """The description of weights: their network, preprocessing and classes.
 
-    `trained` is what has learned: 'all', 'backbone' (attention is fresh, and where it is blended
-    in, its γ is 0) or 'nothing'. `facts` is the model card: data, recipe, accuracy, licence.
-    `fingerprint` is the SHA-256 of the file, '' where there is none. With a `backbone` the file is
-    an adapter: it holds only what differs from it.
+    `trained` is 'all', 'backbone' (attention is fresh; a residual one has γ = 0) or 'nothing'.
+    `facts` are data, recipe, accuracy and licence. `fingerprint` is the SHA-256 of the file, '' for
+    none. With a `backbone` the file is an adapter: it holds only the tensors that differ from it.
     """
 
     weights: str
@@ -138,7 +137,7 @@ class Card:
     def from_json(cls, data: Mapping[str, Any]) -> Card:
         """The card that `to_json` wrote, which has no fingerprint: a file can't hold its own.
 
-        Raises ValueError, KeyError or TypeError if it lies.
+        Raises ValueError, KeyError or TypeError for an invalid description.
         """
         backbone = data.get("backbone")
         card = cls(
@@ -161,8 +160,8 @@ class Card:
 
 
 def checked_labels(given: Any) -> tuple[str, ...]:
-    """Labels as people can read them. Raises ValueError for a list that holds anything else: empty
-    ones, invisible ones, control characters."""
+    """A tuple of labels. Raises ValueError for a list with an empty or invisible label, one with
+    control characters, or one of more than `LABEL` characters."""
     labels = _texts(given, "a label")
     if any(map(is_blank, labels)):
         blank = next(filter(is_blank, labels))
@@ -176,7 +175,7 @@ def _is_bare_name(text: str) -> bool:
 
 
 def _texts(given: Any, what: str) -> tuple[str, ...]:
-    """A list of texts that can be shown as they are. Raises ValueError for anything else."""
+    """A tuple of printable strings of at most `LABEL` characters. Raises ValueError otherwise."""
     if not isinstance(given, list):
         raise ValueError(f"expected a list, each {what}, not {given!r}")
     for text in given:

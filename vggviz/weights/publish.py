@@ -1,4 +1,4 @@
-"""Weights to the Hugging Face Hub: one commit with the file, its card as JSON, and a page."""
+"""Upload weights to the Hugging Face Hub: the file, its card as JSON, and a model card."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LICENCES = {"apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "c
 def push_to_hub(
     repo: str, file: str | Path, *, private: bool = False, token: str | None = None
 ) -> str:
-    """Upload a weights file to 'user/repo' on the Hugging Face Hub, and return the URL.
+    """Upload a weights file to 'user/repo' on the Hugging Face Hub, and return its URL.
 
     The repository is made where it is missing. One commit holds 'model.safetensors', the card
     as 'config.json' and a 'README.md'; other files there stay. `token` is by default the one that
@@ -128,19 +128,19 @@ def page(repo: str, card: Card) -> str:
 
 
 def _measured(key: str) -> bool:
-    """Whether a fact tells accuracy: training writes 'validation' and 'validation_pictures'."""
+    """Whether a fact is about accuracy: training writes 'validation' and 'validation_pictures'."""
     return key.startswith("validation") or "accuracy" in key
 
 
-def _facts(facts: Mapping[str, Any], wanted: Callable[[str], bool]) -> str:
-    """The facts whose key is wanted, a line each; the history of a run stays in config.json."""
+def _facts(facts: Mapping[str, Any], include: Callable[[str], bool]) -> str:
+    """The facts whose key `include` accepts, as a list; a run's history stays in config.json."""
     return "\n".join(
         f"- {_code(key)}: {_code(value if isinstance(value, str) else json.dumps(value))}"
         for key, value in facts.items()
-        if key != "history" and wanted(key)
+        if key != "history" and include(key)
     )
 
 
 def _code(text: str) -> str:
-    """As code on one line, so that no text is taken for Markdown."""
+    """Markdown code on one line, so that no text is interpreted as markup."""
     return "`" + " ".join(text.replace("`", "'").split()) + "`"

@@ -1,4 +1,4 @@
-"""Load weights by name, from a file or from the Hub, and save them."""
+"""Load networks with their weights by name, from a file or the Hub, and save them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_network(
     generator: torch.Generator | None = None,
     **changes: Any,
 ) -> tuple[Network, Card]:
-    """The network with these weights, in eval mode and frozen, and its card.
+    """The network with these weights, in evaluation mode and frozen, and its card.
 
     `weights` is a key of `WEIGHTS`, a .safetensors file (an adapter takes the rest from its
     backbone), or 'hf:user/repo', 'hf:user/repo@revision' on the Hugging Face Hub; `attention` is
@@ -40,7 +40,7 @@ def load_network(
     attention or change.
     """
     name = str(weights)
-    NetworkConfig(attention=attention)  # an unknown attention is said before anything is read
+    NetworkConfig(attention=attention)  # raises for an unknown attention before reading
     if name in ("random", *STOCK):
         model, card = load_stock(name, attention, generator, changes)
     elif changes:
@@ -63,7 +63,7 @@ def load_network(
 
 
 def save_network(model: Network, card: Card, file: str | Path) -> None:
-    """Write `model` and `card` to a safetensors file, floats as fp16, whole or not at all.
+    """Write `model` and `card` to a safetensors file atomically, floats in half precision.
 
     Where the card has a backbone, only what differs from it is written: an adapter. Raises
     WeightsError where the backbone is missing, another copy, or an adapter itself; OSError where

@@ -1,4 +1,4 @@
-"""Safetensors in and out: one file, its description and its fingerprint."""
+"""Reading and writing safetensors files, their description and their fingerprint."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INTEGERS = {
 
 
 def write_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str], file: Path) -> None:
-    """Write a safetensors file, whole or not at all. Raises OSError where it cannot be."""
+    """Write a safetensors file atomically. Raises OSError, with its errno, on failure."""
     with atomic_write(file) as part:
         try:
             save_file(tensors, part, metadata)
@@ -52,7 +52,7 @@ def fingerprint(file: Path) -> str:
 
 
 def to_half(value: Tensor) -> Tensor:
-    """A tensor as it is written: floats as fp16 if all of them fit, on the CPU, contiguous."""
+    """A contiguous CPU tensor, floats as float16 where none overflows, else as float32."""
     if value.is_floating_point():
         short = value.half()
         value = short if torch.equal(short.isfinite(), value.isfinite()) else value.float()
@@ -60,7 +60,7 @@ def to_half(value: Tensor) -> Tensor:
 
 
 def check_path(file: Path) -> None:
-    """Raise WeightsError for a path that is no UTF-8: safetensors can't open it."""
+    """Raise WeightsError for a path that is not UTF-8, which safetensors can't open."""
     try:
         str(file).encode()
     except UnicodeEncodeError as error:
@@ -70,10 +70,10 @@ def check_path(file: Path) -> None:
 
 
 def read_card(file: Path, longest: int = HEADER) -> Card:
-    """The description in a weights file, without a fingerprint; no tensor is read.
+    """The card in a weights file's metadata, without a fingerprint; no tensor is read.
 
-    Raises WeightsError where there is no file, no description, one that lies, or one with more
-    than `longest` bytes, which is not read.
+    Raises WeightsError where there is no such file, where its card is missing or invalid, or where
+    its metadata has more than `longest` bytes, which are then not read.
     """
     check_path(file)
     if not file.exists():
@@ -103,11 +103,12 @@ def read_card(file: Path, longest: int = HEADER) -> Card:
 
 
 def read_tensors(file: Path, card: Card, base: dict[str, Tensor]) -> dict[str, Tensor]:
-    """All tensors of the card's network, floats as float32: the file's own, the rest from `base`.
+    """The state dict of the card's network, floats in float32: the tensors of the file, and those
+    that it lacks from `base`.
 
-    They are copies: what was mapped from a file would end the process if that were cut off.
-    Raises WeightsError where together they are not exactly the network's, by name, shape and kind,
-    and where the file holds floats that are no numbers.
+    All are copies: access to a mapped file that was truncated would kill the process. Raises
+    WeightsError where together they are not exactly the network's, by name, shape and dtype, and
+    for NaN or infinite values.
     """
     network = build_network(card.config, empty=True).state_dict()
     expected = {key: _signature(value) for key, value in network.items()}
@@ -141,20 +142,20 @@ def _copy(value: Tensor) -> Tensor:
 
 
 def _excerpt(text: str) -> str:
-    """What may hold a stranger's words, short, on one line and without control characters."""
+    """At most `SENTENCE` characters of untrusted text on one line, control characters removed."""
     line = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * SENTENCE])
     line = " ".join(line.split())
     return line if len(line) <= SENTENCE else f"{line[:SENTENCE]}…"
 
 
 def _signature(value: Tensor) -> tuple[tuple[int, ...], str]:
-    """Shape and kind: 'float', or what safetensors calls any other, such as 'I64'."""
+    """Shape, and 'float' or the safetensors name of another dtype, such as 'I64'."""
     kind = "float" if value.is_floating_point() else INTEGERS.get(value.dtype, str(value.dtype))
     return tuple(value.shape), kind
 
 
 def _has_invalid_values(value: Tensor, fresh: Tensor) -> bool:
-    """Whether it has NaN, or infinity where the `fresh` network has none: masks may."""
+    """Whether there is a NaN, or an infinity where the `fresh` network has none (masks have)."""
     if value.isfinite().all():
         return False
     infinite = value.isinf() if fresh.is_meta else value.isinf() & ~fresh.isinf()
