@@ -318,7 +318,18 @@ def test_train_in_one_command_then_explain(tmp_path: Path) -> None:
             Image.new("RGB", (40, 36), shade).save(tmp_path / "data" / label / f"{number}.png")
     (tmp_path / "data" / "red" / "x.png").write_bytes(b"broken")
     out = tmp_path / "own.safetensors"
-    options = ["--attention", "se", "--epochs", 2, "--sizes", 32, "--batch", 4, "--width", 0.125]
+    options = [
+        "--attention",
+        "se",
+        "--epochs",
+        2,
+        "--image-sizes",
+        32,
+        "--batch",
+        4,
+        "--width",
+        0.125,
+    ]
     done = vggviz("train", "--data", tmp_path / "data", "--out", out, *options)
     assert "left out" in done.stderr
     assert "red/x.png" in done.stderr
@@ -362,7 +373,7 @@ def test_bad_training_data_is_one_sentence_and_leaves_nothing(
         (data / part / label).mkdir(parents=True)
         Image.new("RGB", (32, 32), label).save(data / part / label / "0.png")
     harm(data)
-    words = ["train", "--data", str(data), "--out", str(out), "--sizes", "32"]
+    words = ["train", "--data", str(data), "--out", str(out), "--image-sizes", "32"]
     assert app(words, standalone_mode=False) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("vggviz: ")
@@ -381,5 +392,5 @@ def test_hidden_files_and_other_endings_are_passed_over(weights: Path, tmp_path:
     (folder / "d.svg").write_text("<svg/>")
     out = tmp_path / "out"
     done = vggviz("explain", folder, "--weights", weights, "--formats", "json", "--out", out)
-    assert done.stderr == f"{folder}: passed over: 2 hidden, 1 .svg\n"
+    assert done.stderr == f"{folder}: ignored: 2 hidden, 1 .svg\n"
     assert sorted(file.name for file in out.iterdir()) == ["a.json", "b.json"]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vggviz.metrics.faithfulness import steady
+from vggviz.metrics.faithfulness import scaled_batch_size
 
 __all__ = ["scorecam"]
 
@@ -31,7 +31,8 @@ def scorecam(
 
     `image` (3, S, S) normalised, `activation` (C, H, W), `targets` (T,) class indices,
     `predict` (B, 3, S, S) → (B, K) logits. Returns the raw maps (T, H, W). One pass serves all
-    targets, with `batch` channels at a time, or fewer where the image is large (see `steady`).
+    targets, with `batch` channels at a time, or fewer where the image is large (see
+    `scaled_batch_size`).
     `progress(channels done, channels)` is called after each pass; what it raises ends the work.
 
     Wang et al. 2020, 'Score-CAM', algorithm 1. Departure: masks are scaled to [0, 1] before they
@@ -42,7 +43,7 @@ def scorecam(
     safe = torch.where(spread > 0, spread, torch.ones_like(spread))
     masks = (activation - low) / safe  # (C, H, W)
     scores: list[Tensor] = []
-    for part in masks.split(steady((image.shape[-2], image.shape[-1]), batch)):
+    for part in masks.split(scaled_batch_size((image.shape[-2], image.shape[-1]), batch)):
         resized = F.interpolate(
             part[:, None], image.shape[-2:], mode="bilinear", align_corners=False
         )  # (b, 1, S, S)

@@ -7,7 +7,7 @@ import typer
 from vggviz.cli.bench import bench
 from vggviz.cli.choices import Command
 from vggviz.cli.compare import compare
-from vggviz.cli.console import complain, lenient_output
+from vggviz.cli.console import lenient_output, print_error
 from vggviz.cli.convert import convert
 from vggviz.cli.data import data
 from vggviz.cli.evaluate import evaluate
@@ -39,6 +39,6 @@ def main() -> None:
         error = output_error()
         if error is not None:
             if not isinstance(error, BrokenPipeError):  # whoever reads has read enough
-                complain(f"vggviz: standard output can't be written: {error.strerror}")
+                print_error(f"vggviz: standard output can't be written: {error.strerror}")
             code = code or 1
     raise SystemExit(code)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vggviz.cli.console import or_stop, say, stop
+from vggviz.cli.console import fail, or_fail, print_line
 
 
 def convert(
@@ -22,11 +22,11 @@ def convert(
 
     file = out or checkpoint.with_suffix(".safetensors")
     if file.suffix != ".safetensors":
-        stop(f"{file} needs a name that ends in .safetensors")
+        fail(f"{file} needs a name that ends in .safetensors")
     if file.exists() and file.samefile(checkpoint):
-        stop(f"{file} is a safetensors file already")
-    state = or_stop(read_checkpoint, checkpoint)
+        fail(f"{file} is a safetensors file already")
+    state = or_fail(read_checkpoint, checkpoint)
     # Copies, since tensors may share memory, which safetensors does not keep.
     tensors = {name: value.clone().contiguous() for name, value in state.items()}
-    or_stop(write_safetensors, tensors, {}, file)
-    say(f"{len(tensors)} tensors → {file}")
+    or_fail(write_safetensors, tensors, {}, file)
+    print_line(f"{len(tensors)} tensors → {file}")

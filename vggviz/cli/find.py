@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vggviz.cli.console import or_stop, say, say_lines
+from vggviz.cli.console import or_fail, print_line, print_lines
 from vggviz.cli.network import Checkpoint, NetworkName, Pretrained, Size, chosen
 
 
@@ -31,11 +31,11 @@ def find(
     name, options = chosen(
         network, "tiny50", checkpoint=checkpoint, size=size, pretrained=pretrained
     )
-    explainer = or_stop(Explainer.load, name, **options)
+    explainer = or_fail(Explainer.load, name, **options)
     model, side = explainer.model, explainer.preprocess.size
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     stages = model.all_stages if isinstance(model, ForeignNetwork) else model.stages
-    found = or_stop(explainer.explain, image or noise, stages, ())
+    found = or_fail(explainer.explain, image or noise, stages, ())
     rows: list[dict[str, Any]] = [
         {
             "stage": stage,
@@ -48,10 +48,10 @@ def find(
         for record in records
     ]
     if as_json:
-        say_lines(json.dumps({"network": name, "attention": rows}, indent=2))
+        print_lines(json.dumps({"network": name, "attention": rows}, indent=2))
         return
     if not rows:
-        say(f"{name}: no attention was found")
+        print_line(f"{name}: no attention was found")
         return
     cells = [
         (
@@ -66,4 +66,4 @@ def find(
     table = [("stage", "path", "kind", "shape", "range"), *cells]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
-        say("  ".join(map(str.ljust, line, widths)).rstrip())
+        print_line("  ".join(map(str.ljust, line, widths)).rstrip())

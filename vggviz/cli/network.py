@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vggviz.cli.console import or_stop, stop
+from vggviz.cli.console import fail, or_fail
 
 __all__ = ["Checkpoint", "Labels", "MultiLabel", "NetworkName", "Pretrained", "Size", "chosen"]
 
@@ -51,7 +51,7 @@ def chosen(
     name = network or weights
     given = {
         "checkpoint": None if checkpoint is None else str(checkpoint),
-        "labels": None if labels is None else or_stop(read_labels, labels),
+        "labels": None if labels is None else or_fail(read_labels, labels),
         "size": size,
         "pretrained": pretrained,
         "multi_label": multi_label,
@@ -59,7 +59,7 @@ def chosen(
     options = {key: value for key, value in given.items() if value not in (None, False)}
     if options and not is_network_name(name):
         words = ", ".join(f"--{key.replace('_', '-')}" for key in options)
-        stop(
+        fail(
             f"{words} can't be given with {name!r}, only with a --network such as "
             "torchvision:resnet50, timm:seresnet50 or mynet.py:build"
         )

@@ -1,8 +1,8 @@
-"""The catalogue of weights: bundled, torchvision's, untrained, a file, or the Hub; safetensors."""
+"""Weights: bundled ones, torchvision's, safetensors files and the Hub, with their cards."""
 
 from vggviz.weights.adapters import as_written, read_backbone
 from vggviz.weights.bundle import (
-    Listed,
+    CatalogueEntry,
     assets_folder,
     bundled_results,
     bundled_types,
@@ -20,9 +20,9 @@ __all__ = [
     "WEIGHTS",
     "Backbone",
     "Card",
+    "CatalogueEntry",
     "ForeignCard",
     "ForeignConfig",
-    "Listed",
     "WeightsError",
     "as_written",
     "assets_folder",
