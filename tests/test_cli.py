@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from vggviz import NetworkConfig
 from vggviz.cli import app, main
-from vggviz.cli import console as says
+from vggviz.cli import console
 from vggviz.images import Preprocess
 from vggviz.networks import build_network
 from vggviz.weights import Card, assets_folder, save_network
@@ -241,13 +241,13 @@ def test_impossible_names_are_one_sentence(tmp_path: Path, here: Here, name: str
     ],
 )
 def test_words_between_commas(text: str, expected: tuple[str, ...]) -> None:
-    assert says.words(text) == expected
+    assert console.split_list(text) == expected
 
 
 @pytest.mark.parametrize("text", ['"a,b', '"a"b,c', "a\nb"])
 def test_what_is_no_list_is_said(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit):
-        says.words(text)
+        console.split_list(text)
     assert "is no list with commas" in capsys.readouterr().err
 
 
@@ -346,7 +346,7 @@ def break_pictures(data: Path) -> None:
         (lambda data: (data / "val" / "blue").mkdir(), "'train' lacks 'blue'"),
         (lambda data: [shutil.rmtree(data / p / "red") for p in ("train", "val")], "2 classes"),
         (lambda data: (data / "val" / "red" / "0.png").unlink(), "'red' has no pictures in the"),
-        (lambda data: shutil.rmtree(data / "val"), "'train' without one named 'val'"),
+        (lambda data: shutil.rmtree(data / "val"), "'green' has 1 picture and needs 2"),
         (break_pictures, "class 'red' has no picture that can be read"),
     ],
 )
