@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from vggviz import NetworkConfig
 from vggviz.cli import app, main
-from vggviz.cli import console as says
+from vggviz.cli import console
 from vggviz.images import Preprocess
 from vggviz.networks import build_network
 from vggviz.weights import Card, assets_folder, save_network
@@ -252,13 +252,13 @@ def test_impossible_names_are_one_sentence(tmp_path: Path, here: Here, name: str
     ],
 )
 def test_words_between_commas(text: str, expected: tuple[str, ...]) -> None:
-    assert says.words(text) == expected
+    assert console.split_list(text) == expected
 
 
 @pytest.mark.parametrize("text", ['"a,b', '"a"b,c', "a\nb"])
 def test_what_is_no_list_is_said(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit):
-        says.words(text)
+        console.split_list(text)
     assert "is no list with commas" in capsys.readouterr().err
 
 
