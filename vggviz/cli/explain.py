@@ -17,10 +17,12 @@ from vggviz.cli.console import complain, or_stop, print_passed_over, say, stop, 
 from vggviz.cli.network import (
     Checkpoint,
     Labels,
+    Mean,
     MultiLabel,
     NetworkName,
     Pretrained,
     Size,
+    Std,
     chosen,
 )
 
@@ -44,6 +46,8 @@ def explain(
     checkpoint: Checkpoint = None,
     labels: Labels = None,
     size: Size = None,
+    mean: Mean = "",
+    std: Std = "",
     pretrained: Pretrained = False,
     multi_label: MultiLabel = False,
     stages: Annotated[
@@ -93,6 +97,8 @@ def explain(
         checkpoint=checkpoint,
         labels=labels,
         size=size,
+        mean=mean,
+        std=std,
         pretrained=pretrained,
         multi_label=multi_label,
     )
