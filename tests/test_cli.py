@@ -20,8 +20,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from vggviz import NetworkConfig
-from vggviz.cli import app, main
-from vggviz.cli import console
+from vggviz.cli import app, console, main
 from vggviz.images import Preprocess
 from vggviz.networks import build_network
 from vggviz.weights import Card, assets_folder, save_network
