@@ -234,6 +234,19 @@ def test_an_explanation_tells_the_true_network(own: nn.Module, picture: Any) -> 
     assert "VGG19" not in explanation.report()
 
 
+def test_a_batch_is_its_pictures_one_by_one(own: nn.Module, picture: Any) -> None:
+    explainer = Explainer.of(own, size=64)
+    methods = ("gradcam", "attention*gradient")
+    pictures = [picture, picture[::-1].copy()]
+    stages = ("gate", "cbam", "self_attention")
+    together = explainer.explain_batch(pictures, [1, 2], stages, methods)
+    for one, image, target in zip(together, pictures, (1, 2), strict=True):
+        alone = explainer.explain(image, stages, methods, target)
+        assert list(one.arrays()) == list(alone.arrays())
+        for key, values in alone.arrays().items():
+            np.testing.assert_allclose(one.arrays()[key], values, rtol=1e-3, atol=1e-6, err_msg=key)
+
+
 def test_what_if_on_a_foreign_network(own: nn.Module) -> None:
     """Weights replaced where they are found, and the module without which the network is bypassed,
     against the network changed by hand."""

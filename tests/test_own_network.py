@@ -176,6 +176,22 @@ def test_a_network_of_timm(tmp_path: Path, picture: Path) -> None:
     }  # fmt: skip
 
 
+def test_the_last_self_attention_has_a_map() -> None:
+    """Behind it only the class token counts: a map of its output would be flat."""
+    timm = pytest.importorskip("timm", reason="needs the extra 'timm'")
+    from vggviz.cam import cams
+    from vggviz.networks import ForeignNetwork
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = ForeignNetwork(timm.create_model("deit_tiny_patch16_224", img_size=64), 64)
+    assert list(network.attention) == [f"blocks.{n}.norm1" for n in range(12)]
+    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    methods = ("layercam", "attention*gradient")
+    maps = cams(network, x, ["blocks.11.norm1"], methods, [0]).maps
+    assert all(found.shape == (1, 1, 4, 4) and found.max() > 0 for found in maps.values())
+
+
 def test_the_tutorial_runs(
     tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -169,7 +169,7 @@ class Explainer:
 
         `image` is what `open_image` takes: a path, bytes, a file, a Pillow image or a uint8 array
         (H, W, 3), whose channels are RGB.
-        `stages` is 'all' for block1 to block5, or names: stages, layers ('conv5_4', 'pool5') or
+        `stages` is 'all' for the network's stages, or names: stages, layers ('conv5_4', 'pool5') or
         module paths. `methods` are keys of `METHODS`. `target` is a class index, a label or a
         WordNet id, by default the likeliest class. `progress` follows Score-CAM.
 

@@ -32,9 +32,8 @@ class ForeignNetwork(Network):
     `maps` says which modules' outputs are maps, in the order in which they were completed.
     `places` are all places of attention, `attention` the same by stage. The stage of a gate is the
     innermost module around it whose output has the grid of the features that it weighs; that of
-    self-attention the module whose output it weighs. To these come the last outputs at each
-    resolution. `all_stages` are these, `stages` at most eight of them, `layers`
-    all maps.
+    self-attention the module whose output it weighs, or gets. To these come the last outputs at
+    each resolution. `all_stages` are these, `stages` at most eight of them, `layers` all maps.
 
     Raises NetworkError for what runs on no such picture, returns no logits, is scripted or
     compiled.
@@ -195,6 +194,14 @@ def _stage(place: Place, maps: Mapping[str, FeatureMap]) -> str | None:
     around = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
     weighed = maps[place.stage].grid if place.stage in maps else place.layout.grid
     found = [path for path in around if path in maps and maps[path].grid == weighed]
+    if place.kind == "token" and place.stage == place.path:
+        # What it weighs is made inside. Its output won't do: behind the last self-attention only
+        # the class token counts. Its input is the map that was completed before it began.
+        inside = [path == place.path or path.startswith(f"{place.path}.") for path in maps]
+        before = list(maps)[: inside.index(True)] if True in inside else []
+        fitting = [path for path in before if maps[path].grid == weighed]
+        if fitting:
+            return fitting[-1]
     if place.stage in maps and (place.kind in ("token", "pool") or not found):
         return place.stage
     return next((path for path in (*found, *around) if path in maps), None)
