@@ -24,9 +24,8 @@ from vggviz.app.link import PARTS, Asked, asked, query, read, settings
 from vggviz.app.networks import Networks
 from vggviz.app.parts.maps import View, view_options
 from vggviz.app.tabs import TABS
-from vggviz.weights import assets_folder
 
-KOALA = assets_folder() / "examples" / "koala.jpg"
+KOALA = next(example.file for example in examples() if example.file.stem == "koala")
 ROOMS = ("explore", *TABS)
 Take = Callable[..., dict[str, str]]
 

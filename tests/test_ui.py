@@ -102,8 +102,9 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
     assert ("This attention weighs places, not channels." in drawn.channels) == places_only
     if channel is not None:
         assert f"highest {markup.ends(channel.min(), channel.max())[1]} (channel " in drawn.channels
-        assert f"(channel {int(channel.argmax())})" in drawn.channels
-        assert f"(channel {int(channel.argmin())})" in drawn.channels
+        for extreme in (channel.max(), channel.min()):  # several dead channels may weigh the same
+            named = [f"(channel {index})" for index in (channel == extreme).nonzero().flatten()]
+            assert any(name in drawn.channels for name in named)
     line = html.escape(markup.described("en", attention))
     assert drawn.about == f"<p>{line}</p>"
 

@@ -78,7 +78,9 @@ class Network(nn.Module):
             for part in self.children():
                 part.to_empty(device=device)
                 initialise(part, generator)
-        self.attention = nn.ModuleDict(_attention(config, channels, generator, empty))
+        if not hasattr(self, "attention"):
+            self.attention = nn.ModuleDict()
+        self.attention.update(_attention(config, channels, generator, empty))
         self.attention.to(device)
         named, self.layers = self.layers, {}
         ends = {path: stage for path, _, stage in self._chain() if stage is not None}
