@@ -232,6 +232,7 @@ def test_an_explanation_tells_the_true_network(own: nn.Module, picture: Any) -> 
     assert explanation.target.label in "abcdefg"
     assert explanation.network == "VGG"
     assert "VGG19" not in explanation.report()
+    assert "VGG · own · channel, spatial" in explanation._repr_html_()
 
 
 def test_a_batch_is_its_pictures_one_by_one(own: nn.Module, picture: Any) -> None:

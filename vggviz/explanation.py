@@ -67,6 +67,12 @@ class Explanation:
         """The network's name, for a heading."""
         return str(self.provenance["config"].get("network", "VGG19"))
 
+    def _named(self) -> str:
+        """Weights and attention, and before them the network where it is not vggviz's own."""
+        config = self.provenance["config"]
+        own = [config["network"]] if "network" in config else []
+        return " · ".join((*own, self.provenance["weights"], config["attention"]))
+
     @property
     def stages(self) -> tuple[str, ...]:
         """All stages of heatmaps and attention, in the order in which they came: the network's."""
@@ -84,7 +90,7 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         """For notebooks: see `render.notebook`."""
-        named = f"{self.provenance['weights']} · {self.provenance['config']['attention']}"
+        named = self._named()
         return render.notebook(
             self.image,
             self.prediction,
@@ -161,8 +167,7 @@ class Explanation:
 
     def figure(self, title: str = "") -> Figure:
         """The picture for a lecture: crop, prediction, attention and CAMs, stage by stage."""
-        named = f"{self.provenance['weights']} · {self.provenance['config']['attention']}"
-        said = " · ".join(filter(None, (named, self.note, self.picture_note)))
+        said = " · ".join(filter(None, (self._named(), self.note, self.picture_note)))
         return render.figure(
             self.image,
             self.prediction,
