@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vggviz import METHODS, Explainer, NetworkConfig
 from vggviz import plotting as render
 from vggviz.app.handlers import boundary, known
-from vggviz.app.texts.trouble import translated
+from vggviz.app.trouble import translated
 from vggviz.attention import ATTENTION
 from vggviz.batch import Worker
 from vggviz.cam import cams

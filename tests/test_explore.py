@@ -18,7 +18,7 @@ from vggviz.app.networks import Networks
 from vggviz.app.parts.channels import channel, ranking
 from vggviz.app.parts.maps import reading_of
 from vggviz.app.pictures import FINEST, Given, Shown
-from vggviz.app.texts.trouble import LOWER, translated
+from vggviz.app.trouble import LOWER, translated
 from vggviz.explainer import Explainer
 from vggviz.images import ImageError, Preprocess
 from vggviz.metrics.agreement import agreement

@@ -23,6 +23,7 @@ FLOORS = {
     "files": 0,
     "platform": 0,
     "texts": 0,
+    "locales": 0,
     "inline": 0,
     "attention": 1,
     "images": 1,

@@ -25,7 +25,7 @@ from vggviz.app.handlers import choose, explain, open_own
 from vggviz.app.networks import Networks
 from vggviz.app.own import KEPT, Own, Upload
 from vggviz.app.pictures import Given
-from vggviz.app.texts.trouble import translated
+from vggviz.app.trouble import translated
 from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
 from vggviz.networks import Network, NetworkConfig, build_network

@@ -23,13 +23,13 @@ from vggviz.app.parts.maps import View, maps
 from vggviz.app.parts.strip import strip
 from vggviz.app.pictures import Given, Question, Shown, refusal, still
 from vggviz.app.stages import STAGES
-from vggviz.app.texts import say
-from vggviz.app.texts.trouble import translated
+from vggviz.app.trouble import translated
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer, MapError, Report
 from vggviz.explanation import Explanation
 from vggviz.hooks.capture import bypass
 from vggviz.images import Crop, ImageError
+from vggviz.locales import text
 from vggviz.types import Prediction
 from vggviz.weights import WeightsError, bundled_results
 
@@ -77,7 +77,7 @@ def explain(
     """
     picture = picture or still(shown)
     if picture is None:
-        raise refusal(say(lang, "trouble.picture"))
+        raise refusal(text(lang, "trouble.picture"))
     View.known(view, lang)  # before the network runs
     question = Question(picture.path, weights, attention, target, contrast)
     with boundary(lang):
@@ -264,7 +264,7 @@ def open_own(
     anything is wrong, nothing changes. Raises gr.Error, a sentence for people.
     """
     if file is None:
-        raise refusal(say(lang, "trouble.file"))
+        raise refusal(text(lang, "trouble.file"))
     with boundary(lang, file.name):
         one = _named(Own.admit(file), own)
         own = dict([*{**own, one.fingerprint: one}.items()][-KEPT:])
@@ -325,13 +325,13 @@ def boundary(lang: str = "en", name: str = "") -> Generator[None, None, None]:
         raise refusal(sentence(error, lang, name)) from error
     except Exception as error:  # the one broad except of the house: a page must not go blank
         log.exception("an explanation failed")
-        raise refusal(say(lang, "trouble.server")) from error
+        raise refusal(text(lang, "trouble.server")) from error
 
 
 def sentence(error: Exception, lang: str = "en", name: str = "") -> str:
     """What an error says, as a sentence of its own; `name` as for `boundary`."""
-    text = translated(lang, str(error))
-    if text != str(error):
-        return text
-    text = text if text.endswith((".", "?")) else f"{text}."
-    return text if name and text.startswith(name) else f"{text[:1].upper()}{text[1:]}"
+    told = translated(lang, str(error))
+    if told != str(error):
+        return told
+    told = told if told.endswith((".", "?")) else f"{told}."
+    return told if name and told.startswith(name) else f"{told[:1].upper()}{told[1:]}"

@@ -13,9 +13,9 @@ import numpy as np
 
 from vggviz import plotting as render
 from vggviz.app.pictures import Floats, Pixels, data_uri
-from vggviz.app.texts import TEXTS, say
 from vggviz.attention import ATTENTION
 from vggviz.images import Crop
+from vggviz.locales import TEXTS, text
 from vggviz.plotting import METHOD_NAMES
 from vggviz.plotting.panels import number
 from vggviz.types import Kind
@@ -57,7 +57,7 @@ class Span(NamedTuple):
 def named(lang: str, attention: str) -> str:
     """What an attention type is called: one that has no texts by its key."""
     key = f"attention.{attention}.name"
-    return say(lang, key) if key in TEXTS["en"] else attention
+    return text(lang, key) if key in TEXTS["en"] else attention
 
 
 def described(lang: str, attention: str) -> str:
@@ -65,14 +65,14 @@ def described(lang: str, attention: str) -> str:
     '' where it has no docstring either."""
     key = f"attention.{attention}.line"
     if key in TEXTS["en"]:
-        return say(lang, key)
+        return text(lang, key)
     lines = (ATTENTION[attention].__doc__ or "").strip().splitlines()
     return lines[0] if lines else ""
 
 
 def block(lang: str, stage: str) -> str:
     """What a stage is called."""
-    return say(lang, "explore.block", number=stage[-1])
+    return text(lang, "explore.block", number=stage[-1])
 
 
 def spread(raw: Floats, scale: str, kind: Kind | None = None, top: float = 0.0) -> Span:
@@ -135,8 +135,8 @@ def bar(lang: str, span: Span, colormap: str = render.COLORMAPS[0]) -> str:
     """The colour bar with its raw numbers."""
     low, high = span.ends
     if span.flat:
-        text = escape(say(lang, "explore.flat", value=low))
-        return f'<div class="scale"><b>{text}</b></div>'
+        value = escape(text(lang, "explore.flat", value=low))
+        return f'<div class="scale"><b>{value}</b></div>'
     stops = render.gradient(colormap)
     return (
         f'<div class="scale"><b>{low}</b><i style="background:linear-gradient(90deg,{stops})"></i>'
@@ -144,9 +144,9 @@ def bar(lang: str, span: Span, colormap: str = render.COLORMAPS[0]) -> str:
     )
 
 
-def badge(text: str) -> str:
+def badge(remark: str) -> str:
     """A short remark that must not be overlooked."""
-    return f'<strong class="badge">{escape(text)}</strong>'
+    return f'<strong class="badge">{escape(remark)}</strong>'
 
 
 def instead(sentence: str, hint: str = "", look: str = "instead") -> str:

@@ -1,35 +1,6 @@
-"""What went wrong, and what to do: sentences of the page, and those of lower floors in Chinese."""
+"""Sentences of lower floors in Chinese."""
 
 import re
-
-EN = {
-    "trouble.picture": "Choose a picture first, or click one of the examples.",
-    "trouble.file": "The file did not arrive: please choose it again.",
-    "trouble.example": "There is no such example.",
-    "trouble.class": "There is no such class.",
-    "trouble.lesson": "There is no such lesson.",
-    "trouble.foreign": "A picture must be uploaded: paths and addresses are not read here.",
-    "trouble.odd": "What was sent can't be read: it is not what this page sends.",
-    "trouble.view": "There is no such view.",
-    "trouble.gone": "Nobody waits for this any more.",
-    "trouble.long": "This took more than {seconds} seconds and was stopped: a smaller network, or "
-    "fewer methods or maps at once, take less.",
-    "trouble.server": "Something went wrong on the server. Your last result is still here.",
-}
-
-ZH = {
-    "trouble.picture": "请先选择一张图片，或点击一个示例。",
-    "trouble.file": "文件没有传到：请重新选择。",
-    "trouble.example": "没有这个示例。",
-    "trouble.class": "没有这个类别。",
-    "trouble.lesson": "没有这一课。",
-    "trouble.foreign": "图片必须上传：这里不读取路径和网址。",
-    "trouble.odd": "无法读取发送的内容：它不是本页面发出的。",
-    "trouble.view": "没有这个视图。",
-    "trouble.gone": "已经没有人在等待这个结果。",
-    "trouble.long": "已超过 {seconds} 秒，计算已停止：请换用更小的网络，或一次少选一些方法或图。",
-    "trouble.server": "服务器出错了。上一个结果仍然保留。",
-}
 
 LOWER = (
     (r"the description in (.+) is too long.*", "{0} 中的描述太长，这里无法读取。"),
