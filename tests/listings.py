@@ -519,6 +519,22 @@ class ClassToken(Listing):
         return tokens[:, 1:].transpose(1, 2).reshape(x.shape)
 
 
+class Inside(Listing):
+    """A gate in a child that is no attention, then one of its own by the same function; the own
+    map is divided by its sum, as a product with the reciprocal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.child, self.conv = (
+            Function(lambda m, x: m.conv(x).sigmoid()[:, :C]),
+            nn.Conv2d(C, 1, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.keep(self.conv(self.child(x)).sigmoid())
+        return x * (gate * (1 / gate.sum((2, 3), keepdim=True).expand_as(gate)[..., :1]))
+
+
 class Several(Listing):
     """One module that runs twice, a product of gates, and a gate with its complement."""
 
@@ -569,6 +585,7 @@ FOUND: dict[str, tuple[Callable[[], Listing], list[tuple[str, tuple[int, ...]]]]
     "tuples": (Tuples, [("spatial", (H, W))]),
     "coarse": (Coarse, [("spatial", (H // 2, W // 2)), ("volume", (C, H // 2, W // 2))]),
     "class token": (ClassToken, [("channel", (C,)), ("other", (N + 1, 1))]),
+    "inside": (Inside, [("spatial", (H, W))]),
     "several": (Several, [("channel", (C,)), ("spatial", (H, W)), ("spatial", (H, W))]),
     "gate": (Gate, [("volume", (C, H, W)), ("channel", (C,))]),
 }

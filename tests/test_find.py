@@ -14,13 +14,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import count_hooks
-from listings import FOUND, NOT_FOUND, Around, Function, H, N, W
+from listings import FOUND, NOT_FOUND, Around, C, Function, H, N, W
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from vggviz.attention import ATTENTION
 from vggviz.hooks import find_attention, finding, probe
 from vggviz.hooks.capture import capture
 from vggviz.hooks.fused import HEADS
+from vggviz.networks import Network
 from vggviz.types import Kind
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
@@ -82,6 +84,16 @@ def test_triplet_axes_are_those_of_the_features(width: int) -> None:
     assert torch.equal(columns.weights, module.kept[0][0, 0])  # (1, C, W) of (H, C, W)
     assert torch.equal(rows.weights, module.kept[1][0, 0].T)  # (1, H, C) of (W, H, C)
     assert (columns.grid, rows.grid, spatial.grid) == ((1, width // 2), (H, 1), (H, width // 2))
+
+
+def test_as_many_channels_as_rows_and_columns() -> None:
+    """An expanded channel gate could be anything by its sizes."""
+    network, _ = around("CBAM")
+    records = find_attention(network, pixels(1, 2 * C, 2 * C))
+    assert [(one.kind, tuple(one.weights.shape)) for one in records] == [
+        ("channel", (C,)),
+        ("spatial", (C, C)),
+    ]
 
 
 def test_the_class_token_is_told_apart() -> None:
@@ -161,6 +173,40 @@ def test_later_changes_in_place_do_not_reach_the_record() -> None:
 
 def test_nothing_in_a_network_without_attention() -> None:
     assert find_attention(Around(nn.Identity()), pixels()) == []
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_taps_and_findings_tell_the_same(
+    attention: str, small_vgg: Callable[..., Network], pictures: Callable[..., Tensor]
+) -> None:
+    """In our own networks, whose taps say what is attention, and of which kind."""
+    model = small_vgg(attention=attention, stages=("block4", "block5"), blend="replace").eval()
+    with torch.no_grad(), capture(model) as trace, finding(model) as findings:
+        model(pictures(2))
+    taps = list(trace.taps.values())
+    assert len(taps) == len(findings) > 0
+    for tap, found in zip(taps, findings, strict=True):
+        assert (found.kind, found.grid, found.keys) == (tap.kind, tap.grid, tap.keys)
+        assert torch.equal(found.weights, tap.weights)
+
+
+@pytest.mark.parametrize("form", ["inference", "bfloat16", "float64", "channels last", "autocast"])
+def test_other_forms_of_the_same_network(form: str) -> None:
+    network, module = around("CBAM")
+    x = pixels()
+    if form in ("bfloat16", "float64"):
+        network, x = network.to(getattr(torch, form)), x.to(getattr(torch, form))
+    if form == "channels last":
+        network = network.to(memory_format=torch.channels_last)
+        x = x.to(memory_format=torch.channels_last)
+    with (
+        torch.inference_mode(form == "inference"),
+        torch.autocast("cpu", torch.bfloat16, enabled=form == "autocast"),
+    ):
+        records = find_attention(network, x)
+    assert [one.kind for one in records] == ["channel", "spatial"]
+    for one, raw in zip(records, module.kept, strict=True):
+        assert torch.equal(one.weights.flatten(), raw.flatten().float())
 
 
 # Fused functions -------------------------------------------------------------------------------
@@ -297,7 +343,7 @@ def test_at_known_places_the_same_is_seen(name: str, untouched: Untouched) -> No
             torch.testing.assert_close(record.weights, alone.weights)
 
 
-@pytest.mark.parametrize("name", set(FOUND) - {"kernels"})
+@pytest.mark.parametrize("name", sorted(set(FOUND) - {"kernels"}))
 def test_places_do_not_depend_on_the_batch(name: str) -> None:
     network, _ = around(name)
     for one, other in zip(probe(network, pixels()), probe(network, pixels(3)), strict=True):
@@ -382,6 +428,10 @@ def test_only_the_named_places_begin_a_graph() -> None:
     with torch.no_grad(), finding(network, [spatial, channel], graph=[channel]) as found:
         network(x)
     assert [one.weights.requires_grad for one in found] == [False, True]
+    with torch.no_grad():
+        with finding(network, [spatial, channel], graph=[channel]):
+            assert network(x).requires_grad
+        assert not torch.is_grad_enabled()
     assert found[1].weights.is_leaf
 
 

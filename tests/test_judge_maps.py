@@ -25,7 +25,6 @@ from blobs import PREPROCESS, blobs, subject
 from vggviz import Explainer
 from vggviz.data import DataError
 from vggviz.evaluation.maps import METRICS, Report, Row, csv_of, html_of, judge_maps, markdown_of
-from vggviz.evaluation.maps.sanity import depths
 from vggviz.hooks.capture import intervene
 from vggviz.images import ImageError
 from vggviz.metrics.agreement import agreement
@@ -184,7 +183,7 @@ def test_sanity_goes_through_all_layers(networks: dict[str, SimpleNamespace]) ->
     found = quick({"cbam": networks["cbam"]}, "sanity")
     rows = [row for row in found.rows if row.map == "spatial" and row.stage == "block4"]
     layers = [row.against for row in rows if row.measure == "spearman, independent"]
-    assert layers == list(depths(networks["cbam"].model))
+    assert layers == list(networks["cbam"].model.parameter_groups())
     assert len(layers) == 1 + 16 + 2
     assert layers[:3] == ["head", "attention at block5", "conv5_4"]
     by_layer = {row.against: row.value for row in rows if row.measure == "spearman, independent"}
@@ -195,8 +194,8 @@ def test_sanity_goes_through_all_layers(networks: dict[str, SimpleNamespace]) ->
 
 
 @pytest.mark.slow
-def test_depths_of_other_networks(small_vgg: Build) -> None:
-    full = depths(small_vgg(head="fc", architecture="vgg19_bn"))
+def test_parameter_groups_of_other_networks(small_vgg: Build) -> None:
+    full = small_vgg(head="fc", architecture="vgg19_bn").parameter_groups()
     assert len(full) == 19
     assert list(full)[:4] == ["fc8", "fc7", "fc6", "conv5_4"]
     assert list(full)[-1] == "conv1_1"
@@ -210,7 +209,7 @@ def test_depths_of_other_networks(small_vgg: Build) -> None:
     assert parameters == sum(
         v.numel() for v in small_vgg(head="fc", architecture="vgg19_bn").parameters()
     )
-    free = depths(small_vgg(attention="simam", blend="replace"))
+    free = small_vgg(attention="simam", blend="replace").parameter_groups()
     assert not any(name.startswith("attention") for name in free)  # it has learned nothing
 
 

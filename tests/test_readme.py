@@ -15,7 +15,7 @@ from vggviz.files import assets_folder
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text("utf-8")
 # Made by the commands before them, or the reader's own.
-MADE = {"mine.safetensors", "tiny-imagenet-200.zip", "my-folders/", "maps", "out", "out/", "runs/"}
+MADE = {"mine.safetensors", "my-folders/", "maps", "out", "out/", "runs/"}
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
 COMMANDS = [
     shlex.split(line, comments=True)
