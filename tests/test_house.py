@@ -48,7 +48,12 @@ FLOORS = {
     "app.py": 7,
 }
 # Within one floor, one way only.
-SIDEWAYS = {("attention", "hooks"), ("types", "inline"), ("cache", "explainer")}
+SIDEWAYS = {
+    ("attention", "hooks"),
+    ("types", "inline"),
+    ("types", "locales"),
+    ("cache", "explainer"),
+}
 # What `import vggviz` offers is loaded from its home: `from vggviz import Network` is `networks`.
 HOMES: dict[str, str] = vars(vggviz)["_HOMES"]
 

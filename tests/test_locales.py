@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -13,18 +14,24 @@ from pathlib import Path
 from string import Formatter
 
 import pytest
+import torch
+from torch import nn
 
 import vggviz
 from vggviz.app.choices import weights_of
+from vggviz.app.handlers import sentence
 from vggviz.app.networks import Networks
 from vggviz.app.tabs import TABS
-from vggviz.app.trouble import translated
+from vggviz.images import Preprocess
 from vggviz.locales import LANGUAGES, TEXTS, preferred_language, text
-from vggviz.weights import WEIGHTS
+from vggviz.networks import NetworkConfig, NetworkError, load_weights
+from vggviz.types import Error, InputError
+from vggviz.weights import WEIGHTS, Card, WeightsError
 
 PACKAGE = Path(vggviz.__file__).parent
 FILES = {file.stem: json.loads(file.read_text("utf-8")) for file in PACKAGE.glob("locales/*.json")}
 ENGLISH = FILES["en"]
+ERRORS = {"Error", *(one.__name__ for one in Error.__subclasses__())}
 PARTS = "|".join(sorted({key.split(".")[0] for key in ENGLISH}))
 
 
@@ -69,7 +76,10 @@ def test_every_language_has_the_keys_and_placeholders_of_english() -> None:
         assert texts.keys() == ENGLISH.keys(), lang
         for key, one in texts.items():
             assert isinstance(one, str)
-            assert placeholders(one) == placeholders(ENGLISH[key]), (lang, key)
+            left_out = placeholders(ENGLISH[key]) - placeholders(one)
+            assert placeholders(one) <= placeholders(ENGLISH[key]), (lang, key)
+            # Only an error may leave a value out: what says why in English.
+            assert not left_out or key.startswith("error."), (lang, key)
 
 
 def test_no_english_sentence_stands_in_another_language() -> None:
@@ -79,13 +89,14 @@ def test_no_english_sentence_stands_in_another_language() -> None:
         for key, one in texts.items():
             assert lang == "en" or one != ENGLISH[key] or not sentence.search(one), (lang, key)
     for key, one in FILES["zh"].items():
-        assert not sentence.search(one), key
+        assert not sentence.search(re.sub("`.+?`", "", one)), key  # but for commands
         same = one == ENGLISH[key] or key.startswith("language.")
         assert same or re.search(r"[一-鿿；：]", one), key
 
 
 def test_every_key_is_used() -> None:
-    assert unused([key for key in ENGLISH if not key.startswith("report.")], "") == []
+    assert unused([key for key in ENGLISH if not key.startswith(("report.", "error."))], "") == []
+    assert unused([key[6:] for key in ENGLISH if key.startswith("error.")], "") == []
     report = [key[7:] for key in ENGLISH if key.startswith("report.")]
     trained = {"nothing", "backbone"}  # what `provenance["trained"]` may be
     assert set(unused(report, "plotting")) <= trained
@@ -193,16 +204,80 @@ def test_a_file_is_all_that_a_language_takes(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
 
 
+CARD = Card("x", NetworkConfig(num_classes=3), Preprocess(), ("tabby", "crane", "ship's crane"))
+
+
 @pytest.mark.parametrize(
-    ("sentence", "chinese"),
+    ("target", "english", "chinese"),
     [
-        ("no class 'tabbi': did you mean 'tabby'?", "没有“tabbi”这个类别：您是指“tabby”吗？"),
         (
-            "No class 'crane': did you mean 'crane (n01)' or \"ship's crane\" or 'crate'?",
-            "没有“crane”这个类别：您是指“crane (n01)”或“ship's crane”或“crate”吗？",
+            "tabbi",
+            "no class 'tabbi': did you mean 'tabby'?",
+            "没有“tabbi”这个类别：您是指“tabby”吗？",
         ),
-        ('no class "cat\'s"', "没有“cat's”这个类别。"),
+        (
+            "cranes",
+            "no class 'cranes': did you mean 'crane' or \"ship's crane\"?",
+            "没有“cranes”这个类别：您是指“crane”或“ship's crane”吗？",
+        ),
+        ("dog's", 'no class "dog\'s"', "没有“dog's”这个类别。"),
+        (7, "no class 7: there are 0 to 2", "没有“7”这个类别：可选 0 到 2。"),
     ],
 )
-def test_suggestions_in_chinese_have_no_english_quotation(sentence: str, chinese: str) -> None:
-    assert translated("zh", sentence) == chinese
+def test_an_unknown_class_in_both_languages(target: str | int, english: str, chinese: str) -> None:
+    with pytest.raises(InputError) as caught:
+        CARD.index(target)
+    assert str(caught.value) == caught.value.message("xx") == english
+    assert caught.value.message("zh") == sentence(caught.value, "zh") == chinese
+    assert isinstance(caught.value, ValueError)
+
+
+def test_an_error_words_the_errors_in_it() -> None:
+    network = nn.Linear(2, 3)
+    with pytest.raises(NetworkError) as caught:
+        load_weights(network, {"weigth": torch.zeros(3, 2), "bias": torch.zeros(4)})
+    english, chinese = str(caught.value), caught.value.message("zh")
+    assert english == (
+        "the weights are another network's: weight missing: the nearest are weigth; weigth "
+        "unknown: the nearest are weight; bias is (4,) and should be (3,)"
+    )
+    assert chinese == (
+        "这些权重属于另一个网络：缺少 weight：最接近的是 weigth；不认识 weigth：最接近的是 weight；"
+        "bias 的形状是 (4,)，应为 (3,)。"
+    )
+
+
+def test_an_error_is_the_same_after_a_trip_between_processes() -> None:
+    error = WeightsError("backbone_not_here", name="a.safetensors", backbone="imagenet")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is WeightsError
+    assert str(again) == "a.safetensors needs the backbone imagenet, which is not here"
+    assert again.message("zh") == "a.safetensors 需要骨干网络 imagenet，这里没有。"
+
+
+def test_a_plain_sentence_stands_for_itself() -> None:
+    error = WeightsError("the Hub said {no}")
+    assert str(error) == error.message("zh") == "the Hub said {no}"
+    assert sentence(error) == "The Hub said {no}."
+
+
+def test_a_sentence_does_not_respell_a_value() -> None:
+    assert sentence(WeightsError("not_whole", name="a.b")) == "a.b is not a whole safetensors file."
+    assert sentence(InputError("no_class", target="a")) == "No class 'a'."
+
+
+def raised() -> Iterator[tuple[str, str, set[str | None]]]:
+    """File, code and names of the values of each error that the code makes with a code."""
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            match node:
+                case ast.Call(ast.Name(name), [ast.Constant(str(code))], values):
+                    if name in ERRORS and " " not in code:  # with blanks it is a plain sentence
+                        yield file.name, code, {one.arg for one in values}
+
+
+def test_every_error_is_raised_with_the_values_of_its_text() -> None:
+    found = list(raised())
+    assert len(found) > 40
+    for file, code, values in found:
+        assert placeholders(ENGLISH[f"error.{code}"]) == values, (file, code)

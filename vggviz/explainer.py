@@ -22,7 +22,7 @@ from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageSource, Preprocess, open_image
 from vggviz.networks import Network
 from vggviz.platform import precision as fast
-from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
+from vggviz.types import AttentionRecord, Error, Heatmap, Prediction, Ranked
 from vggviz.weights import WEIGHTS, Card, WeightsError, load_network
 
 __all__ = ["Explainer", "MapError", "Report"]
@@ -30,7 +30,7 @@ __all__ = ["Explainer", "MapError", "Report"]
 Report = Callable[[int, int], None]
 
 
-class MapError(ValueError):
+class MapError(Error, ValueError):
     """A map that cannot be computed, of a network that is in order."""
 
 
@@ -241,10 +241,7 @@ class Explainer:
         prediction = self.prediction(result.logits[0])
         for (name, path), method in product(asked.paths.items(), asked.methods):
             if (path, method) in result.maps and not result.maps[path, method].isfinite().all():
-                raise MapError(
-                    f"{method} at {name} overflows: what it multiplies is beyond {self._dtype}, "
-                    "though the prediction is not"
-                )
+                raise MapError("map_overflows", method=method, stage=name, dtype=self._dtype)
         features = {
             name: result.outputs[path][0].float().cpu() for name, path in asked.watched.items()
         }
@@ -281,7 +278,7 @@ class Explainer:
         """What logits (K,) say of the classes, the likeliest first. Raises WeightsError where they
         are no numbers."""
         if not logits.isfinite().all():
-            raise WeightsError("what the network says is no number: its weights are broken")
+            raise WeightsError("logits_not_finite")
         logits = logits.float().cpu()
         wide = logits.numpy().astype(np.float64)  # in NumPy: not every device of torch has float64
         shares = np.exp(wide - wide.max())

@@ -25,13 +25,13 @@ from vggviz.app.pictures import Given, Question, Shown, refusal, still
 from vggviz.app.stages import STAGES
 from vggviz.app.trouble import translated
 from vggviz.cam import METHODS
-from vggviz.explainer import Explainer, MapError, Report
+from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.hooks.capture import bypass
 from vggviz.images import Crop, ImageError
-from vggviz.locales import text
-from vggviz.types import Prediction
-from vggviz.weights import WeightsError, bundled_results
+from vggviz.locales import TEXTS, text
+from vggviz.types import Error, Prediction
+from vggviz.weights import bundled_results
 
 log = logging.getLogger(__name__)
 
@@ -265,7 +265,7 @@ def open_own(
     """
     if file is None:
         raise refusal(text(lang, "trouble.file"))
-    with boundary(lang, file.name):
+    with boundary(lang):
         one = _named(Own.admit(file), own)
         own = dict([*{**own, one.fingerprint: one}.items()][-KEPT:])
         explainer = networks.get(one.fingerprint, one.attention, own)
@@ -310,28 +310,27 @@ def known(explainer: Explainer, target: str, lang: str = "en") -> int | None:
 
 
 @contextmanager
-def boundary(lang: str = "en", name: str = "") -> Generator[None, None, None]:
-    """Where errors become a toast: what people can mend as it is said, all else logged.
-
-    `name` is that of a file, which no sentence spells with another first letter.
-    """
+def boundary(lang: str = "en") -> Generator[None, None, None]:
+    """Show an `Error` in this language as a toast (gr.Error); log any other, and say only that
+    something went wrong."""
     try:
         yield
     except gr.Error:
         raise
     except ImageError as error:  # its sentences begin with the file's name, as it is
         raise refusal(translated(lang, str(error))) from error
-    except (WeightsError, MapError) as error:
-        raise refusal(sentence(error, lang, name)) from error
+    except Error as error:
+        raise refusal(sentence(error, lang)) from error
     except Exception as error:  # the one broad except of the house: a page must not go blank
         log.exception("an explanation failed")
         raise refusal(text(lang, "trouble.server")) from error
 
 
-def sentence(error: Exception, lang: str = "en", name: str = "") -> str:
-    """What an error says, as a sentence of its own; `name` as for `boundary`."""
-    told = translated(lang, str(error))
-    if told != str(error):
-        return told
-    told = told if told.endswith((".", "?")) else f"{told}."
-    return told if name and told.startswith(name) else f"{told[:1].upper()}{told[1:]}"
+def sentence(error: Exception, lang: str = "en") -> str:
+    """The message of an error as a sentence: with a full stop, and a capital where it does not
+    begin with a value, such as the name of a file."""
+    message = error.message(lang) if isinstance(error, Error) else str(error)
+    code = error.code if isinstance(error, Error) else ""
+    if not TEXTS["en"].get(f"error.{code}", "").startswith("{"):
+        message = f"{message[:1].upper()}{message[1:]}"
+    return message if message.endswith((".", "?", "。", "？")) else f"{message}."

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 
 from vggviz.cam import formulas, perturbation
+from vggviz.types import InputError
 
 __all__ = ["METHODS", "Method", "known"]
 
@@ -41,5 +42,5 @@ def known(names: Sequence[str]) -> tuple[str, ...]:
     """The names themselves. Raises ValueError, listing `METHODS`, for one that is not there."""
     for name in names:
         if name not in METHODS:
-            raise ValueError(f"no method {name!r}: choose from {', '.join(METHODS)}")
+            raise InputError("no_method", method=name, known=", ".join(METHODS))
     return tuple(names)

@@ -111,9 +111,7 @@ def _file(under: Backbone, folder: Path | None, name: str) -> Path:
         try:
             return bundled_file(under.attention)
         except WeightsError as error:
-            raise WeightsError(
-                f"{name} needs the backbone {under}, which this copy of vggviz does not bring"
-            ) from error
+            raise WeightsError("backbone_not_bundled", name=name, backbone=under) from error
     if folder is None:
         raise WeightsError(
             f"{name} needs the backbone {under.weights}, a file beside it, and on the Hub there is "
@@ -134,7 +132,5 @@ def _file(under: Backbone, folder: Path | None, name: str) -> Path:
 
 def _check(under: Backbone, known: str, name: str) -> None:
     if known != under.fingerprint:
-        raise WeightsError(
-            f"{name} was trained on another copy of {under}: its fingerprint starts with "
-            f"{under.fingerprint[:12]}, that of the copy here with {known[:12]}"
-        )
+        own, here = under.fingerprint[:12], known[:12]
+        raise WeightsError("other_backbone", name=name, backbone=under, own=own, here=here)

@@ -12,7 +12,7 @@ from vggviz.attention import ATTENTION
 from vggviz.images import Preprocess
 from vggviz.networks import NetworkConfig
 from vggviz.texts import UNSEEN, is_blank
-from vggviz.types import matching
+from vggviz.types import Error, InputError, matching
 
 __all__ = ["WEIGHTS", "Backbone", "Card", "WeightsError"]
 
@@ -29,7 +29,7 @@ NAME = 255  # bytes: no file system takes longer names
 BARE = re.compile(r"[^/\\:\0]+\.safetensors")
 
 
-class WeightsError(ValueError):
+class WeightsError(Error, ValueError):
     """Weights that cannot be had; the message is one sentence for people."""
 
 
@@ -100,7 +100,7 @@ class Card:
         Raises ValueError, with what comes closest, where there is no such class.
         """
         if not isinstance(target, int | str):
-            raise ValueError(f"no class {target!r}: expected an index, a label or a WordNet id")
+            raise InputError("no_class_type", target=target)
         if isinstance(target, str):
             found = matching(target, (*self.wnids, *self.labels))
             if found:
@@ -108,11 +108,11 @@ class Card:
             if not re.fullmatch(r"-?\d{1,18}", target):
                 lowered = [label.lower() for label in self.labels]
                 close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
-                hint = f": did you mean {' or '.join(map(repr, close))}?" if close else ""
-                raise ValueError(f"no class {target!r}{hint}")
+                code = "no_class_but" if close else "no_class"
+                raise InputError(code, target=target, nearest=tuple(close))
             target = int(target)
         if not 0 <= target < len(self.labels):
-            raise ValueError(f"no class {target}: there are 0 to {len(self.labels) - 1}")
+            raise InputError("no_class_index", target=target, last=len(self.labels) - 1)
         return target
 
     def to_json(self) -> dict[str, Any]:

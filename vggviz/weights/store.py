@@ -54,7 +54,7 @@ def load_network(
         model, card = _file(Path(name), Path(name).stem, Path(name).parent)
     else:
         if Path(name).exists():
-            raise WeightsError(explain(Path(name)))
+            raise explain(Path(name))
         raise WeightsError(
             f"no weights {name!r}: choose one of {', '.join(WEIGHTS)}, or a .safetensors file"
             f", or {PREFIX}user/repo"

@@ -85,4 +85,4 @@ def _measured(lang: str, found: Mapping[str, Any]) -> str:
             chance = f"{100 * pointing['subsets']['off_centre']['chance']:.0f}"
             told.append(text(lang, "attention.finds", share=hits, chance=chance))
             break
-    return text(lang, "attention.measured", told=text(lang, "attention.and").join(told))
+    return text(lang, "attention.measured", told=text(lang, "language.and").join(told))
