@@ -112,6 +112,62 @@ def scans(image: Image.Image, count: int) -> bytes:
     return data[:last] + data[last:-2] * count + b"\xff\xd9"
 
 
+def directory(entries: int, size: int) -> bytes:
+    """A TIFF whose further entries all have `size` bytes of values, the same ones."""
+    tags = {tag: (4, 1, value) for tag, value in _grey(32, 32).items() if isinstance(value, int)}
+    tags |= dict.fromkeys(range(40_000, 40_000 + entries), (7, size, 8))
+    start = 8 + 2 + 12 * (len(tags) + 2) + 4
+    tags |= {273: (4, 1, start), 279: (4, 1, 1024)}
+    body = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    body += b"".join(struct.pack("<HHII", tag, *tags[tag]) for tag in sorted(tags))
+    return (body + bytes(4) + b"\x80" * 1024).ljust(size + 8, b"\0")
+
+
+def _many_parts() -> Iterator[Hostile]:
+    """Little to read, over and over: entries, strips, chunks, blocks and segments."""
+    image = Image.new("RGB", (32, 32), "teal")
+    many = directory(2000, 1 << 20)
+    yield Hostile("many-values.tiff", many, "picture")
+    aliased = directory(4000, 200_000)
+    for kind in ("PNG", "WEBP", "AVIF"):
+        told = encode(image, kind, exif=b"Exif\0\0" + aliased) if kind != "AVIF" else b""
+        if told:
+            yield Hostile(f"many-values-in-exif.{kind.lower()}", told, "picture")
+    plain = encode(image, "JPEG")
+    exif = b"Exif\0\0" + directory(2500, 60_000)[:65_000]
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    yield Hostile("many-values-in-exif.jpeg", plain[:2] + segment + plain[2:], "picture")
+    tags = _grey(32, 32, t322=1, t323=40_000)
+    text = bytearray(tiff(bytes(1024) + b"A" * 50_000, tags))
+    at = 8 + 2 + 12 * sorted(tags).index(322)
+    start = 8 + 2 + 12 * len(tags) + 4 + 1024
+    for type_ in (2, 7):  # text, or bytes, that Pillow would multiply
+        struct.pack_into("<HHII", text, at, 322, type_, 50_000, start)
+        yield Hostile(f"width-of-a-tile-as-type-{type_}.tiff", bytes(text), "picture")
+    for count in (60_000, 1_000_000):
+        strips = _grey(32, max(32, count), t278=1)
+        file = bytearray(tiff(bytes(4 * count), strips))
+        for tag in (273, 279):
+            at = 8 + 2 + 12 * sorted(strips).index(tag)
+            struct.pack_into("<HHI", file, at, tag, 4, count)
+        yield Hostile(f"strips-{count}.tiff", bytes(file))
+    yield Hostile("segments-6000000.jpeg", plain[:2] + b"\xff\xfe\0\2" * 6_000_000 + plain[2:])
+    yield Hostile("fill-bytes.jpeg", plain[:2] + b"\xff" * 24_000_000 + plain[2:], "picture")
+    stuffed = plain[:-2] + b"\xff\0" * 12_000_000 + plain[-2:]
+    yield Hostile("stuffed-bytes.jpeg", stuffed)
+    yield Hostile("film-behind.jpeg", plain + b"\xff\xda" * 4_000_000, "picture")
+    whole = encode(image, "PNG")
+    yield Hostile("chunks-2000000.png", whole[:33] + _chunk(b"teSt") * 2_000_000 + whole[33:])
+    yield Hostile("idat-2000000.png", whole[:33] + _chunk(b"IDAT") * 2_000_000 + whole[33:])
+    webp = encode(image, "WEBP")
+    yield Hostile("chunks-3000000.webp", webp + b"JUNK\0\0\0\0" * 3_000_000)
+    gif = encode(image.convert("P"), "GIF")
+    yield Hostile("sub-blocks-12000000.gif", gif[:-2] + b"\1\xff" * 12_000_000 + gif[-2:])
+    runs = bytearray(encode(Image.new("P", (7000, 7000)), "BMP")[:1078])
+    struct.pack_into("<I", runs, 30, 1)
+    yield Hostile("runs-12000000.bmp", bytes(runs) + b"\1\1" * 12_000_000, "refused")
+
+
 def bombs() -> Iterator[Hostile]:
     """Small files that become large, or take long."""
     side = 7000  # 49 megapixels: within the limit, so that these must be decoded
@@ -158,9 +214,11 @@ def bombs() -> Iterator[Hostile]:
     for kind in ("WEBP", "PNG"):
         moving = encode(colours[0], kind, save_all=True, append_images=colours[1:], duration=20)
         yield Hostile(f"animated-60-frames.{kind.lower()}", moving, "picture")
-    blocks = b"!\xfe\x01x\0" * 100_000
     head = 13 + 3 * 2 ** ((gif[10] & 7) + 1) if gif[10] & 0x80 else 13
-    yield Hostile("bomb-100000-comments.gif", gif[:head] + blocks + gif[head:])
+    for count in (100_000, 800_000, 4_000_000):
+        blocks = b"!\xfe\x01x\0" * count
+        yield Hostile(f"bomb-{count}-comments.gif", gif[:head] + blocks + gif[head:])
+    yield from _many_parts()
     pages = encode(still, "TIFF", save_all=True, append_images=frames[:100])
     yield Hostile("pages-100.tiff", pages, "picture")
     runs = bytearray(b"\1\1") * 20_000  # runs of one pixel each

@@ -43,12 +43,10 @@ LONG = ("browser", "slow", "ray")
 
 @pytest.hookimpl(tryfirst=True)  # before markers are selected with -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what runs in a browser. For xdist: a file stays in one process, all tests of the page
-    share a server, and files with long tests come first, so that none is left over at the end."""
+    """Mark what runs in a browser, and put files with long tests first, so that with several
+    processes, which share out files in this order, none is left over at the end."""
     long = set()
     for item in items:
-        stem = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("page" if stem.startswith("test_page") else stem))
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
         if any(map(item.get_closest_marker, LONG)):

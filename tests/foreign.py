@@ -47,8 +47,8 @@ def polyglots(image: Image.Image) -> Iterator[Hostile]:
         yield Hostile(f"in-truth-png.{ending}", encode(image, "PNG"), "picture")
 
 
-WRITTEN = ("AVIF", "BLP", "DDS", "DIB", "EPS", "ICNS", "ICO", "IM", "JPEG2000", "PCX", "PDF")
-WRITTEN += ("PPM", "QOI", "SGI", "SPIDER", "TGA", "MSP", "PALM", "XBM")
+WRITTEN = ("BLP", "DDS", "DIB", "EPS", "ICNS", "ICO", "IM", "JPEG2000", "PCX", "PDF")
+WRITTEN += ("QOI", "SGI", "SPIDER", "TGA", "MSP", "PALM", "XBM")
 MODE = {"BLP": "P", "SPIDER": "F", "MSP": "1", "PALM": "P", "XBM": "1"}
 HEADS = {
     "psd": b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 64, 64, 8, 3),

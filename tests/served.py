@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 APP = ("app.py",)
 SERVE = ("-m", "vggviz.cli", "serve")
 START = 400  # seconds, of which a machine that does nothing else needs ten
+PATIENT = {"timeout": 300.0}  # for HTTP clients, whose usual five seconds a busy machine exceeds
 # Nothing outside can be reached: what tries gets a refused connection at once.
 OFFLINE = {
     **dict.fromkeys(

@@ -286,7 +286,7 @@ def test_adapters_in_a_circle_are_refused(adapter: Path, base: Path) -> None:
 def fake_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package whose bundled CBAM weights are an adapter on the ones without attention."""
     folder = tmp_path / "assets"
-    monkeypatch.setattr("vggviz.weights.bundle.assets", lambda: folder)
+    monkeypatch.setattr("vggviz.weights.bundle.assets_folder", lambda: folder)
     plain = folder / "weights" / "tiny50-none.safetensors"
     save_network(drawn(PLAIN), card(PLAIN), plain)
     under = read_backbone("tiny50")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from served import served
+from served import PATIENT, served
 
 from vggviz import Explainer
 from vggviz.metrics.faithfulness import curves
@@ -44,7 +44,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client(app: str) -> Any:
-    return pytest.importorskip("gradio_client").Client(app, verbose=False)
+    return pytest.importorskip("gradio_client").Client(app, verbose=False, httpx_kwargs={**PATIENT})
 
 
 @pytest.fixture(scope="module")

@@ -86,6 +86,17 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def test_the_full_range_of_a_deep_picture(tmp_path: Path) -> None:
+    deep = Image.fromarray(np.linspace(0, 4095, 80 * 80).reshape(80, 80).astype(np.uint16))
+    deep.save(tmp_path / "scan.png")
+    for option, stretched in ((), [0, 4095]), (("--full-range",), None):
+        asked = (tmp_path / "scan.png", "--out", tmp_path, "--formats", "json", *option)
+        run = vggviz("explain", *asked)
+        assert ("values 0 to 4095 shown as black to white" in run.stdout) == (not option)
+        told = json.loads((tmp_path / "scan.json").read_text("utf-8"))
+        assert told["provenance"]["picture"]["stretched"] == stretched
+
+
 @pytest.mark.slow
 def test_explain_many_with_one_bad_file(weights: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"

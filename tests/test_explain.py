@@ -25,7 +25,7 @@ from vggviz.attention import ATTENTION
 from vggviz.batch import Worker
 from vggviz.cam import cams
 from vggviz.explainer import MapError
-from vggviz.images import ImageError, Preprocess
+from vggviz.images import ImageError, Preprocess, open_image
 from vggviz.networks import Network, build_network
 from vggviz.networks.vgg import VGG
 from vggviz.weights import Card, WeightsError, assets_folder, save_network
@@ -62,6 +62,27 @@ def explainer() -> Explainer:
 @pytest.fixture(scope="module")
 def photograph() -> Path:
     return EXAMPLES / "tabby-cat.jpg"
+
+
+def test_a_deep_picture_says_how_it_was_shown(tmp_path: Path) -> None:
+    """Twelve bits in sixteen, as from a detector; and what a picture of one colour can't show."""
+    deep = Image.fromarray(np.linspace(0, 4095, 80 * 80).reshape(80, 80).astype(np.uint16))
+    deep.save(tmp_path / "scan.png")
+    explainer = Explainer.load("tiny50")
+    found = explainer.explain(tmp_path / "scan.png", "block5")
+    assert found.provenance["picture"] == {"stretched": [0.0, 4095.0], "one_colour": False}
+    assert found.picture_note == "values 0 to 4095 shown as black to white"
+    assert "Values 0 to 4095 of the picture file" in found.report()
+    assert "文件中 0 到 4095" in found.report(lang="zh")
+    (batched,) = explainer.explain_batch([tmp_path / "scan.png"], [None], "block5")
+    assert batched.provenance == found.provenance
+    whole = explainer.explain(open_image(tmp_path / "scan.png", full_range=True), "block5")
+    assert whole.provenance["picture"]["stretched"] is None
+    assert whole.image.max() <= 15
+    flat = explainer.explain(Image.new("RGB", (80, 80), "teal"), "block5")
+    assert flat.provenance["picture"] == {"stretched": None, "one_colour": True}
+    assert "one colour" in flat.picture_note
+    assert "one colour" in flat.report()
 
 
 def test_everything_is_what_the_network_and_the_formulas_say(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 from gradio_client import Client, handle_file
-from served import ROOT, SERVE, Served, free_port, served
+from served import PATIENT, ROOT, SERVE, Served, free_port, served
 from student import Answer, students
 
 from vggviz.weights import assets_folder
@@ -42,7 +42,7 @@ class Balanced:
         """How often each server has answered a route."""
         found = []
         for server in self.servers:
-            text = httpx.get(f"{server.address}/metrics").text
+            text = httpx.get(f"{server.address}/metrics", **PATIENT).text
             wanted = f'vggviz_requests_total{{route="{route}",'
             lines = [line for line in text.splitlines() if line.startswith(wanted)]
             found.append(sum(int(float(line.rsplit(" ", 1)[1])) for line in lines))
@@ -78,7 +78,7 @@ def balanced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Balanced]:
 
 def _answers(address: str) -> bool:
     try:
-        return httpx.get(f"{address}/healthz").status_code == 200
+        return httpx.get(f"{address}/healthz", **PATIENT).status_code == 200
     except httpx.ConnectError:
         return False
 
@@ -107,25 +107,25 @@ def test_a_class_is_shared_out_and_everyone_stays_where_he_was(balanced: Balance
 
 
 def test_assets_are_fetched_once_and_metrics_stay_private(balanced: Balanced) -> None:
-    page = httpx.get(balanced.address).text
+    page = httpx.get(balanced.address, **PATIENT).text
     start = page.index("/assets/index-")
     path = page[start : page.index('"', start)]
     route = "/assets/{path:path}"
     before = sum(balanced.seen(route))
-    got = [httpx.get(f"{balanced.address}{path}") for _ in range(20)]
+    got = [httpx.get(f"{balanced.address}{path}", **PATIENT) for _ in range(20)]
     assert {answer.status_code for answer in got} == {200}
     assert len({answer.content for answer in got}) == 1
     assert len(got[0].content) > 10_000
     assert sum(balanced.seen(route)) - before <= 1
     for path in (b"/metrics", b"/metrics/", b"/%6detrics", b"/metric%73?x"):  # sent as they are
         url = httpx.URL(balanced.address).copy_with(raw_path=path)
-        assert httpx.get(url).status_code == 403, path
+        assert httpx.get(url, **PATIENT).status_code == 403, path
 
 
 def test_programs_without_cookies_are_served_too(balanced: Balanced) -> None:
     picture = handle_file(str(EXAMPLES / "koala.jpg"))
     for _ in range(2):
-        client = Client(balanced.address, verbose=False)
+        client = Client(balanced.address, verbose=False, httpx_kwargs={**PATIENT})
         told = client.predict(image=picture, api_name="/explain")
         assert told["target"]["label"] == "koala"
 

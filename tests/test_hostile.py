@@ -25,7 +25,7 @@ SENTENCE = re.compile(r"[^\n]{3,299}[.?]")
 INSIDE = re.compile(
     r"Traceback|[A-Za-z]Error\b|Exception|Warning|PIL\b|<class|0x[0-9a-f]{6}|\.py\b"
 )
-OPENED = 700_000  # kB that one picture of 50 megapixels may take while it is opened
+OPENED = 600_000  # kB that one picture of 50 megapixels may take while it is opened
 REFUSED = 120_000  # kB, for a picture that is refused once it was partly read
 
 
@@ -76,4 +76,5 @@ def test_memory_stays_bounded_and_is_given_back(told: list[dict[str, Any]]) -> N
 
 def test_no_file_keeps_the_server_busy(told: list[dict[str, Any]]) -> None:
     *files, _ = told
-    assert {one["name"]: one["seconds"] for one in files if one["seconds"] > 20} == {}
+    # Two seconds are promised; a machine may be half as fast as that of the promise.
+    assert {one["name"]: one["seconds"] for one in files if one["seconds"] > 4} == {}

@@ -24,7 +24,7 @@ import pytest
 from hostile import Hostile
 from page import EXAMPLES
 from PIL import Image
-from served import ROOT, Served, served
+from served import PATIENT, ROOT, Served, served
 from student import API, Answer, Student, students
 from test_hostile import INSIDE, SENTENCE
 
@@ -101,7 +101,7 @@ def folder(page: Served) -> Path:
 
 @pytest.fixture
 def web(page: Served) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=page.address, timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=page.address, trust_env=False, **PATIENT) as client:
         yield client
 
 
@@ -491,7 +491,7 @@ def test_odd_requests_get_an_answer_and_leave_no_trace(web: httpx.Client, page: 
         )
         assert answer.status_code in (200, 400, 422)
         with suppress(httpx.RemoteProtocolError):  # Gradio notices after its answer has begun
-            assert web.get(f"{API}/call/explain/{other}", timeout=5).status_code in (200, 404)
+            assert web.get(f"{API}/call/explain/{other}", timeout=60).status_code in (200, 404)
     assert page.process.poll() is None
     (good,) = web.post(f"{API}/upload", files={"files": ("a.jpg", KOALA.read_bytes())}).json()
     assert explain(web, {"path": good, "meta": META})[0]

@@ -295,7 +295,7 @@ def test_adapters_travel_where_their_backbone_is_known_by_name(
     bundled = tmp_path / "assets" / "weights" / "tiny50-eca.safetensors"
     bundled.parent.mkdir(parents=True)
     bundled.write_bytes(file.read_bytes())
-    monkeypatch.setattr("vggviz.weights.bundle.assets", lambda: tmp_path / "assets")
+    monkeypatch.setattr("vggviz.weights.bundle.assets_folder", lambda: tmp_path / "assets")
     save_network(model, replace(CARD, backbone=read_backbone("tiny50", "eca")), on_a_file)
     push_to_hub("user/small", on_a_file)
     assert_same(load_network("hf:user/small")[0], model)

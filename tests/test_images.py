@@ -14,6 +14,7 @@ import threading
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +27,14 @@ from torchvision.models import VGG19_Weights
 from torchvision.transforms._presets import ImageClassification
 from torchvision.transforms.functional import InterpolationMode
 
-from vggviz.images import MAX_PIXELS, Crop, ImageError, Preprocess, open_image
+from vggviz.images import (
+    MAX_PIXELS,
+    Crop,
+    ImageError,
+    Preprocess,
+    image_extensions,
+    open_image,
+)
 
 
 def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -48,11 +56,11 @@ def photo(width: int, height: int) -> Image.Image:
     return Image.fromarray((127 + 90 * waves + grain).clip(0, 255).astype(np.uint8))
 
 
-def pixels(source: Any) -> np.ndarray:
-    image = open_image(source)
+def pixels(source: Any, **options: Any) -> np.ndarray:
+    image = open_image(source, **options)
     assert image.mode == "RGB"
     assert type(image) is Image.Image
-    assert image.info == {}
+    assert image.info.keys() <= {"range"}
     return np.asarray(image)
 
 
@@ -277,12 +285,13 @@ def test_gif_gives_its_first_frame() -> None:
 
 def test_sixteen_bit_png_is_shifted_never_clipped() -> None:
     values = (np.arange(256, dtype=np.uint32) * 257).reshape(16, 16)  # 0 … 65535
-    values[0, :4] = (255, 256, 511, 65535)
+    values[0, :4], values[1, 0] = (255, 256, 511, 65535), 0
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     data = png(16, 16, 16, 0, rows)
     result = pixels(data)
     assert result[0, :4, 0].tolist() == [0, 1, 1, 255]
     assert (result == (values >> 8)[:, :, None]).all()
+    assert open_image(data).info == {}  # all of the range is used: nothing is stretched
     keyed = pixels(png(16, 16, 16, 0, rows, b"tRNS" + struct.pack(">H", 511)))
     assert keyed[0, :4, 0].tolist() == [0, 1, 255, 255]  # 256 has the same upper byte, and stays
 
@@ -312,13 +321,62 @@ def test_deep_tiff() -> None:
     assert (pixels(strip(values.tobytes(), 16)) == upper).all()
     assert (pixels(strip(values.tobytes(), 16, white_is_zero=True)) == 255 - upper).all()
     twelve = b"\xab\xc1\x23" * 128  # two samples in three bytes: 0xabc, 0x123
-    assert pixels(strip(twelve, 12))[5, :2, 0].tolist() == [0xAB, 0x12]
+    assert pixels(strip(twelve, 12), full_range=True)[5, :2, 0].tolist() == [0xAB, 0x12]
+    assert pixels(strip(twelve, 12))[5, :2, 0].tolist() == [255, 0]
 
 
-def test_thirty_two_bit_integers_beyond_sixteen_are_refused() -> None:
+def test_deep_values_are_stretched_by_the_range_that_is_used() -> None:
+    """Twelve bits in sixteen or thirty-two, as detectors give them: floor(256 v / 4096)."""
+    values = np.linspace(0, 4095, 256).astype(np.int32).reshape(16, 16)
+    expected = (values >> 4)[:, :, None]
+    sixteen = Image.fromarray(values.astype(np.uint16))
+    files = [encode(sixteen, kind) for kind in ("PNG", "TIFF")]
+    files.append(encode(Image.fromarray(values), "TIFF"))
+    for file in files:
+        assert (pixels(file) == expected).all()
+        assert open_image(file).info == {"range": (0.0, 4095.0)}
+        assert open_image(open_image(file)).info == {"range": (0.0, 4095.0)}
+        dark = open_image(file, full_range=True)
+        assert (np.asarray(dark) <= 15).all()
+        assert dark.info == {}
+    # By hand: (v - 900) * 256 // 1001 of 900, 1400 and 1900, and of Hounsfield units below 0.
+    some = np.full((16, 16), 900, np.int32)
+    some[0, :3] = (900, 1400, 1900)
+    for offset in (0, -1924, 10**6):
+        file = encode(Image.fromarray(some + offset), "TIFF")
+        assert pixels(file)[0, :3, 0].tolist() == [0, 127, 255]
+        assert open_image(file).info == {"range": (900.0 + offset, 1900.0 + offset)}
+
+
+@pytest.mark.parametrize("kind", ["png", "png-alpha", "tiff", "tiff-deflate"])
+def test_dark_colours_of_sixteen_bits_are_stretched(kind: str) -> None:
+    values = noise(16, 16).astype(np.uint16) * 16 + 15  # at most 4095
+    values[0, 0] = (4095, 0, 2048)
+    if kind.startswith("png"):
+        alpha = [np.full((16, 16), 65535, np.uint16)] if "alpha" in kind else []
+        wide = np.dstack([values, *alpha])
+        rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in wide)
+        file = png(16, 16, 16, 6 if alpha else 2, rows)
+    else:
+        names = {"t256": 16, "t257": 16, "t258": 16, "t259": 1, "t262": 2, "t277": 3, "t278": 16}
+        data = values.astype("<u2").tobytes()
+        if "deflate" in kind:
+            names["t259"], data = 8, zlib.compress(data)
+        file = tiff(data, **names, t273="DATA", t279="LENGTH")  # type: ignore[arg-type]
+    assert (pixels(file) == values.astype(int) * 256 // 4096).all()
+    assert open_image(file).info == {"range": (0.0, 4095.0)}
+    assert (pixels(file, full_range=True) == values >> 8).all()
+
+
+def test_a_deep_picture_of_one_value_is_not_stretched() -> None:
+    for value, grey in ((0, 0), (513, 2), (65535, 255)):
+        image = encode(Image.fromarray(np.full((16, 16), value, np.uint16)), "TIFF")
+        assert (pixels(image) == grey).all()
+        assert open_image(image).info == {}
     for value in (65536, -1):
-        image = Image.fromarray(np.full((16, 16), value, np.int32))
-        assert "outside [0, 65535]" in refusal(encode(image, "TIFF"))
+        image = encode(Image.fromarray(np.full((16, 16), value, np.int32)), "TIFF")
+        with pytest.raises(ImageError, match=r"outside \[0, \d+\]"):
+            open_image(image, full_range=True)
 
 
 def test_float_tiff_in_the_unit_interval() -> None:
@@ -326,9 +384,18 @@ def test_float_tiff_in_the_unit_interval() -> None:
     values[0, :4] = (0.2, 0.5, 0.999, 1.0)  # · 255 = 51, 127.5, 254.745, 255
     result = pixels(encode(Image.fromarray(values), "TIFF"))
     assert result[0, :5, 0].tolist() == [51, 128, 255, 255, 0]
-    for bad in (np.nan, np.inf, 1.5, -0.1, 200):
+    for bad in (np.nan, np.inf, -np.inf):
         values[3, 3] = bad
-        assert "outside [0, 1]" in refusal(encode(Image.fromarray(values), "TIFF"))
+        assert "not finite" in refusal(encode(Image.fromarray(values), "TIFF"))
+    for far in (1.5, -0.1, 200.0):
+        values[3, 3] = far
+        file = encode(Image.fromarray(values), "TIFF")
+        low, high = min(far, 0), max(far, 1)
+        expected = np.rint((values - low) / (high - low) * 255)[:, :, None]
+        assert abs(pixels(file) - expected).max() <= 1
+        assert open_image(file).info["range"] == pytest.approx((low, high))
+        with pytest.raises(ImageError, match=r"outside \[0, 1\]"):
+            open_image(file, full_range=True)
 
 
 # ---------------------------------------------------------------- CMYK and colour profiles
@@ -423,11 +490,40 @@ def test_profiles_that_change_nothing() -> None:
     array = noise(32, 32)
     image = Image.fromarray(array)
     broken = rotated_profile()[:300]
-    by_name = rotated_profile("sRGB")  # taken at its word, so that no table's rounding shows
-    for profile in (b"not a profile", broken, by_name, linear_grey_profile(), black_only_profile()):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    renamed = srgb.replace("sRGB".encode("utf-16-be"), "mine".encode("utf-16-be"))
+    wrong = (linear_grey_profile(), black_only_profile())
+    for profile in (b"not a profile", broken, srgb, renamed, *wrong):
         assert (pixels(encode(image, "PNG", icc_profile=profile)) == array).all()
     grey = encode(Image.fromarray(array[:, :, 0]), "PNG", icc_profile=rotated_profile())
     assert (pixels(grey) == array[:, :, :1]).all()
+
+
+def display_p3(name: str) -> bytes:
+    """A profile of Display P3's primaries (SMPTE EG 432-1, adapted to D50) with sRGB's curve."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    (count,) = struct.unpack_from(">I", profile, 128)
+    colorants = {
+        b"rXYZ": (0.51512, 0.24120, -0.00105),
+        b"gXYZ": (0.29198, 0.69225, 0.04189),
+        b"bXYZ": (0.15710, 0.06657, 0.78407),
+    }
+    for at in range(132, 132 + 12 * count, 12):
+        tag, start, _ = struct.unpack_from(">4sII", profile, at)
+        if tag in colorants:
+            values = (round(65536 * value) for value in colorants[tag])
+            struct.pack_into(">3i", profile, start + 8, *values)
+    return bytes(profile).replace("sRGB".encode("utf-16-be"), name.encode("utf-16-be"))
+
+
+def test_a_profile_is_known_by_its_colours_never_by_its_name() -> None:
+    """Samsung's P3 profiles have 'sRGB' in their names."""
+    image = Image.new("RGB", (16, 16), (200, 100, 50))
+    for name in ("sRGB", "D-P3"):
+        found = pixels(encode(image, "PNG", icc_profile=display_p3(name))).astype(int)
+        # By hand: linear P3 (.5776, .1274, .0319) times the matrix from P3 to sRGB
+        # (1.2249, -.2249, 0; -.0420, 1.0420, 0; -.0197, -.0786, 1.0983) is (.679, .108, .0137).
+        assert abs(found - (214, 93, 32)).max() <= 2
 
 
 # ---------------------------------------------------------------- EXIF orientation
@@ -492,6 +588,17 @@ def test_odd_or_broken_exif_is_ignored() -> None:
     assert (pixels(image) == array).all()
 
 
+# ---------------------------------------------------------------- endings
+
+
+def test_the_endings_are_those_of_what_can_be_opened() -> None:
+    found = image_extensions()
+    assert {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"} <= found
+    assert all(ending == ending.lower() and ending.startswith(".") for ending in found)
+    assert (".heic" in found) == (find_spec("pillow_heif") is not None)
+    assert found.isdisjoint({".psd", ".ico", ".pdf", ".svg", ".jxl", ".dcm", ".jp2", ".dib"})
+
+
 # ---------------------------------------------------------------- HEIC
 
 
@@ -513,7 +620,10 @@ def test_heic() -> None:
 def test_heic_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     header = struct.pack(">I", 24) + b"ftypheic" + b"\0" * 12
-    assert refusal(header) == "The picture is HEIC: reading it needs the package pillow-heif."
+    assert refusal(header) == (
+        "The picture is HEIC, which isn't opened here: save it as JPEG, "
+        "or install vggviz[heic] where this runs."
+    )
 
 
 # ---------------------------------------------------------------- refusals
@@ -523,21 +633,70 @@ def test_heic_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     "content",
     [
         b"hello, world\n" * 9,
-        b"<svg xmlns='http://www.w3.org/2000/svg' width='99' height='99'></svg>",
-        b"<!doctype html><html><body>404</body></html>",
-        b"PK\x03\x04" + b"\0" * 200,
-        b"%PDF-1.7\n" + b"\0" * 200,
-        b"P6 16 16 255\n" + b"\0" * 768,  # PPM: Pillow reads it, the list of formats does not
         b"\0",
-        struct.pack(">I", 24) + b"ftypisom" + b"\0" * 99,  # a film
+        bytes(999),
+        b"\x7fELF\2\1\1" + bytes(200),
     ],
 )
 def test_what_is_no_picture(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "upload.png"
     path.write_bytes(content)
-    expected = "is no picture: expected PNG, JPEG, WEBP, BMP, GIF, TIFF, HEIC."
+    expected = "is no picture: expected PNG, JPEG, WebP, AVIF, HEIC, GIF, TIFF, BMP, PPM."
     assert refusal(path) == f"upload.png {expected}"
     assert refusal(content) == f"The picture {expected}"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"<svg xmlns='http://www.w3.org/2000/svg' width='99' height='99'></svg>", "SVG"),
+        (b"<?xml version='1.0'?>\n<!-- made -->\n<svg width='9'/>", "SVG"),
+        (b"<!doctype html><html><body>404</body></html>", "HTML"),
+        (b"PK\x03\x04" + bytes(200), "archive"),
+        (b"%PDF-1.7\n" + bytes(200), "PDF"),
+        (struct.pack(">I", 24) + b"ftypisom" + bytes(99), "video"),
+        (bytes(128) + b"DICM" + bytes(99), "DICOM"),
+        (b"8BPS\0\1" + bytes(40), "PSD (Photoshop)"),
+        (b"\xff\x0a" + bytes(99), "JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "JPEG XL"),
+        (encode(Image.new("RGB", (32, 32)), "ICO"), "ICO"),
+        (encode(Image.new("RGB", (32, 32)), "JPEG2000"), "JPEG 2000"),
+        (encode(Image.new("RGB", (32, 32)), "EPS"), "PostScript (EPS)"),
+    ],
+)
+def test_what_is_refused_is_called_by_its_name(content: bytes, kind: str) -> None:
+    expected = f"The picture is {kind}, which isn't opened here: save it as PNG or JPEG."
+    assert refusal(content) == expected
+
+
+@pytest.mark.parametrize("maximum", [15, 255, 4095, 65535])
+def test_ppm(maximum: int) -> None:
+    values = np.random.default_rng(0).integers(0, maximum + 1, (16, 20, 3))
+    values[0, 0], values[0, 1] = maximum, 0
+    kind = ">u2" if maximum > 255 else "u1"
+    head = b"P6\n# made by hand\n20 16 # wide, high\n%d\n" % maximum
+    result = pixels(head + values.astype(kind).tobytes())
+    assert abs(result - values * 255 / maximum).max() <= 1
+    grey = pixels(b"P5 20 16 %d\n" % maximum + values[:, :, 0].astype(kind).tobytes())
+    assert abs(grey - values[:, :, :1] * 255 / maximum).max() <= 1
+    black = values[:, :, :1] > maximum // 2
+    bits = np.packbits(black[:, :, 0], axis=1)
+    assert (pixels(b"P4 20 16\n" + bits.tobytes()) == np.where(black, 0, 255)).all()
+    assert "text form" in refusal(b"P3 16 16 255\n" + b"9 " * 768)
+    assert "truncated" in refusal(head + values.astype(kind).tobytes()[:-9])
+
+
+def test_avif() -> None:
+    array = np.zeros((64, 96, 3), np.uint8)
+    array[:, :48], array[:, 48:] = (200, 30, 30), (30, 30, 200)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = encode(Image.fromarray(array), "AVIF", quality=95, exif=exif)
+    result = pixels(file).astype(int)
+    assert result.shape == (96, 64, 3)  # turned by a quarter, clockwise: left is up
+    assert abs(result[10, 30] - (200, 30, 30)).max() < 12
+    assert abs(result[80, 30] - (30, 30, 200)).max() < 12
+    assert "damaged" in refusal(file[:200])
 
 
 def test_messages_name_the_file_and_never_its_folder(tmp_path: Path) -> None:
@@ -626,7 +785,7 @@ class Unlimited(io.RawIOBase, BinaryIO):
 
 def test_a_file_of_ten_gigabytes() -> None:
     webp = encode(Image.new("RGB", (16, 16)), "WEBP")
-    assert refusal(Unlimited(webp)) == "The picture is too large: at most 512 MB can be read."
+    assert refusal(Unlimited(webp)) == "The picture is too large: at most 256 MB can be read."
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
@@ -689,7 +848,8 @@ def test_the_bounds_themselves_are_allowed() -> None:
 @pytest.mark.parametrize("size", [(7072, 7072), (10_000, 10_000), (16_000, 16_000)])
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_too_many_pixels(kind: str, size: tuple[int, int]) -> None:
-    assert refusal(HEADERS[kind](*size)).endswith("at most 50 megapixels can be used.")
+    most = 30 if kind == "webp" else 50
+    assert refusal(HEADERS[kind](*size)).endswith(f"at most {most} megapixels can be used.")
 
 
 def test_too_many_pixels_where_warnings_are_errors() -> None:

@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from served import SERVE, Served, served
+from served import PATIENT, SERVE, Served, served
 
 from vggviz.app import api, handlers
 from vggviz.app.networks import Networks
@@ -53,7 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @contextmanager
 def asked(server: Served, name: str, values: list[Any]) -> Iterator[Iterator[str]]:
     """A request of the API; whoever leaves the block has hung up."""
-    with httpx.Client(base_url=server.address, timeout=120) as client:
+    with httpx.Client(base_url=server.address, **PATIENT) as client:
         files = {"files": ("koala.jpg", KOALA.read_bytes())}
         (path,) = client.post(f"{API}/upload", files=files).raise_for_status().json()
         picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
@@ -108,7 +108,7 @@ def test_work_of_a_page_that_is_closed_ends(server: Served, browser: Any) -> Non
     """A generator, on a network of full size, in a real browser."""
     page = browser.new_context().new_page()
     page.goto(f"{server.address}/?weights=random&tab=faithful")
-    page.locator("#answer .badge").wait_for(state="attached", timeout=60_000)  # it is untrained
+    page.locator("#answer .badge").wait_for(state="attached", timeout=120_000)  # it is untrained
     page.locator("#faithful progress").wait_for()
     for _ in range(10):
         page.locator("#faithful-start").click()  # again where the link's result came after it
@@ -137,7 +137,7 @@ def test_nobody_passes_the_queue_by(server: Served) -> None:
     """The routes for direct calls know no limit of how many run at once, nor a rate."""
     for route in ("run", "api"):
         body = {"data": [None, "tiny50", "cbam", "all", "gradcam", ""]}
-        refused = httpx.post(f"{server.address}{API}/{route}/explain", json=body)
+        refused = httpx.post(f"{server.address}{API}/{route}/explain", json=body, **PATIENT)
         assert refused.status_code == 404
         assert "join the queue" in refused.text
 

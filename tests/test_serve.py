@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 import pytest
 from gradio_client import Client, handle_file
-from served import APP, OFFLINE, ROOT, SERVE, Served, served
+from served import APP, OFFLINE, PATIENT, ROOT, SERVE, Served, served
 from student import Answer, students
 
 from vggviz.weights import assets_folder
@@ -35,7 +35,7 @@ def fetch(url: str, data: bytes | None = None) -> tuple[int, str]:
     """Status and body, also of an error."""
     kind = {"Content-Type": "application/json"}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, kind), timeout=60) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, data, kind), timeout=300) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -62,7 +62,7 @@ def test_it_is_watched_without_anyones_names_and_stops_when_work_is_done(tmp_pat
     with served(tmp_path, SERVE, {"VGGVIZ_LOG": "json", "VGGVIZ_AT_ONCE": "1"}) as server:
         status, told = fetch(f"{server.address}/healthz")
         assert (status, json.loads(told)["status"]) == (200, "ok")
-        client = Client(server.address, verbose=False)
+        client = Client(server.address, verbose=False, httpx_kwargs={**PATIENT})
         assert explained(client, mine)["target"]["label"] == "koala"
         joined = 'vggviz_requests_total{route="/gradio_api/queue/join",status="200"}'
         heard = 'vggviz_request_seconds_count{route="/gradio_api/queue/data"}'
@@ -142,7 +142,7 @@ def test_more_pages_can_be_open_than_a_laptop_begins_with(tmp_path: Path) -> Non
     few = ("-c", f"ulimit -Sn 256 && exec {sys.executable} app.py")
     with served(tmp_path, few, python="sh") as server, ExitStack() as stack:
         for number in range(300):
-            page = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
+            page = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 60))
             page.sendall(
                 b"GET /gradio_api/heartbeat/%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % number
             )
@@ -221,15 +221,19 @@ def test_a_password_opens_the_page_and_nothing_else_does(classroom: Served) -> N
     assert fetch(f"{classroom.address}/gradio_api/queue/status")[0] == 401
     start = time.monotonic()
     with pytest.raises(Exception, match="Could not login"):
-        Client(classroom.address, auth=("ada", "cheese"), verbose=False)
+        Client(classroom.address, auth=("ada", "cheese"), verbose=False, httpx_kwargs={**PATIENT})
     assert time.monotonic() - start > 1  # so that nobody tries thousands
-    client = Client(classroom.address, auth=("ada", "chalk"), verbose=False)
+    client = Client(
+        classroom.address, auth=("ada", "chalk"), verbose=False, httpx_kwargs={**PATIENT}
+    )
     assert explained(client, EXAMPLES / "koala.jpg")["target"]["label"] == "koala"
     assert "chalk" not in classroom.printed()
 
 
 def test_one_phone_can_not_keep_the_room_waiting(classroom: Served) -> None:
-    client = Client(classroom.address, auth=("bob", "chalk"), verbose=False)
+    client = Client(
+        classroom.address, auth=("bob", "chalk"), verbose=False, httpx_kwargs={**PATIENT}
+    )
     told: list[str] = []
     for _ in range(11):
         try:

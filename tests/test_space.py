@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from gradio_client import Client, handle_file
-from served import ROOT, Served, served
+from served import PATIENT, ROOT, Served, served
 
 from vggviz.weights import assets_folder
 
@@ -76,7 +76,9 @@ def test_the_front_matter_is_what_a_space_wants() -> None:
 def test_a_space_installs_what_the_package_needs() -> None:
     lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
     wanted = [line.lower().replace("_", "-") for line in lines if line[:1] not in ("", "#")]
-    assert sorted(wanted) == sorted(f"{k}{v}" for k, v in needs("dependencies").items())
+    assert sorted(wanted) == sorted(
+        f"{k}{v}" for k, v in (needs("dependencies") | needs("heic")).items()
+    )
 
 
 def test_no_file_is_too_large_for_a_push() -> None:
@@ -144,7 +146,7 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def check(server: Served) -> dict[str, Any]:
     """A client of the page's API, as a Space's visitors have it, explains a picture."""
-    client = Client(server.address, verbose=False)
+    client = Client(server.address, verbose=False, httpx_kwargs={**PATIENT})
     picture = handle_file(str(EXAMPLES / "koala.jpg"))
     return client.predict(image=picture, api_name="/explain")
 
@@ -163,7 +165,7 @@ def test_it_starts_as_a_space_does_and_falls_back_where_weights_can_not_be_had(
 
 def test_who_opens_the_page_is_told_that_it_fell_back(container: Served) -> None:
     """Every event of opening the page is run, and one of them says so."""
-    with httpx.Client(base_url=container.address, timeout=60) as browser:
+    with httpx.Client(base_url=container.address, **PATIENT) as browser:
         config = browser.get("/config").json()
         opening = [one for one in config["dependencies"] if "load" in str(one["targets"])]
         told = ""

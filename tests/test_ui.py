@@ -136,6 +136,40 @@ def test_the_answer_is_the_networks(networks: Networks) -> None:
     assert "64&nbsp;×&nbsp;64 pixels" in maps
 
 
+def test_the_page_says_how_a_deep_picture_is_shown(networks: Networks, tmp_path: Path) -> None:
+    deep = np.linspace(100, 4095, 80 * 80).reshape(80, 80).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "scan.tif")
+    Image.new("RGB", (80, 80), "teal").save(tmp_path / "flat.png")
+    for lang, scan, flat in (
+        ("en", "Values 100 to 4095 of the file", "has one colour"),
+        ("zh", "文件中 100 到 4095 的值", "只有一种颜色"),
+    ):
+        picture = Given(tmp_path / "scan.tif")
+        assert scan in ask(networks, "cbam", picture, lang=lang)[3]
+        assert flat in ask(networks, "cbam", Given(tmp_path / "flat.png"), lang=lang)[3]
+        usual = ask(networks, "cbam", lang=lang)[3]
+        assert scan not in usual
+        assert flat not in usual
+
+
+@pytest.mark.parametrize(
+    ("content", "known"),
+    [
+        (b"8BPS\0\1" + bytes(40), "a.png 是 PSD (Photoshop)，这里无法打开"),
+        (b"GIF89a" + b"\x20\0\x20\0\0\0\0" + b"\7" * 1_100_000, "a.png 的结构太复杂"),
+        (b"P3 16 16 255 " + b"9 " * 768, "a.png 是文本形式的 PPM"),
+        (b"P5 9000 9000 255 ", "a.png 有 9000 × 9000 像素：最多可用 50 百万像素"),
+    ],
+)
+def test_why_a_picture_is_refused_is_said_in_chinese(
+    networks: Networks, tmp_path: Path, content: bytes, known: str
+) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(gr.Error) as refused:
+        ask(networks, "cbam", Given(tmp_path / "a.png"), lang="zh")
+    assert str(refused.value.message).startswith(known)
+
+
 def test_labels_are_text_and_never_markup(networks: Networks) -> None:
     _, _, _, answer, _, _, maps, channels, _ = ask(networks, "cbam", target="0")
     assert "<b>bold" not in answer + maps + channels

@@ -16,6 +16,7 @@ import torch
 import vggviz
 from vggviz.explainer import Explainer
 from vggviz.explanation import FILES
+from vggviz.images import open_image
 from vggviz.weights import fingerprint
 
 __all__ = ["Done", "Job", "Worker", "on_ray"]
@@ -36,6 +37,7 @@ class Job:
     methods: tuple[str, ...] = ("gradcam",)
     target: str | None = None
     formats: tuple[str, ...] = FILES
+    full_range: bool = False
 
 
 class Done(NamedTuple):
@@ -68,7 +70,8 @@ class Worker:
         nothing."""
         file, job = row["file"], self._job
         try:
-            found = self.explainer.explain(file, job.stages, job.methods, job.target)
+            image = open_image(file, full_range=job.full_range)
+            found = self.explainer.explain(image, job.stages, job.methods, job.target)
             made = {"made_from": self.made_from(file)}
             explanation = replace(found, provenance={**found.provenance, **made})
             # JSON last: what it says of the files beside it holds once it is there.
@@ -77,7 +80,8 @@ class Worker:
             said = _NO_MEMORY if _out_of_memory(error) else str(error)
             return Done(file, said, True, os.getpid())._asdict()
         first = explanation.prediction.top(1)[0]
-        note = f" ({explanation.note})" if explanation.note else ""
+        notes = filter(None, (explanation.note, explanation.picture_note))
+        note = "".join(f" ({note})" for note in notes)
         shown = Path(job.out) / f"{row['stem']}.{job.formats[-1]}"
         said = f"{first.label} {first.probability:.1%}{note} → {shown}"
         return Done(file, said, False, os.getpid())._asdict()
@@ -95,6 +99,7 @@ class Worker:
             job.methods,
             None if job.target is None else network.index(job.target),
             job.formats,
+            job.full_range,
             vggviz.__version__,
             str(torch.__version__),
         ]

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary, ref
 
 import numpy as np
 import numpy.typing as npt
+from PIL.Image import Image
 
 from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
@@ -95,11 +96,14 @@ class ExplanationCache:
 
     A picture is known by the SHA-256 of its bytes, or of its pixels where it has none: equal
     content is the same under any name, and a file that was changed is another. For what else is
-    promised, see `Kept`.
+    promised, see `Kept`. `open_image` reads what has to be explained anew.
     """
 
-    def __init__(self, room: int = 128 << 20) -> None:
+    def __init__(
+        self, room: int = 128 << 20, open_image: Callable[[ImageSource], Image] = open_image
+    ) -> None:
         self._kept: Kept[Explanation] = Kept(room, _bytes)
+        self._open_image = open_image
 
     @property
     def size(self) -> int:
@@ -138,7 +142,9 @@ class ExplanationCache:
         known, image = digest(image)
 
         def ask(missing: Sequence[Target]) -> list[Explanation]:
-            return explainer.explain_each(image, missing, stages, methods, progress=progress)
+            return explainer.explain_each(
+                self._open_image(image), missing, stages, methods, progress=progress
+            )
 
         return self._each(explainer, targets, (known, _places(stages), tuple(methods)), ask)
 

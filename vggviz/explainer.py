@@ -149,8 +149,10 @@ class Explainer:
         layers or module paths whose outputs are to be kept as `features`. Other arguments and
         errors as for `explain`.
         """
-        crop, where = self.preprocess.crop(open_image(image))
+        opened = open_image(image)
+        crop, where = self.preprocess.crop(opened)
         more: dict[str, Any] = {"watch": watch, "progress": progress}
+        more["stretched"] = opened.info.get("range")
         return self.explain_crop(np.asarray(crop), where, targets, stages, methods, **more)
 
     @torch.inference_mode(False)
@@ -163,18 +165,21 @@ class Explainer:
         methods: Sequence[str] = ("gradcam",),
         *,
         watch: Sequence[str] = (),
+        stretched: tuple[float, float] | None = None,
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
         """As `explain_each`, for the very square that a network saw before.
 
         `crop` is `Explanation.image`, uint8 RGB (S, S, 3), and `where` its `Explanation.crop`.
+        `stretched` is what the provenance says of a deep picture: which of its samples became 0
+        and 255.
         Without `methods` there is no backward pass.
         """
         asked = self._asked(stages, methods, watch)
         classes = [None if target is None else self.index(target) for target in targets]
         pixels = self.preprocess.normalise(crop)[None].to(self.device, self._dtype)
         result = self._maps(asked, pixels, classes, progress)
-        return self._told(crop, where, result, asked)
+        return self._told(crop, where, result, asked, stretched)
 
     @torch.inference_mode(False)
     def explain_batch(
@@ -195,13 +200,14 @@ class Explainer:
         classes = [self.index(target) for target in targets if target is not None]
         if len(targets) != len(images) or (classes and len(classes) < len(targets)):
             raise ValueError("a batch has a target for each of its pictures, or for none")
-        crops = [self.preprocess.crop(open_image(image)) for image in images]
+        opened = [open_image(image) for image in images]
+        crops = [self.preprocess.crop(image) for image in opened]
         pixels = torch.stack([self.preprocess.normalise(crop) for crop, _ in crops])  # (B, 3, S, S)
         pixels = pixels.to(self.device, self._dtype)
         result = self._maps(asked, pixels, [classes] if classes else None)
         return [
-            self._told(np.asarray(crop), where, result.of(row), asked)[0]
-            for row, (crop, where) in enumerate(crops)
+            self._told(np.asarray(crop), where, result.of(row), asked, image.info.get("range"))[0]
+            for row, ((crop, where), image) in enumerate(zip(crops, opened, strict=True))
         ]
 
     def names(self, stages: str | Sequence[str]) -> tuple[str, ...]:
@@ -235,7 +241,12 @@ class Explainer:
         return cams(self.model, pixels, layers, asked.methods, targets, **more)
 
     def _told(
-        self, crop: npt.NDArray[np.uint8], where: Crop, result: CAMs, asked: _Asked
+        self,
+        crop: npt.NDArray[np.uint8],
+        where: Crop,
+        result: CAMs,
+        asked: _Asked,
+        stretched: tuple[float, float] | None,
     ) -> list[Explanation]:
         """The result of one picture, as one explanation a target."""
         prediction = self.prediction(result.logits[0])
@@ -248,6 +259,10 @@ class Explainer:
         paths = dict(sorted(asked.paths.items(), key=lambda item: result.order.index(item[1])))
         attention = {name: _records(name, path, result) for name, path in paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
+        picture = {
+            "stretched": list(stretched) if stretched else None,
+            "one_colour": bool((crop == crop[0, 0]).all()),  # then there is nothing to explain
+        }
         explained: list[Explanation] = []
         for row, target in enumerate(result.targets[:, 0].tolist()):
             heatmaps = {
@@ -264,7 +279,7 @@ class Explainer:
                     target=by_index[target],
                     attention={name: records for name, records in attention.items() if records},
                     heatmaps=heatmaps,
-                    provenance=self._provenance(where),
+                    provenance=self._provenance(where) | {"picture": picture},
                     features=features,
                 )
             )
@@ -287,7 +302,7 @@ class Explainer:
         ranked = tuple(Ranked(index, self.labels[index], float(shares[index])) for index in order)
         return Prediction(logits, ranked)
 
-    def _provenance(self, where: Crop) -> Mapping[str, Any]:
+    def _provenance(self, where: Crop) -> dict[str, Any]:
         return {
             "weights": self.card.weights,
             "trained": self.card.trained,

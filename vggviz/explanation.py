@@ -88,6 +88,18 @@ class Explanation:
             order=self.stages,
         )
 
+    @property
+    def picture_note(self) -> str:
+        """What was done to the picture, or is wrong with it, in plain words; '' for nothing."""
+        picture = self.provenance.get("picture", {})
+        notes = []
+        if picture.get("stretched"):
+            low, high = picture["stretched"]
+            notes.append(f"values {low:g} to {high:g} shown as black to white")
+        if picture.get("one_colour"):
+            notes.append("the picture has one colour: the maps mean nothing")
+        return "; ".join(notes)
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the arrays, as JSON types."""
         stages: dict[str, Any] = {}
@@ -115,6 +127,7 @@ class Explanation:
             "target": self.target._asdict(),
             "top": [ranked._asdict() for ranked in self.prediction.top(5)],
             "note": self.note,
+            "picture_note": self.picture_note,
             "stages": stages,
             "provenance": dict(self.provenance),
         }
@@ -139,7 +152,7 @@ class Explanation:
     def figure(self, title: str = "") -> Figure:
         """The picture for a lecture: crop, prediction, attention and CAMs, stage by stage."""
         named = f"{self.provenance['weights']} · {self.provenance['config']['attention']}"
-        said = f"{named} · {self.note}" if self.note else named
+        said = " · ".join(filter(None, (named, self.note, self.picture_note)))
         return render.figure(
             self.image,
             self.prediction,

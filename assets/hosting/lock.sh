@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 compile() {
-  uv pip compile pyproject.toml --extra serve --generate-hashes --no-annotate --no-header --quiet \
+  uv pip compile pyproject.toml --extra serve --extra heic --generate-hashes --no-annotate --no-header --quiet \
     --python-version 3.11 --python-platform x86_64-unknown-linux-gnu "$@"
 }
 

@@ -16,7 +16,8 @@ from gradio.data_classes import ImageData
 from PIL import Image
 
 from vggviz.cache import digest
-from vggviz.images import ImageSource, open_image
+from vggviz.images import ImageSource
+from vggviz.images.isolated import shared
 
 __all__ = ["Choice", "Given", "NoStub", "Picture", "refusal", "sent"]
 
@@ -53,8 +54,8 @@ class Given:
 
     @cached_property
     def image(self) -> Image.Image:
-        """The picture as `open_image` reads it."""
-        return open_image(self._content[1])
+        """The picture as `open_image` reads it, decoded in a process that holds no other."""
+        return shared().open_image(self._content[1])
 
 
 class Picture(gr.Image, metaclass=NoStub):

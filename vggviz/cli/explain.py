@@ -43,6 +43,14 @@ def explain(
     formats: Annotated[
         str, typer.Option(help="Files for each picture with commas: json,npz,png,svg,html.")
     ] = "json,npz,png",
+    full_range: Annotated[
+        bool,
+        typer.Option(
+            "--full-range",
+            help="Show pictures of more than 8 bits by all that their format can hold, not "
+            "stretched by the values that they use.",
+        ),
+    ] = False,
     precision: Annotated[
         str,
         typer.Option(help="exact (float32), or bf16: faster where the CPU has it, maps roughly."),
@@ -72,7 +80,7 @@ def explain(
     if not endings:
         stop(f"--formats needs one or more of {', '.join(FORMATS)}")
     chosen = or_stop(known, words(methods))
-    job = Job(str(out), weights, attention, precision, stages, chosen, target, endings)
+    job = Job(str(out), weights, attention, precision, stages, chosen, target, endings, full_range)
     worker = or_stop(Worker, asdict(job))
     or_stop(worker.explainer.names, stages)
     if target is not None:

@@ -62,7 +62,14 @@ def report(
     replaced = provenance["trained"] == "backbone" and not provenance["gamma"]
     note = words.get("replaced" if replaced else provenance["trained"], "")
     about = f"{provenance['weights']} · {provenance['config']['attention']}"
-    top = f'<p class="note">{note}</p>' if note else ""
+    picture = provenance.get("picture", {})
+    notes = [note] if note else []
+    if picture.get("stretched"):
+        low, high = picture["stretched"]
+        notes.append(words["stretched"].format(low=low, high=high))
+    if picture.get("one_colour"):
+        notes.append(words["one_colour"])
+    top = "".join(f'<p class="note">{text}</p>' for text in notes)
     body = "".join(_row(row, large, target, words) for row in rows)
     reading = "".join(
         f"<li>{words[f'read_{key}']}</li>" for key in ("colours", "attention", "cam", "cause")

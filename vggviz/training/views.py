@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -201,8 +200,7 @@ def _on_disk(file: Path, batches: Iterable[Tensor], count: int) -> Tensor:
     with suppress(OSError, ValueError):
         return _mapped(file, count)
     try:
-        with atomic_write(file) as part, part.open("wb") as opened:
-            _write(opened, batches, count)
+        _write(file, batches, count)
         return _mapped(file, count)
     except OSError as error:
         raise TrainError(
@@ -211,16 +209,17 @@ def _on_disk(file: Path, batches: Iterable[Tensor], count: int) -> Tensor:
         ) from error
 
 
-def _write(opened: BinaryIO, batches: Iterable[Tensor], count: int) -> None:
+def _write(file: Path, batches: Iterable[Tensor], count: int) -> None:
     """An NPY file, written from front to back: a disk that is full under a map ends the process."""
-    for number, batch in enumerate(batches):
-        rows = batch.cpu().permute(0, 2, 3, 1).contiguous()
-        array = (rows.view(torch.int16) if rows.dtype == torch.bfloat16 else rows).numpy()
-        if number == 0:
-            header = {"shape": (count, *array.shape[1:]), "fortran_order": False}
-            descr = np.lib.format.dtype_to_descr(array.dtype)
-            np.lib.format.write_array_header_1_0(opened, {**header, "descr": descr})
-        opened.write(array.data)
+    with atomic_write(file) as part, part.open("wb") as opened:
+        for number, batch in enumerate(batches):
+            rows = batch.cpu().permute(0, 2, 3, 1).contiguous()
+            array = (rows.view(torch.int16) if rows.dtype == torch.bfloat16 else rows).numpy()
+            if number == 0:
+                header = {"shape": (count, *array.shape[1:]), "fortran_order": False}
+                descr = np.lib.format.dtype_to_descr(array.dtype)
+                np.lib.format.write_array_header_1_0(opened, {**header, "descr": descr})
+            opened.write(array.data)
 
 
 def _mapped(file: Path, count: int) -> Tensor:

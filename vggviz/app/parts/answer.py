@@ -40,8 +40,20 @@ def answer(lang: str, shown: Shown) -> str:
         f'</h2><p><b title="{escape(first.label)}">{escape(first.label)}</b> '
         f"<span>{percent(first.probability)}</span></p></div>"
         f'<ol aria-label="{escape(text(lang, "explore.top"))}">{rows}</ol>'
-        f'<p class="legend">{legend}</p><p class="off">{said}</p>'
+        f'<p class="legend">{legend}</p><p class="off">{said}</p>{_picture(lang, shown)}'
     )
+
+
+def _picture(lang: str, shown: Shown) -> str:
+    """What was done to a deep picture, and that one of a single colour shows nothing."""
+    picture = shown.details["provenance"]["picture"]
+    notes = []
+    if picture["stretched"]:
+        low, high = (f"{value:g}" for value in picture["stretched"])
+        notes.append(text(lang, "explore.stretched", low=low, high=high))
+    if picture["one_colour"]:
+        notes.append(text(lang, "explore.one_colour"))
+    return "".join(f'<p class="off">{escape(note)}</p>' for note in notes)
 
 
 def _row(lang: str, shown: Shown, place: int) -> str:

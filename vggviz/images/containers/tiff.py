@@ -1,0 +1,163 @@
+"""TIFF: the first directory, reduced to the tags that a decoder needs, all of them checked."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from vggviz.images.containers.container import MAX_PROFILE, Container
+from vggviz.images.containers.tiff_strips import Layout, check_fax, check_jpeg
+from vggviz.images.errors import MAX_PIXELS, ImageError, check_size, too_complex
+
+MAX_ENTRIES = 4_096
+MAX_STRIPS = 65_536
+MAX_STRIP_BYTES = 210 << 20  # decoded: libtiff holds one whole
+MAX_SAMPLES = 8
+
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_FILL_ORDER, _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS = 266, 273, 274, 277, 278
+_STRIP_COUNTS, _PLANAR, _T4_OPTIONS, _T6_OPTIONS, _PREDICTOR = 279, 284, 292, 293, 317
+_COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 320, 322, 323, 324, 325
+_EXTRA_SAMPLES, _SAMPLE_FORMAT, _JPEG_TABLES, _ICC = 338, 339, 347, 34675
+_YCBCR_COEFFICIENTS, _SUBSAMPLING, _POSITIONING, _REFERENCE = 529, 530, 531, 532
+
+# The most values of each tag that goes on; None: as many as there are strips or tiles.
+_KEPT: dict[int, int | None] = {
+    **dict.fromkeys((_WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _SAMPLES), 1),
+    **dict.fromkeys((_ROWS, _PLANAR, _T4_OPTIONS, _T6_OPTIONS, _PREDICTOR, _POSITIONING), 1),
+    **dict.fromkeys((_TILE_WIDTH, _TILE_HEIGHT), 1),
+    **dict.fromkeys((_STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS), None),
+    **dict.fromkeys((_BITS, _EXTRA_SAMPLES, _SAMPLE_FORMAT), MAX_SAMPLES),
+    **{_COLOURS: 3 << 16, _SUBSAMPLING: 2, _YCBCR_COEFFICIENTS: 3, _REFERENCE: 6},
+    _JPEG_TABLES: 1 << 16,
+}
+_READ = {_ORIENTATION: 1, _ICC: MAX_PROFILE}  # and do not go on
+_INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_SIZES = {1: 1, 3: 2, 4: 4, 5: 8, 7: 1, 16: 8}  # bytes of a value, by its type
+_TYPES = {_YCBCR_COEFFICIENTS: (5,), _REFERENCE: (5,), _JPEG_TABLES: (1, 7), _ICC: (1, 7)}
+_COMPRESSIONS = {1: "raw", 2: "fax", 3: "fax", 4: "fax", 5: "LZW", 7: "JPEG", 8: "Deflate"}
+_COMPRESSIONS |= {32773: "PackBits", 32946: "Deflate", 50000: "Zstandard"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    type: int
+    count: int
+    raw: bytes
+
+
+def scan(data: bytes, name: str) -> Container:
+    """The first picture of a TIFF or BigTIFF file. Raises ImageError for a compression that isn't
+    opened here, ValueError for pixels that do not all stand in the file."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
+    entries = _directory(data, order, big, name)
+    values = {tag: _integers(e, order) for tag, e in entries.items() if e.type in _INTEGERS}
+
+    def value(tag: int, default: int) -> int:
+        return values.get(tag, (default,))[0]
+
+    check_size(value(_WIDTH, 0), value(_HEIGHT, 0), name)
+    compression = value(_COMPRESSION, 1)
+    if compression not in _COMPRESSIONS:
+        raise ImageError(
+            f"{name} is a TIFF with compression {compression}, which isn't opened here: "
+            "save it as PNG or JPEG."
+        )
+    layout = _layout(values, compression != 1, len(data), name)
+    if _COMPRESSIONS[compression] == "fax":
+        if value(_SAMPLES, 1) != 1 or value(_BITS, 1) != 1:
+            raise ValueError("fax has one bit a pixel")
+        options = {tag: value(tag, 0) for tag in (_T4_OPTIONS, _T6_OPTIONS) if tag in values}
+        check_fax(data, layout, compression, options, value(_FILL_ORDER, 1) == 2)
+    elif _COMPRESSIONS[compression] == "JPEG":
+        check_jpeg(data, layout, name)
+    turn = value(_ORIENTATION, 1)
+    icc = entries[_ICC].raw if _ICC in entries else b""
+    most = (1 << value(_BITS, 1)) - 1 if value(_SAMPLE_FORMAT, 1) == 1 else None
+    kept = {tag: entry for tag, entry in entries.items() if tag in _KEPT}
+    return Container("TIFF", _written(data, kept, order, big), turn, icc, most)
+
+
+def _directory(data: bytes, order: str, big: bool, name: str) -> dict[int, _Entry]:
+    """The entries of the first directory that are used, each with its bytes; of two the first."""
+    long, short = (f"{order}Q", f"{order}Q") if big else (f"{order}I", f"{order}H")
+    (start,) = struct.unpack_from(long, data, 8 if big else 4)
+    (count,) = struct.unpack_from(short, data, start)
+    if count > MAX_ENTRIES:
+        raise too_complex(name, "entries", MAX_ENTRIES)
+    size, room, first = (20, 8, start + 8) if big else (12, 4, start + 2)
+    entries: dict[int, _Entry] = {}
+    for at in range(first, first + count * size, size):
+        tag, type_, number = struct.unpack_from(f"{order}HH{long[1]}", data, at)
+        if tag in entries or type_ not in _TYPES.get(tag, _INTEGERS) or tag not in _KEPT | _READ:
+            continue
+        most = (_KEPT | _READ)[tag]
+        if most is None:
+            most = MAX_STRIPS
+            if number > MAX_STRIPS:
+                raise too_complex(name, "strips", MAX_STRIPS)
+        length = min(number, most) * _SIZES[type_]
+        where = at + size - room
+        if number * _SIZES[type_] > room:
+            (where,) = struct.unpack_from(long, data, where)
+        raw = data[where : where + length]
+        if not length or len(raw) < length:
+            raise ValueError(f"tag {tag} lies outside the file")
+        entries[tag] = _Entry(type_, min(number, most), raw)
+    return entries
+
+
+def _integers(entry: _Entry, order: str) -> tuple[int, ...]:
+    return struct.unpack(f"{order}{entry.count}{_INTEGERS[entry.type]}", entry.raw)
+
+
+def _layout(values: dict[int, tuple[int, ...]], packed: bool, size: int, name: str) -> Layout:
+    """The grid of strips or tiles, whose number and size are bounded."""
+
+    def value(tag: int, default: int) -> int:
+        return values.get(tag, (default,))[0]
+
+    image_width, image_height, samples = value(_WIDTH, 0), value(_HEIGHT, 0), value(_SAMPLES, 1)
+    if not 1 <= samples <= MAX_SAMPLES:
+        raise ValueError("too many samples a pixel")
+    strips = _TILE_OFFSETS not in values
+    if strips:
+        width, height = image_width, min(value(_ROWS, image_height), image_height)
+    else:
+        width, height = value(_TILE_WIDTH, 0), value(_TILE_HEIGHT, 0)
+    if not (width and height):
+        raise ValueError("tiles without a size")
+    planes = samples if value(_PLANAR, 1) == 2 else 1
+    across, down = -(-image_width // width), -(-image_height // height)
+    count = across * down * planes
+    row = -(-width * max(values.get(_BITS, (1,))) * samples // (8 * planes))
+    if count > MAX_STRIPS:
+        raise too_complex(name, "strips", MAX_STRIPS)
+    too_large = packed and row * height > MAX_STRIP_BYTES
+    if too_large or width * height > MAX_PIXELS or across * down * width * height > 2 * MAX_PIXELS:
+        kind = "strips" if strips else "tiles"
+        most = f"at most {MAX_PIXELS // 1_000_000} megapixels can be used"
+        raise ImageError(f"{name} has {kind} with too many pixels: {most}.")
+    offsets = values[_STRIP_OFFSETS if strips else _TILE_OFFSETS]
+    counts = values.get(_STRIP_COUNTS if strips else _TILE_COUNTS, ())
+    if len(offsets) < count or (packed and (len(counts) < count or sum(counts[:count]) > size)):
+        raise ValueError("strips that are not in the file")
+    return Layout(width, height, down, image_height, offsets[:count], counts[:count], strips)
+
+
+def _written(data: bytes, entries: dict[int, _Entry], order: str, big: bool) -> bytes:
+    """The file with these entries alone, in a directory behind its end."""
+    long, short, room = ("Q", "Q", 8) if big else ("I", "H", 4)
+    head, values, at = 8 if big else 4, b"", len(data)
+    directory = struct.pack(f"{order}{short}", len(entries))
+    for tag, entry in sorted(entries.items()):
+        directory += struct.pack(f"{order}HH{long}", tag, entry.type, entry.count)
+        if len(entry.raw) <= room:
+            directory += entry.raw.ljust(room, b"\0")
+        else:
+            directory += struct.pack(f"{order}{long}", at + len(values))
+            values += entry.raw + b"\0" * (len(entry.raw) % 2)
+    start = struct.pack(f"{order}{long}", at + len(values))
+    rest = memoryview(data)[head + room :]
+    return b"".join((data[:head], start, rest, values, directory, bytes(room)))
