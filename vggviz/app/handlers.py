@@ -23,12 +23,11 @@ from vggviz.app.parts.maps import View, maps
 from vggviz.app.parts.strip import strip
 from vggviz.app.pictures import Given, Question, Shown, refusal, still
 from vggviz.app.stages import STAGES
-from vggviz.app.trouble import translated
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.hooks.capture import bypass
-from vggviz.images import Crop, ImageError
+from vggviz.images import Crop
 from vggviz.locales import TEXTS, text
 from vggviz.types import Error, Prediction
 from vggviz.weights import bundled_results
@@ -317,8 +316,6 @@ def boundary(lang: str = "en") -> Generator[None, None, None]:
         yield
     except gr.Error:
         raise
-    except ImageError as error:  # its sentences begin with the file's name, as it is
-        raise refusal(translated(lang, str(error))) from error
     except Error as error:
         raise refusal(sentence(error, lang)) from error
     except Exception as error:  # the one broad except of the house: a page must not go blank

@@ -2,8 +2,8 @@
 
 Protocol: the template (`vggviz.images.worker`) gets one end of a socket pair for each picture. Over
 it go, each behind its length as 4 bytes, a JSON object `{"name", "full_range", "size"}` and the
-file; back come a JSON object, `{"error"}` or `{"size", "range"}`, and the RGB bytes. A child that
-passes its limits is killed by the system and answers nothing.
+file; back come a JSON object, `{"error", "values"}` or `{"size", "range"}`, and the RGB bytes. A
+child that passes its limits is killed by the system and answers nothing.
 """
 
 from __future__ import annotations
@@ -63,10 +63,7 @@ class IsolatedDecoder:
                     return self._decode(data, name, full_range)
                 except _Died as error:
                     if last or self._alive():
-                        raise ImageError(
-                            f"{name} takes too long or too much memory to decode: "
-                            "save it as a smaller PNG or JPEG."
-                        ) from error
+                        raise ImageError("image_too_slow", name=name) from error
         raise AssertionError
 
     def close(self) -> None:
@@ -92,7 +89,7 @@ class IsolatedDecoder:
                 (length,) = struct.unpack("!I", _receive(ours, 4))
                 answer: dict[str, Any] = json.loads(_receive(ours, length))
                 if "error" in answer:
-                    raise ImageError(answer["error"])
+                    raise ImageError(answer["error"], **answer["values"])
                 width, height = answer["size"]
                 check_size(width, height, name)
                 pixels = _receive(ours, width * height * 3)

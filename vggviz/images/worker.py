@@ -72,7 +72,7 @@ def _serve(job: socket.socket) -> None:
         answer = {"size": image.size, "range": image.info.get("range")}
         pixels = image.tobytes()
     except ImageError as error:
-        answer = {"error": str(error)}
+        answer = {"error": error.code, "values": error.values}
     head = json.dumps(answer).encode()
     job.sendall(struct.pack("!I", len(head)) + head)
     job.sendall(pixels)
