@@ -174,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.say(200, {**about, "siblings": files, "tags": []})
 
     def yaml(self, body: bytes, _: str) -> None:
-        good = json.loads(body)["content"].startswith("---\nlicense: ")
+        good = "\nlicense: " in json.loads(body)["content"].partition("\n---\n")[0]
         self.say(200, {"errors": [], "warnings": []}) if good else self.say(400, {"errors": []})
 
     def preupload(self, body: bytes, token: str, name: str, _: str) -> None:

@@ -248,38 +248,40 @@ def test_a_link_that_leads_away_is_refused(adapter: Path, base: Path) -> None:
     load_network(adapter)
 
 
-def test_adapters_stand_on_adapters_but_not_without_end(base: Path) -> None:
-    model = load_network(base)[0]
-    below = base
-    for number in range(1, 5):
-        model = with_frozen_convolutions(model, PLAIN, number)
-        file = base.with_name(f"{number}.safetensors")
-        save_network(model, card(PLAIN, read_backbone(below)), file)
-        below = file
-    assert_same(load_network(below)[0], as_written(model))
-    with pytest.raises(WeightsError, match=r"5\.safetensors stands on more than 4 backbones"):
-        save_network(model, card(PLAIN, read_backbone(below)), base.with_name("5.safetensors"))
-    fifth = base.with_name("5.safetensors")
-    data = {**told(below), "backbone": {**told(below)["backbone"], "weights": below.name}}
-    data["backbone"]["fingerprint"] = sha256(below)
-    save_file(load_file(below), fifth, {"vggviz": json.dumps(data)})
-    with pytest.raises(WeightsError, match=r"5\.safetensors stands on more than 4 backbones"):
-        load_network(fifth)
+def test_an_adapter_on_an_adapter_stands_on_its_backbone(adapter: Path, base: Path) -> None:
+    assert read_backbone(adapter) == read_backbone(base)
+    model = with_frozen_convolutions(load_network(adapter)[0], CBAM, 2)
+    second = base.with_name("second.safetensors")
+    save_network(model, card(CBAM, read_backbone(adapter)), second)
+    assert second.stat().st_size < base.stat().st_size / 3
+    adapter.unlink()
+    assert_same(load_network(second)[0], as_written(model))
 
 
-def test_adapters_in_a_circle_are_refused(adapter: Path, base: Path) -> None:
-    rewrite(adapter, weights=adapter.name)
-    with pytest.raises(WeightsError, match=r"a circle: own\.safetensors on own\.safetensors$"):
-        load_network(adapter)
-    rewrite(adapter, weights=base.name)
-    data = {**told(base), "backbone": {"weights": adapter.name, "attention": "cbam"}}
-    data["backbone"]["fingerprint"] = ZEROS
-    save_file(load_file(base), base, {"vggviz": json.dumps(data)})
-    rewrite(adapter, fingerprint=sha256(base))
-    with pytest.raises(WeightsError, match=r"own\.safetensors on base\.\w+ on own\.safeten"):
-        load_network(adapter)
-    with pytest.raises(WeightsError, match="circle"):  # over the backbone itself
+def test_an_adapter_is_no_backbone(adapter: Path, base: Path) -> None:
+    message = r"second\.\w+ is an adapter on own\.safetensors, which is an adapter itself"
+    model, second = load_network(adapter)[0], base.with_name("second.safetensors")
+    under = Backbone(adapter.name, "cbam", sha256(adapter))
+    with pytest.raises(WeightsError, match=message):
+        save_network(model, card(CBAM, under), second)
+    assert not second.exists()
+    second.write_bytes(adapter.read_bytes())
+    rewrite(second, weights=adapter.name, attention="cbam", fingerprint=sha256(adapter))
+    with pytest.raises(WeightsError, match=message):
+        load_network(second)
+    rewrite(adapter, weights=second.name)  # a circle
+    with pytest.raises(WeightsError, match="which is an adapter itself"):
+        load_network(second)
+
+
+def test_nothing_is_an_adapter_on_itself(adapter: Path, base: Path) -> None:
+    before = base.read_bytes()
+    with pytest.raises(WeightsError, match=r"base\.safetensors can't be an adapter on itself"):
         save_network(drawn(PLAIN), card(PLAIN, read_backbone(base)), base)
+    assert base.read_bytes() == before
+    rewrite(adapter, weights=adapter.name)
+    with pytest.raises(WeightsError, match=r"own\.safetensors can't be an adapter on itself"):
+        load_network(adapter)
 
 
 @pytest.fixture
@@ -390,7 +392,7 @@ def test_torchvisions_file_has_a_fingerprint(
         with torch.device("meta"):
             return build_network(config)
 
-    monkeypatch.setattr("vggviz.weights.stock.VGG", build)
+    monkeypatch.setattr("vggviz.weights.stock.build_network", build)
     monkeypatch.setattr("vggviz.weights.stock.load_backbone", lambda *_: None)
     _, found = load_network("imagenet", "se")
     assert found.fingerprint == sha256(imagenet)

@@ -17,7 +17,7 @@ from vggviz.app.handlers import explain
 from vggviz.app.networks import Networks
 from vggviz.app.pictures import Given
 from vggviz.app.tabs.types import row, table
-from vggviz.attention import ATTENTION
+from vggviz.attention import ATTENTION, AttentionType
 from vggviz.explainer import Explainer
 from vggviz.hooks.tap import Tap
 from vggviz.images import Preprocess
@@ -52,9 +52,13 @@ class Outside(nn.Module):
         return x * self.channel(gate, (x.shape[2], x.shape[3]))[:, :, None, None]
 
 
+def outside_type(module: Callable[[int], nn.Module] = Outside) -> AttentionType:
+    return AttentionType(module, "From outside", "Gates with state of every kind.")
+
+
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch) -> NetworkConfig:
-    monkeypatch.setitem(ATTENTION, "outside", Outside)
+    monkeypatch.setitem(ATTENTION, "outside", outside_type())
     return NetworkConfig("outside", ("block4", "block5"), head="gap", width=0.125, num_classes=3)
 
 
@@ -153,7 +157,7 @@ def test_what_is_left_uninitialised_is_refused(
             else:
                 self.forgotten = nn.Parameter(allocate(channels))
 
-    monkeypatch.setitem(ATTENTION, "outside", Forgetful)
+    monkeypatch.setitem(ATTENTION, "outside", outside_type(Forgetful))
     with pytest.raises(ValueError, match="attention 'outside' leaves forgotten uninitialised"):
         build_network(outside, seeded())
 
@@ -164,7 +168,7 @@ def test_lazy_modules_are_refused(outside: NetworkConfig, monkeypatch: pytest.Mo
             super().__init__(channels)
             self.late = nn.LazyLinear(3)
 
-    monkeypatch.setitem(ATTENTION, "outside", Lazy)
+    monkeypatch.setitem(ATTENTION, "outside", outside_type(Lazy))
     with pytest.raises(ValueError, match=r"leaves late\.weight uninitialised"):
         build_network(outside, seeded())
 
@@ -172,13 +176,14 @@ def test_lazy_modules_are_refused(outside: NetworkConfig, monkeypatch: pytest.Mo
 def test_a_type_without_a_tap_is_refused(
     outside: NetworkConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ATTENTION, "outside", lambda channels: nn.Conv2d(channels, channels, 1))
+    plain = outside_type(lambda channels: nn.Conv2d(channels, channels, 1))
+    monkeypatch.setitem(ATTENTION, "outside", plain)
     with pytest.raises(ValueError, match="attention 'outside' has no Tap: pass its weights throu"):
         build_network(outside, seeded())
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_the_page_shows_a_type_that_has_no_texts(outside: NetworkConfig, lang: str) -> None:
+def test_the_page_shows_a_type_that_has_no_translation(outside: NetworkConfig, lang: str) -> None:
     def load(weights: str, attention: str) -> Explainer:
         card = Card(weights, outside, Preprocess(64, 64), ("a", "b", "c"))
         return Explainer(build_network(outside, seeded()), card)
@@ -186,11 +191,11 @@ def test_the_page_shows_a_type_that_has_no_texts(outside: NetworkConfig, lang: s
     networks = Networks({"small": ("outside",)}, load)
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     picture = Given(Image.fromarray(noise), "a.png")
-    assert types_of(networks, "small", lang=lang) == [("outside", "outside")]
+    assert types_of(networks, "small", lang=lang) == [("From outside", "outside")]
     asked = (networks, picture, "small", "outside", "", "", "block4")
     _, shown, _, _, about, _, maps, channels, _ = explain(*asked, lang=lang)
-    assert "Gates with state of every kind: what PyTorch" in about
+    assert "Gates with state of every kind." in about
     assert maps
     assert channels
     told = table(lang, shown, [row(networks, shown, "outside", "block4")], ("outside",))
-    assert '<th scope="row">outside</th>' in told
+    assert '<th scope="row">From outside</th>' in told

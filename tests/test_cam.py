@@ -134,7 +134,7 @@ def test_formulas_equal_their_twins(method: str, kind: str) -> None:
     if kind == "sparse":  # dead channels, and positions that no gradient reaches
         activation = activation * torch.tensor([1, 0, 1, 1, 0.0])[:, None, None]
         gradient = gradient * (draw(*gradient.shape, seed=3) > 0.5)
-    found = METHODS[method].formula(activation, gradient)
+    found = METHODS[method].function(activation, gradient)
     assert found.shape == (3, 2, *size)
     for t, b in itertools.product(range(3), range(2)):
         twin = FORMULA_TWINS[method](activation[b], gradient[t, b])

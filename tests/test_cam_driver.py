@@ -72,11 +72,11 @@ def test_a_batch_equals_its_pictures_one_by_one(
             same(alone, CAMs(alone.logits, alone.targets, alone.taps, part))
 
 
-@pytest.mark.parametrize("way", ["_in_turn", "_together"])  # on a CPU, and on a GPU
+@pytest.mark.parametrize("way", ["_one_by_one", "_batched"])  # on a CPU, and on a GPU
 def test_several_targets_equal_one_by_one(
     way: str, network: Network, pictures: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "_in_turn", getattr(driver, way))
+    monkeypatch.setattr(driver, "_one_by_one", getattr(driver, way))
     x, paths = pictures(2, 32).double(), [network.path(name) for name in LAYERS]
     together = cams(network, x, paths, CHEAP, torch.arange(4))
     assert together.targets.tolist() == [[k, k] for k in range(4)]
@@ -84,7 +84,7 @@ def test_several_targets_equal_one_by_one(
         alone = cams(network, x, paths, CHEAP, torch.tensor([k]))
         part = {key: raw[k : k + 1] for key, raw in together.maps.items()}
         same(alone, CAMs(alone.logits, alone.targets, alone.taps, part))
-    differing = [raw for (_, name), raw in together.maps.items() if METHODS[name].knows_class]
+    differing = [raw for (_, name), raw in together.maps.items() if METHODS[name].class_specific]
     assert all(not torch.allclose(raw[0], raw[1]) for raw in differing)
 
 

@@ -16,8 +16,7 @@ import torchvision
 from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
-from vggviz.cam import METHODS, cams, driver
-from vggviz.cam.methods import Method
+from vggviz.cam import METHODS, Method, cams, driver
 from vggviz.hooks.capture import bypass, capture
 from vggviz.hooks.tap import Tap
 from vggviz.networks import Network
@@ -470,7 +469,8 @@ def test_another_method_of_many_passes_is_computed_by_its_own_function(
         assert predict(image[None]).shape == (1, 10)
         return activation.mean(0) * (targets + 1)[:, None, None]
 
-    monkeypatch.setitem(driver.METHODS, "ramp", Method("passes", ramp))
+    method = Method("passes", ramp, "Ramp", "The mean over channels.")
+    monkeypatch.setitem(driver.METHODS, "ramp", method)
     model, x = small_vgg().eval(), pictures(2, 32)
     found = cams(model, x, ["features.4"], ("ramp", "scorecam"), [0, 4]).maps
     with torch.no_grad():

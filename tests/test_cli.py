@@ -20,8 +20,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from vggviz import NetworkConfig
-from vggviz.cli import app, main
-from vggviz.cli import console as says
+from vggviz.cli import app, console, main
 from vggviz.images import Preprocess
 from vggviz.networks import build_network
 from vggviz.weights import Card, assets_folder, save_network
@@ -252,13 +251,13 @@ def test_impossible_names_are_one_sentence(tmp_path: Path, here: Here, name: str
     ],
 )
 def test_words_between_commas(text: str, expected: tuple[str, ...]) -> None:
-    assert says.words(text) == expected
+    assert console.split_list(text) == expected
 
 
 @pytest.mark.parametrize("text", ['"a,b', '"a"b,c', "a\nb"])
 def test_what_is_no_list_is_said(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit):
-        says.words(text)
+        console.split_list(text)
     assert "is no list with commas" in capsys.readouterr().err
 
 
@@ -318,7 +317,18 @@ def test_train_in_one_command_then_explain(tmp_path: Path) -> None:
             Image.new("RGB", (40, 36), shade).save(tmp_path / "data" / label / f"{number}.png")
     (tmp_path / "data" / "red" / "x.png").write_bytes(b"broken")
     out = tmp_path / "own.safetensors"
-    options = ["--attention", "se", "--epochs", 2, "--sizes", 32, "--batch", 4, "--width", 0.125]
+    options = [
+        "--attention",
+        "se",
+        "--epochs",
+        2,
+        "--image-sizes",
+        32,
+        "--batch",
+        4,
+        "--width",
+        0.125,
+    ]
     done = vggviz("train", "--data", tmp_path / "data", "--out", out, *options)
     assert "left out" in done.stderr
     assert "red/x.png" in done.stderr
@@ -346,7 +356,7 @@ def break_pictures(data: Path) -> None:
         (lambda data: (data / "val" / "blue").mkdir(), "'train' lacks 'blue'"),
         (lambda data: [shutil.rmtree(data / p / "red") for p in ("train", "val")], "2 classes"),
         (lambda data: (data / "val" / "red" / "0.png").unlink(), "'red' has no pictures in the"),
-        (lambda data: shutil.rmtree(data / "val"), "'train' without one named 'val'"),
+        (lambda data: shutil.rmtree(data / "val"), "class 'green' has 1 picture and needs 2"),
         (break_pictures, "class 'red' has no picture that can be read"),
     ],
 )
@@ -362,7 +372,7 @@ def test_bad_training_data_is_one_sentence_and_leaves_nothing(
         (data / part / label).mkdir(parents=True)
         Image.new("RGB", (32, 32), label).save(data / part / label / "0.png")
     harm(data)
-    words = ["train", "--data", str(data), "--out", str(out), "--sizes", "32"]
+    words = ["train", "--data", str(data), "--out", str(out), "--image-sizes", "32"]
     assert app(words, standalone_mode=False) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("vggviz: ")
@@ -381,5 +391,5 @@ def test_hidden_files_and_other_endings_are_passed_over(weights: Path, tmp_path:
     (folder / "d.svg").write_text("<svg/>")
     out = tmp_path / "out"
     done = vggviz("explain", folder, "--weights", weights, "--formats", "json", "--out", out)
-    assert done.stderr == f"{folder}: passed over: 2 hidden, 1 .svg\n"
+    assert done.stderr == f"{folder}: ignored: 2 hidden, 1 .svg\n"
     assert sorted(file.name for file in out.iterdir()) == ["a.json", "b.json"]

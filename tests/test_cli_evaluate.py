@@ -99,7 +99,7 @@ def test_the_part_to_judge_by(data: Path, weights: dict[str, Path], tmp_path: Pa
     for part, count in (([], 5), (["--part", "test"], 5), (["--part", "Training"], 6)):
         done = run("--weights", weights["bare"], "--data", mri, *part)
         assert f"{count} pictures of 2 classes" in done.stdout
-        assert done.stderr == "passed over: 1 hidden, 1 .txt\n"
+        assert done.stderr == "ignored: 1 hidden, 1 .txt\n"
     done = run("--weights", weights["bare"], "--data", mri, "--part", "val", code=2)
     assert "no part 'val' with class folders: it has the parts 'train', 'test'" in done.stderr
 
@@ -182,12 +182,14 @@ def test_maps_are_judged(data: Path, weights: dict[str, Path], tmp_path: Path) -
 
 
 def test_another_seed(data: Path, weights: dict[str, Path], tmp_path: Path) -> None:
-    done = judged(weights["se"], data, tmp_path, "agreement", "--other", weights["again"])
+    done = judged(weights["se"], data, tmp_path, "agreement", "--reseed-weights", weights["again"])
     assert "ρ, other seed" in done.stdout
     assert "no ceiling" not in done.stdout
-    wrong = judged(weights["se"], data, tmp_path, "agreement", "--other", weights["bare"], code=2)
+    wrong = judged(
+        weights["se"], data, tmp_path, "agreement", "--reseed-weights", weights["bare"], code=2
+    )
     assert "has 'none', which is not evaluated" in wrong.stderr
-    twice = ["--other", weights["again"]] * 2
+    twice = ["--reseed-weights", weights["again"]] * 2
     wrong = judged(weights["se"], data, tmp_path, "agreement", *twice, code=2)
     assert "has 'se', of which another file was given already" in wrong.stderr
 
@@ -199,7 +201,7 @@ def test_another_seed(data: Path, weights: dict[str, Path], tmp_path: Path) -> N
         (["agreement", "--methods", "x"], "no method 'x'"),
         (["agreement", "--methods", "layercam"], "agreement compares with 'gradcam'"),
         (["agreement", "--json", "{data}/x.json"], "--metrics writes to --out"),
-        (["agreement", "--other", "nothing.safetensors"], "nothing.safetensors"),
+        (["agreement", "--reseed-weights", "nothing.safetensors"], "nothing.safetensors"),
         (["agreement", "--out", "{se}/x"], "for --out"),
     ],
 )

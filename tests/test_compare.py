@@ -15,7 +15,9 @@ pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
 from vggviz.networks import NetworkConfig
 from vggviz.training import Progress, TrainConfig
-from vggviz.training.seed_study import Comparison, TinyVGG, compare
+from vggviz.training.seed_study import SeedStudy, TinyVGG, run_seed_study
+
+RENAMED = {"lr": "rate", "image_sizes": "sizes", "distill_weight": "distil"}
 
 
 def test_the_tiny_vgg_is_cnn_explainers() -> None:
@@ -34,9 +36,9 @@ def test_the_tiny_vgg_is_cnn_explainers() -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) == weights == 19_920
 
 
-def found(**top1: tuple[float, ...]) -> Comparison:
+def found(**top1: tuple[float, ...]) -> SeedStudy:
     names = dict.fromkeys(top1, 1000)
-    return Comparison({}, ("a", "b"), 10, 5, (0, 1, 2), top1, top1, names)
+    return SeedStudy({}, ("a", "b"), 10, 5, (0, 1, 2), top1, top1, names)
 
 
 def test_the_difference_by_hand() -> None:
@@ -57,15 +59,15 @@ def test_runs_are_made_once_and_the_rest_is_the_same(tmp_path: Path) -> None:
             noise = generator.integers(-25, 25, (64, 64, 3))
             pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "data" / label / f"{number}.png")
-    config = TrainConfig(epochs=2, sizes=(32, 64), batch=8)
+    config = TrainConfig(epochs=2, image_sizes=(32, 64), batch=8)
     trained: list[tuple[str, int]] = []
 
     def report(name: str, seed: int, progress: Progress) -> None:
         if progress.step == progress.steps:
             trained.append((name, seed))
 
-    def run(*networks: str) -> Comparison:
-        return compare(
+    def run(*networks: str) -> SeedStudy:
+        return run_seed_study(
             tmp_path / "data",
             tmp_path / "out",
             config,
@@ -80,11 +82,15 @@ def test_runs_are_made_once_and_the_rest_is_the_same(tmp_path: Path) -> None:
     assert first.train_pictures == 16
     assert first.parameters["tiny_vgg"] == 19_920 - 8 * 1691
     told = json.loads((tmp_path / "out" / "tiny_vgg-1.json").read_text())
-    assert told["recipe"]["sizes"] == [64]
+    assert told["recipe"]["image_sizes"] == [64]
     assert told["recipe"]["seed"] == 1
     trained.clear()
     assert run("se", "tiny_vgg") == first
     assert trained == []
+    old = dict(told, recipe={RENAMED.get(key, key): x for key, x in told["recipe"].items()})
+    (tmp_path / "out" / "tiny_vgg-1.json").write_text(json.dumps(old))
+    assert run("se", "tiny_vgg") == first
+    assert trained == []  # a result of version 0.1 counts
     (tmp_path / "out" / "se-1.json").unlink()
     assert run("se", "tiny_vgg") == first
     assert trained == [("se", 1)]
@@ -95,10 +101,10 @@ def test_runs_are_made_once_and_the_rest_is_the_same(tmp_path: Path) -> None:
     run("se", "tiny_vgg")  # other pictures under the same names: nothing is known of them
     assert len(trained) == 6
     for config, networks, wrong in (
-        (TrainConfig(sizes=(32,)), ("tiny_vgg",), "tiny_vgg sees pictures of 64 pixels"),
-        (TrainConfig(sizes=()), (), "need sizes"),
-        (TrainConfig(sizes=(32,)), ("magic",), "no attention 'magic'"),
+        (TrainConfig(image_sizes=(32,)), ("tiny_vgg",), "tiny_vgg takes pictures of 64 pixels"),
+        (TrainConfig(image_sizes=()), (), "need image_sizes"),
+        (TrainConfig(image_sizes=(32,)), ("magic",), "no attention 'magic'"),
     ):
         with pytest.raises(ValueError, match=wrong):
-            compare(tmp_path / "data", tmp_path / "new", config, networks, (0,), width=0.125)
+            run_seed_study(tmp_path / "data", tmp_path / "new", config, networks, (0,), width=0.125)
     assert not (tmp_path / "new").exists()  # before anything was trained

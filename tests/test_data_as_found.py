@@ -21,10 +21,10 @@ from PIL import Image
 from vggviz.data import (
     DataError,
     find_pictures,
+    ignored_text,
     open_dataset,
     open_parts,
     parts_of,
-    passed_over_text,
 )
 from vggviz.data.splits import part_named
 from vggviz.images import image_extensions, open_image
@@ -134,9 +134,7 @@ class TestParts:
         put(root, *in_classes("val"))
         assert parts_of(root) == ("train", "val")
         dataset = open_dataset(root)
-        assert passed_over_text(dataset.passed_over) == (
-            "passed over: 4 pictures outside the class folders"
-        )
+        assert ignored_text(dataset.ignored) == ("ignored: 4 pictures outside the class folders")
         with pytest.raises(DataError, match=r"no part 'test' .*: it has the parts 'train', 'val'"):
             open_dataset(root, "test")
 
@@ -191,14 +189,14 @@ class TestHiddenFiles:
         dataset = open_dataset(zipped(root) if pack else root)
         assert dataset.labels == ("cat", "dog")
         assert len(dataset) == 4
-        assert passed_over_text(dataset.passed_over) == "passed over: 7 hidden"
+        assert ignored_text(dataset.ignored) == "ignored: 7 hidden"
 
     def test_are_not_found_in_folders_of_pictures(self, tmp_path: Path) -> None:
         root = put(tmp_path, *each(("cat", "dog")), *self.NAMES)
         (root / "notes.txt").write_text("x")
-        pictures, passed_over = find_pictures(root)
+        pictures, ignored = find_pictures(root)
         assert [str(one.relative_to(root)) for one in pictures] == each(("cat", "dog"))
-        assert passed_over == {"hidden": 7, ".txt": 1}
+        assert ignored == {"hidden": 7, ".txt": 1}
 
     def test_a_link_to_a_folder_around_it_is_followed_once(self, tmp_path: Path) -> None:
         root = put(tmp_path / "pets", *each(("cat", "dog")))
@@ -234,7 +232,7 @@ class TestEndings:
         root = put(tmp_path / "data", *names, "glioma/a.svg", "glioma/b.SVG", "glioma/README")
         dataset = open_dataset(zipped(root) if pack else root)
         assert len(dataset) == len(names)
-        assert dataset.passed_over == {".svg": 2, "without extension": 1}
+        assert dataset.ignored == {".svg": 2, "without extension": 1}
         assert len(find_pictures(root)[0]) == len(names)
 
 
@@ -314,7 +312,7 @@ class TestArchives:
                 archive.writestr(name, png())
         dataset = open_dataset(tmp_path / "dot.zip")
         assert dataset.labels == ("cat", "dog")
-        assert dataset.passed_over == {"hidden": 1}
+        assert dataset.ignored == {"hidden": 1}
 
     def test_a_reader_works_in_other_processes(self, tmp_path: Path) -> None:
         """Forked while the archive is open here, and pickled."""

@@ -20,11 +20,11 @@ from vggviz.images import ImageError, Preprocess
 from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.training import Examples, TrainConfig, measure, train
 from vggviz.training.examples import View, plain_views, view_batches
-from vggviz.training.run import NetworkChoice, fit
+from vggviz.training.run import NetworkChoice, run_training
 from vggviz.weights import Card, load_network, save_network
 
 PREPROCESS = Preprocess(40, 44)
-CONFIG = TrainConfig(epochs=2, sizes=(32, 40), batch=8, rate=0.02, zoom_out=0.5)
+CONFIG = TrainConfig(epochs=2, image_sizes=(32, 40), batch=8, lr=0.02, zoom_out=0.5)
 
 
 def draw(folder: Path, count: int, side: int = 48) -> Path:
@@ -159,7 +159,7 @@ def test_views_are_kept_beside_the_weights_until_training_is_done(tmp_path: Path
         Card("small", config, Preprocess(32, 32), ("dark", "light")),
         start,
     )
-    recipe = replace(CONFIG, sizes=(32,), epochs=3, views=2, freeze_backbone=True)
+    recipe = replace(CONFIG, image_sizes=(32,), epochs=3, views=2, freeze_backbone=True)
     views = tmp_path / "own.views"
 
     class StoppedError(Exception):
@@ -171,17 +171,17 @@ def test_views_are_kept_beside_the_weights_until_training_is_done(tmp_path: Path
 
     network = NetworkChoice(str(start), "se", stages=("block4",))
     with pytest.raises(StoppedError):
-        fit(data, out, recipe, network, report=stop)
+        run_training(data, out, recipe, network, report=stop)
     kept = {file.name: file.stat().st_mtime_ns for file in views.iterdir()}
     assert len(kept) == 3
 
     def same(_: object) -> None:
         assert {file.name: file.stat().st_mtime_ns for file in views.iterdir()} == kept
 
-    fit(data, out, recipe, network, resume=True, report=same)
+    run_training(data, out, recipe, network, resume=True, report=same)
     assert not views.exists()
     other = tmp_path / "other.safetensors"
-    fit(data, other, recipe, network, cache=tmp_path / "cache")
+    run_training(data, other, recipe, network, cache=tmp_path / "cache")
     assert {file.name for file in (tmp_path / "cache").iterdir()} == set(kept)
     assert not (tmp_path / "other.views").exists()
     one, two = load_network(out)[0].state_dict(), load_network(other)[0].state_dict()

@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 
 from vggviz.app.handlers import boundary, draw, explain, look, more, spoken, wanted
-from vggviz.app.markup import METHOD_NAMES, canvas, percent, spread
+from vggviz.app.markup import canvas, percent, spread
 from vggviz.app.networks import Networks
 from vggviz.app.parts.channels import channel, ranking
 from vggviz.app.parts.maps import reading_of
 from vggviz.app.pictures import FINEST, Given, Shown
+from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
 from vggviz.images import ImageError, Preprocess
 from vggviz.metrics.agreement import agreement
@@ -102,7 +103,7 @@ def test_a_contrast_changes_gradcam_and_leaves_attention(networks: Networks) -> 
     assert ends[1] == ends[2]
 
 
-@pytest.mark.parametrize("method", [name for name in METHOD_NAMES if name != "gradcam"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "gradcam"])
 def test_another_method_is_computed_once_and_drawn_from_then_on(
     networks: Networks, method: str
 ) -> None:

@@ -22,7 +22,7 @@ from vggviz.metrics.faithfulness import (
     curves,
     perturb,
     ranking,
-    steady,
+    scaled_batch_size,
 )
 from vggviz.metrics.road import imputed, road
 from vggviz.networks import Network
@@ -145,7 +145,13 @@ def test_points_come_as_they_are_computed() -> None:
 
 
 def test_large_pictures_are_taken_fewer_at_a_time() -> None:
-    assert [steady((side, side), 16) for side in (32, 80, 160, 224, 512)] == [16, 16, 4, 2, 1]
+    assert [scaled_batch_size((side, side), 16) for side in (32, 80, 160, 224, 512)] == [
+        16,
+        16,
+        4,
+        2,
+        1,
+    ]
     sizes: list[int] = []
 
     def counting(pixels: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from typer.testing import CliRunner, Result
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
-from vggviz import ATTENTION, Explainer
+from vggviz import ATTENTION, AttentionType, Explainer
 from vggviz.app.own import SIZE, Own
 from vggviz.cli import app
 from vggviz.data import open_dataset
@@ -30,9 +29,9 @@ from vggviz.hooks.tap import Tap
 from vggviz.images import Preprocess
 from vggviz.networks import NetworkConfig, build_network
 from vggviz.training import TrainConfig, TrainError
-from vggviz.training.loop import set_learning
-from vggviz.training.run import NetworkChoice, fit
-from vggviz.training.seed_study import compare
+from vggviz.training.loop import set_trainable
+from vggviz.training.run import NetworkChoice, run_training
+from vggviz.training.seed_study import run_seed_study
 from vggviz.weights import (
     Card,
     WeightsError,
@@ -45,7 +44,7 @@ from vggviz.weights import (
 from vggviz.weights.publish import page
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
-CONFIG = TrainConfig(epochs=3, sizes=(32,), batch=8, rate=0.05)
+CONFIG = TrainConfig(epochs=3, image_sizes=(32,), batch=8, lr=0.05)
 
 
 def draw(folder: Path, count: int, labels: tuple[str, ...] = ("green", "red")) -> Path:
@@ -79,7 +78,7 @@ def entries(file: Path) -> set[str]:
 def test_a_frozen_backbone_gives_an_adapter(tmp_path: Path, backbone: Path) -> None:
     data, out = draw(tmp_path / "data", 15), tmp_path / "own.safetensors"
     network = NetworkChoice(str(backbone), "se", stages=("block4", "block5"))
-    fit(data, out, replace(CONFIG, freeze_backbone=True), network)
+    run_training(data, out, replace(CONFIG, freeze_backbone=True), network)
     kept = entries(out)
     assert out.stat().st_size < backbone.stat().st_size / 3
     assert not any(key.startswith("features.0.") for key in kept)
@@ -101,13 +100,15 @@ def test_a_frozen_backbone_gives_an_adapter(tmp_path: Path, backbone: Path) -> N
 def test_other_classes_get_a_head_of_their_own_and_the_same_ones_keep_it(
     tmp_path: Path, backbone: Path
 ) -> None:
-    still = replace(CONFIG, epochs=1, rate=1e-12, freeze_backbone=True, learn_from="block5")
+    still = replace(CONFIG, epochs=1, lr=1e-12, freeze_backbone=True, train_from="block5")
     source = load_network(backbone)[0].state_dict()["classifier.0.weight"]
     same, other = tmp_path / "same.safetensors", tmp_path / "other.safetensors"
-    fit(draw(tmp_path / "two", 8), same, still, NetworkChoice(str(backbone)))
+    run_training(draw(tmp_path / "two", 8), same, still, NetworkChoice(str(backbone)))
     found = load_network(same)[0].state_dict()["classifier.0.weight"]
     torch.testing.assert_close(found, source, rtol=0, atol=1e-6)
-    fit(draw(tmp_path / "blue", 8, ("blue", "red")), other, still, NetworkChoice(str(backbone)))
+    run_training(
+        draw(tmp_path / "blue", 8, ("blue", "red")), other, still, NetworkChoice(str(backbone))
+    )
     found = load_network(other)[0].state_dict()["classifier.0.weight"]
     assert found.shape == source.shape
     assert not torch.allclose(found, source, atol=1e-3)
@@ -116,50 +117,59 @@ def test_other_classes_get_a_head_of_their_own_and_the_same_ones_keep_it(
 
 def test_attention_that_is_there_goes_on_learning(tmp_path: Path, backbone: Path) -> None:
     data, first = draw(tmp_path / "data", 8), tmp_path / "first.safetensors"
-    fit(
+    run_training(
         data,
         first,
         CONFIG,
         NetworkChoice(str(backbone), "eca", stages=("block5",), blend="replace"),
     )
-    still = replace(CONFIG, epochs=1, rate=1e-12)
+    still = replace(CONFIG, epochs=1, lr=1e-12)
     second = tmp_path / "second.safetensors"
-    fit(data, second, still, NetworkChoice(str(first), "eca"))
+    run_training(data, second, still, NetworkChoice(str(first), "eca"))
     one, two = load_network(first)[0], load_network(second)[0]
     assert two.config == one.config
     key = "attention.block5.module.conv.weight"
     torch.testing.assert_close(two.state_dict()[key], one.state_dict()[key], rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="no attention 'magic'"):
-        fit(data, second, still, NetworkChoice(str(first), "magic"))
+        run_training(data, second, still, NetworkChoice(str(first), "magic"))
 
 
 def test_a_start_in_another_folder_is_taken_in_whole(tmp_path: Path, backbone: Path) -> None:
     out = tmp_path / "elsewhere" / "own.safetensors"
     config = replace(CONFIG, epochs=1, freeze_backbone=True)
     data, beside = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
-    fit(data, beside, config, NetworkChoice(str(backbone), "se"))
+    run_training(data, beside, config, NetworkChoice(str(backbone), "se"))
     with pytest.raises(WeightsError, match="with --out in another folder for a whole file"):
         Own.admit(beside)
-    fit(data, out, config, NetworkChoice(str(backbone), "se"))
+    run_training(data, out, config, NetworkChoice(str(backbone), "se"))
     assert Own.admit(out).attention == "se"
     assert load_network(out)[1].backbone is None
     assert "features.0.weight" in entries(out)
 
 
-def test_what_no_adapter_can_stand_on_is_taken_in_whole(tmp_path: Path, backbone: Path) -> None:
-    """Itself, what stands on the file to be written, too many, and a link from elsewhere."""
+def test_an_adapter_that_learns_on_stands_on_the_same_backbone(
+    tmp_path: Path, backbone: Path
+) -> None:
     data, config = draw(tmp_path / "data", 8), replace(CONFIG, epochs=1, freeze_backbone=True)
-    made = [backbone, *(tmp_path / f"{number}.safetensors" for number in range(1, 6))]
-    for start, out in pairwise(made):
-        fit(data, out, config, NetworkChoice(str(start), "se"))
-    assert [read_card(file).backbone is None for file in made] == [True, *[False] * 4, True]
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    run_training(data, first, config, NetworkChoice(str(backbone), "se"))
+    run_training(data, second, config, NetworkChoice(str(first), "se"))
+    run_training(data, first, config, NetworkChoice(str(first), "se"))  # in its own place
+    for file in (first, second):
+        assert read_card(file).backbone == read_backbone(backbone)
+        assert "features.0.weight" not in entries(file)
+
+
+def test_what_no_adapter_can_stand_on_is_taken_in_whole(tmp_path: Path, backbone: Path) -> None:
+    """The file that is written itself, and a link from elsewhere."""
+    data, config = draw(tmp_path / "data", 8), replace(CONFIG, epochs=1, freeze_backbone=True)
     link = tmp_path / "elsewhere" / "link.safetensors"
     link.parent.mkdir()
     link.symlink_to(backbone)
-    fit(data, tmp_path / "linked.safetensors", config, NetworkChoice(str(link), "se"))
-    fit(data, made[1], config, NetworkChoice(str(made[2]), "se"))
-    fit(data, made[5], config, NetworkChoice(str(made[5]), "se"))
-    for file in (made[1], made[5], tmp_path / "linked.safetensors"):
+    linked = tmp_path / "linked.safetensors"
+    run_training(data, linked, config, NetworkChoice(str(link), "se"))
+    run_training(data, backbone, config, NetworkChoice(str(backbone), "se"))
+    for file in (linked, backbone):
         model, card = load_network(file)
         assert card.backbone is None
         assert entries(file) == set(model.state_dict())
@@ -169,17 +179,17 @@ def test_where_convolutions_learn_the_file_is_whole(tmp_path: Path, backbone: Pa
     """It would be no smaller as an adapter, and need the other file."""
     data, out = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
     once = replace(CONFIG, epochs=1)
-    fit(data, out, once, NetworkChoice(str(backbone), "se"))
+    run_training(data, out, once, NetworkChoice(str(backbone), "se"))
     assert load_network(out)[1].backbone is None
     assert entries(out) == set(load_network(out)[0].state_dict())
-    fit(data, out, replace(once, learn_from="block4"), NetworkChoice(str(backbone), "se"))
+    run_training(data, out, replace(once, train_from="block4"), NetworkChoice(str(backbone), "se"))
     assert load_network(out)[1].backbone == read_backbone(backbone)
     assert "features.0.weight" not in entries(out)
 
 
 def test_random_weights_are_nothing_to_start_from(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing to start from: choose 'none' for a fresh netw"):
-        fit(
+        run_training(
             draw(tmp_path / "data", 8),
             tmp_path / "own.safetensors",
             CONFIG,
@@ -187,19 +197,21 @@ def test_random_weights_are_nothing_to_start_from(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("keeps", [{"freeze_backbone": True}, {"learn_from": "block2"}])
+@pytest.mark.parametrize("keeps", [{"freeze_backbone": True}, {"train_from": "block2"}])
 def test_random_layers_are_not_kept(
     tmp_path: Path, backbone: Path, keeps: dict[str, object]
 ) -> None:
     config, out = replace(CONFIG, **keeps), tmp_path / "new" / "own.safetensors"  # type: ignore[arg-type]
-    known = r"--weights tiny50, imagenet, imagenet_bn, a \.safetensors file, or hf:user/repo"
+    known = (
+        r"--weights tiny50, imagenet, .*imagenet-resnet50, a \.safetensors file, or hf:user/repo"
+    )
     with pytest.raises(ValueError, match=rf"a fresh network is random: start from .*{known}"):
-        fit(tmp_path / "no data", out, config, NetworkChoice())
+        run_training(tmp_path / "no data", out, config, NetworkChoice())
     assert not out.parent.exists()
     model, card = load_network(backbone)
     save_network(model, replace(card, trained="nothing"), backbone)
     with pytest.raises(ValueError, match=rf"small\.safetensors was never trained: .*{known}"):
-        fit(draw(tmp_path / "data", 8), out, config, NetworkChoice(str(backbone)))
+        run_training(draw(tmp_path / "data", 8), out, config, NetworkChoice(str(backbone)))
     assert not out.exists()
 
 
@@ -209,14 +221,17 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path, backbone: Path) -> No
         replace(CONFIG, epochs=1),
         NetworkChoice(str(backbone), "se", stages=("block5",)),
     )
-    fit(data, out, once, network)
+    run_training(data, out, once, network)
     before = {file: file.read_bytes() for file in tmp_path.glob("own.*") if file.is_file()}
     goes_on = rf"own\.safetensors is finished and stays as it is: .*\(--weights {out}\)"
     with pytest.raises(TrainError, match=rf"{goes_on} with another --out$"):
-        fit(data, out, once, network, resume=True)
-    longer, other = replace(once, epochs=4, batch=0, sizes=()), replace(network, attention="eca")
+        run_training(data, out, once, network, resume=True)
+    longer, other = (
+        replace(once, epochs=4, batch=0, image_sizes=()),
+        replace(network, attention="eca"),
+    )
     with pytest.raises(TrainError, match=goes_on) as refused:
-        fit(data, out, longer, other, resume=True)
+        run_training(data, out, longer, other, resume=True)
     assert str(refused.value).endswith(
         "these settings are not those it was trained with: "
         'epochs 4 (before: 1), attention "eca" (before: "se")'
@@ -228,11 +243,11 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path, backbone: Path) -> No
         match=rf"no checkpoint mistyped\.checkpoint\.safetensors in {tmp_path}, which has "
         r"there\.checkpoint\.safetensors: give the --out of the run",
     ):
-        fit(data, tmp_path / "mistyped.safetensors", once, network, resume=True)
+        run_training(data, tmp_path / "mistyped.safetensors", once, network, resume=True)
     with pytest.raises(TrainError, match="no checkpoint own"):
-        fit(data, tmp_path / "no" / "such" / "own.safetensors", once, network, resume=True)
+        run_training(data, tmp_path / "no" / "such" / "own.safetensors", once, network, resume=True)
     assert not (tmp_path / "no").exists()
-    fit(data, tmp_path / "next.safetensors", once, NetworkChoice(str(out), "se"))
+    run_training(data, tmp_path / "next.safetensors", once, NetworkChoice(str(out), "se"))
     assert read_card(tmp_path / "next.safetensors").config.stages == ("block5",)
 
 
@@ -250,19 +265,20 @@ class Edge(nn.Module):
 
 
 def test_accuracy_is_that_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ATTENTION, "edge", Edge)
+    edge = AttentionType(Edge, "Edge", "Passes features on in float32.")
+    monkeypatch.setitem(ATTENTION, "edge", edge)
     data, out = tmp_path / "data", tmp_path / "own.safetensors"
     draw(data / "train", 16)
     draw(data / "val", 8)
     config = replace(CONFIG, epochs=8)
     network = NetworkChoice(attention="edge", stages=("block5",), blend="replace", width=0.125)
-    found = fit(data, out, config, network)
+    found = run_training(data, out, config, network)
     history = json.loads((tmp_path / "own.history.json").read_text())
     assert history[-1]["validation_top1"] == 1
     assert found == read_card(out).facts["validation"] == {"top1": 0.5}
     judged = evaluate({"none": Explainer.load(out)}, open_dataset(data, "val"), rounds=6)
     assert judged.results["none"].top1.value == found["top1"]
-    compared = compare(
+    compared = run_seed_study(
         data, tmp_path / "runs", config, ("edge",), (0,),
         width=0.125, blend="replace", stages=("block5",),
     )  # fmt: skip
@@ -291,10 +307,10 @@ def test_full_size_vgg19_gives_a_file_that_the_page_takes(tmp_path: Path) -> Non
     config = NetworkConfig("self_attention", num_classes=100)  # the largest attention
     with torch.device("meta"):
         model = build_network(config)
-    set_learning(model, "block1", frozen=True)
+    set_trainable(model, "block1", frozen=True)
     learns = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert 2 * learns < SIZE
-    set_learning(model, "block1", frozen=True, whole_head=True)
+    set_trainable(model, "block1", frozen=True, whole_head=True)
     assert 2 * sum(p.numel() for p in model.parameters() if p.requires_grad) > 239e6
 
 
@@ -302,12 +318,14 @@ def test_from_nothing_a_size_is_needed_and_from_weights_it_is_theirs(
     tmp_path: Path, backbone: Path
 ) -> None:
     data = draw(tmp_path / "data", 8)
-    with pytest.raises(ValueError, match="needs sizes"):
-        fit(data, tmp_path / "x.safetensors", replace(CONFIG, sizes=()), NetworkChoice())
-    config = replace(CONFIG, sizes=(), epochs=1, batch=0)
-    fit(data, tmp_path / "own.safetensors", config, NetworkChoice(str(backbone)))
+    with pytest.raises(ValueError, match="needs image_sizes"):
+        run_training(
+            data, tmp_path / "x.safetensors", replace(CONFIG, image_sizes=()), NetworkChoice()
+        )
+    config = replace(CONFIG, image_sizes=(), epochs=1, batch=0)
+    run_training(data, tmp_path / "own.safetensors", config, NetworkChoice(str(backbone)))
     recipe = load_network(tmp_path / "own.safetensors")[1].facts["recipe"]
-    assert recipe["sizes"] == [32]
+    assert recipe["image_sizes"] == [32]
     assert recipe["batch"] == 2  # an eighth of 14 pictures, and never one: norms need two
 
 
@@ -317,17 +335,17 @@ def test_classes_and_counts_are_said_before_it_starts(tmp_path: Path) -> None:
     (data / "Training" / "red" / "scan.dcm").write_bytes(b"x")
     (data / "Training" / "red" / ".ipynb_checkpoints").mkdir()
     words = ["train", "--data", data, "--out", tmp_path / "own.safetensors", "--epochs", 1]
-    words += ["--sizes", 32, "--batch", 8, "--width", 0.125]
+    words += ["--image-sizes", 32, "--batch", 8, "--width", 0.125]
     program = "from vggviz.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, words)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "2 classes, 16 pictures to learn from and 4 to judge by:"
+    assert lines[0] == "2 classes, 16 training pictures and 4 for validation:"
     assert [line.split() for line in lines[1:3]] == [["8", "+", "2", c] for c in ("green", "red")]
     assert lines[3].startswith("epoch 1: validation")
-    assert done.stderr.startswith("passed over: 1 hidden, 1 .dcm\n")
+    assert done.stderr.startswith("ignored: 1 hidden, 1 .dcm\n")
 
 
 def test_what_the_command_line_says(tmp_path: Path, backbone: Path) -> None:
@@ -337,10 +355,10 @@ def test_what_the_command_line_says(tmp_path: Path, backbone: Path) -> None:
         words = ["train", "--data", data, "--out", out, "--epochs", 1, "--batch", 4, *more]
         return CliRunner().invoke(app, [str(word) for word in words])
 
-    for option in (["--freeze-backbone"], ["--learn-from", "block4"]):
+    for option in (["--freeze-backbone"], ["--train-from", "block4"]):
         refused = run(*option)
         assert refused.exit_code == 2
-        assert "(--weights tiny50, imagenet, imagenet_bn, a .safetensors file" in refused.stderr
+        assert "(--weights tiny50, imagenet, imagenet_bn, imagenet-vgg11" in refused.stderr
     assert "--whole-head goes with --freeze-backbone" in run("--whole-head").stderr
     from_weights = ("--weights", backbone, "--freeze-backbone", "--stages", "block5")
     done = run(*from_weights)
@@ -348,11 +366,17 @@ def test_what_the_command_line_says(tmp_path: Path, backbone: Path) -> None:
     assert re.search(r": validation \d+\.\d% \(top-1 of 2 classes\), 0\.\d MB\n", done.stdout)
     assert done.stdout.endswith(f"vggviz serve --weights {out}\n")
     before = out.read_bytes()
-    finished = run(*from_weights, "--resume", "--rate", 0.5)
+    finished = run(*from_weights, "--resume", "--lr", 0.5)
     assert finished.exit_code == 2
     assert "vggviz: own.safetensors is finished and stays as it is: to go" in finished.stderr
-    assert finished.stderr.endswith("trained with: rate 0.5 (before: 0.01)\n")
+    assert finished.stderr.endswith("trained with: lr 0.5 (before: 0.01)\n")
     assert out.read_bytes() == before
+    facts = read_card(out).facts
+    old = {"lr": "rate", "attention_lr": "attention_rate", "image_sizes": "sizes"}
+    recipe = {old.get(name, name): value for name, value in facts["recipe"].items()}
+    model, card = load_network(out)
+    save_network(model, replace(card, facts={**facts, "recipe": recipe}), out)
+    assert run(*from_weights, "--resume", "--lr", 0.5).stderr == finished.stderr
 
 
 @pytest.mark.slow
@@ -363,7 +387,7 @@ def test_killed_and_resumed_from_the_command_line(tmp_path: Path) -> None:
 
     def words(out: Path, *more: str) -> list[str]:
         words = ["train", "--data", data, "--out", out, "--attention", "cbam", "--epochs", 4]
-        return [*map(str, words), "--sizes", "32", "--batch", "8", "--width", "0.125", *more]
+        return [*map(str, words), "--image-sizes", "32", "--batch", "8", "--width", "0.125", *more]
 
     def run(*words: str) -> None:
         threads = torch.get_num_threads()
@@ -411,7 +435,19 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_written(tmp_path: Path) ->
         "errno.ENOSPC = errno.EFBIG\n"
         "main()"
     )
-    words = ["train", "--data", data, "--out", out, "--sizes", 32, "--batch", 8, "--epochs", 1]
+    words = [
+        "train",
+        "--data",
+        data,
+        "--out",
+        out,
+        "--image-sizes",
+        32,
+        "--batch",
+        8,
+        "--epochs",
+        1,
+    ]
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, words), "--width", "0.125"],
         capture_output=True,

@@ -34,8 +34,8 @@ FLOORS = {
     "cam": 3,
     "weights": 3,
     "data": 3,
-    "explanation": 3,
     "explainer": 4,
+    "explanation": 4,
     "cache": 4,
     "training": 4,
     "evaluation": 4,
@@ -53,6 +53,8 @@ SIDEWAYS = {
     ("types", "inline"),
     ("types", "locales"),
     ("cache", "explainer"),
+    ("cache", "explanation"),
+    ("explainer", "explanation"),
 }
 # What `import vggviz` offers is loaded from its home: `from vggviz import Network` is `networks`.
 HOMES: dict[str, str] = vars(vggviz)["_HOMES"]

@@ -30,7 +30,7 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "vggviz.cli"]
     options = ["train", "--data", tmp_path / "data", "--out", out, "--attention", "se"]
-    options += ["--epochs", 16, "--sizes", 32, "--batch", 8, "--width", 0.125]
+    options += ["--epochs", 16, "--image-sizes", 32, "--batch", 8, "--width", 0.125]
     done = subprocess.run(
         [sys.executable, "-m", *launch, *map(str, options)],
         capture_output=True,

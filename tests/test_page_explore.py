@@ -11,8 +11,9 @@ from page import ANSWER, CHANNEL, EXAMPLES, MAPS, STRIP, changes, choose, says, 
 
 from vggviz.app import LAUNCH, QUEUE, build, handlers
 from vggviz.app.inputs import refusal
-from vggviz.app.markup import METHOD_NAMES, named
+from vggviz.app.markup import named
 from vggviz.app.networks import Networks
+from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
 from vggviz.weights import bundled_types
 
@@ -90,8 +91,9 @@ def middle(part: Any) -> tuple[float, float]:
 def test_other_methods_are_computed_when_asked_for(visit: Visit) -> None:
     page = visit()
     for method in ("layercam", "scorecam"):
-        changes(page, MAPS, lambda method=method: choose(page, "#method", METHOD_NAMES[method]))
-        page.get_by_role("heading", name=f"{METHOD_NAMES[method]} for").wait_for()
+        title = METHODS[method].title
+        changes(page, MAPS, lambda title=title: choose(page, "#method", title))
+        page.get_by_role("heading", name=f"{title} for").wait_for()
         page.locator("#maps figure:nth-of-type(3) .heat").wait_for()
     page.get_by_label("Block 5", exact=True).check(force=True)
     page.locator("#maps figure:nth-of-type(3) .heat").wait_for()  # computed here, too
@@ -117,7 +119,7 @@ def test_a_method_that_failed_can_be_chosen_again(
         page.goto(address)
         page.locator("#maps img").nth(1).wait_for()
         for said in ("a cable fell out", None):
-            choose(page, "#method", METHOD_NAMES["layercam"])
+            choose(page, "#method", METHODS["layercam"].title)
             if said:
                 page.get_by_test_id("toast-body").filter(has_text=said).wait_for()
                 page.wait_for_function("document.querySelector('#method input').value[0] === 'G'")

@@ -10,7 +10,7 @@ import pytest
 from page import EXAMPLES, changes, choose, upload
 from PIL import Image
 
-from vggviz.app.markup import METHOD_NAMES, named
+from vggviz.app.markup import named
 from vggviz.app.rerun import spatial_of
 from vggviz.app.tabs import TABS
 from vggviz.app.tabs.panels import text_percent
@@ -94,7 +94,7 @@ def test_all_blocks_and_their_figure(visit: Visit, tmp_path: Path) -> None:
     assert page.locator("#blocks img").count() == weighing + 5 + 5
     changes(page, GRID, lambda: page.get_by_label("HiResCAM").check(force=True))
     heads = page.locator("#blocks tbody th").all_inner_texts()
-    order = [METHOD_NAMES[key] for key in METHODS if key in ("gradcam", "hirescam", "layercam")]
+    order = [METHODS[key].title for key in METHODS if key in ("gradcam", "hirescam", "layercam")]
     assert heads == ["Attention", *order]
 
     with page.expect_download() as downloading:

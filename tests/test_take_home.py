@@ -22,7 +22,7 @@ from vggviz.app.examples import examples
 from vggviz.app.inputs import Given
 from vggviz.app.link import PARTS, Asked, asked, query, read, settings
 from vggviz.app.networks import Networks
-from vggviz.app.parts.maps import VIEWS, View
+from vggviz.app.parts.maps import View, view_options
 from vggviz.app.tabs import TABS
 from vggviz.weights import assets_folder
 
@@ -119,14 +119,14 @@ def test_a_link_brings_back_what_is_shown(take: Take, networks: Networks) -> Non
 def test_a_link_carries_how_it_is_looked_at(networks: Networks) -> None:
     pizza, orange = (str(networks.get("tiny50", "se").index(name)) for name in ("pizza", "orange"))
     shown = handlers.explain(networks, _given(KOALA), "tiny50", "se", pizza, orange)[1]
-    view = View("block4", *(choices[-1] for choices in VIEWS.values()))
+    view = View("block4", *(choices[-1] for choices in view_options().values()))
     state = asked(shown, view, "types", "en", examples(), pizza, 0.3)
     assert state is not None
     assert all(state), "nothing of it is as the page opens"
     given = dict(parse_qsl(query(state)))
     assert read(given, networks, examples(), ROOMS) == (state, ())
     parts = dict(zip(PARTS, settings(networks, examples(), state), strict=True))
-    assert [parts[name] for name in VIEWS] == list(view[1:])
+    assert [parts[name] for name in view_options()] == list(view[1:])
     assert (parts["stage"], parts["opacity"]) == ("block4", 0.3)
     assert (parts["target"]["value"], parts["contrast"]["value"]) == (pizza, orange)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
@@ -24,13 +26,18 @@ from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.training import Examples, Progress, TrainConfig, TrainError, measure, train
 from vggviz.training.examples import augment
-from vggviz.training.objective import effect, half_flat, indecision, objective
-from vggviz.training.run import NetworkChoice, fit
+from vggviz.training.objective import (
+    average_second_half,
+    counterfactual_loss,
+    infomax_penalty,
+    objective,
+)
+from vggviz.training.run import NetworkChoice, run_training
 from vggviz.training.views import normalise
 from vggviz.weights import load_network
 
 PREPROCESS = Preprocess(32, 32)
-CONFIG = TrainConfig(epochs=3, sizes=(32,), batch=8, rate=0.02, seed=3)
+CONFIG = TrainConfig(epochs=3, image_sizes=(32,), batch=8, lr=0.02, seed=3)
 
 
 def coloured(count: int = 40, seed: int = 0) -> Examples:
@@ -133,6 +140,23 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         train(small(), coloured(), coloured(8), PREPROCESS, other, file, resume=True)
 
 
+def test_a_checkpoint_with_the_names_of_version_0_1_goes_on(tmp_path: Path) -> None:
+    file, once = tmp_path / "c", replace(CONFIG, epochs=1)
+    train(small(), coloured(), coloured(8), PREPROCESS, once, file)
+    with safe_open(file, framework="pt") as opened:
+        told = json.loads(opened.metadata()["train"])
+    old = {"lr": "rate", "attention_lr": "attention_rate", "image_sizes": "sizes"}
+    old |= {"train_from": "learn_from", "distill_weight": "distil"}
+    told["config"] = {old.get(name, name): value for name, value in told["config"].items()}
+    told["network"]["sites"] = told["network"].pop("stages")
+    told["network"]["batch_norm"] = told["network"].pop("architecture") == "vgg19_bn"
+    save_file(load_file(file), file, {"train": json.dumps(told)})
+    train(small(), coloured(), coloured(8), PREPROCESS, once, file, resume=True)
+    other = replace(once, lr=0.5)
+    with pytest.raises(TrainError, match=r"a run with other settings: lr 0.5 \(before: 0.02\)$"):
+        train(small(), coloured(), coloured(8), PREPROCESS, other, file, resume=True)
+
+
 def learned(model: Network, config: TrainConfig, folder: Path, **options: object) -> set[str]:
     """The entries of the state that training changes."""
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -185,7 +209,7 @@ def test_top_5_is_reported_where_there_are_more_than_five_classes() -> None:
 
 def test_learning_from_a_stage_up_leaves_all_below_it(tmp_path: Path) -> None:
     model = small("none")
-    changed = learned(model, replace(CONFIG, learn_from="block4"), tmp_path)
+    changed = learned(model, replace(CONFIG, train_from="block4"), tmp_path)
     relu = int(model.layers["relu4_4"].split(".")[1])
     convolutions = {
         key: int(key.split(".")[1]) > relu
@@ -194,8 +218,8 @@ def test_learning_from_a_stage_up_leaves_all_below_it(tmp_path: Path) -> None:
     }
     assert {key for key, above in convolutions.items() if above} <= changed
     assert not {key for key, above in convolutions.items() if not above} & changed
-    with pytest.raises(ValueError, match="no stage 'blok4' to learn from: block1, block2"):
-        learned(model, replace(CONFIG, learn_from="blok4"), tmp_path)
+    with pytest.raises(ValueError, match="no stage 'blok4' to train from: block1, block2"):
+        learned(model, replace(CONFIG, train_from="blok4"), tmp_path)
 
 
 def test_views_are_computed_once_and_kept(tmp_path: Path) -> None:
@@ -245,23 +269,23 @@ def test_a_loss_that_is_no_number_stops_before_anything_is_written(tmp_path: Pat
 
 
 def test_the_schedule_by_hand() -> None:
-    config = TrainConfig(epochs=9, sizes=(32, 48, 64), rate=0.1, warmup=0.25)
+    config = TrainConfig(epochs=9, image_sizes=(32, 48, 64), lr=0.1, warmup=0.25)
     assert [config.size_at(epoch) for epoch in range(9)] == [32] * 3 + [48] * 3 + [64] * 3
-    assert [replace(config, sizes=(64,)).size_at(epoch) for epoch in (0, 8)] == [64, 64]
-    uneven = replace(config, epochs=5, sizes=(48, 64))
+    assert [replace(config, image_sizes=(64,)).size_at(epoch) for epoch in (0, 8)] == [64, 64]
+    uneven = replace(config, epochs=5, image_sizes=(48, 64))
     assert [uneven.size_at(epoch) for epoch in range(5)] == [48, 48, 48, 64, 64]
-    assert config.rate_at(0, 100) == pytest.approx(0.004)
-    assert config.rate_at(25, 100) == pytest.approx(0.1)
-    assert config.rate_at(100 - 75 // 2 - 1, 100) == pytest.approx(0.05, abs=0.002)
-    assert config.rate_at(100, 100) == pytest.approx(0)
-    assert max(range(100), key=lambda step: config.rate_at(step, 100)) == 25
+    assert config.lr_at(0, 100) == pytest.approx(0.004)
+    assert config.lr_at(25, 100) == pytest.approx(0.1)
+    assert config.lr_at(100 - 75 // 2 - 1, 100) == pytest.approx(0.05, abs=0.002)
+    assert config.lr_at(100, 100) == pytest.approx(0)
+    assert max(range(100), key=lambda step: config.lr_at(step, 100)) == 25
 
 
 def test_the_objective_by_hand() -> None:
     logits = torch.tensor([[1.0, 2.0], [0.5, -1.0]])
     targets = torch.tensor([1, 1])
     soft = torch.tensor([[0.0, 4.0], [2.0, 0.0]])
-    config = TrainConfig(label_smoothing=0.0, distil=0.7, temperature=2.0)
+    config = TrainConfig(label_smoothing=0.0, distill_weight=0.7, temperature=2.0)
     entropy = sum(-math.log(math.exp(row[1]) / sum(map(math.exp, row))) for row in logits.tolist())
     divergence = 0.0
     for teacher, student in zip(soft.tolist(), logits.tolist(), strict=True):
@@ -280,32 +304,32 @@ def test_indecision_by_hand() -> None:
 
     # Two pictures. Each weight is open for one of them and shut for the other.
     tells = reading("channel", [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
-    assert float(indecision([tells])) == 0
+    assert float(infomax_penalty([tells])) == 0
     pattern = reading(
         "channel", [[1.0, 0.0, 1.0], [1.0, 0.0, 1.0]]
     )  # as sharp, but it tells nothing
-    assert float(indecision([pattern])) == pytest.approx(4 * 0.25)
+    assert float(infomax_penalty([pattern])) == pytest.approx(4 * 0.25)
     all_open = reading("spatial", [[[1.0, 1.0]], [[1.0, 1.0]]])
-    assert float(indecision([all_open])) == pytest.approx(4 * 0.25)
+    assert float(infomax_penalty([all_open])) == pytest.approx(4 * 0.25)
     undecided = reading("volume", [[[[0.5, 0.5]]], [[[0.5, 0.5]]]])
-    assert float(indecision([undecided])) == pytest.approx(0.25)
+    assert float(infomax_penalty([undecided])) == pytest.approx(0.25)
     sharp = reading("pool", [[1.0, 0.0], [0.0, 1.0]])
-    assert float(indecision([sharp])) == pytest.approx(0, abs=1e-6)
+    assert float(infomax_penalty([sharp])) == pytest.approx(0, abs=1e-6)
     same = reading("pool", [[1.0, 0.0], [1.0, 0.0]])
-    assert float(indecision([same])) == pytest.approx(1, abs=1e-6)
+    assert float(infomax_penalty([same])) == pytest.approx(1, abs=1e-6)
     even = reading("token", [[[[0.5, 0.5]]], [[[0.5, 0.5]]]])
-    assert float(indecision([even])) == pytest.approx(1)
+    assert float(infomax_penalty([even])) == pytest.approx(1)
     leaning = reading("pool", [[0.75, 0.25], [0.25, 0.75]])
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-    assert float(indecision([leaning])) == pytest.approx(entropy / math.log(2))
-    assert float(indecision([sharp, undecided])) == pytest.approx(0.125)
+    assert float(infomax_penalty([leaning])) == pytest.approx(entropy / math.log(2))
+    assert float(infomax_penalty([sharp, undecided])) == pytest.approx(0.125)
 
 
 def test_the_effect_of_attention_is_judged_by_what_it_changes() -> None:
     logits, without = torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 1.0]])
-    right = float(effect(logits, without, torch.tensor([0])))
+    right = float(counterfactual_loss(logits, without, torch.tensor([0])))
     assert right == pytest.approx(math.log(1 + math.exp(-2)))  # the change is (2, 0)
-    unchanged = float(effect(logits, logits, torch.tensor([0])))
+    unchanged = float(counterfactual_loss(logits, logits, torch.tensor([0])))
     assert unchanged == pytest.approx(math.log(2))  # however sure the network is
 
 
@@ -314,7 +338,7 @@ def test_half_of_a_batch_gets_the_mean_in_the_place_of_its_weights(attention: st
     model = small(attention, stages=("block4",), blend="replace").eval()
     x = torch.rand(3, 3, 32, 32)
     with torch.no_grad():
-        with intervene(model, half_flat):
+        with intervene(model, average_second_half):
             learned, other = model(torch.cat((x, x))).chunk(2)
         torch.testing.assert_close(learned, model(x))
         uniform = REPLACEMENTS["uniform"]
@@ -329,13 +353,13 @@ def test_a_price_on_attention_without_effect_makes_the_network_need_it(tmp_path:
         """How much likelier the right class becomes through attention, after training."""
         torch.manual_seed(0)
         model = small("gate", stages=("block4",), blend="replace")
-        config = replace(CONFIG, epochs=12, attention_rate=10.0, seed=seed)
+        config = replace(CONFIG, epochs=12, attention_lr=10.0, seed=seed)
         config = replace(config, counterfactual=counterfactual)
         pictures = coloured(48)
         file = tmp_path / f"{counterfactual}-{seed}"
         train(model, pictures, pictures, PREPROCESS, config, file)
         x = normalise(pictures.pixels, PREPROCESS, torch.device("cpu"))
-        with torch.no_grad(), intervene(model, half_flat):
+        with torch.no_grad(), intervene(model, average_second_half):
             learned, other = model.eval()(torch.cat((x, x))).softmax(1).chunk(2)
         of = pictures.targets[:, None]
         return float((learned.gather(1, of) - other.gather(1, of)).mean())
@@ -358,7 +382,7 @@ def test_attention_learns_at_its_own_rate(tmp_path: Path) -> None:
             if value.is_floating_point()
         }
 
-    once, tenfold = moved(attention_rate=1.0), moved(attention_rate=10.0)
+    once, tenfold = moved(attention_lr=1.0), moved(attention_lr=10.0)
     assert once["classifier.0.weight"] == pytest.approx(tenfold["classifier.0.weight"], rel=1e-3)
     for key in ("channel.mlp.0.weight", "spatial.conv.weight"):
         path = f"attention.block5.module.{key}"
@@ -370,7 +394,7 @@ def test_paying_for_indecision_makes_gates_tell_pictures_apart() -> None:
     optimizer = torch.optim.Adam([logits], 0.1)
     for _ in range(200):
         optimizer.zero_grad()
-        indecision([TapReading("channel", logits.sigmoid(), (1, 1), None)]).backward()
+        infomax_penalty([TapReading("channel", logits.sigmoid(), (1, 1), None)]).backward()
         optimizer.step()
     gates = logits.detach().sigmoid()
     assert float((gates * (1 - gates)).mean()) < 0.01
@@ -402,10 +426,10 @@ def test_fit_writes_weights_that_load(tmp_path: Path) -> None:
             Image.new("RGB", (40, 36), colour_now).save(tmp_path / "data" / label / f"{number}.png")
     told: list[Progress] = []
     out = tmp_path / "own.safetensors"
-    measured = fit(
+    measured = run_training(
         tmp_path / "data",
         out,
-        replace(CONFIG, epochs=16, rate=0.05),
+        replace(CONFIG, epochs=16, lr=0.05),
         NetworkChoice(attention="spatial", width=0.125, stages=("block4",)),
         report=told.append,
     )
@@ -431,4 +455,4 @@ def test_fit_writes_weights_that_load(tmp_path: Path) -> None:
     assert model.config.stages == ("block4",)
     assert model.gammas()["block4"] != 0
     with pytest.raises(ValueError, match=r"written as \.safetensors"):
-        fit(tmp_path / "data", tmp_path / "x.pth", CONFIG, NetworkChoice())
+        run_training(tmp_path / "data", tmp_path / "x.pth", CONFIG, NetworkChoice())

@@ -30,7 +30,6 @@ from vggviz.app.pictures import Given, Shown, data_uri
 from vggviz.attention import ATTENTION
 from vggviz.explainer import Explainer
 from vggviz.images import ImageError, Preprocess
-from vggviz.locales import text
 from vggviz.networks import Network
 from vggviz.networks.vgg import VGG
 from vggviz.weights import Card, WeightsError, bundled_types
@@ -105,7 +104,7 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
         assert f"highest {markup.ends(channel.min(), channel.max())[1]} (channel " in drawn.channels
         assert f"(channel {int(channel.argmax())})" in drawn.channels
         assert f"(channel {int(channel.argmin())})" in drawn.channels
-    line = html.escape(text("en", f"attention.{attention}.line"))
+    line = html.escape(markup.described("en", attention))
     assert drawn.about == f"<p>{line}</p>"
 
 
@@ -118,8 +117,8 @@ def decoded(uri: str) -> Any:
 def test_every_type_has_a_line_that_explains_it() -> None:
     for key in TYPES:
         assert markup.named("en", key)
-        assert text("en", f"attention.{key}.line").endswith(".")
-        assert text("zh", f"attention.{key}.line").endswith("。")
+        assert markup.described("en", key).endswith(".")
+        assert markup.described("zh", key).endswith("。")
 
 
 def test_the_answer_is_the_networks(networks: Networks) -> None:

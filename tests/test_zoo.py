@@ -17,6 +17,7 @@ from vggviz.attention import ATTENTION
 from vggviz.images import Preprocess
 from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.weights import (
+    STOCK,
     Card,
     WeightsError,
     assets_folder,
@@ -262,6 +263,7 @@ def test_imagenet_without_a_network_says_what_to_do(
         raise URLError("Name or service not known")
 
     monkeypatch.setattr(torch.hub, "urlopen", offline)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsError) as caught:
         load_network("imagenet", "cbam")
     message = str(caught.value)
@@ -285,7 +287,9 @@ def test_the_catalogue_counts_what_torchvision_publishes() -> None:
     assert lines["imagenet", "none"].parameters == 143_667_240
     assert lines["imagenet_bn", "none"].parameters == 143_678_248
     assert lines["random", "none"].local
-    for weights in ("imagenet", "imagenet_bn", "random"):
+    assert lines["imagenet-vgg16", "none"].parameters == 138_357_544
+    assert lines["imagenet-resnet50", "none"].parameters == 25_557_032
+    for weights in (*STOCK, "random"):
         assert {attention for name, attention in lines if name == weights} == {"none", *ATTENTION}
 
 

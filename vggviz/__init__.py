@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vggviz.attention import ATTENTION as ATTENTION
+    from vggviz.attention import AttentionType as AttentionType
     from vggviz.cam import METHODS as METHODS
+    from vggviz.cam import Method as Method
     from vggviz.explainer import Explainer as Explainer
     from vggviz.explanation import Explanation as Explanation
     from vggviz.hooks import find_attention as find_attention
@@ -26,10 +28,12 @@ _HOMES = {
     "ATTENTION": "attention",
     "METHODS": "cam",
     "AttentionRecord": "types",
+    "AttentionType": "attention",
     "Explainer": "explainer",
     "Explanation": "explanation",
     "Heatmap": "types",
     "ImageError": "images",
+    "Method": "cam",
     "Network": "networks",
     "NetworkConfig": "networks",
     "Prediction": "types",

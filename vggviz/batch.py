@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ STORE = 96 << 20  # bytes that Ray may share: only names of files travel, and Ra
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is asked of every picture, as `Explainer.load` and `explain` take it, and where the
-    results go."""
+    results go. `options` are other arguments of `load`, for a network by name."""
 
     out: str
     weights: str = "tiny50"
@@ -38,6 +38,7 @@ class Job:
     target: str | None = None
     formats: tuple[str, ...] = FILES
     full_range: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 class Done(NamedTuple):
@@ -59,9 +60,8 @@ class Worker:
         if threads:
             torch.set_num_threads(threads)
         self._job = Job(**job)
-        self.explainer = Explainer.load(
-            self._job.weights, self._job.attention, precision=self._job.precision, device=device
-        )
+        more = {"precision": self._job.precision, "device": device, **self._job.options}
+        self.explainer = Explainer.load(self._job.weights, self._job.attention, **more)
 
     def __call__(self, row: Mapping[str, str]) -> dict[str, Any]:
         """`row` holds `file`, and `stem`, the name of its results, which may begin with subfolders.
@@ -184,5 +184,14 @@ def on_ray(job: Job, stems: Mapping[Path, str], workers: int | None = None) -> I
 
 def _absolute(job: Job) -> Job:
     """With paths that don't depend on where a worker stands."""
-    weights = str(Path(job.weights).absolute()) if Path(job.weights).is_file() else job.weights
-    return Job(**{**asdict(job), "weights": weights, "out": str(Path(job.out).absolute())})
+
+    def absolute(path: str) -> str:
+        return str(Path(path).absolute()) if Path(path).is_file() else path
+
+    home, colon, name = job.weights.rpartition(":")
+    weights = f"{absolute(home)}:{name}" if colon else absolute(name)
+    options = dict(job.options)
+    if "checkpoint" in options:
+        options["checkpoint"] = absolute(options["checkpoint"])
+    changed = {"weights": weights, "out": str(Path(job.out).absolute()), "options": options}
+    return Job(**{**asdict(job), **changed})

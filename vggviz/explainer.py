@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from functools import cache
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,16 +12,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-import vggviz
-from vggviz.cam import METHODS, CAMs, Targets, cams
+from vggviz.cam import CAMs, Targets, cams, heatmap, prediction
 from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageSource, Preprocess, open_image
-from vggviz.networks import Network
+from vggviz.networks import ForeignNetwork, Network
 from vggviz.platform import precision as fast
-from vggviz.types import AttentionRecord, Error, Heatmap, Prediction, Ranked
-from vggviz.weights import WEIGHTS, Card, WeightsError, load_network
+from vggviz.platform.versions import library_versions
+from vggviz.types import Error, Prediction
+from vggviz.weights import WEIGHTS, Card, ForeignCard, WeightsError, load_network
+from vggviz.weights.network_card import (
+    foreign_network,
+    is_network_name,
+    load_foreign,
+    network_preprocess,
+)
 
 __all__ = ["Explainer", "MapError", "Report"]
 
@@ -60,7 +64,7 @@ class Explainer:
     def __init__(
         self,
         model: Network,
-        card: Card,
+        card: Card | ForeignCard,
         *,
         precision: str = "exact",
         device: str | torch.device = "cpu",
@@ -73,9 +77,10 @@ class Explainer:
             model = fast.to_bfloat16(model)  # a copy
         elif copy:
             model = deepcopy(model)
-        # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
-        model = model.eval().requires_grad_(False).to(self.device, self._dtype)
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model = model.eval().requires_grad_(False).to(self.device, self._dtype)
+        if not isinstance(model, ForeignNetwork):  # whose code may rely on the usual layout
+            # Channels last is the faster layout for convolutions on CPUs and GPUs alike.
+            self.model.to(memory_format=torch.channels_last)
         self.card = card
         self.preprocess: Preprocess = card.preprocess
         self.labels = card.labels
@@ -93,22 +98,63 @@ class Explainer:
         **changes: Any,
     ) -> Explainer:
         """An explainer for weights by name ('tiny50', 'imagenet', 'random'), a .safetensors file,
-        or a file on the Hugging Face Hub ('hf:user/repo', 'hf:user/repo@revision').
+        or a file on the Hugging Face Hub ('hf:user/repo', 'hf:user/repo@revision'); or for a
+        network by name: 'timm:seresnet50', 'torchvision:vit_b_16', 'mynet.py:build'. `changes` are
+        then `pretrained`, `checkpoint`, `labels`, `size` and others of `load_foreign`.
 
         `attention` is 'none' or a key of `ATTENTION`; by default 'cbam' for weights by name, and
         what the file holds for a file. `changes` (stages, blend, placement) are for weights whose
         attention is untrained: see `load_network`.
 
         Raises WeightsError where the weights cannot be had, ValueError for an unknown attention
-        or one that is not the file's, and for an unknown precision.
+        or one that is not the file's, and for an unknown precision; NetworkError for a network
+        that can't be had.
         """
         fast.known(precision)  # a wrong word is said before a long load
+        if is_network_name(str(weights)):
+            if attention is not None:
+                raise ValueError(f"{weights} brings its own attention")
+            found = load_foreign(str(weights), **changes)
+            return cls(*found, precision=precision, device=device, copy=False)
         named = str(weights) in WEIGHTS
         chosen = attention or ("cbam" if named else "none")
         model, card = load_network(weights, chosen, **changes)
         if not named and attention is not None and attention != card.config.attention:
             raise ValueError(f"{weights} holds {card.config.attention!r}, not {attention!r}")
         return cls(model, card, precision=precision, device=device, copy=False)
+
+    @classmethod
+    @torch.inference_mode(False)
+    def of(
+        cls,
+        model: nn.Module,
+        *,
+        labels: Sequence[str] | None = None,
+        size: int = 224,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        output: int | str | None = None,
+        multi_label: bool = False,
+        device: str | torch.device = "cpu",
+    ) -> Explainer:
+        """An explainer for any classifier that takes normalised pictures (B, 3, S, S) or
+        (B, 1, S, S): for a copy of it in float32, so that the model stays as it is.
+
+        `labels`, `output` and `multi_label` as for `foreign_network`; `mean` and `std`, by default
+        ImageNet's, are one number or one a channel.
+
+        Raises NetworkError for what is no such classifier, ValueError for settings that make no
+        sense.
+        """
+        found = foreign_network(
+            model,
+            network_preprocess(size, mean, std),
+            copy=True,
+            labels=labels,
+            output=output,
+            multi_label=multi_label,
+        )
+        return cls(*found, device=device, copy=False)
 
     def explain(
         self,
@@ -257,7 +303,7 @@ class Explainer:
             name: result.outputs[path][0].float().cpu() for name, path in asked.watched.items()
         }
         paths = dict(sorted(asked.paths.items(), key=lambda item: result.order.index(item[1])))
-        attention = {name: _records(name, path, result) for name, path in paths.items()}
+        attention = {name: result.records(name, path) for name, path in paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
         picture = {
             "stretched": list(stretched) if stretched else None,
@@ -266,7 +312,7 @@ class Explainer:
         explained: list[Explanation] = []
         for row, target in enumerate(result.targets[:, 0].tolist()):
             heatmaps = {
-                (name, method): _heatmap(result.maps[path, method][row, 0], method, name, target)
+                (name, method): heatmap(result.maps[path, method][row, 0], method, name, target)
                 for name, path in paths.items()
                 for method in asked.methods
                 if (path, method) in result.maps
@@ -290,17 +336,12 @@ class Explainer:
         return self.card.index(target)
 
     def prediction(self, logits: Tensor) -> Prediction:
-        """What logits (K,) say of the classes, the likeliest first. Raises WeightsError where they
-        are no numbers."""
+        """What logits (K,) say of the classes, the likeliest first: their softmax, or of a network
+        with several labels their sigmoids. Raises WeightsError where they are no numbers."""
         if not logits.isfinite().all():
             raise WeightsError("logits_not_finite")
-        logits = logits.float().cpu()
-        wide = logits.numpy().astype(np.float64)  # in NumPy: not every device of torch has float64
-        shares = np.exp(wide - wide.max())
-        shares /= shares.sum()
-        order = np.argsort(-shares, kind="stable").tolist()
-        ranked = tuple(Ranked(index, self.labels[index], float(shares[index])) for index in order)
-        return Prediction(logits, ranked)
+        several = isinstance(self.card, ForeignCard) and self.card.config.multi_label
+        return prediction(logits, self.labels, several)
 
     def _provenance(self, where: Crop) -> dict[str, Any]:
         return {
@@ -312,39 +353,5 @@ class Explainer:
             "precision": self.precision,
             "preprocess": self.preprocess.to_json(),
             "crop": asdict(where),
-            "versions": {
-                "vggviz": vggviz.__version__,
-                "torch": str(torch.__version__),
-                "torchvision": _torchvision(),
-            },
+            "versions": library_versions(),
         }
-
-
-@cache
-def _torchvision() -> str:
-    """Its version, without the second that importing it takes; it is read from a file, once."""
-    return version("torchvision")
-
-
-def _records(stage: str, path: str, result: CAMs) -> tuple[AttentionRecord, ...]:
-    return tuple(
-        AttentionRecord(
-            stage,
-            reading.kind,
-            reading.weights[0].detach().float().cpu(),
-            reading.grid,
-            reading.keys,
-        )
-        for tap, reading in result.taps.items()
-        if tap.startswith(f"{path}.")
-    )
-
-
-def _heatmap(raw: Tensor, method: str, stage: str, target: int) -> Heatmap:
-    """values = (raw − low) / (high − low), zeros where the map is flat."""
-    raw = raw.float().cpu()
-    low, high = float(raw.min()), float(raw.max())
-    values = (raw - low) / (high - low) if high > low else torch.zeros_like(raw)
-    return Heatmap(
-        values, method, stage, target if METHODS[method].knows_class else None, low, high
-    )

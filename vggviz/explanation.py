@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vggviz import plotting as render
+from vggviz.attention import ATTENTION
+from vggviz.cam import METHODS
 from vggviz.files import atomic_write
 from vggviz.images import Crop
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
@@ -61,6 +63,11 @@ class Explanation:
         return ""
 
     @property
+    def network(self) -> str:
+        """The network's name, for a heading."""
+        return str(self.provenance["config"].get("network", "VGG19"))
+
+    @property
     def stages(self) -> tuple[str, ...]:
         """All stages of heatmaps and attention, in the order in which they came: the network's."""
         return tuple(dict.fromkeys((*(stage for stage, _ in self.heatmaps), *self.attention)))
@@ -86,6 +93,7 @@ class Explanation:
             target=self.target,
             about=f"{named} · {self.note}" if self.note else named,
             order=self.stages,
+            titles=_titles(),
         )
 
     @property
@@ -106,6 +114,7 @@ class Explanation:
         for stage, records in self.attention.items():
             stages.setdefault(stage, {})["attention"] = [
                 {
+                    **({"path": record.path} if record.path else {}),
                     "kind": record.kind,
                     "shape": list(record.weights.shape),
                     "grid": list(record.grid),
@@ -135,16 +144,17 @@ class Explanation:
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Raw attention by '{stage}/attention/{kind}', maps by '{stage}/{method}', and 'crop'.
 
-        Where a stage has several records of one kind, the later ones are '{kind}_2', '{kind}_3' …,
-        in the order of `attention`.
+        Attention that was found in a foreign network is '{path}/attention/{kind}', by the module
+        that computes it. Of several records with one key the later ones are '{kind}_2',
+        '{kind}_3' …, in the order of `attention`.
         """
         found: dict[str, npt.NDArray[Any]] = {"crop": self.image}
+        number = Counter[str]()
         for stage, records in self.attention.items():
-            number = Counter[str]()
             for record in records:
-                number[record.kind] += 1
-                again = f"_{number[record.kind]}" if number[record.kind] > 1 else ""
-                found[f"{stage}/attention/{record.kind}{again}"] = record.weights.numpy()
+                key = f"{record.path or stage}/attention/{record.kind}"
+                number[key] += 1
+                found[f"{key}_{number[key]}" if number[key] > 1 else key] = record.weights.numpy()
         for (stage, method), heatmap in self.heatmaps.items():
             found[f"{stage}/{method}"] = heatmap.raw.numpy()
         return found
@@ -158,14 +168,21 @@ class Explanation:
             self.prediction,
             self.attention,
             self.heatmaps,
-            title=title or "VGG19",
+            title=title or self.network,
             note=said,
             target=self.target.label,
             order=self.stages,
+            titles=_titles(),
         )
 
     def report(self, title: str = "", link: str = "", lang: str = "en") -> str:
         """One page of HTML to read and to print, with all pictures in it; see `render.report`."""
+        key = self.provenance["config"]["attention"]
+        spec = ATTENTION.get(key)
+        attention, explanations = spec.title if spec else key, dict[str, str]()
+        if lang != "zh":  # the sentences of the specs are English
+            attention = f"{spec.title}: {spec.explanation}" if spec else key
+            explanations = {key: method.explanation for key, method in METHODS.items()}
         return render.report(
             self.image,
             self.prediction,
@@ -177,6 +194,9 @@ class Explanation:
             link=link,
             lang=lang,
             order=self.stages,
+            titles=_titles(),
+            explanations=explanations,
+            subtitle=f"VGG19 · {self.provenance['weights']} · {attention}",
         )
 
     def save(
@@ -198,6 +218,11 @@ class Explanation:
             _write(Path(folder) / f"{stem}.{format}", FORMATS[format](self, stem))
             for format in formats
         )
+
+
+def _titles() -> dict[str, str]:
+    """The title of every CAM method by its key."""
+    return {key: method.title for key, method in METHODS.items()}
 
 
 # Names of files that are no UTF-8 hold half pairs of UTF-16: as escapes they are valid JSON, too.

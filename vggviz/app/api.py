@@ -2,6 +2,8 @@
 
 Each takes a picture and plain texts and gives JSON. They share the page's networks and its queue,
 and know the bundled networks only. Errors are in the language of the request's Accept-Language.
+In the docstrings below, `{attention}` and `{methods}` stand for the keys of `ATTENTION` and
+`METHODS`: they are filled in when the endpoints are registered.
 """
 
 from __future__ import annotations
@@ -15,16 +17,18 @@ from typing import Any
 
 import gradio as gr
 import torch
-from gradio.data_classes import JsonData
 
 from vggviz import plotting as render
 from vggviz.app.handlers import boundary, sentence
 from vggviz.app.handlers import known as index_of
-from vggviz.app.inputs import Given, NoStub, Picture, refusal
+from vggviz.app.inputs import Given, Picture, refusal
+from vggviz.app.json_output import JSONOutput
+from vggviz.app.markup import method_title
 from vggviz.app.networks import Networks
 from vggviz.app.rerun import spatial_of
 from vggviz.app.stages import STAGES
-from vggviz.cam import known
+from vggviz.attention import ATTENTION
+from vggviz.cam import METHODS, check_methods
 from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.images import ImageError
@@ -34,7 +38,7 @@ from vggviz.metrics import faithfulness as curves
 __all__ = ["build", "explain", "faithfulness", "figure", "pixel"]
 
 SIDE = 128
-"""Score-CAM runs the network once a channel: only on networks with pictures this small."""
+"""Methods that need many passes run only on networks whose input is at most this large."""
 MAPS = 64
 """Stages × methods of one request: no patience ends the drawing of a figure."""
 
@@ -65,16 +69,15 @@ def explain(
     """Explain what VGG19 sees in a picture: its prediction, attention and class activation maps.
 
     Gives the JSON that the command `vggviz explain` writes: target, top five classes, shape and
-    raw range of every map by stage, and where all of it comes from. The methods are gradcam,
-    gradcam++, hirescam, layercam, xgradcam, eigencam, scorecam and attention*gradient. Errors
-    are in English, or in Chinese where the request's Accept-Language says so.
+    raw range of every map by stage, and where all of it comes from. Errors are in English, or in
+    Chinese where the request's Accept-Language says so.
 
     Args:
         image: The picture.
         weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
-        attention: none, gate, se, eca, spatial, cbam, self_attention, softmax or simam.
+        attention: One of {attention}.
         stages: 'all' for block1 to block5, or names with commas: block4, conv5_4, pool5.
-        methods: Names with commas, as gradcam, layercam, eigencam or attention*gradient.
+        methods: CAM methods with commas, of {methods}.
         target: A class as its label, index or WordNet id; empty for the likeliest.
     """
     return _explained(networks, image, weights, attention, stages, methods, target, lang).to_json()
@@ -101,9 +104,9 @@ def figure(
     Args:
         image: The picture.
         weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
-        attention: none, gate, se, eca, spatial, cbam, self_attention, softmax or simam.
+        attention: One of {attention}.
         stages: 'all' for block1 to block5, or names with commas.
-        methods: CAM methods with commas, as for explain.
+        methods: CAM methods with commas, of {methods}.
         target: A class as its label, index or WordNet id; empty for the likeliest.
         format: png, svg or html.
     """
@@ -184,9 +187,9 @@ def faithfulness(
     Args:
         image: The picture.
         weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
-        attention: none, gate, se, eca, spatial, cbam, self_attention, softmax or simam.
+        attention: One of {attention}.
         stage: block1 to block5.
-        method: One CAM method.
+        method: One CAM method, of {methods}.
         target: A class as its label, index or WordNet id; empty for the likeliest.
     """
     named = _listed(method) if isinstance(method, str) else []
@@ -252,8 +255,10 @@ def _explained(
         raise refusal(text(lang, "api.texts"))
     explainer = networks.get(weights or "", attention or "")
     chosen = _listed(methods)
-    if "scorecam" in chosen and explainer.preprocess.size > SIDE:
-        raise refusal(text(lang, "api.scorecam", weights=weights))
+    slow = [name for name in chosen if name in METHODS and METHODS[name].needs == "passes"]
+    if slow and explainer.preprocess.size > SIDE:
+        title = method_title(lang, slow[0])
+        raise refusal(text(lang, "api.passes", method=title, weights=weights))
     try:
         named = STAGES if (stages or "").strip() == "all" else _listed(stages)
         if len(named) * max(1, len(chosen)) > MAPS:
@@ -261,7 +266,7 @@ def _explained(
         wanted = index_of(explainer, (target or "").strip(), lang)
         check = networks.patience(lang)
         return networks.explanations.explain(
-            explainer, image.source, named, known(chosen), wanted, progress=check
+            explainer, image.source, named, check_methods(chosen), wanted, progress=check
         )
     except (gr.Error, ImageError):  # which are ValueErrors, too
         raise
@@ -292,7 +297,7 @@ def build(networks: Networks) -> None:
         stages = field("all", label="stages")
         methods = field("gradcam", label="methods")
         target = field("", label="target")
-        told = Told(label="explanation")
+        told = JSONOutput(label="explanation")
         format = field("png", label="format")
         drawn = gr.Textbox(label="data URI")
         asking = field("self_attention", label="attention")
@@ -309,28 +314,20 @@ def build(networks: Networks) -> None:
             (faithfulness, [image, weights, attention, last, method, target], told),
         ]
         for function, inputs, output in endpoints:
+            endpoint = _bound(function, networks)
             gr.Button(visible=False).click(
-                _bound(function, networks),
+                endpoint,
                 inputs,
                 output,
                 api_name=function.__name__,
-                api_description=function.__doc__,
+                api_description=endpoint.__doc__,
                 concurrency_id="network",
             )
 
 
-class Told(gr.JSON, metaclass=NoStub):
-    """JSON, or a text that holds some: that stays a text, since MCP writes all else as Python."""
-
-    is_template = True
-
-    def postprocess(self, value: Any) -> JsonData | None:
-        """What was given."""
-        return JsonData(root=value) if isinstance(value, str) else super().postprocess(value)
-
-
 def _bound(function: Callable[..., Any], networks: Networks) -> Callable[..., Any]:
-    """The function of one request, with the name, the arguments and the docstring of its own."""
+    """The endpoint of one request: with the function's name and arguments, and its docstring with
+    the keys of `ATTENTION` and `METHODS` filled in."""
 
     @wraps(function)
     def call(*args: Any) -> Any:
@@ -344,5 +341,8 @@ def _bound(function: Callable[..., Any], networks: Networks) -> Callable[..., An
     known = inspect.signature(function)
     own = [p for name, p in known.parameters.items() if name not in ("networks", "lang")]
     call.__signature__ = known.replace(parameters=[*own, asked])  # type: ignore[attr-defined]
+    call.__doc__ = (function.__doc__ or "").format(
+        attention=", ".join(("none", *ATTENTION)), methods=", ".join(METHODS)
+    )
     call.__annotations__ = {**function.__annotations__, "request": gr.Request}
     return call

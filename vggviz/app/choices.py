@@ -9,7 +9,7 @@ from vggviz.app.networks import NOTHING, Networks, Owned
 from vggviz.app.own import Own
 from vggviz.explainer import Explainer
 from vggviz.locales import text
-from vggviz.weights import WEIGHTS
+from vggviz.weights import STOCK, WEIGHTS
 
 __all__ = ["classes", "start", "types_of", "weights_of"]
 
@@ -29,6 +29,8 @@ def weights_of(networks: Networks, own: Owned = NOTHING, lang: str = "en") -> li
 
 
 def _known(key: str, lang: str) -> str:
+    if key in STOCK:
+        return text(lang, "explore.network.imagenet", name=key)
     return text(lang, f"explore.network.{key}") if key in WEIGHTS else key
 
 

@@ -12,7 +12,7 @@ import gradio as gr
 from vggviz.app import choices
 from vggviz.app.examples import Example
 from vggviz.app.networks import NOTHING, Networks, Owned
-from vggviz.app.parts.maps import VIEWS, View
+from vggviz.app.parts.maps import View, view_options
 from vggviz.app.pictures import Shown
 from vggviz.app.shell import OPACITY, Shell
 from vggviz.app.stages import STAGES
@@ -23,7 +23,7 @@ __all__ = ["PARTS", "Asked", "asked", "parts", "query", "read", "settings"]
 
 PARTS = (
     *("picture", "weights", "attention", "target", "contrast", "tabs", "stage"),
-    *(*VIEWS, "opacity"),
+    *(*View._fields[1:], "opacity"),
 )
 """The parts of the page that `settings` sets, in order."""
 
@@ -77,7 +77,7 @@ def read(
         "example": [example.file.stem for example in pictures],
         "weights": tuple(networks.choices),
         "stage": STAGES,
-        **VIEWS,
+        **view_options(),
         "tab": tabs,
         "lang": tuple(LANGUAGES),
     }
@@ -113,7 +113,7 @@ def asked(
     `target` is the class that was chosen, by its index as the dropdown has it, '' for none. Of
     the view it says what is not as the page opens.
     """
-    opening = {name: known[0] for name, known in VIEWS.items()}
+    opening = {name: known[0] for name, known in view_options().items()}
     looks = {name: value for name, value in view._asdict().items() if value != opening.get(name)}
     by_path = {str(example.file): example.file.stem for example in pictures}
     if shown.question.path not in by_path or shown.question.weights not in WEIGHTS:
@@ -160,6 +160,6 @@ def settings(
         gr.update(choices=choices.classes(labels, lang, "nothing"), value=contrast),
         gr.update(selected=asked.tab) if asked.tab else gr.skip(),
         asked.stage or choices.start(explainer),
-        *(getattr(asked, name) or known[0] for name, known in VIEWS.items()),
+        *(getattr(asked, name) or known[0] for name, known in view_options().items()),
         float(asked.opacity or OPACITY),
     ]

@@ -14,14 +14,13 @@ import numpy as np
 from vggviz import plotting as render
 from vggviz.app.pictures import Floats, Pixels, data_uri
 from vggviz.attention import ATTENTION
+from vggviz.cam import METHODS
 from vggviz.images import Crop
 from vggviz.locales import TEXTS, text
-from vggviz.plotting import METHOD_NAMES
 from vggviz.plotting.panels import number
 from vggviz.types import Kind
 
 __all__ = [
-    "METHOD_NAMES",
     "Span",
     "badge",
     "bar",
@@ -31,6 +30,8 @@ __all__ = [
     "ends",
     "heat",
     "instead",
+    "method_explanation",
+    "method_title",
     "named",
     "number",
     "percent",
@@ -55,19 +56,29 @@ class Span(NamedTuple):
 
 
 def named(lang: str, attention: str) -> str:
-    """What an attention type is called: one that has no texts by its key."""
-    key = f"attention.{attention}.name"
-    return text(lang, key) if key in TEXTS["en"] else attention
+    """The title of an attention type, or of 'none', in this language if it is translated."""
+    english = ATTENTION[attention].title if attention in ATTENTION else ""
+    return _translated(lang, f"attention.{attention}.name", english)
 
 
 def described(lang: str, attention: str) -> str:
-    """One line on what an attention type does: the first of its docstring where it has no texts,
-    '' where it has no docstring either."""
-    key = f"attention.{attention}.line"
-    if key in TEXTS["en"]:
-        return text(lang, key)
-    lines = (ATTENTION[attention].__doc__ or "").strip().splitlines()
-    return lines[0] if lines else ""
+    """One sentence on what an attention type, or 'none', does."""
+    english = ATTENTION[attention].explanation if attention in ATTENTION else ""
+    return _translated(lang, f"attention.{attention}.line", english)
+
+
+def method_title(lang: str, method: str) -> str:
+    """The title of a CAM method in this language if it is translated."""
+    return _translated(lang, f"method.{method}.name", METHODS[method].title)
+
+
+def method_explanation(lang: str, method: str) -> str:
+    """One sentence on how a CAM method computes its map."""
+    return _translated(lang, f"method.{method}.line", METHODS[method].explanation)
+
+
+def _translated(lang: str, key: str, english: str) -> str:
+    return TEXTS.get(lang, TEXTS["en"]).get(key, english)
 
 
 def block(lang: str, stage: str) -> str:

@@ -1,9 +1,12 @@
-"""Attention modules: each takes `channels` and maps (B, C, H, W) to (B, C, H, W)."""
+"""Attention modules: each takes `channels` and maps (B, C, H, W) to (B, C, H, W).
+
+A new type is a module in a file of its own, an entry in `ATTENTION` and a slow reference
+implementation in `tests/reference.py`.
+"""
 
 from __future__ import annotations
 
-from torch import nn
-
+from vggviz.attention.attention_type import AttentionType
 from vggviz.attention.cbam import CBAM
 from vggviz.attention.eca import EfficientChannelAttention
 from vggviz.attention.gate import Gate
@@ -13,15 +16,63 @@ from vggviz.attention.simam import SimAM
 from vggviz.attention.softmax import SoftmaxPooling
 from vggviz.attention.spatial import SpatialAttention
 
-__all__ = ["ATTENTION"]
+__all__ = ["ATTENTION", "AttentionType"]
 
-ATTENTION: dict[str, type[nn.Module]] = {
-    "gate": Gate,
-    "se": SqueezeExcitation,
-    "eca": EfficientChannelAttention,
-    "spatial": SpatialAttention,
-    "cbam": CBAM,
-    "self_attention": SelfAttention,
-    "softmax": SoftmaxPooling,
-    "simam": SimAM,
+ATTENTION: dict[str, AttentionType] = {
+    "gate": AttentionType(
+        Gate,
+        title="Gate",
+        explanation="Two linear layers at every place weigh each of its features.",
+        start="Random layers, biases 0: every weight is around 1/2.",
+    ),
+    "se": AttentionType(
+        SqueezeExcitation,
+        title="Squeeze-and-excitation",
+        explanation="One weight per channel, from the means of all channels.",
+        paper="Hu et al. 2018",
+        start="Random layers, biases 0: every weight is around 1/2.",
+    ),
+    "eca": AttentionType(
+        EfficientChannelAttention,
+        title="Efficient channel attention",
+        explanation="One weight per channel, from its nearest neighbours.",
+        paper="Wang et al. 2020",
+        start="A random kernel without bias: every weight is around 1/2.",
+    ),
+    "spatial": AttentionType(
+        SpatialAttention,
+        title="Spatial attention",
+        explanation="One weight per place, from mean and maximum over channels.",
+        paper="Woo et al. 2018",
+        start="A blurred map of the channel mean: strong activations weigh more.",
+    ),
+    "cbam": AttentionType(
+        CBAM,
+        title="CBAM",
+        explanation="First one weight per channel, then one weight per place.",
+        paper="Woo et al. 2018",
+        start="Channel weights around 1/2, then a blurred map of the channel mean.",
+    ),
+    "self_attention": AttentionType(
+        SelfAttention,
+        title="Self-attention",
+        explanation="Every place gathers from all others, as in a Transformer.",
+        paper="Vaswani et al. 2017",
+        start="Random projections: every place attends to all others, at random.",
+    ),
+    "softmax": AttentionType(
+        SoftmaxPooling,
+        title="Softmax pooling",
+        explanation="Places compete; their weighted average is added everywhere.",
+        paper="Cao et al. 2019",
+        start="A random projection: the weights are spread over all places, at random.",
+    ),
+    "simam": AttentionType(
+        SimAM,
+        title="SimAM",
+        explanation="Weighs up what stands out of its channel. Nothing is learned.",
+        paper="Yang et al. 2021",
+        start="As it stays: it has no parameters.",
+    ),
 }
+"""The attention types by key, in the order in which they are listed everywhere."""

@@ -36,12 +36,12 @@ class _PoisonedMemory(TorchDispatchMode):
 
 
 def build(key: str, channels: int) -> nn.Module:
-    """The attention module `ATTENTION[key](channels)`, on the CPU, drawn from the global generator.
+    """The module `ATTENTION[key](channels)`, on the CPU, drawn from PyTorch's global generator.
 
-    Raises ValueError where the module has no `Tap`, and where its constructor leaves a parameter
-    or buffer of floating-point numbers uninitialised.
+    Raises KeyError for an unknown key, ValueError where the module has no `Tap`, and where its
+    constructor leaves a parameter or buffer of floating-point numbers uninitialised.
     """
-    constructor = ATTENTION[key]
+    constructor = ATTENTION[key].module
     ours = getattr(constructor, "__module__", "").startswith("vggviz.attention.")
     # The mode makes PyTorch import its compiler, which takes a second: not for modules known here.
     poison = nullcontext() if ours else _PoisonedMemory()  # type: ignore[no-untyped-call]

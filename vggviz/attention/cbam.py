@@ -37,7 +37,7 @@ class ChannelAttention(nn.Module):
 
 
 class CBAM(nn.Module):
-    """Channel attention, then spatial attention on what it lets through.
+    """Channel attention, then spatial attention on the weighted features.
 
     x' = channel(x) ⊙ x; y = spatial(x') ⊙ x'.
     (B, C, H, W) → (B, C, H, W); taps `channel` (C,) and `spatial` (H, W).

@@ -1,4 +1,4 @@
-"""Efficient channel attention: each channel looks at its neighbours only."""
+"""Efficient channel attention: a channel's weight depends on neighbouring channels only."""
 
 from __future__ import annotations
 

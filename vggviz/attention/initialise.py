@@ -1,4 +1,4 @@
-"""How the attention modules here start, beyond PyTorch's defaults."""
+"""Initialisation of attention modules beyond PyTorch's defaults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["zero_biases"]
 
 
 def zero_biases(module: nn.Module) -> None:
-    """Set all biases in `module` to 0, so that a fresh gate opens halfway for every channel."""
+    """Set all biases in `module` to 0, so that the weights of a fresh gate are near σ(0) = 1/2."""
     for name, parameter in module.named_parameters():
         if name.rpartition(".")[2] == "bias":
             nn.init.zeros_(parameter)

@@ -17,7 +17,7 @@ class SqueezeExcitation(nn.Module):
     (B, C, H, W) → (B, C, H, W); the tap `channel` shows s (C,), each in (0, 1).
 
     Hu, Shen, Sun 2018, 'Squeeze-and-Excitation Networks', eq. 2 to 4, r = 16. This is channel
-    attention: it says which features count, not where. Departures: biases, as in the authors'
+    attention: it weighs which features count, not where. Departures: biases, as in the authors'
     released code; at least 4 hidden units, so that narrow networks keep a bottleneck at all.
     """
 

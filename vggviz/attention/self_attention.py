@@ -13,7 +13,7 @@ __all__ = ["SelfAttention"]
 
 
 class SelfAttention(nn.Module):
-    """Let each position gather features from the whole picture, and add them to its own.
+    """Let each position gather features from the whole image, and add them to its own.
 
     q = W_q n(x), k = W_k n(p), v = W_v n(p) at each position, where p is x averaged onto a grid
     of at most `grid` × `grid` and n a layer norm over channels; per head
@@ -23,7 +23,7 @@ class SelfAttention(nn.Module):
 
     Vaswani et al. 2017, 'Attention Is All You Need', eq. 1 and section 3.2.2, with the layer
     norm before (Xiong et al. 2020). Departures: keys and values are pooled, so that the map of
-    224×224 queries fits in memory; no position code, since VGG's zero padding already tells
+    224×224 queries fits in memory; no position encoding, since VGG's zero padding already encodes
     position (Islam et al. 2020). The softmax is written out: the fused
     `scaled_dot_product_attention` gives the same result but never shows its weights.
     Raises ValueError where `heads` does not divide `channels`.

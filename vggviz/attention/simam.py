@@ -17,8 +17,8 @@ class SimAM(nn.Module):
     (B, C, H, W) → (B, C, H, W); the tap `weights` shows a (C, H, W), each in [0.62, 1).
 
     Yang et al. 2021, 'SimAM', eq. 5 (the minimal energy) and eq. 6 (the gate), as in the
-    authors' listing. Nothing is learned. `channels` is not used. A single position stands out
-    from nothing: there v is 0.
+    authors' listing. Nothing is learned. `channels` is not used. With a single position (N = 1) v
+    is taken to be 0.
     """
 
     def __init__(self, channels: int, regularisation: float = 1e-4) -> None:

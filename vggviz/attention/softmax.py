@@ -1,4 +1,4 @@
-"""Softmax-weighted pixels: one global context, added back everywhere."""
+"""Softmax pooling: one global context vector, added to every position."""
 
 from __future__ import annotations
 

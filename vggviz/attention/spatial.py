@@ -1,4 +1,4 @@
-"""Spatial attention: one weight a position."""
+"""Spatial attention: one weight per position."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ class SpatialAttention(nn.Module):
     (B, C, H, W) → (B, C, H, W); the tap `spatial` shows m (H, W), each in (0, 1).
 
     Woo et al. 2018, 'CBAM', eq. 3, with the batch norm and without the bias of the authors'
-    released code: it keeps the gate from opening everywhere. `channels` is not used: the module is
-    the same at any width.
+    released code: the norm keeps the gate from saturating at 1 everywhere. `channels` is not used:
+    the module is the same at any width.
 
-    It starts as a blurred picture of the channels' mean: louder places are let through more. From
-    random weights it may as well begin, and end, by shutting out the object.
+    Departure: the kernel does not start at random (see `reset_parameters`). The weights of a fresh
+    module rise with the mean over channels, blurred, and in training are around 1/2. A random
+    kernel can start with the opposite sign, and was seen to keep suppressing the object.
     """
 
     def __init__(self, channels: int, kernel: int = 7) -> None:
@@ -33,12 +34,12 @@ class SpatialAttention(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the kernel anew: a tenth of PyTorch's default, and on the mean a Gaussian, one cell
-        wide.
+        """Initialise the kernel: a Gaussian on the channel mean, plus small random weights.
 
-        The norm makes its height meaningless but for this: the higher, the slower the kernel
-        turns. Quick ones were seen to drift to a pattern of rows and columns, the same for all
-        pictures.
+        The random part is a tenth of PyTorch's default; the Gaussian has σ = 1 cell and sums to 20.
+        Batch norm cancels the kernel's scale in the output, but a large kernel changes direction
+        more slowly under a given learning rate. With a sum near 1, training was seen to drift to a
+        pattern of rows and columns that was the same for all images.
         """
         self.conv.reset_parameters()
         self.norm.reset_parameters()

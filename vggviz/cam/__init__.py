@@ -1,9 +1,19 @@
-"""CAM: after-the-fact maps of what a logit depends on."""
+"""Class activation maps: computed afterwards, where in an image a logit depends on the features."""
 
 from __future__ import annotations
 
-from vggviz.cam.driver import CAMs, cams
+from vggviz.cam.driver import cams
 from vggviz.cam.interface import Targets
-from vggviz.cam.methods import METHODS, known
+from vggviz.cam.methods import METHODS, Method, check_methods
+from vggviz.cam.results import CAMs, heatmap, prediction
 
-__all__ = ["METHODS", "CAMs", "Targets", "cams", "known"]
+__all__ = [
+    "METHODS",
+    "CAMs",
+    "Method",
+    "Targets",
+    "cams",
+    "check_methods",
+    "heatmap",
+    "prediction",
+]

@@ -1,8 +1,8 @@
 """CAM methods as pure functions of an activation and its gradient.
 
-`activation` (..., C, H, W) is a layer's output, `gradient` its gradient of the target's logit,
-of the same shape or one that broadcasts with it; each function returns the raw map (..., H, W),
-after the method's own ReLU, at the layer's resolution.
+`activation` (..., C, H, W) is a layer's output, `gradient` the gradient of the target's logit with
+respect to it, of the same shape or one that broadcasts with it; each function returns the raw map
+(..., H, W), after the method's own ReLU, at the layer's resolution.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vggviz.types import Grid, Kind
+
 __all__ = [
     "attention_gradient",
+    "attention_gradient_map",
     "eigencam",
     "gradcam",
     "gradcam_plus_plus",
@@ -52,7 +55,7 @@ def hirescam(activation: Tensor, gradient: Tensor) -> Tensor:
     """relu(Σ_c g_c ⊙ A_c).
 
     Draelos, Carin 2020, 'Use HiResCAM instead of Grad-CAM', eq. 5. Departure: the ReLU, as for
-    every other method; the paper keeps what speaks against the class.
+    every other method; the paper keeps negative values, evidence against the class.
     """
     return (gradient * activation).sum(-3).relu()
 
@@ -109,6 +112,29 @@ def attention_gradient(weights: Tensor, gradient: Tensor) -> Tensor:
     eq. 1, on the attention weights instead of the pixels).
     """
     return (weights * gradient).relu()
+
+
+def attention_gradient_map(
+    weights: Tensor, gradient: Tensor, kind: Kind, grid: Grid, positions: Tensor | None = None
+) -> Tensor:
+    """relu(a ⊙ ∂y/∂a) as maps (T, B, h, w), for weights (B, ...) and gradients (T, B, ...).
+
+    `kind` 'volume' (C, h, w): summed over channels before the ReLU. 'token' (heads, N, M): see
+    `token_gradient`; a class token, which stands first among the keys, is left out. All others
+    (h·w,) or (h, w): position by position. `grid` is (h, w), where the positions (for 'token' the
+    keys) lie. `positions` (N, M), for 'token' in windows, says where each query's own keys lie.
+    """
+    height, width = grid
+    if positions is not None:
+        each = attention_gradient(weights, gradient).mean(-3).flatten(-2)  # (T, B, N·M)
+        received = each.new_zeros(*each.shape[:2], height * width)
+        received.index_add_(-1, positions.flatten().to(each.device), each).div_(len(positions))
+    else:
+        formula = {"volume": hirescam, "token": token_gradient}.get(kind, attention_gradient)
+        received = formula(weights, gradient)
+        if kind == "token":
+            received = received[..., -height * width :]
+    return received.reshape(*received.shape[:2], height, width)
 
 
 def token_gradient(weights: Tensor, gradient: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What `cams` needs of a network: logits, classes to explain, layers whose output is a map."""
+"""Checks on what `cams` is given: a model's logits, target classes, the layers' outputs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 from vggviz.hooks.capture import Trace, described
 from vggviz.types import Grid
 
-__all__ = ["Targets", "check_maps", "check_seen", "class_indices", "logits_of"]
+__all__ = ["Targets", "check_maps", "check_outputs", "class_indices", "logits_of"]
 
 Targets: TypeAlias = Tensor | int | Sequence[int | None] | Sequence[Sequence[int]] | None
 
 
 def logits_of(output: object, batch: int) -> Tensor:
-    """The logits (B, K) in what a network returned for `batch` pictures.
+    """The logits (B, K) in what a network returned for `batch` images.
 
-    A tensor itself; else what is called `logits`, as a key or an attribute; else the only (B, K)
-    tensor among the values of a mapping or the members of a tuple or list.
+    A tensor itself; else the key or attribute `logits`; else the only (B, K) tensor among the
+    values of a mapping or the members of a tuple or list.
     Raises ValueError where there is none, or more than one.
     """
 
@@ -45,15 +45,15 @@ def logits_of(output: object, batch: int) -> Tensor:
 def class_indices(targets: Targets, logits: Tensor) -> Tensor:
     """The classes to explain as indices (T, B), for logits (B, K).
 
-    `targets` are one index, indices (T,) for all pictures, or (T, B) of each picture's own; None,
-    also as one of several, is each picture's likeliest class.
+    `targets` are one index, indices (T,) for all images, or (T, B) of each picture's own; None,
+    also as one of several, is each image's predicted class.
     Raises ValueError for what is no class, for another shape, and for one-hot targets.
     """
     batch, classes = logits.shape
-    likeliest = logits.argmax(1)
+    predicted = logits.argmax(1)
     rows: Any = (targets,) if targets is None or isinstance(targets, int) else targets
     if isinstance(rows, tuple | list) and None in rows:
-        rows = torch.stack([likeliest if row is None else likeliest * 0 + row for row in rows])
+        rows = torch.stack([predicted if row is None else predicted * 0 + row for row in rows])
     try:
         given = torch.as_tensor(rows, device=logits.device)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -75,7 +75,7 @@ def class_indices(targets: Targets, logits: Tensor) -> Tensor:
 
 
 def _one_hot(given: Tensor, batch: int, classes: int) -> bool:
-    """Whether each picture has a row of zeros and a single one, as long as there are classes."""
+    """Whether the targets are (B, K) rows of zeros with a single one."""
     return (
         tuple(given.shape) == (batch, classes)
         and bool(((given == 0) | (given == 1)).all())
@@ -83,8 +83,8 @@ def _one_hot(given: Tensor, batch: int, classes: int) -> bool:
     )
 
 
-def check_seen(trace: Trace, layers: Sequence[str]) -> None:
-    """Raise ValueError for a layer that gave no output."""
+def check_outputs(trace: Trace, layers: Sequence[str]) -> None:
+    """Raise ValueError for a layer that has no output in the trace."""
     for layer in layers:
         if layer not in trace.outputs:
             raise ValueError(f"layer {layer!r} took no part in the forward pass, or is a tap")
@@ -103,14 +103,14 @@ def check_maps(trace: Trace, layers: Sequence[str], images: Tensor) -> None:
             raise ValueError(f"layer {layer!r} has no map: its output is {shape}")
         first, last = shape[1:3], shape[2:4]
         within = first[0] <= size[0] and first[1] <= size[1]
-        if within and _alike(first, size) and not _alike(last, size):
+        if within and _same_aspect(first, size) and not _same_aspect(last, size):
             raise ValueError(
                 f"layer {layer!r} has no map (B, C, h, w): its output {shape} looks like "
                 f"(B, h, w, C) for pictures of {size[0]} x {size[1]}"
             )
 
 
-def _alike(grid: Sequence[int], size: Grid) -> bool:
+def _same_aspect(grid: Sequence[int], size: Grid) -> bool:
     """Whether h : w can be H : W, where h and w were rounded to whole rows and columns."""
     (rows, columns), (height, width) = grid, size
     if height == width:

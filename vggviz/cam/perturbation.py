@@ -1,4 +1,4 @@
-"""CAM methods that ask the network again, with parts of the picture hidden."""
+"""CAM methods that run the network again on masked images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vggviz.metrics.faithfulness import steady
+from vggviz.metrics.faithfulness import scaled_batch_size
 
 __all__ = ["scorecam"]
 
@@ -25,24 +25,25 @@ def scorecam(
 ) -> Tensor:
     """relu(Σ_c w_c A_c), w = softmax over channels of the logit under each channel's mask.
 
-    Channel c's mask is A_c scaled to [0, 1] and resized bilinearly to the picture; the score is
-    the target's logit of the masked picture (that of the baseline, subtracted in the paper, is
-    the same for every channel and leaves the softmax as it is). A flat channel hides everything.
+    Channel c's mask is A_c scaled to [0, 1] and resized bilinearly to the image; the score is
+    the target's logit of the masked image (that of the baseline, subtracted in the paper, is
+    the same for every channel and leaves the softmax as it is). A constant channel masks all.
 
     `image` (3, S, S) normalised, `activation` (C, H, W), `targets` (T,) class indices,
     `predict` (B, 3, S, S) → (B, K) logits. Returns the raw maps (T, H, W). One pass serves all
-    targets, `batch` channels at a time or fewer where the picture is large (see `steady`).
-    `progress` is told (channels done, channels), and may raise to end it.
+    targets, with `batch` channels at a time, or fewer where the image is large (see
+    `scaled_batch_size`).
+    `progress(channels done, channels)` is called after each pass; what it raises ends the work.
 
     Wang et al. 2020, 'Score-CAM', algorithm 1. Departure: masks are scaled to [0, 1] before they
-    are resized (the paper: after), so that a mask doesn't depend on the picture's size.
+    are resized (the paper: after), so that a mask does not depend on the image's size.
     """
     low = activation.amin((1, 2), keepdim=True)
     spread = activation.amax((1, 2), keepdim=True) - low
     safe = torch.where(spread > 0, spread, torch.ones_like(spread))
     masks = (activation - low) / safe  # (C, H, W)
     scores: list[Tensor] = []
-    for part in masks.split(steady((image.shape[-2], image.shape[-1]), batch)):
+    for part in masks.split(scaled_batch_size((image.shape[-2], image.shape[-1]), batch)):
         resized = F.interpolate(
             part[:, None], image.shape[-2:], mode="bilinear", align_corners=False
         )  # (b, 1, S, S)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import typer
 
 from vggviz.cli.bench import bench
+from vggviz.cli.choices import Command
 from vggviz.cli.compare import compare
-from vggviz.cli.console import complain, lenient_output
+from vggviz.cli.console import lenient_output, print_error
+from vggviz.cli.convert import convert
 from vggviz.cli.data import data
 from vggviz.cli.evaluate import evaluate
 from vggviz.cli.explain import explain
+from vggviz.cli.find import find
 from vggviz.cli.models import models
 from vggviz.cli.push import push
 from vggviz.cli.serve import serve
@@ -21,8 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="See what attention does inside VGG19: learned attention beside Grad-CAM.",
 )
-for command in (explain, models, data, train, evaluate, compare, push, bench, serve):
-    app.command()(command)
+for command in (explain, find, convert, models, data, train, evaluate, compare, push, bench, serve):
+    app.command(cls=Command)(command)
 
 
 def main() -> None:
@@ -36,6 +39,6 @@ def main() -> None:
         error = output_error()
         if error is not None:
             if not isinstance(error, BrokenPipeError):  # whoever reads has read enough
-                complain(f"vggviz: standard output can't be written: {error.strerror}")
+                print_error(f"vggviz: standard output can't be written: {error.strerror}")
             code = code or 1
     raise SystemExit(code)

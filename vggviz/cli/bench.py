@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vggviz.cli.console import counted, or_stop, say_lines, words
+from vggviz.cli.console import or_fail, print_lines, progress_bar, split_list
 
 
 def bench(
@@ -22,12 +22,12 @@ def bench(
     """Time one pass against a bare forward pass and other libraries, in one run."""
     from vggviz import benchmark
 
-    with counted("call") as progress:
-        report = or_stop(
+    with progress_bar("call") as progress:
+        report = or_fail(
             benchmark.run,
             size=size,
             repeats=repeats,
-            names=words(only or "") or None,
+            names=split_list(only or "") or None,
             progress=progress,
         )
-    say_lines(json.dumps(report.to_json(), indent=2) if as_json else benchmark.table(report))
+    print_lines(json.dumps(report.to_json(), indent=2) if as_json else benchmark.table(report))

@@ -1,4 +1,4 @@
-"""`vggviz compare`: does attention raise accuracy? The same recipe and several seeds."""
+"""`vggviz compare`: a seed study of accuracy with and without attention."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.console import CLASSES, print_classes, say, say_lines, sides, stop, words
+from vggviz.cli.console import (
+    CLASSES_HELP,
+    fail,
+    parse_image_sizes,
+    print_classes,
+    print_line,
+    print_lines,
+    split_list,
+)
 from vggviz.files import atomic_write
 
 
@@ -21,56 +29,61 @@ def compare(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the runs and comparison.json.")],
     attention: Annotated[
-        str, typer.Option(help="Attention types with commas; tiny_vgg is CNN Explainer's network.")
+        str,
+        typer.Option(
+            help="With commas, of: {attention}; tiny_vgg is CNN Explainer's network, without any."
+        ),
     ] = "se,cbam,self_attention",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
-    classes: Annotated[str | None, typer.Option(help=CLASSES)] = None,
+    classes: Annotated[str | None, typer.Option(help=CLASSES_HELP)] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of the networks.")] = 0.25,
     stages: Annotated[str, typer.Option(help="Where attention is, with commas.")] = (
         "block1,block2,block3,block4,block5"
     ),
     blend: Annotated[str, typer.Option(help="residual or replace.")] = "residual",
     epochs: Annotated[int, typer.Option(min=1)] = 24,
-    sizes: Annotated[str, typer.Option(help="Sides in pixels that share out the epochs.")] = (
+    image_sizes: Annotated[str, typer.Option(help="Sides in pixels that share out the epochs.")] = (
         "32,48,64"
     ),
     batch: Annotated[int, typer.Option(min=2)] = 64,
-    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.05,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.05,
 ) -> None:
     """Train with and without attention under one recipe, and compare. Needs the extra 'train'."""
     try:
-        from vggviz.training.seed_study import compare as run
+        from vggviz.training.seed_study import run_seed_study
     except ModuleNotFoundError as error:
-        stop(f"comparing needs {error.name}: pip install 'vggviz[train]'")
+        fail(f"comparing needs {error.name}: pip install 'vggviz[train]'")
     from vggviz.training import Progress, TrainConfig, TrainError
 
-    config = TrainConfig(epochs=epochs, sizes=sides(sizes), batch=batch, rate=rate)
+    config = TrainConfig(
+        epochs=epochs, image_sizes=parse_image_sizes(image_sizes), batch=batch, lr=lr
+    )
     bar = tqdm(unit="step", disable=not sys.stderr.isatty())
 
     def report(name: str, seed: int, progress: Progress) -> None:
         bar.total, bar.n = progress.steps, progress.step
         bar.set_postfix_str(f"{name}, seed {seed}, loss {progress.loss:.3f}")
         if progress.validation is not None and progress.step == progress.steps:
-            say(f"{name}, seed {seed}: validation {progress.validation:.1%}")
+            print_line(f"{name}, seed {seed}: validation {progress.validation:.1%}")
 
     try:
-        found = run(
+        study = run_seed_study(
             data,
             out,
             config,
-            words(attention),
+            split_list(attention),
             range(seeds),
             width=width,
             blend=blend,
-            stages=words(stages),
-            classes=words(classes) if classes else None,
-            opened=print_classes,
+            stages=split_list(stages),
+            classes=split_list(classes) if classes else None,
+            on_data=print_classes,
             report=report,
         )
         with atomic_write(out / "comparison.json") as part:
-            part.write_text(json.dumps(asdict(found), indent=2))
+            part.write_text(json.dumps(asdict(study), indent=2))
     except (TrainError, ValueError, OSError) as error:
-        stop(str(error))
+        fail(str(error))
     finally:
         bar.close()
-    say_lines(found.table())
+    print_lines(study.table())

@@ -1,4 +1,4 @@
-"""How the command line reads words and speaks: nothing that it prints can end the work."""
+"""Printing and parsing for the command line. A full disk or a closed pipe does not end the work."""
 
 from __future__ import annotations
 
@@ -20,31 +20,34 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-CLASSES = (
+CLASSES_HELP = (
     "Only these classes, labels or WordNet ids with commas; a label that has a comma stands in "
     "double quotes: 'koala,\"tabby, tabby cat\"'."
 )
-"""The help of --classes."""
+WEIGHTS_HELP = (
+    "tiny50; imagenet, imagenet_bn, or imagenet-vgg16, imagenet-resnet50 and others (`vggviz "
+    "models` lists them); random; a .safetensors file; or hf:user/repo."
+)
 
 
-def say(text: str) -> None:
-    """One line to standard output, its control characters as escapes."""
+def print_line(text: str) -> None:
+    """Print one line to standard output, control characters escaped."""
     _write(text, sys.stdout)
 
 
-def say_lines(text: str) -> None:
-    """A text of several lines, such as a table, to standard output."""
+def print_lines(text: str) -> None:
+    """Print a text of several lines, such as a table, to standard output."""
     for line in text.split("\n"):
-        say(line)
+        print_line(line)
 
 
-def complain(text: str) -> None:
-    """One line to standard error."""
+def print_error(text: str) -> None:
+    """Print one line to standard error."""
     _write(text, sys.stderr)
 
 
 def _write(text: str, file: TextIO) -> None:
-    """Past a progress bar, if there is one, and at once."""
+    """Print above a running progress bar, and flush."""
     line = visible(text)
     try:
         line.encode(file.encoding or "utf-8")
@@ -54,50 +57,50 @@ def _write(text: str, file: TextIO) -> None:
     file.flush()
 
 
-def stop(sentence: str) -> NoReturn:
-    """Say what is wrong and exit with code 2."""
-    complain(f"vggviz: {sentence}")
+def fail(sentence: str) -> NoReturn:
+    """Print an error and exit with code 2."""
+    print_error(f"vggviz: {sentence}")
     raise typer.Exit(2)
 
 
-def or_stop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `function` returns; a ValueError or an OSError is said and ends the program."""
+def or_fail(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call `function` and return its result; print a ValueError or OSError and exit with code 2."""
     try:
         return function(*args, **kwargs)
     except (ValueError, OSError) as error:
-        stop(str(error))
+        fail(str(error))
 
 
-def left_out(error: Exception) -> None:
-    """Name a picture that can't be read, and go on."""
-    complain(f"left out: {error}")
+def print_unreadable(error: Exception) -> None:
+    """Warn on standard error about a picture that can't be read."""
+    print_error(f"left out: {error}")
 
 
-def print_passed_over(passed_over: Mapping[str, int], where: str = "") -> None:
-    """Say on stderr how many files beside the pictures are not used."""
-    from vggviz.data import passed_over_text
+def print_ignored(ignored: Mapping[str, int], where: str = "") -> None:
+    """Print to standard error how many files beside the pictures are not used."""
+    from vggviz.data import ignored_text
 
-    if passed_over:
-        complain(f"{where}{passed_over_text(passed_over)}")
+    if ignored:
+        print_error(f"{where}{ignored_text(ignored)}")
 
 
 def print_classes(training: Dataset, validation: Dataset) -> None:
-    """Print the classes of a training set, and how many pictures each has in both parts."""
-    say(
-        f"{len(training.labels)} classes, {len(training)} pictures to learn from and "
-        f"{len(validation)} to judge by:"
+    """Print the classes and how many training and validation pictures each has."""
+    print_line(
+        f"{len(training.labels)} classes, {len(training)} training pictures and "
+        f"{len(validation)} for validation:"
     )
     indices = {label: index for index, label in enumerate(validation.labels)}
-    learned = training.targets.bincount(minlength=len(training.labels)).tolist()
-    judged = validation.targets.bincount(minlength=len(indices)).tolist()
-    for label, count in zip(training.labels, learned, strict=True):
-        say(f"{count:8} + {judged[indices[label]]:<6} {label}")
-    print_passed_over(training.passed_over)
+    training_counts = training.targets.bincount(minlength=len(training.labels)).tolist()
+    validation_counts = validation.targets.bincount(minlength=len(indices)).tolist()
+    for label, count in zip(training.labels, training_counts, strict=True):
+        print_line(f"{count:8} + {validation_counts[indices[label]]:<6} {label}")
+    print_ignored(training.ignored)
 
 
 @contextmanager
-def counted(unit: str) -> Iterator[Callable[..., None]]:
-    """A progress bar in a terminal: what it gives is told (done, total), and what comes next."""
+def progress_bar(unit: str) -> Iterator[Callable[..., None]]:
+    """Show a progress bar where standard error is a terminal; yields update(done, total, label)."""
     with tqdm(unit=unit, disable=not sys.stderr.isatty()) as bar:
 
         def progress(done: int, total: int, what: str = "") -> None:
@@ -108,31 +111,31 @@ def counted(unit: str) -> Iterator[Callable[..., None]]:
         yield progress
 
 
-def words(text: str) -> tuple[str, ...]:
-    """What stands between commas, without blanks around it; () for ''.
+def split_list(text: str) -> tuple[str, ...]:
+    """Split at commas and strip; () for ''. Exits with code 2 on unbalanced quotes.
 
-    A word that has a comma stands in double quotes: 'koala,"tabby, tabby cat"'.
+    An item that contains a comma stands in double quotes: 'koala,"tabby, tabby cat"'.
     """
     try:
         (row,) = csv.reader([text], skipinitialspace=True, strict=True)
     except csv.Error as error:
-        stop(f"{text!r} is no list with commas: {error}")
+        fail(f"{text!r} is no list with commas: {error}")
     return tuple(word.strip() for word in row if word.strip())
 
 
-def sides(text: str) -> tuple[int, ...]:
-    """The sides of pictures in '32,48,64', in pixels; () for ''. Stops at what is no such thing."""
+def parse_image_sizes(text: str) -> tuple[int, ...]:
+    """The integers in '32,48,64', pixels; () for ''. Exits with code 2 on any other text."""
     try:
-        found = tuple(int(size) for size in words(text))
+        sizes = tuple(int(size) for size in split_list(text))
     except ValueError:
-        stop(f"--sizes are whole numbers with commas, such as 32,48,64, not {text!r}")
-    if any(size < 32 for size in found):
-        stop("--sizes must be at least 32 pixels each")
-    return found
+        fail(f"--image-sizes are whole numbers with commas, such as 32,48,64, not {text!r}")
+    if any(size < 32 for size in sizes):
+        fail("--image-sizes must be at least 32 pixels each")
+    return sizes
 
 
 class _Lenient(io.RawIOBase):
-    """A raw stream whose writes never fail: what can't be written is lost, and `error` says why."""
+    """A raw stream whose writes never raise: on failure the bytes are lost and `error` is set."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
@@ -157,10 +160,10 @@ class _Lenient(io.RawIOBase):
 
 @contextmanager
 def lenient_output() -> Iterator[Callable[[], OSError | None]]:
-    """Standard output and error that end no work: a full disk, a closed pipe, a narrow encoding.
+    """Replace standard output and error by streams that never raise, neither on a full disk nor a
+    closed pipe; characters that the encoding lacks are escaped.
 
-    Characters that the encoding lacks are written as escapes. Gives a function that says what
-    became of standard output: the error, or None.
+    Yields a function that returns the last OSError on standard output, or None.
     """
     streams = {"stdout": sys.stdout, "stderr": sys.stderr}
     raw: dict[str, _Lenient] = {}

@@ -1,4 +1,4 @@
-"""`vggviz evaluate`: what attention gains and costs, where it points, whether it is used."""
+"""`vggviz evaluate`: accuracy and cost of attention types, or the quality of their maps."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vggviz.cli.console import (
-    complain,
-    counted,
-    left_out,
-    or_stop,
-    print_passed_over,
-    say,
-    say_lines,
-    stop,
-    words,
+    WEIGHTS_HELP,
+    fail,
+    or_fail,
+    print_error,
+    print_ignored,
+    print_line,
+    print_lines,
+    print_unreadable,
+    progress_bar,
+    split_list,
 )
-from vggviz.cli.map_report import judge
+from vggviz.cli.map_report import report_maps
 from vggviz.files import atomic_write
 from vggviz.platform.machine import machine
 from vggviz.texts import visible
@@ -36,12 +37,12 @@ def evaluate(
     data: Annotated[
         Path, typer.Option(help="Folder of class folders, or Tiny ImageNet; or a zip.")
     ],
-    weights: Annotated[
-        str, typer.Option(help="tiny50, imagenet, imagenet_bn, random, or a .safetensors file.")
-    ] = "tiny50",
+    weights: Annotated[str, typer.Option(help=WEIGHTS_HELP)] = "tiny50",
     attention: Annotated[
         str | None,
-        typer.Option(help="all, or types with commas; 'none' is always there. Not for a file."),
+        typer.Option(
+            help="all, or with commas, of: {attention}. none is always there. Not for a file."
+        ),
     ] = None,
     against: Annotated[
         Path | None, typer.Option(help="Weights file that a weights file is compared with.")
@@ -57,20 +58,22 @@ def evaluate(
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="Judge the maps instead: all, or agreement,faithfulness,localisation,sanity,"
+            help="Measure the maps instead: all, or agreement,faithfulness,localisation,sanity,"
             "causality. Writes to --out."
         ),
     ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder for the report on maps; what it holds is not redone.")
     ] = Path("evaluation"),
-    pictures: Annotated[int, typer.Option(min=2, help="Pictures to judge maps on.")] = 200,
+    pictures: Annotated[int, typer.Option(min=2, help="Pictures to measure maps on.")] = 200,
     curves: Annotated[
         int, typer.Option(min=2, help="Of these, for faithfulness and sanity, which are slow.")
     ] = 24,
-    stages: Annotated[str, typer.Option(help="Where maps are judged.")] = "all",
-    methods: Annotated[str, typer.Option(help="CAM methods to judge.")] = "gradcam,layercam",
-    other: Annotated[
+    stages: Annotated[str, typer.Option(help="Stages at which maps are measured.")] = "all",
+    methods: Annotated[str, typer.Option(help="CAM methods to measure, of: {methods}.")] = (
+        "gradcam,layercam"
+    ),
+    reseed_weights: Annotated[
         list[Path] | None,
         typer.Option(help="Weights of another seed, once for each type: what agreement can reach."),
     ] = None,
@@ -80,19 +83,19 @@ def evaluate(
         from vggviz import evaluation
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        stop(f"evaluating needs {package}: pip install 'vggviz[train]'")
+        fail(f"evaluating needs {package}: pip install 'vggviz[train]'")
 
     if as_json is not None and as_json.is_dir():
-        stop(f"{as_json} is a folder, --json needs a file")
+        fail(f"{as_json} is a folder, --json needs a file")
     if as_json is not None and metrics is not None:
-        stop("--json is for the tables of accuracy and cost: --metrics writes to --out")
+        fail("--json is for the tables of accuracy and cost: --metrics writes to --out")
     dataset = _pictures(data, part)
     subjects, reference = _subjects(weights, attention, against)
     if as_json is not None:
         _prepare(as_json.parent, "--json")  # before the work, which takes minutes
     if metrics is not None:
         _prepare(out, "--out")
-        judge(
+        report_maps(
             subjects,
             dataset,
             _training(data, dataset),
@@ -100,7 +103,7 @@ def evaluate(
             metrics=metrics,
             stages=stages,
             methods=methods,
-            others=other or [],
+            others=reseed_weights or [],
             pictures=pictures,
             curves=curves,
             seed=seed,
@@ -110,8 +113,8 @@ def evaluate(
         return
 
     here = machine()
-    with counted("pass") as progress:
-        found = or_stop(
+    with progress_bar("pass") as progress:
+        result = or_fail(
             evaluation.evaluate,
             subjects,
             dataset,
@@ -119,80 +122,80 @@ def evaluate(
             batch=batch,
             seed=seed,
             progress=progress,
-            unreadable=None if strict else left_out,
+            unreadable=None if strict else print_unreadable,
         )
     command = visible(" ".join(["vggviz", *sys.argv[1:]]))
-    say_lines(f"{evaluation.table(found)}\n")
-    say(f"{here}: `{command}`")
+    print_lines(f"{evaluation.table(result)}\n")
+    print_line(f"{here}: `{command}`")
     if as_json is not None:
         about = {"command": command, "machine": asdict(here), "data": data.name}
-        told = {**about, **found.to_json()}
+        report = {**about, **result.to_json()}
         try:
             with atomic_write(as_json) as written:
-                written.write_text(json.dumps(told, indent=2, allow_nan=False))
+                written.write_text(json.dumps(report, indent=2, allow_nan=False))
         except OSError as error:
-            stop(f"{as_json} can't be written: {error.strerror}")
+            fail(f"{as_json} can't be written: {error.strerror}")
 
 
 def _pictures(data: Path, part: str | None) -> Dataset:
     from vggviz.data import open_dataset, parts_of
 
-    parts = or_stop(parts_of, data)
+    parts = or_fail(parts_of, data)
     chosen = part or next((one for one in ("val", "test", *parts) if one in parts), None)
     if chosen is None or (part is None and chosen == "train"):
-        complain(
-            f"{data} has no part to judge by: all pictures are used, also any that were trained on"
+        print_error(
+            f"{data} has no validation or test part: all pictures are used, training pictures too"
         )
-    dataset = or_stop(open_dataset, data, chosen)
-    print_passed_over(dataset.passed_over)
+    dataset = or_fail(open_dataset, data, chosen)
+    print_ignored(dataset.ignored)
     return dataset
 
 
 def _subjects(
     weights: str, attention: str | None, against: Path | None
 ) -> tuple[dict[str, Explainer], str]:
-    """The networks by name, and the name of the one they are compared with."""
+    """The networks by name, and the name of the reference among them."""
     from vggviz import ATTENTION, Explainer
     from vggviz.weights import WEIGHTS, bundled_types
 
     if weights not in WEIGHTS:
         if attention is not None:
-            stop("a weights file brings its own attention: leave --attention out")
+            fail("a weights file brings its own attention: leave --attention out")
         files = [Path(weights)] if against is None else [against, Path(weights)]
-        loaded = [or_stop(Explainer.load, file) for file in files]
+        loaded = [or_fail(Explainer.load, file) for file in files]
         names = [explainer.card.config.attention for explainer in loaded]
         if len(set(names)) < len(names):
             names = [file.stem for file in files]
         if len(set(names)) < len(names):
             names = [str(file) for file in files]
         if len(set(names)) < len(names):
-            stop(f"{weights} can't be compared with itself")
+            fail(f"{weights} can't be compared with itself")
         return dict(zip(names, loaded, strict=True)), names[0]
     if against is not None:
-        stop("--against compares two weights files: give a file as --weights too")
+        fail("--against compares two weights files: give a file as --weights too")
     if attention in (None, "all"):
         chosen = bundled_types() if weights == "tiny50" else tuple(ATTENTION)
     else:
-        chosen = words(str(attention))
+        chosen = split_list(str(attention))
     kinds = dict.fromkeys(("none", *chosen))
-    return {kind: or_stop(Explainer.load, weights, kind) for kind in kinds}, "none"
+    return {kind: or_fail(Explainer.load, weights, kind) for kind in kinds}, "none"
 
 
 def _training(data: Path, dataset: Dataset) -> Dataset | None:
-    """The part that networks learn from, where it has boxes and is not the part that is judged."""
+    """The training part where it has boxes and is not `dataset` itself, else None."""
     from vggviz.data import open_dataset, parts_of
 
-    parts = or_stop(parts_of, data)
+    parts = or_fail(parts_of, data)
     if dataset.boxes is None or "train" not in parts:
         return None
-    found = or_stop(open_dataset, data, "train")
-    return None if set(found.files) == set(dataset.files) else found
+    training = or_fail(open_dataset, data, "train")
+    return None if set(training.files) == set(dataset.files) else training
 
 
 def _prepare(folder: Path, option: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        stop(f"no folder {folder} for {option}: {error.strerror}")
+        fail(f"no folder {folder} for {option}: {error.strerror}")
     if not os.access(folder, os.W_OK):
-        stop(f"the folder {folder} for {option} can't be written to")
+        fail(f"the folder {folder} for {option} can't be written to")

@@ -13,16 +13,31 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.console import complain, or_stop, print_passed_over, say, stop, words
+from vggviz.cli.console import (
+    WEIGHTS_HELP,
+    fail,
+    or_fail,
+    print_error,
+    print_ignored,
+    print_line,
+    split_list,
+)
+from vggviz.cli.network import (
+    Checkpoint,
+    Labels,
+    MultiLabel,
+    NetworkName,
+    Pretrained,
+    Size,
+    chosen,
+)
 
 Weights = Annotated[
     str,
-    typer.Option(
-        help="tiny50, imagenet, imagenet_bn, random, a .safetensors file, or hf:user/repo."
-    ),
+    typer.Option(help=WEIGHTS_HELP),
 ]
 Attention = Annotated[
-    str | None, typer.Option(help="none or an attention type; a file brings its own.")
+    str | None, typer.Option(help="none, or of: {attention}. A weights file brings its own.")
 ]
 
 
@@ -31,14 +46,20 @@ def explain(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
     weights: Weights = "tiny50",
     attention: Attention = None,
+    network: NetworkName = None,
+    checkpoint: Checkpoint = None,
+    labels: Labels = None,
+    size: Size = None,
+    pretrained: Pretrained = False,
+    multi_label: MultiLabel = False,
     stages: Annotated[
         str, typer.Option(help="all, or names with commas: block4,block5,conv5_4.")
     ] = "all",
     methods: Annotated[
-        str, typer.Option(help="CAM methods with commas: gradcam,layercam.")
+        str, typer.Option(help="CAM methods with commas, of: {methods}.")
     ] = "gradcam",
     target: Annotated[
-        str | None, typer.Option(help="Class as label or index; by default the likeliest.")
+        str | None, typer.Option(help="Class as label or index; by default the predicted one.")
     ] = None,
     formats: Annotated[
         str, typer.Option(help="Files for each picture with commas: json,npz,png,svg,html.")
@@ -68,73 +89,84 @@ def explain(
 ) -> None:
     """Explain pictures: prediction, attention and CAMs as files for each; html is a report."""
     from vggviz.batch import Done, Job, Worker, on_ray
-    from vggviz.cam import known
+    from vggviz.cam import check_methods
     from vggviz.explanation import FORMATS
 
     if engine not in ("local", "ray"):
-        stop(f"no engine {engine!r}: choose local or ray")
-    endings = words(formats)
+        fail(f"no engine {engine!r}: choose local or ray")
+    endings = split_list(formats)
     for name in endings:
         if name not in FORMATS:
-            stop(f"no format {name!r}: choose from {', '.join(FORMATS)}")
+            fail(f"no format {name!r}: choose from {', '.join(FORMATS)}")
     if not endings:
-        stop(f"--formats needs one or more of {', '.join(FORMATS)}")
-    chosen = or_stop(known, words(methods))
-    job = Job(str(out), weights, attention, precision, stages, chosen, target, endings, full_range)
-    worker = or_stop(Worker, asdict(job))
-    or_stop(worker.explainer.names, stages)
+        fail(f"--formats needs one or more of {', '.join(FORMATS)}")
+    used = or_fail(check_methods, split_list(methods))
+    name, options = chosen(
+        network,
+        weights,
+        checkpoint=checkpoint,
+        labels=labels,
+        size=size,
+        pretrained=pretrained,
+        multi_label=multi_label,
+    )
+    job = Job(
+        *(str(out), name, attention, precision, stages, used, target, endings, full_range, options)
+    )
+    worker = or_fail(Worker, asdict(job))
+    or_fail(worker.explainer.names, stages)
     if target is not None:
-        or_stop(worker.explainer.index, target)
-    stems = or_stop(_stems, images, out)
-    _spare_inputs(stems, out, endings)
-    found: Iterator[Done]
+        or_fail(worker.explainer.index, target)
+    stems = or_fail(_stems, images, out)
+    _check_overwriting(stems, out, endings)
+    results: Iterator[Done]
     if engine == "ray":
         if not (find_spec("ray") and find_spec("pyarrow")):
-            stop("--engine ray needs Ray Data: pip install 'vggviz[ray]'")
+            fail("--engine ray needs Ray Data: pip install 'vggviz[ray]'")
         new = {file: stem for file, stem in stems.items() if not worker.explained(file, stem)}
         if len(new) < len(stems):
-            say(f"{len(stems) - len(new)} of {len(stems)} pictures were explained already")
-        found, total = on_ray(job, new, workers), len(new)
+            print_line(f"{len(stems) - len(new)} of {len(stems)} pictures were explained already")
+        results, total = on_ray(job, new, workers), len(new)
     else:
         rows = ({"file": str(file), "stem": stem} for file, stem in stems.items())
-        found, total = (Done(**worker(row)) for row in rows), len(stems)
+        results, total = (Done(**worker(row)) for row in rows), len(stems)
     failed, processes = 0, set[int]()
     hidden = total < 2 or not sys.stderr.isatty()
-    for done in tqdm(found, unit="picture", total=total, disable=hidden):
+    for done in tqdm(results, unit="picture", total=total, disable=hidden):
         processes.add(done.process)
         failed += done.failed
-        (complain if done.failed else say)(f"{done.file}: {done.said}")
+        (print_error if done.failed else print_line)(f"{done.file}: {done.said}")
     if engine == "ray" and total:
-        say(f"{total - failed} pictures explained by {len(processes)} workers")
+        print_line(f"{total - failed} pictures explained by {len(processes)} workers")
     if failed:
-        complain(f"{failed} of {total} pictures could not be explained")
+        print_error(f"{failed} of {total} pictures could not be explained")
         raise typer.Exit(1)
 
 
 def _pictures(folder: Path, out: Path) -> list[Path]:
-    """The pictures in a folder, in order, but neither those in `out` below it nor figures of ours.
+    """The pictures in a folder, sorted, without those in `out` below it and figures of vggviz.
 
     Raises ValueError where there is none, OSError where the folder can't be read.
     """
     from vggviz.data import find_pictures
     from vggviz.plotting import is_own_png
 
-    results, inside = out.resolve(), folder.resolve() in out.resolve().parents
-    found, passed_over = find_pictures(folder)
-    print_passed_over(passed_over, f"{folder}: ")
+    out_folder, inside = out.resolve(), folder.resolve() in out.resolve().parents
+    files, ignored = find_pictures(folder)
+    print_ignored(ignored, f"{folder}: ")
     if inside:
-        found = [file for file in found if results not in file.resolve().parents]
-    pictures = [f for f in found if not (f.suffix.lower() == ".png" and is_own_png(f))]
-    if len(pictures) < len(found):
-        complain(f"{folder}: left out {len(found) - len(pictures)} figures that vggviz made")
+        files = [file for file in files if out_folder not in file.resolve().parents]
+    pictures = [f for f in files if not (f.suffix.lower() == ".png" and is_own_png(f))]
+    if len(pictures) < len(files):
+        print_error(f"{folder}: left out {len(files) - len(pictures)} figures that vggviz made")
     if not pictures:
         raise ValueError(f"{folder}: no pictures in this folder")
     return pictures
 
 
 def _stems(images: list[Path], out: Path) -> dict[Path, str]:
-    """The files to explain, those in folders included, each with the name of its results below
-    `out`: its subfolder and its stem, or, where two share these, its whole name."""
+    """The pictures among and in `images`, each with the path of its results below `out` without
+    extension: its subfolder and stem, or its full name where two share these."""
     places: dict[Path, Path] = {}
     for path in images:
         if path.is_dir():
@@ -159,13 +191,13 @@ def _stems(images: list[Path], out: Path) -> dict[Path, str]:
     return stems
 
 
-def _spare_inputs(stems: dict[Path, str], out: Path, endings: tuple[str, ...]) -> None:
-    """Stop where a result would take the place of a picture."""
+def _check_overwriting(stems: dict[Path, str], out: Path, endings: tuple[str, ...]) -> None:
+    """Exit with code 2 where a result would overwrite a picture."""
     inputs = {file.resolve() for file in stems}
     for stem in stems.values():
         for ending in endings:
             if (out / f"{stem}.{ending}").resolve() in inputs:
-                stop(
+                fail(
                     f"{out / f'{stem}.{ending}'} is a picture that a result would replace: "
                     "choose another folder with --out"
                 )

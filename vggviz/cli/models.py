@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vggviz.cli.console import say, say_lines
+from vggviz.cli.console import print_line, print_lines
 
 
 def models(
@@ -18,11 +18,13 @@ def models(
 
     lines = list_weights()
     if as_json:
-        say_lines(json.dumps([line._asdict() for line in lines], indent=2))
+        print_lines(json.dumps([line._asdict() for line in lines], indent=2))
         return
-    say(f"{'weights':<12} {'attention':<15} {'parameters':>12} {'classes':>8}  on this machine")
+    print_line(
+        f"{'weights':<18} {'attention':<15} {'parameters':>12} {'classes':>8}  on this machine"
+    )
     for line in lines:
-        say(
-            f"{line.weights:<12} {line.attention:<15} {line.parameters:>12,} {line.classes:>8}  "
+        print_line(
+            f"{line.weights:<18} {line.attention:<15} {line.parameters:>12,} {line.classes:>8}  "
             f"{'yes' if line.local else 'no'}"
         )

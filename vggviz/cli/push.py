@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vggviz.cli.console import or_stop, say
+from vggviz.cli.console import or_fail, print_line
 
 
 def push(
@@ -18,4 +18,4 @@ def push(
     """Upload a weights file to the Hugging Face Hub, with a model card made from its facts."""
     from vggviz.weights import push_to_hub
 
-    say(or_stop(push_to_hub, hub_repo, file, private=private))
+    print_line(or_fail(push_to_hub, hub_repo, file, private=private))

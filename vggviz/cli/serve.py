@@ -1,4 +1,4 @@
-"""`vggviz serve`: the page as a server, for one person, a room or a department."""
+"""`vggviz serve`: the web page, for one person, a classroom or a department."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vggviz.cli.console import complain, or_stop, say, say_lines, stop
+from vggviz.cli.console import fail, or_fail, print_error, print_line, print_lines
 from vggviz.platform.malloc import keep_little
 
 
@@ -26,7 +26,7 @@ def serve(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Weights to offer first: tiny50, imagenet, imagenet_bn, random, or a .safetensors "
+            help="Weights to offer first: a name that `vggviz models` lists, or a .safetensors "
             "file of any size (the page itself takes up to 24 MB)."
         ),
     ] = None,
@@ -41,14 +41,14 @@ def serve(
     from vggviz.server import lan as room
 
     if password == "":  # as of a variable that is not set: better none than an open page
-        stop("--password must not be empty")
-    given = {
+        fail("--password must not be empty")
+    options = {
         **{"host": host, "port": port, "password": password},
         **{"preload": weights, "engine": engine},
     }
-    settings = or_stop(Settings.from_environ, os.environ)
-    chosen = {name: value for name, value in given.items() if value is not None}
-    settings = or_stop(lambda: replace(settings, **chosen))  # type: ignore[arg-type]
+    settings = or_fail(Settings.from_environ, os.environ)
+    chosen = {name: value for name, value in options.items() if value is not None}
+    settings = or_fail(lambda: replace(settings, **chosen))  # type: ignore[arg-type]
     if classroom:
         settings = settings.for_a_room()
 
@@ -56,10 +56,10 @@ def serve(
         if classroom:
             found = room.address(settings.host, port)
             try:
-                say_lines(room.code(found))
+                print_lines(room.code(found))
             except ModuleNotFoundError:
-                complain("no QR code: pip install 'vggviz[serve]' draws one")
-            say(f"Everyone in this network: {found}")
+                print_error("no QR code: pip install 'vggviz[serve]' draws one")
+            print_line(f"Everyone in this network: {found}")
 
-    demo = or_stop(page, settings)
-    or_stop(run, demo, settings, ready)
+    demo = or_fail(page, settings)
+    or_fail(run, demo, settings, ready)

@@ -1,4 +1,4 @@
-"""`vggviz train`: labelled pictures in, a weights file out."""
+"""`vggviz train`: train a network on labelled pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from vggviz.cli.console import CLASSES, left_out, print_classes, say, sides, stop, words
+from vggviz.cli.console import (
+    CLASSES_HELP,
+    WEIGHTS_HELP,
+    fail,
+    parse_image_sizes,
+    print_classes,
+    print_line,
+    print_unreadable,
+    split_list,
+)
 from vggviz.texts import visible
 
 
@@ -20,67 +29,80 @@ def train(
         Path, typer.Option(help="Folder of class folders, or Tiny ImageNet; or a zip.")
     ],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
-    attention: Annotated[str, typer.Option(help="none or an attention type.")] = "cbam",
+    attention: Annotated[str, typer.Option(help="none, or one of: {attention}.")] = ("cbam"),
     weights: Annotated[
         str,
         typer.Option(
-            help="What to start from: none, tiny50, imagenet, imagenet_bn, a .safetensors file, or "
-            "hf:user/repo."
+            help="What to start from: none for a fresh VGG19-BN, or "
+            + WEIGHTS_HELP.replace("random; ", "")
         ),
     ] = "none",
     freeze_backbone: Annotated[
         bool,
-        typer.Option(help="Only attention, γ, norms and the last layer learn: a small file."),
+        typer.Option(help="Train only attention, γ, norms and the last layer: a small file."),
     ] = False,
     whole_head: Annotated[
         bool,
         typer.Option(
-            help="With --freeze-backbone all of the head learns, in full-size VGG19 239 MB of it."
+            help="With --freeze-backbone, train all of the head: 239 MB in full-size VGG19."
         ),
     ] = False,
     stages: Annotated[
         str | None, typer.Option(help="Where attention is, with commas: block4,block5.")
     ] = None,
     blend: Annotated[str | None, typer.Option(help="residual or replace.")] = None,
-    learn_from: Annotated[
-        str | None, typer.Option(help="Nothing below this stage learns, such as block4.")
+    train_from: Annotated[
+        str | None, typer.Option(help="Train this stage and those after it only, such as block4.")
     ] = None,
-    classes: Annotated[str | None, typer.Option(help=CLASSES)] = None,
+    classes: Annotated[str | None, typer.Option(help=CLASSES_HELP)] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of a fresh network.")] = 0.5,
     epochs: Annotated[int | None, typer.Option(min=1, help="24; 10 from weights.")] = None,
-    sizes: Annotated[
+    image_sizes: Annotated[
         str | None,
-        typer.Option(help="Sides in pixels that share out the epochs: 32,48,64; the weights' own."),
+        typer.Option(
+            help="Picture sides in pixels, one after another: 32,48,64; the weights' own."
+        ),
     ] = None,
     batch: Annotated[
         int | None, typer.Option(min=2, help="64, or an eighth of the pictures if that is less.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Peak rate: 0.05; 0.01 from weights.")] = None,
-    attention_rate: Annotated[
-        float, typer.Option(help="Multiplies the rate of attention modules.")
+    lr: Annotated[
+        float | None, typer.Option(help="Peak learning rate: 0.05; 0.01 from weights.")
+    ] = None,
+    attention_lr: Annotated[
+        float, typer.Option(help="Multiplies the learning rate of attention modules.")
     ] = 5.0,
     contrast: Annotated[
-        float, typer.Option(help="How much attention that does not decide costs.")
+        float,
+        typer.Option(help="Weight of the infomax penalty: attention must differ between pictures."),
     ] = 0.0,
     counterfactual: Annotated[
-        float, typer.Option(min=0, help="Price on attention that its mean could stand in for.")
+        float,
+        typer.Option(
+            min=0, help="Weight of the counterfactual loss: attention must beat its own mean."
+        ),
     ] = 0.0,
     min_scale: Annotated[
-        float, typer.Option(min=0.05, max=1, help="Smallest part of a picture that a crop shows.")
+        float, typer.Option(min=0.05, max=1, help="Smallest part of a picture's area in a crop.")
     ] = 0.35,
     zoom_out: Annotated[
-        float, typer.Option(min=0, max=1, help="How often a picture is shrunk and moved.")
+        float, typer.Option(min=0, max=1, help="Probability that a picture is shrunk and moved.")
     ] = 0.0,
     views: Annotated[
-        int, typer.Option(min=0, help="Augmented views computed once below what learns; 0: never.")
+        int,
+        typer.Option(
+            min=0, help="Augmented views whose constant features are computed once; 0: none."
+        ),
     ] = 4,
     teacher: Annotated[
         Path | None, typer.Option(help="Soft labels to distil: safetensors with 'logits' (n, K).")
     ] = None,
-    distil: Annotated[float, typer.Option(help="Weight of the soft labels in the loss.")] = 0.5,
+    distill_weight: Annotated[
+        float, typer.Option(help="Weight of the soft labels in the loss.")
+    ] = 0.5,
     temperature: Annotated[float, typer.Option(help="Temperature of the soft labels.")] = 2.0,
     seed: Annotated[int, typer.Option()] = 0,
-    resume: Annotated[bool, typer.Option(help="Go on with a run that was stopped.")] = False,
+    resume: Annotated[bool, typer.Option(help="Resume a run that was stopped.")] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps computed views for other runs.")
     ] = None,
@@ -94,35 +116,37 @@ def train(
     try:
         from accelerate import PartialState
 
-        from vggviz.training.run import NetworkChoice, fit
+        from vggviz.training.run import NetworkChoice, run_training
     except ModuleNotFoundError as error:
-        stop(f"training needs {error.name}: pip install 'vggviz[train]'")
+        fail(f"training needs {error.name}: pip install 'vggviz[train]'")
     from vggviz.training import Progress, TrainConfig, TrainError
     from vggviz.weights import read_card
 
     if whole_head and not freeze_backbone:
-        stop("--whole-head goes with --freeze-backbone: without it all of the head learns anyway")
+        fail(
+            "--whole-head goes with --freeze-backbone: without it all of the head is trained anyway"
+        )
     fresh = weights == "none"
-    shown = sides(sizes or ("32,48,64" if fresh else ""))
+    sizes = parse_image_sizes(image_sizes or ("32,48,64" if fresh else ""))
     config = TrainConfig(
         epochs=epochs or (24 if fresh else 10),
-        sizes=shown,
+        image_sizes=sizes,
         batch=batch or 0,
-        rate=rate or (0.05 if fresh else 0.01),
-        attention_rate=attention_rate,
+        lr=lr or (0.05 if fresh else 0.01),
+        attention_lr=attention_lr,
         contrast=contrast,
         counterfactual=counterfactual,
         min_scale=min_scale,
         zoom_out=zoom_out,
-        distil=distil if teacher else 0.0,
+        distill_weight=distill_weight if teacher else 0.0,
         temperature=temperature,
         freeze_backbone=freeze_backbone,
         whole_head=whole_head,
-        learn_from=learn_from,
+        train_from=train_from,
         views=views,
         seed=seed,
     )
-    main = PartialState().is_main_process  # the others of `accelerate launch` keep quiet
+    main = PartialState().is_main_process  # other processes of `accelerate launch` print nothing
     bar = tqdm(unit="step", disable=not (main and sys.stderr.isatty()))
 
     def report(progress: Progress) -> None:
@@ -133,49 +157,49 @@ def train(
             f"{progress.images_per_second:.0f} images/s"
         )
         if progress.validation is not None and main:
-            say(f"epoch {progress.epoch + 1}: validation {progress.validation:.1%}")
+            print_line(f"epoch {progress.epoch + 1}: validation {progress.validation:.1%}")
 
     try:
-        found = fit(
+        accuracy = run_training(
             data,
             out,
             config,
             NetworkChoice(
                 weights=weights,
                 attention=attention,
-                stages=words(stages) if stages else None,
+                stages=split_list(stages) if stages else None,
                 blend=blend,
                 width=width,
             ),
-            classes=words(classes) if classes else None,
+            classes=split_list(classes) if classes else None,
             teacher=teacher,
             resume=resume,
             facts={"command": _command()},
             cache=cache,
             workers=workers,
-            opened=print_classes if main else lambda *_: None,
+            on_data=print_classes if main else lambda *_: None,
             report=report,
-            unreadable=None if strict else left_out,
+            unreadable=None if strict else print_unreadable,
         )
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            stop(f"no space left on the disk for {out}: what was there before is unharmed")
-        stop(str(error))
+            fail(f"no space left on the disk for {out}: what was there before is unharmed")
+        fail(str(error))
     except (TrainError, ValueError) as error:
-        stop(str(error))
+        fail(str(error))
     finally:
         bar.close()
     if main:
         count = len(read_card(out).labels)
-        top5 = f", {found['top5']:.1%} (top-5)" if "top5" in found else ""
-        say(
-            f"{out}: validation {found['top1']:.1%} (top-1 of {count} classes){top5}, "
+        top5 = f", {accuracy['top5']:.1%} (top-5)" if "top5" in accuracy else ""
+        print_line(
+            f"{out}: validation {accuracy['top1']:.1%} (top-1 of {count} classes){top5}, "
             f"{out.stat().st_size / 1e6:.1f} MB"
         )
-        say(f"vggviz serve --weights {shlex.quote(str(out))}")
+        print_line(f"vggviz serve --weights {shlex.quote(str(out))}")
 
 
 def _command() -> str:
-    """The command as it was typed, but for folders."""
+    """The command line without the folders in its paths."""
     typed = [word.rsplit("/", 1)[-1] if "/" in word else word for word in sys.argv[1:]]
     return visible(" ".join(["vggviz", *typed]))

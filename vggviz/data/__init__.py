@@ -1,4 +1,4 @@
-"""Labelled pictures: folders of class folders, and Tiny ImageNet as its authors ship it."""
+"""Data sets of labelled pictures: folders of class folders, and Tiny ImageNet."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch
 from vggviz.data.crops import Crops, read_crops
 from vggviz.data.dataset import DataError, Dataset
 from vggviz.data.layouts import find_layout
-from vggviz.data.source import find_pictures, passed_over_text
+from vggviz.data.source import find_pictures, ignored_text
 
 __all__ = [
     "Crops",
     "DataError",
     "Dataset",
     "find_pictures",
+    "ignored_text",
     "open_dataset",
     "open_parts",
     "parts_of",
-    "passed_over_text",
     "read_crops",
 ]
 
@@ -32,8 +32,8 @@ def open_dataset(
 
     Tiny ImageNet's layout (Stanford CS231n: `wnids.txt`, `words.txt`, `train/<wnid>/images`,
     `val/val_annotations.txt`) has the parts 'train' and 'val'. Any other is a folder of class
-    folders, as torchvision's ImageFolder reads it; where it has folders to learn from, to judge by
-    or to test on, by any usual name ('Training', 'valid', 'dev', 'test_set'), those are its parts
+    folders, as torchvision's ImageFolder reads it; where it has folders for training, validation or
+    testing, by any usual name ('Training', 'valid', 'dev', 'test_set'), those are its parts
     'train', 'val' and 'test', and `part` is by default the first. Folders that hold nothing but
     one more folder are passed through, and hidden files and folders left out. `classes` keeps some
     classes only, by label or WordNet id. Raises DataError.
@@ -43,7 +43,7 @@ def open_dataset(
 
 
 def parts_of(path: str | Path) -> tuple[str, ...]:
-    """The parts that the data at `path` comes in: of 'train', 'val' and 'test', in this order.
+    """The parts that the data at `path` has, of 'train', 'val' and 'test', in this order.
 
     Raises DataError.
     """
@@ -53,7 +53,7 @@ def parts_of(path: str | Path) -> tuple[str, ...]:
 def open_parts(
     path: str | Path, classes: Sequence[str] | None = None, *, generator: torch.Generator
 ) -> tuple[Dataset, Dataset]:
-    """The pictures at `path` to learn from, and those to judge by, of the same classes.
+    """The training and the validation set at `path`, which have the same classes.
 
     The data's own parts 'train' and 'val' where it has them, as `open_dataset` says; without 'val'
     a fifth of every class, drawn with `generator`, is set apart, and a part 'test' is left alone.

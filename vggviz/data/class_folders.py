@@ -1,4 +1,4 @@
-"""Folders of class folders, as torchvision's ImageFolder reads them, in parts or whole."""
+"""Folders of class folders, as torchvision's ImageFolder reads them, with or without parts."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Folder:
     folders: dict[str, Folder] = field(default_factory=dict["str", "Folder"])
     pictures: list[str] = field(default_factory=list[str])
 
-    def below(self) -> list[str]:
-        """All pictures in it and in its subfolders."""
-        inner = [name for folder in self.folders.values() for name in folder.below()]
+    def all_pictures(self) -> list[str]:
+        """The pictures in it and its subfolders, at any depth."""
+        inner = [name for folder in self.folders.values() for name in folder.all_pictures()]
         return self.pictures + inner
 
-    def filled(self) -> dict[str, Folder]:
-        """The subfolders that have pictures in them, at any depth."""
+    def nonempty(self) -> dict[str, Folder]:
+        """The subfolders that contain pictures, at any depth."""
         return {name: folder for name, folder in self.folders.items() if folder.has_pictures()}
 
     def has_pictures(self) -> bool:
-        """Whether there is a picture in it, at any depth."""
+        """Whether it contains a picture, at any depth."""
         return bool(self.pictures) or any(one.has_pictures() for one in self.folders.values())
 
 
@@ -66,27 +66,27 @@ def find_parts(root: Folder, where: str) -> tuple[Folder, dict[str, Folder]]:
     """
     folder = root
     while True:
-        filled = folder.filled()
-        found = {name: part_named(name) for name, one in filled.items() if _holds_classes(one)}
+        nonempty = folder.nonempty()
+        found = {name: part_named(name) for name, one in nonempty.items() if _holds_classes(one)}
         parts = {name: part for name, part in found.items() if part}
         if parts:
-            others = [name for name in filled if name not in parts and not part_named(name)]
+            others = [name for name in nonempty if name not in parts and not part_named(name)]
             _check_parts(parts, others, where)
             named = {part: name for name, part in parts.items()}
-            return folder, {part: _unwrap(filled[named[part]]) for part in PARTS if part in named}
-        inner = next(iter(filled.values())) if len(filled) == 1 else None
-        if inner is None or 2 * len(inner.pictures) >= len(inner.below()):
+            return folder, {part: _unwrap(nonempty[named[part]]) for part in PARTS if part in named}
+        inner = next(iter(nonempty.values())) if len(nonempty) == 1 else None
+        if inner is None or 2 * len(inner.pictures) >= len(inner.all_pictures()):
             return folder, {}
         folder = inner
 
 
 def _holds_classes(folder: Folder) -> bool:
     """Whether its subfolders can be classes: in 'test/test/1.jpg', 'train/images/1.jpg' none is."""
-    filled = folder.filled()
-    if len(filled) == 1:
-        (name, inner), *_ = filled.items()
-        return not folder.pictures and (not _is_wrapper(name) or bool(inner.filled()))
-    return len(filled) > 1
+    nonempty = folder.nonempty()
+    if len(nonempty) == 1:
+        (name, inner), *_ = nonempty.items()
+        return not folder.pictures and (not _is_wrapper(name) or bool(inner.nonempty()))
+    return len(nonempty) > 1
 
 
 def _is_wrapper(name: str) -> bool:
@@ -110,8 +110,8 @@ def _check_parts(parts: Mapping[str, str], others: Sequence[str], where: str) ->
 
 def _unwrap(folder: Folder) -> Folder:
     """The folder of classes in 'seg_train/seg_train/…' or 'train/images/…'."""
-    while len(filled := folder.filled()) == 1:
-        (name, inner), *_ = filled.items()
+    while len(nonempty := folder.nonempty()) == 1:
+        (name, inner), *_ = nonempty.items()
         if not _is_wrapper(name) or inner.pictures:
             break
         folder = inner
@@ -126,17 +126,17 @@ def load_class_folders(
     Raises DataError where there are no pictures, or no class of several has pictures of its own but
     all have several folders instead, and for a class in `classes` that is not there.
     """
-    filled = folder.filled()
-    if not filled:
+    nonempty = folder.nonempty()
+    if not nonempty:
         raise DataError("no pictures found: expected one folder of pictures for each class")
-    _check_classes(filled, where)
+    _check_classes(nonempty, where)
     known = sorted(folder.folders)
     labels = tuple(known[index] for index in choose_classes(known, known, classes, part))
     rows = [
         (target, file)
         for target, label in enumerate(labels)
         for file in sorted(
-            folder.folders[label].below(), key=lambda name: name.rpartition("/")[::2]
+            folder.folders[label].all_pictures(), key=lambda name: name.rpartition("/")[::2]
         )
     ]
     return Dataset(
@@ -149,20 +149,20 @@ def load_class_folders(
     )
 
 
-def _check_classes(filled: Mapping[str, Folder], where: str) -> None:
-    if all(part_named(name) for name in filled) and (len(filled) > 1 or "train" in filled):
+def _check_classes(nonempty: Mapping[str, Folder], where: str) -> None:
+    if all(part_named(name) for name in nonempty) and (len(nonempty) > 1 or "train" in nonempty):
         raise DataError(
-            f"the parts {_quoted(filled)} of {where} hold pictures: expected one folder of "
+            f"the parts {_quoted(nonempty)} of {where} hold pictures: expected one folder of "
             "pictures for each class in each of them"
         )
-    if any(folder.pictures for folder in filled.values()):
+    if any(folder.pictures for folder in nonempty.values()):
         return
-    inner = {name: tuple(folder.filled()) for name, folder in filled.items()}
+    inner = {name: tuple(folder.nonempty()) for name, folder in nonempty.items()}
     shared = set(inner.values())
     if len(shared) > 1 or len(next(iter(shared))) > 1:  # but not 'cat/images', 'dog/images'
         name, folders = next(iter(inner.items()))
         raise DataError(
-            f"the folders {_quoted(filled)} of {where} hold only folders, such as "
+            f"the folders {_quoted(nonempty)} of {where} hold only folders, such as "
             f"{_quoted(folders)} in {name!r}, and no pictures: give the folder whose folders are "
             "the classes"
         )

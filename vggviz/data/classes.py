@@ -1,4 +1,4 @@
-"""Which of the classes that the data has are wanted."""
+"""Selection of classes by label or WordNet id."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ __all__ = ["choose_classes"]
 
 
 def choose_classes(
-    labels: Sequence[str], wnids: Sequence[str], wanted: Sequence[str] | None, part: str | None
+    labels: Sequence[str], wnids: Sequence[str], names: Sequence[str] | None, part: str | None
 ) -> list[int]:
-    """Indices of the classes `wanted`, by label or WordNet id, in the data's own order.
+    """Indices of the classes `names`, by label or WordNet id, in the data's own order.
 
-    `labels` and `wnids` are equally many. All classes where `wanted` is None; exact names come
+    `labels` and `wnids` are equally many. All classes where `names` is None; exact names come
     first, then those in other case.
     Raises DataError for a class that the data does not have.
     """
-    if wanted is None:
+    if names is None:
         return list(range(len(labels)))
     where = f"the part {part!r} of the data" if part else "the data"
     some = ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
     chosen: set[int] = set()
-    for name in wanted:
-        found = {k % len(labels) for k in matching(name, (*labels, *wnids))}
-        if not found:
+    for name in names:
+        matches = {k % len(labels) for k in matching(name, (*labels, *wnids))}
+        if not matches:
             raise DataError(f"no class {name!r} in {where}: it has {some}")
-        chosen |= found
+        chosen |= matches
     return sorted(chosen)

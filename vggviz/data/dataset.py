@@ -1,4 +1,4 @@
-"""Labelled pictures, read when wanted."""
+"""A data set of labelled pictures, read from files on access."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from vggviz.images import ImageError, open_image
 
 
 class DataError(ValueError):
-    """Pictures that cannot be used; the message is one sentence for people."""
+    """Data that cannot be used; the message is one sentence for users."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """n labelled pictures, read when wanted.
+    """n labelled pictures, read from files on access.
 
     `files` are paths below the folder or inside the archive, `targets` (n,) class indices into
     `labels` and `wnids`, `boxes` (n, 4) left, top, right, bottom in pixels of the picture,
     right and bottom exclusive; None where the data has no boxes. `wnids` is empty where classes
-    have no WordNet ids. `passed_over` counts the files beside them that are not used, by extension.
+    have no WordNet ids. `ignored` counts the files beside them that are not used, by extension.
     """
 
     files: tuple[str, ...]
@@ -32,7 +32,7 @@ class Dataset:
     wnids: tuple[str, ...]
     boxes: Tensor | None
     read: Callable[[str], bytes]
-    passed_over: Mapping[str, int] = field(default_factory=dict[str, int])
+    ignored: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def __len__(self) -> int:
         return len(self.files)

@@ -1,4 +1,8 @@
-"""Fetching an archive over HTTP: it goes on where it broke off, and is checked before it counts."""
+"""Download of an archive over HTTP, resumed after interruptions and checked by size and MD5.
+
+torchvision's `download_url` and torch.hub's downloader don't resume; huggingface_hub's `http_get`
+does, but is internal, and trusts any range and length that a server answers with.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ CHUNK = 1 << 18  # bytes
 
 
 class FetchError(RuntimeError):
-    """An archive that can't be fetched; the message is one sentence for people."""
+    """An archive that can't be downloaded; the message is one sentence for users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +65,24 @@ def fetch(
     pause: float = 1.0,
     timeout: float = 30.0,
 ) -> Path:
-    """The path of `archive` in `folder`, fetched unless the right file is there already.
+    """Download `archive` into `folder`, unless it is there, and return its path.
 
-    It grows as `<name>.part`, from which a later call goes on, and gets its name only when size
-    and MD5 sum are right. `progress` is told how many bytes there are. Where another process is
-    fetching into this folder, wait until it has done, or ended. A connection that breaks,
-    or is silent for `timeout` seconds, is taken up again after `pause` seconds, until `tries` in
-    a row bring nothing new. Raises FetchError.
+    It is written to `<name>.part`, from which a later call resumes, and renamed when size and MD5
+    are right. `progress` is called with the bytes so far. Only one process at a time downloads into
+    a folder; others wait. A connection that breaks, or is silent for `timeout` seconds, is resumed
+    after `pause` seconds, until `tries` in a row bring no new bytes. Raises FetchError.
     """
     target, part = (folder / archive.name).absolute(), folder / f"{archive.name}.part"
     if _is_there(target, archive):
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with _exclusive(folder):
             if _is_there(target, archive):  # by now
                 return target
             try:
                 with part.open("ab") as file:
-                    _fill(file, archive, target, progress, tries, pause, timeout)
+                    _download(file, archive, target, progress, tries, pause, timeout)
             finally:
                 if part.exists() and part.stat().st_size == 0:
                     part.unlink()
@@ -98,9 +101,9 @@ def fetch(
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process is in this block for `folder`: two that append to one file would
-    spoil it. Who ends, or is killed, gives way to the next."""
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `folder`, which ends with the process: two processes must not
+    append to one file."""
     if fcntl is None:
         yield
         return
@@ -113,7 +116,7 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _fill(
+def _download(
     file: BinaryIO,
     archive: Archive,
     target: Path,
@@ -122,9 +125,9 @@ def _fill(
     pause: float,
     timeout: float,
 ) -> None:
-    """Append to `file`, opened for that, until it has the archive's size."""
+    """Append to `file` until it has the archive's size."""
     if file.tell() > archive.size:
-        _empty(file)
+        _truncate(file)
     needed, free = archive.size - file.tell(), shutil.disk_usage(target.parent).free
     if free < needed:
         raise OSError(errno.ENOSPC, f"{_mb(needed)} are needed, {_mb(free)} are free")
@@ -133,15 +136,15 @@ def _fill(
     while file.tell() < archive.size:
         reason = "it broke off"
         try:
-            for position, piece in _pieces(archive, file.tell(), timeout):
+            for position, piece in _stream(archive, file.tell(), timeout):
                 if position != file.tell():
-                    _empty(file)
+                    _truncate(file)
                 file.write(piece)
                 if file.tell() > archive.size:
-                    _empty(file)
-                    raise _changed(archive, "more")
+                    _truncate(file)
+                    raise _wrong_size(archive, "more")
                 progress(file.tell())
-        except _BrokenOff as error:
+        except _ConnectionLost as error:
             reason = str(error)
         except FetchError as error:
             raise FetchError(f"{error} and put it at {target}") from error
@@ -158,20 +161,20 @@ def _fill(
             time.sleep(pause)
 
 
-class _BrokenOff(Exception):
-    """A connection that another try may take up again."""
+class _ConnectionLost(Exception):
+    """A failure after which a retry may succeed."""
 
 
-def _pieces(archive: Archive, start: int, timeout: float) -> Iterator[tuple[int, bytes]]:
-    """What the server gives, each piece with its position: from `start` on, or else from 0."""
+def _stream(archive: Archive, start: int, timeout: float) -> Iterator[tuple[int, bytes]]:
+    """Yield (position, bytes), from `start` or, where the server has no ranges, from 0."""
     headers = {"Range": f"bytes={start}-"} if start else {}
     request = urllib.request.Request(archive.url, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
             partial = response.status == 206
-            position, total = _extent(response.headers, partial)
+            position, total = _content_range(response.headers, partial)
             if total is not None and total != archive.size:
-                raise _changed(archive, f"{total:,}")
+                raise _wrong_size(archive, f"{total:,}")
             if partial and position != start:
                 yield 0, b""  # a range that was not asked for: start over
                 return
@@ -181,23 +184,25 @@ def _pieces(archive: Archive, start: int, timeout: float) -> Iterator[tuple[int,
     except urllib.error.HTTPError as error:
         with error:
             if error.code == 416:  # nothing there beyond `start`
-                total = _extent(error.headers, True)[1]
+                total = _content_range(error.headers, True)[1]
                 if total is not None and total != archive.size:
-                    raise _changed(archive, f"{total:,}") from error
+                    raise _wrong_size(archive, f"{total:,}") from error
                 yield 0, b""
             elif error.code >= 500 or error.code in (408, 429):
-                raise _BrokenOff(f"HTTP {error.code} {error.reason}") from error
+                raise _ConnectionLost(f"HTTP {error.code} {error.reason}") from error
             else:
                 raise FetchError(
                     f"{archive.url} gives no file (HTTP {error.code} {error.reason}): find a copy "
                     f"elsewhere ({archive.size:,} bytes, MD5 {archive.md5})"
                 ) from error
     except (OSError, HTTPException) as error:
-        raise _BrokenOff(str(getattr(error, "reason", error)) or type(error).__name__) from error
+        raise _ConnectionLost(
+            str(getattr(error, "reason", error)) or type(error).__name__
+        ) from error
 
 
-def _extent(headers: Message, partial: bool) -> tuple[int, int | None]:
-    """Where an answer begins in the file and how long the whole file is, if that is said."""
+def _content_range(headers: Message, partial: bool) -> tuple[int, int | None]:
+    """The start of an answer in the file, and the file's size or None where it is not given."""
     if not partial:
         length = headers.get("Content-Length", "")
         return 0, int(length) if length.isdecimal() else None
@@ -207,20 +212,20 @@ def _extent(headers: Message, partial: bool) -> tuple[int, int | None]:
     return int(found[1] or -1), None if found[2] == "*" else int(found[2])
 
 
-def _changed(archive: Archive, size: str) -> FetchError:
+def _wrong_size(archive: Archive, size: str) -> FetchError:
     return FetchError(
         f"{archive.url} has {size} bytes instead of {archive.size:,} and so another file: find "
         f"a copy of the right one (MD5 {archive.md5})"
     )
 
 
-def _empty(file: BinaryIO) -> None:
+def _truncate(file: BinaryIO) -> None:
     file.truncate(0)
     file.seek(0)
 
 
 def _is_there(target: Path, archive: Archive) -> bool:
-    """Whether the right file is at `target`. Raises FetchError where another one is."""
+    """Whether `target` is the right file. Raises FetchError where it is another one."""
     if not target.exists():
         return False
     if not _is_right(target, archive):

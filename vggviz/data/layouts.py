@@ -1,4 +1,4 @@
-"""How pictures lie in a folder or zip file: class folders, or Tiny ImageNet as it is shipped."""
+"""The layout of data in a folder or zip file: class folders, or Tiny ImageNet's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vggviz.data.class_folders import Folder, build_tree, find_parts, load_class_folders
 from vggviz.data.dataset import DataError, Dataset
-from vggviz.data.source import Source, open_source, sort_out
+from vggviz.data.source import Source, open_source, split_pictures
 from vggviz.data.splits import part_named
 from vggviz.data.tiny_imagenet import PARTS as TINY_PARTS
 from vggviz.data.tiny_imagenet import load_tiny_imagenet
@@ -21,13 +21,13 @@ class Layout:
     """Data at `root`. `parts` are its own ('train', 'val', 'test'), () if it has none.
 
     `prefix` is where Tiny ImageNet's tables lie, None for class folders: those are in `folder`, or
-    in the `folders` of the parts. `passed_over` counts files that are not used, by extension.
+    in the `folders` of the parts. `ignored` counts files that are not used, by extension.
     """
 
     root: Path
     source: Source
     parts: tuple[str, ...]
-    passed_over: Mapping[str, int]
+    ignored: Mapping[str, int]
     prefix: str | None
     folder: Folder
     folders: Mapping[str, Folder]
@@ -44,7 +44,7 @@ class Layout:
             folder = self.folders.get(known or next(iter(self.parts), ""), self.folder)
             where = str(self.root / folder.path) if folder.path else str(self.root)
             dataset = load_class_folders(self.source, folder, part, classes, where)
-        return replace(dataset, passed_over=self.passed_over)
+        return replace(dataset, ignored=self.ignored)
 
 
 def find_layout(root: Path) -> Layout:
@@ -55,23 +55,23 @@ def find_layout(root: Path) -> Layout:
             "which `vggviz data tiny-imagenet` fetches"
         )
     source = open_source(root)
-    pictures, passed_over = sort_out(source)
+    pictures, ignored = split_pictures(source)
     folders = {name.split("/", 1)[0] for name in source.names if "/" in name}
     tables = {"wnids.txt", *(f"{folder}/wnids.txt" for folder in folders)}
     if found := tables.intersection(source.names):
         prefix = min(found, key=lambda name: (len(name), name)).removesuffix("wnids.txt")
-        del passed_over[".txt"]  # its tables
-        return Layout(root, source, TINY_PARTS, passed_over, prefix, Folder(""), {})
+        del ignored[".txt"]  # its tables
+        return Layout(root, source, TINY_PARTS, ignored, prefix, Folder(""), {})
     folder, parts = find_parts(build_tree(source.names), str(root))
     used = parts.values() if parts else folder.folders.values()
     outside = len(pictures) - sum(len(_class_pictures(one, bool(parts))) for one in used)
     if outside:
-        passed_over["pictures outside the class folders"] = outside
-    return Layout(root, source, tuple(parts), passed_over, None, folder, parts)
+        ignored["pictures outside the class folders"] = outside
+    return Layout(root, source, tuple(parts), ignored, None, folder, parts)
 
 
 def _class_pictures(folder: Folder, is_part: bool) -> list[str]:
     """All pictures of a class, or of a part's classes."""
     if not is_part:
-        return folder.below()
-    return [name for one in folder.folders.values() for name in one.below()]
+        return folder.all_pictures()
+    return [name for one in folder.folders.values() for name in one.all_pictures()]

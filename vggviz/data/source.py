@@ -1,4 +1,4 @@
-"""The files below a folder or in a zip archive, without those that systems and tools hide there."""
+"""The files below a folder or in a zip archive, without hidden ones."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from vggviz.images import image_extensions
 __all__ = [
     "Source",
     "find_pictures",
+    "ignored_text",
     "is_picture",
     "open_source",
-    "passed_over_text",
-    "sort_out",
+    "split_pictures",
 ]
 
 # Beside names that start with a dot. macOS, Windows and Synology keep thumbnails in these.
@@ -32,7 +32,7 @@ HIDDEN = "hidden"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """What lies in a folder or an archive.
+    """The contents of a folder or a zip archive.
 
     `names` are the relative paths of files, and of folders with a slash at the end; `read` returns
     the bytes of a file, can be pickled and raises OSError. `hidden` counts the hidden files and
@@ -45,7 +45,7 @@ class Source:
 
 
 def is_picture(name: str) -> bool:
-    """Whether the extension is one of a format that can be opened here."""
+    """Whether the extension is that of a supported image format."""
     return os.path.splitext(name)[1].lower() in image_extensions()  # noqa: PTH122, a name in a zip
 
 
@@ -56,30 +56,30 @@ def open_source(root: Path) -> Source:
 
 def find_pictures(folder: Path) -> tuple[list[Path], Counter[str]]:
     """The pictures below `folder`, sorted, and how many other files there are by extension (see
-    `passed_over_text`). Raises DataError."""
+    `ignored_text`). Raises DataError."""
     source = _open_folder(folder)
-    pictures, passed_over = sort_out(source)
-    return sorted(folder / name for name in pictures), passed_over
+    pictures, ignored = split_pictures(source)
+    return sorted(folder / name for name in pictures), ignored
 
 
-def sort_out(source: Source) -> tuple[list[str], Counter[str]]:
+def split_pictures(source: Source) -> tuple[list[str], Counter[str]]:
     """The names of pictures, and the count of all other files by extension."""
     pictures: list[str] = []
-    passed_over = Counter({HIDDEN: source.hidden} if source.hidden else {})
+    ignored = Counter({HIDDEN: source.hidden} if source.hidden else {})
     for name in source.names:
         if is_picture(name):
             pictures.append(name)
         elif not name.endswith("/"):
             ending = Path(name).suffix.lower()
-            passed_over[ending or "without extension"] += 1
-    return pictures, passed_over
+            ignored[ending or "without extension"] += 1
+    return pictures, ignored
 
 
-def passed_over_text(passed_over: Mapping[str, int]) -> str:
-    """One line on the files that are not used, '' where there are none."""
-    if not passed_over:
+def ignored_text(ignored: Mapping[str, int]) -> str:
+    """One line that counts the files that are not used, '' for none."""
+    if not ignored:
         return ""
-    return "passed over: " + ", ".join(f"{count} {kind}" for kind, count in passed_over.items())
+    return "ignored: " + ", ".join(f"{count} {kind}" for kind, count in ignored.items())
 
 
 def _hidden_prefix(name: str) -> str | None:
@@ -125,7 +125,7 @@ def _open_folder(root: Path) -> Source:
 
 
 def _is_loop(folder: Path) -> bool:
-    """Whether this is a link to a folder that it lies in."""
+    """Whether `folder` is a link to one of its own parents."""
     return folder.is_symlink() and folder.resolve() in (folder.parent.resolve() / "_").parents
 
 

@@ -1,4 +1,4 @@
-"""Folders that are parts of a data set: to learn from, to judge by while learning, to test on."""
+"""Names of folders that are parts of a data set: training, validation and test."""
 
 from __future__ import annotations
 

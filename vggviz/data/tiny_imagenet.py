@@ -1,4 +1,4 @@
-"""Tiny ImageNet as its authors ship it: Stanford CS231n's tables, pictures and boxes."""
+"""Tiny ImageNet in the layout of its authors: Stanford CS231n's tables, pictures and boxes."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ PARTS = ("train", "val")
 def load_tiny_imagenet(
     source: Source, prefix: str, part: str | None, classes: Sequence[str] | None
 ) -> Dataset:
-    """Stanford CS231n's layout. Lines that name a class outside `wnids.txt` are passed over.
+    """Stanford CS231n's layout. Lines that name a class outside `wnids.txt` are ignored.
 
     Raises DataError for tables that are broken or don't fit the pictures, and for a class in
     `classes` that is not there.
     """
     if part not in (None, *PARTS):
         raise DataError(f"Tiny ImageNet has the parts 'train' and 'val', not {part!r}")
-    there = set(source.names)
+    existing = set(source.names)
     folders: dict[str, set[str]] = {}  # the pictures in each
-    for name in there:
+    for name in existing:
         if is_picture(name):
             folders.setdefault(name.rpartition("/")[0], set()).add(name)
 
     def table(name: str) -> list[list[str]]:
-        if f"{prefix}{name}" not in there:
+        if f"{prefix}{name}" not in existing:
             raise DataError(f"Tiny ImageNet without its {name}")
         lines = source.read(f"{prefix}{name}").decode("utf-8", "replace").splitlines()
         return [line.split("\t") for line in lines if line.strip()]
@@ -43,11 +43,11 @@ def load_tiny_imagenet(
         rows: list[tuple[list[str], list[int]]] = []
         for line in table(name):
             if len(line) != columns or not all(value.strip().isdecimal() for value in line[-4:]):
-                said = " ".join(line)
-                raise DataError(f"{name} has a line without a file and 4 whole numbers: {said}")
+                text = " ".join(line)
+                raise DataError(f"{name} has a line without a file and 4 whole numbers: {text}")
             rows.append((line[:-4], [int(value) for value in line[-4:]]))
-        told = [f"{prefix}{folder}/{row[0][0]}" for row in rows]
-        _compare(told, folders.get(f"{prefix}{folder}", set()), name, prefix)
+        named = [f"{prefix}{folder}/{row[0][0]}" for row in rows]
+        _check_table(named, folders.get(f"{prefix}{folder}", set()), name, prefix)
         return rows
 
     known = sorted({row[0].strip() for row in table("wnids.txt")})
@@ -61,7 +61,9 @@ def load_tiny_imagenet(
         rows = [row for row in rows if row[0] in wnids]
     else:
         start = f"{prefix}train/"
-        trained = {name[len(start) :].split("/", 1)[0] for name in there if name.startswith(start)}
+        trained = {
+            name[len(start) :].split("/", 1)[0] for name in existing if name.startswith(start)
+        }
         for wnid in wnids:
             folder = f"train/{wnid}"
             if wnid not in trained:
@@ -92,12 +94,12 @@ def _labels(wnids: Sequence[str], words: Iterable[Sequence[str]]) -> list[str]:
     ]
 
 
-def _compare(told: Sequence[str], there: set[str], table: str, prefix: str) -> None:
-    """Raise DataError unless the pictures a table tells of are the ones that are there."""
-    twice = [name for name, count in Counter(told).items() if count > 1]
+def _check_table(named: Sequence[str], existing: set[str], table: str, prefix: str) -> None:
+    """Raise DataError unless the pictures that a table names are those that exist."""
+    twice = [name for name, count in Counter(named).items() if count > 1]
     for names, what in (
-        (sorted(set(told) - there), f"{table} names {{}}, which is missing"),
-        (sorted(there - set(told)), f"{table} does not name {{}}, which is there"),
+        (sorted(set(named) - existing), f"{table} names {{}}, which is missing"),
+        (sorted(existing - set(named)), f"{table} does not name {{}}, which is there"),
         (twice, f"{table} names {{}} twice"),
     ):
         if names:

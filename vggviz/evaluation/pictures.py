@@ -14,7 +14,7 @@ from vggviz.data import DataError, Dataset
 from vggviz.images import ImageError, Preprocess
 from vggviz.metrics.localisation import through_crop
 from vggviz.types import matching
-from vggviz.weights import Card
+from vggviz.weights import Card, ForeignCard
 
 __all__ = ["Batch", "batches", "classes_of"]
 
@@ -76,7 +76,7 @@ def batches(
             }
 
 
-def classes_of(dataset: Dataset, card: Card) -> Tensor:
+def classes_of(dataset: Dataset, card: Card | ForeignCard) -> Tensor:
     """Which output of the network each class of the data is: (classes of the data,).
 
     By WordNet id where both have them, else by label; exact names come first, and no output

@@ -22,7 +22,7 @@ from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.metrics.statistics import median
 from vggviz.networks import Network
 from vggviz.platform.timing import interleaved
-from vggviz.weights import Card
+from vggviz.weights import Card, ForeignCard
 
 __all__ = ["Subject", "evaluate"]
 
@@ -35,7 +35,7 @@ class Subject(Protocol):
         """The network."""
 
     @property
-    def card(self) -> Card:
+    def card(self) -> Card | ForeignCard:
         """Its preprocessing and its classes."""
 
 

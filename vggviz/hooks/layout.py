@@ -163,8 +163,8 @@ class Geometry:
             letters = "KC" if axes[1] == sizes[0] else "CK"  # the branches are taken one by one
         elif prod(axes) == prod(sizes) and sorted(axes) != sorted(sizes):
             axes = sizes  # the same numbers along other axes
-        elif sorted(axes) == sorted(sizes) and len(set(axes)) == len(axes):
-            letters = "".join(letters[sizes.index(size)] for size in axes)  # transposed since
+        elif sorted(axes) == sorted(sizes):
+            letters = _transposed(letters, sizes, axes)
         elif len(axes) < len(letters):  # a factor of a product of gates, where its axes are clear
             parts = combinations(range(len(letters)), len(axes))
             fitting = [part for part in parts if [sizes[axis] for axis in part] == axes]
@@ -310,6 +310,20 @@ class Geometry:
             and columns <= width
             and abs(rows * width - columns * height) <= max(height, width)
         )
+
+
+def _transposed(letters: str, sizes: Sequence[int], axes: Sequence[int]) -> str:
+    """The letters of weights with these `axes`, which were perhaps transposed to `sizes` since. Of
+    equal axes, such as rows and columns of a square, the order is taken to be kept."""
+    if list(axes) == list(sizes):
+        return letters
+    left = list(zip(sizes, letters, strict=True))
+    found = ""
+    for size in axes:
+        pair = next(pair for pair in left if pair[0] == size)
+        left.remove(pair)
+        found += pair[1]
+    return found
 
 
 def aligned(

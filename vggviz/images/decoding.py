@@ -56,6 +56,7 @@ def convert(image: Image.Image, name: str, full_range: bool = False) -> Image.Im
         max_value = 4095 if tags.get(258) == (12,) else None
         icc, range_ = image.info.get("icc_profile"), image.info.get("range")
         turn = _orientation(image)
+        image = image.copy() if image.mode == "RGB" else image  # the caller's stays as it is
         return _upright_rgb(image, icc, turn, name, max_value, full_range, range_)
     except ImageError:
         raise
@@ -86,7 +87,7 @@ def _upright_rgb(
     white_is_zero = eight_bits and getattr(image, "tag_v2", {}).get(262) == 0
     plain = image.mode == "RGB" and not icc and not image.has_transparency_data
     srgb = None
-    rgb = image.copy() if plain else Image.new("RGB", image.size)
+    rgb = image._new(image.im) if plain else Image.new("RGB", image.size)
     for box in () if plain else bands(image.size):  # so that there are never three copies of all
         part = image.crop(box)
         if eight_bits:

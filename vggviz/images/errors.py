@@ -12,6 +12,7 @@ from vggviz.types import Error
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 16
 MAX_SCANS = 100  # of a JPEG: encoders write up to ten, mozjpeg up to some thirty
+MAX_DEEP_COLOUR = 150_000_000  # bytes of decoded 16-bit colours, which are decoded twice if dark
 MAX_BYTES = 256 << 20  # of a file: 44 megapixels of uncompressed 16-bit RGB
 
 # What decoders raise on hostile bytes; a Warning where the interpreter makes errors of them.

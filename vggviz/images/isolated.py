@@ -1,39 +1,47 @@
 """Decode strangers' pictures in a process that has seen nobody's data.
 
-Protocol: the template (`vggviz.images.worker`) gets one end of a socket pair for each picture. Over
-it go, each behind its length as 4 bytes, a JSON object `{"name", "full_range", "size"}` and the
-file; back come a JSON object, `{"error", "values"}` or `{"size", "range"}`, and the RGB bytes. A
-child that passes its limits is killed by the system and answers nothing.
+Protocol: the template (`vggviz.images.worker`) gets one end of a socket pair and a file in memory
+for each picture. The child that it forks says `+`; to it go, behind its length as 4 bytes, a JSON
+object `{"name", "full_range", "size"}`, and the picture's bytes; back comes, likewise,
+`{"error", "values"}` or `{"size", "range"}`, with the RGB pixels in the file. A child that passes
+its limits is killed by the system and answers nothing.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import weakref
 from functools import cache
 from threading import BoundedSemaphore, Lock
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image
 
-from vggviz.images.errors import ImageError, check_size
+from vggviz.images.depth import bands
+from vggviz.images.errors import MAX_PIXELS, ImageError, check_size
 from vggviz.images.opening import ImageSource, display_name, open_image, read
+
+log = logging.getLogger(__name__)
 
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
 _START += "from vggviz.images.worker import main; main()"
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "MALLOC_PERTURB_", "SYSTEMROOT")
-_SINGLE = ("MALLOC_ARENA_MAX", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# Arenas and threads' stacks would count as memory; large pages halve what a new process costs.
+_MALLOC = dict.fromkeys(("MALLOC_ARENA_MAX", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+_MALLOC["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
 _TIMEOUT = 70.0  # seconds; a child ends itself before
 
 
-class _Died(Exception):
-    """The child, or the template, ended without an answer."""
+class _NotStarted(Exception):
+    """The template ended before it forked a child."""
 
 
 class IsolatedDecoder:
@@ -58,13 +66,15 @@ class IsolatedDecoder:
         name = display_name(source)
         data = read(source, name)
         with self._places:
-            for last in (False, True):
+            try:
                 try:
                     return self._decode(data, name, full_range)
-                except _Died as error:
-                    if last or self._alive():
-                        raise ImageError("image_too_slow", name=name) from error
-        raise AssertionError
+                except _NotStarted:
+                    self.close()
+                    return self._decode(data, name, full_range)
+            except (OSError, _NotStarted) as error:
+                log.warning("a picture was not decoded: %s", type(error).__name__)
+                raise ImageError("image_too_slow", name=name) from error
 
     def close(self) -> None:
         """End the template; the next picture starts another."""
@@ -78,54 +88,53 @@ class IsolatedDecoder:
 
     def _decode(self, data: bytes, name: str, full_range: bool) -> Image.Image:
         ours, theirs = socket.socketpair()
-        with ours:
+        with ours, _memory() as output:
+            output.truncate(3 * MAX_PIXELS)  # holes take no memory
             with theirs:
-                self._hand_over(theirs)
+                self._hand_over(theirs.fileno(), output.fileno())
             ours.settimeout(_TIMEOUT)
-            asked = json.dumps({"name": name, "full_range": full_range, "size": len(data)}).encode()
             try:
-                ours.sendall(struct.pack("!I", len(asked)) + asked)
-                ours.sendall(data)
-                (length,) = struct.unpack("!I", _receive(ours, 4))
-                answer: dict[str, Any] = json.loads(_receive(ours, length))
-                if "error" in answer:
-                    raise ImageError(answer["error"], **answer["values"])
-                width, height = answer["size"]
-                check_size(width, height, name)
-                pixels = _receive(ours, width * height * 3)
+                _receive(ours, 1)
             except OSError as error:
-                raise _Died from error
-        image = Image.frombytes("RGB", (width, height), bytes(pixels))
+                raise _NotStarted from error
+            asked = json.dumps({"name": name, "full_range": full_range, "size": len(data)}).encode()
+            ours.sendall(struct.pack("!I", len(asked)) + asked)
+            ours.sendall(data)
+            (length,) = struct.unpack("!I", _receive(ours, 4))
+            answer: dict[str, Any] = json.loads(_receive(ours, length))
+            if "error" in answer:
+                raise ImageError(answer["error"], **answer["values"])
+            width, height = answer["size"]
+            check_size(width, height, name)
+            # Read, never mapped: a child that cuts the file would end this process with a signal.
+            output.seek(0)
+            image = Image.new("RGB", (width, height))
+            for box in bands(image.size):
+                size = width, box[3] - box[1]
+                pixels = output.read(3 * size[0] * size[1])
+                image.paste(Image.frombytes("RGB", size, pixels), box)
         if answer["range"] is not None:
             image.info["range"] = tuple(answer["range"])
         return image
 
-    def _hand_over(self, theirs: socket.socket) -> None:
+    def _hand_over(self, *files: int) -> None:
         with self._lock:
             for _ in range(2):
                 if self._template is None or self._template[0].poll() is not None:
                     self._start()
                 assert self._template is not None
                 try:
-                    socket.send_fds(self._template[1], [b"x"], [theirs.fileno()])
+                    socket.send_fds(self._template[1], [b"x"], files)
                     return
                 except OSError:  # it died just now
                     self._stop()
-        raise _Died
-
-    def _alive(self) -> bool:
-        with self._lock:
-            return self._template is not None and self._template[0].poll() is None
+        raise _NotStarted
 
     def _start(self) -> None:
         self._stop()
         ours, theirs = socket.socketpair()
         environment = {key: os.environ[key] for key in _ENVIRONMENT if key in os.environ}
-        environment |= {
-            "MALLOC_ARENA_MAX": "1",
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
+        environment |= _MALLOC
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-c", _START, json.dumps(sys.path)],
@@ -137,6 +146,13 @@ class IsolatedDecoder:
             )
         self._template = process, ours
         self._finalizer = weakref.finalize(self, _stop, process, ours)
+
+
+def _memory() -> BinaryIO:
+    """A file without a name, in memory where the system has such."""
+    if hasattr(os, "memfd_create"):
+        return cast(BinaryIO, os.fdopen(os.memfd_create("pixels"), "r+b", buffering=0))
+    return cast(BinaryIO, tempfile.TemporaryFile(buffering=0))
 
 
 def _stop(process: subprocess.Popen[bytes], control: socket.socket) -> None:
@@ -154,7 +170,7 @@ def _receive(sock: socket.socket, length: int) -> bytearray:
     while at < length:
         count = sock.recv_into(view[at:])
         if not count:
-            raise _Died
+            raise ConnectionResetError
         at += count
     return buffer
 

@@ -18,7 +18,7 @@ from vggviz.images.formats import take_apart
 
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[Any]
 
-_PART = 16 << 20  # bytes
+_PART = 64 << 20  # bytes
 
 
 def open_image(source: ImageSource, *, full_range: bool = False) -> Image.Image:
@@ -85,10 +85,11 @@ def _read_file(file: BinaryIO, name: str) -> bytes:
             if length > MAX_BYTES:
                 raise _too_large(name)
             file.seek(0)
-        data = bytearray()  # read in parts: a buffer of all that may come would be set up at once
-        while len(data) < length and (part := file.read(min(length - len(data), _PART))):
-            data += part
-        return bytes(data)
+        parts: list[bytes] = []  # a buffer of all that may come would be set up at once
+        while length > 0 and (part := file.read(min(length, _PART))):
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)
     except ImageError:
         raise
     except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -8,6 +8,7 @@ memory, time and files, answers and ends. Run by `vggviz.images.isolated`, which
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import resource
 import signal
@@ -15,10 +16,12 @@ import socket
 import struct
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from PIL import AvifImagePlugin
 
 from vggviz.images.decoding import decode
+from vggviz.images.depth import bands
 from vggviz.images.errors import ImageError
 from vggviz.images.formats import take_apart
 
@@ -37,17 +40,18 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
     control = socket.socket(fileno=0)
     while True:
-        message, files, _, _ = socket.recv_fds(control, 1, 1)
+        message, files, _, _ = socket.recv_fds(control, 1, 2)
         if not message:
             return
-        with socket.socket(fileno=files[0]) as job:
-            if os.fork() == 0:
-                try:
-                    control.close()
-                    _limit()
-                    _serve(job)
-                finally:
-                    os._exit(0)
+        if os.fork() == 0:
+            try:
+                control.close()
+                _limit()
+                _serve(socket.socket(fileno=files[0]), files[1])
+            finally:
+                os._exit(0)
+        for file in files:
+            os.close(file)
 
 
 def _limit() -> None:
@@ -61,18 +65,20 @@ def _limit() -> None:
     signal.alarm(WALL_SECONDS)
 
 
-def _serve(job: socket.socket) -> None:
+def _serve(job: socket.socket, output: int) -> None:
+    job.sendall(b"+")
     with job.makefile("rb") as file:
         (length,) = struct.unpack("!I", file.read(4))
         asked = json.loads(file.read(length))
         name, files = asked["name"], [file.read(asked["size"])]
-    pixels = b""
+    answer: dict[str, Any]
     try:  # nothing here holds the file's bytes while the picture is made
         image = decode(take_apart(files.pop(), name), name, asked["full_range"])
         answer = {"size": image.size, "range": image.info.get("range")}
-        pixels = image.tobytes()
+        with mmap.mmap(output, 3 * image.width * image.height) as pixels:
+            for box in bands(image.size):
+                pixels.write(image.crop(box).tobytes())
     except ImageError as error:
         answer = {"error": error.code, "values": error.values}
     head = json.dumps(answer).encode()
     job.sendall(struct.pack("!I", len(head)) + head)
-    job.sendall(pixels)

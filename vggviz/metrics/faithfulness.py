@@ -26,7 +26,7 @@ __all__ = [
     "perturb",
     "probability",
     "ranking",
-    "steady",
+    "scaled_batch_size",
 ]
 
 Predict = Callable[[Tensor], Tensor]  # (B, 3, H, W) normalised -> logits (B, K)
@@ -67,7 +67,7 @@ def perturb(
 ) -> Iterator[tuple[float, float]]:
     """The points of one deletion or insertion curve, (fraction of pixels, probability of the class
     `target`), as they are computed, `batch` at a time, or fewer where pictures are large (see
-    `steady`). Stop whenever you have seen enough.
+    `scaled_batch_size`). Stop whenever you have seen enough.
 
     `pixels` (3, H, W) or (1, 3, H, W), normalised; `heatmap` (h, w), larger where it matters
     more, resized bilinearly. Deletion begins with the picture and sets the pixels from the most
@@ -88,7 +88,7 @@ def perturb(
             f"not {tuple(pixels.shape)} and {tuple(heatmap.shape)}"
         )
     targets = torch.tensor([target], device=image.device)
-    done, batch = 0, steady(_size(image), batch)
+    done, batch = 0, scaled_batch_size(_size(image), batch)
     for scores in _scores(predict, image, heatmap[None], targets, kind, settings, batch):
         for score in scores.tolist():
             yield done / settings.steps, score
@@ -173,9 +173,11 @@ def ranking(maps: Tensor, size: Grid) -> Tensor:
     return order.argsort(1)
 
 
-def steady(size: Grid, most: int) -> int:
-    """How many pictures of this size (H, W) to take at a time: `most` at 80 × 80 pixels, fewer of
-    larger ones, so that on a CPU, too, whoever watches or stops the work waits for a second."""
+def scaled_batch_size(size: Grid, most: int) -> int:
+    """The batch size for pictures of `size` (H, W): max(1, min(most, ⌊most · 80² / (H·W)⌋)).
+
+    It keeps a batch on a CPU at about a second, after which progress and cancelling are checked.
+    """
     return max(1, min(most, most * 80 * 80 // (size[0] * size[1])))
 
 

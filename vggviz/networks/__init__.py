@@ -8,6 +8,7 @@ import torch
 
 from vggviz.networks.checkpoint import class_count, load_weights, read_checkpoint
 from vggviz.networks.config import NetworkConfig, choose
+from vggviz.networks.foreign import ForeignNetwork
 from vggviz.networks.named import NetworkError, open_network
 from vggviz.networks.protocol import AttentionStage, Network
 from vggviz.networks.resnet import ResNet50
@@ -16,6 +17,7 @@ from vggviz.networks.vgg import VGG, VGGS
 __all__ = [
     "ARCHITECTURES",
     "AttentionStage",
+    "ForeignNetwork",
     "Network",
     "NetworkConfig",
     "NetworkError",

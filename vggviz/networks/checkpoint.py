@@ -76,11 +76,18 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     network.load_state_dict(dict(state))
 
 
-def class_count(state: Mapping[str, Tensor]) -> int:
+def class_count(state: Mapping[str, Tensor], network: nn.Module | None = None) -> int:
     """How many classes a network with these weights tells apart: the rows of its last layer.
+
+    Which layer is the last, the order in `state` tells; or `network`, which has the same layers
+    and perhaps another number of classes: safetensors files are in alphabetical order.
 
     Raises NetworkError where no layer is found.
     """
+    if network is not None:
+        own = network.state_dict()
+        state = _stripped(state, own)
+        state = {name: state[name] for name in own if name in state} or state
     layers = [x for name, x in state.items() if name.endswith("weight") and x.ndim in (2, 4)]
     if not layers:
         raise NetworkError("no_class_count")

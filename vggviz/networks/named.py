@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def _from_file(file: Path, name: str, num_classes: int | None) -> nn.Module:
         return found
     if not callable(found):
         raise NetworkError("not_callable", name=file.name, network=name)
-    takes = num_classes is not None and "num_classes" in inspect.signature(found).parameters
+    takes = num_classes is not None and _takes_classes(found)
     try:
         network = found(num_classes=num_classes) if takes else found()
     except Exception as error:
@@ -92,6 +92,12 @@ def _from_file(file: Path, name: str, num_classes: int | None) -> nn.Module:
         kind = type(network).__name__
         raise NetworkError("gives_no_network", name=file.name, network=name, kind=kind)
     return network
+
+
+def _takes_classes(build: Callable[..., Any]) -> bool:
+    """Whether a class or function takes `num_classes`, or any keyword."""
+    known = inspect.signature(build).parameters
+    return "num_classes" in known or any(one.kind is one.VAR_KEYWORD for one in known.values())
 
 
 def _check(name: str, known: Iterable[str], home: str) -> None:

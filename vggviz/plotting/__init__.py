@@ -4,11 +4,10 @@ from vggviz.plotting.figure import figure
 from vggviz.plotting.maps import COLORMAPS, colours, data_uri, gradient, overlay, resize, stretch
 from vggviz.plotting.notebook import notebook
 from vggviz.plotting.page import is_own_png, png, svg
-from vggviz.plotting.report import METHOD_NAMES, report
+from vggviz.plotting.report import report
 
 __all__ = [
     "COLORMAPS",
-    "METHOD_NAMES",
     "colours",
     "data_uri",
     "figure",

@@ -33,24 +33,28 @@ def figure(
     colormap: str = COLORMAPS[0],
     opacity: float = 0.5,
     order: Sequence[str] = (),
+    titles: Mapping[str, str] | None = None,
 ) -> Figure:
     """The picture for a lecture: the crop and its top 5, a column a stage, a row a view.
 
     `crop` uint8 RGB (H, W, 3) is what the network saw. A row for each kind of `attention`, by
     stage: maps over positions as overlays, channel weights as a sorted chart. Then a row for each
-    method of `heatmaps`, by (stage, method). Each panel tells its own resolution and raw range.
-    Columns follow `order`, the network's order of stages, and else the numbers in their names.
-    The class labelled `target` is marked; `note` goes to the foot. Texts are plain, never markup.
-    What no font on this machine can draw is replaced (labels by 'class 7'), and the foot says so.
+    method of `heatmaps`, by (stage, method), named by its entry in `titles` or else by its key.
+    Each panel tells its own resolution and raw range. Columns follow `order`, the network's order
+    of stages, and else the numbers in their names. The class labelled `target` is marked; `note`
+    goes to the foot. Texts are plain, never markup. What no font on this machine can draw is
+    replaced (labels by 'class 7'), and the foot says so.
 
     Raises ValueError for an opacity outside [0, 1] and for an unknown colour map.
     """
-    rows = panels(attention, heatmaps, order)
+    rows = panels(attention, heatmaps, order, titles)
     found = in_order((*(stage for stage, _ in heatmaps), *attention), order)
     stages = [stage for stage in found if any(stage in row for row in rows)]
     ranks = list(enumerate(prediction, 1))
     bars = ranks[:5] + [rank for rank in ranks[5:] if rank[1].label == target][:1]
-    absent = missing("".join((title, note, target, *stages, *(one.label for _, one in bars))))
+    kinds = {panel.title for row in rows for panel in row.values()}
+    labels = [one.label for _, one in bars]
+    absent = missing("".join((title, note, target, *stages, *sorted(kinds), *labels)))
     shown = [(rank, one._replace(label=_label(one))) for rank, one in bars]
     marked = next(
         (new.label for (_, one), (_, new) in zip(bars, shown, strict=True) if one.label == target),
@@ -68,16 +72,16 @@ def figure(
         across, down = (big + GAP, 0.0) if beside else (0.0, HEAD + big + GAP)
         start = MARGIN + across + WIDE + 1.5 * GAP
     width = (start + len(stages) * (CELL + GAP) - GAP if stages else start - 1.5 * GAP) + MARGIN
-    titles = fold(title, width - 2 * MARGIN, 22, lines=2, bold=True)
+    title_lines = fold(title, width - 2 * MARGIN, 22, lines=2, bold=True)
     notes = fold(note, width - 2 * MARGIN, 12, lines=3)
     if absent:
         said = f"no font on this machine has the characters of: {', '.join(scripts(absent))}"
         notes += fold(said, width - 2 * MARGIN, 12, lines=2)
-    top = MARGIN + 0.4 * len(titles) + 0.1
+    top = MARGIN + 0.4 * len(title_lines) + 0.1
     left = max(HEAD + big, down + HEAD + BAR * len(bars) + LINE * bool(target))
     foot = top + max(left, sum(heights) + GAP * (len(rows) - 1)) + 0.15
     page = Page(width, foot + 0.24 * len(notes) + MARGIN)
-    for line, text in enumerate(titles):
+    for line, text in enumerate(title_lines):
         page.text(MARGIN, MARGIN + 0.25 + 0.4 * line, text, 22, bold=True)
     for line, text in enumerate(notes, 1):
         page.text(MARGIN, foot + 0.24 * line, text, 12, color=GREY)
@@ -93,7 +97,7 @@ def figure(
         y = top + sum(heights[:nth]) + GAP * nth
         for stage, panel in row.items():
             x, name = start + stages.index(stage) * (CELL + GAP), f"{stage}; {panel.kind}"
-            page.heading(x, y, CELL, names[plain[stage]], panel.kind, panel.size, points)
+            page.heading(x, y, CELL, names[plain[stage]], panel.title, panel.size, points)
             if panel.flat:
                 page.image((x, y + HEAD, CELL, CELL), np.full((2, 2, 3), 0.95), name)
                 page.text(x + 0.25, y + HEAD + CELL / 2, "flat: nothing to see", 13, color=GREY)

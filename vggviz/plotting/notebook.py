@@ -29,14 +29,15 @@ def notebook(
     target: Ranked,
     about: str,
     order: Sequence[str] = (),
+    titles: Mapping[str, str] | None = None,
 ) -> str:
     """The crop, the five likeliest classes, then a row a view with one small picture a stage.
 
-    `about` stands above them. Labels and names are text, never markup. There is no script, no
-    style sheet and nothing to fetch.
+    `about` stands above them. `titles` are those of methods by key. Labels and names are text,
+    never markup. There is no script, no style sheet and nothing to fetch.
     """
     small = np.asarray(cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
-    rows = panels(attention, heatmaps, order)
+    rows = panels(attention, heatmaps, order, titles)
     shown = [(one.label, one.probability) for one in prediction.top(5)]
     if target.label not in (label for label, _ in shown):
         shown.append((target.label, target.probability))
@@ -46,7 +47,7 @@ def notebook(
         f'<img alt="the crop" width="{SIDE}" height="{SIDE}" src="{data_uri(small)}">'
         f"{bars(shown, target.label)}</div>"
         + "".join(
-            f"<div>{escape(next(iter(row.values())).kind)}</div>"
+            f"<div>{escape(next(iter(row.values())).title)}</div>"
             f'<div style="display:flex;flex-wrap:wrap;gap:8px">'
             f"{''.join(_figure(stage, panel, small) for stage, panel in row.items())}</div>"
             for row in rows
@@ -57,7 +58,7 @@ def notebook(
 
 def _figure(stage: str, panel: Panel, crop: Pixels) -> str:
     """One map or chart, its stage and its raw range."""
-    alt = f"{panel.kind} at {stage}"
+    alt = f"{panel.title} at {stage}"
     if panel.flat:
         drawn = f'<div style="height:{SIDE}px">flat: nothing to see</div>'
     elif panel.values.ndim == 1:

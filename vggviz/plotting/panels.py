@@ -19,9 +19,14 @@ SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Panel(NamedTuple):
-    """A map (H, W) or channel weights (C,) in [0, 1], and what must be said: notes by colour."""
+    """A map (H, W) or channel weights (C,) in [0, 1], and what must be said: notes by colour.
+
+    `kind` is a kind of attention, such as 'channel attention', or the key of a CAM method; `title`
+    is how it is shown.
+    """
 
     kind: str
+    title: str
     values: Map
     low: float
     high: float
@@ -31,7 +36,7 @@ class Panel(NamedTuple):
     notes: list[tuple[str, str]]
 
 
-def _panel(kind: str, values: Map, low: float, high: float, remark: str = "") -> Panel:
+def _panel(kind: str, title: str, values: Map, low: float, high: float, remark: str = "") -> Panel:
     spread = high - low
     # No more than float32's rounding tells the values apart, or there is none.
     flat = not spread > 1e-6 * max(abs(low), abs(high))
@@ -46,7 +51,7 @@ def _panel(kind: str, values: Map, low: float, high: float, remark: str = "") ->
     if not flat and spread < 0.02 * high:  # stretched colours exaggerate
         share = f"{number(spread, 2)} ({number(100 * spread / high, 1)}%)"
         notes.insert(0, (f"range only {share}", ACCENT))
-    return Panel(kind, values, low, high, flat, size(values), ends, notes)
+    return Panel(kind, title, values, low, high, flat, size(values), ends, notes)
 
 
 def size(shown: npt.NDArray[Any]) -> str:
@@ -58,10 +63,12 @@ def panels(
     attention: Mapping[str, Sequence[AttentionRecord]],
     heatmaps: Mapping[tuple[str, str], Heatmap],
     order: Sequence[str] = (),
+    titles: Mapping[str, str] | None = None,
 ) -> list[dict[str, Panel]]:
     """Panels by stage, row by row: one for each kind of attention, then one for each method.
 
-    The stages of every row stand in one order: see `stages.in_order`.
+    The stages of every row stand in one order: see `stages.in_order`. `titles` are those of methods
+    by key; a method without a title is named by its key.
     """
     stages = in_order((*(stage for stage, _ in heatmaps), *attention), order)
     found: dict[tuple[str, int], dict[str, Panel]] = {}
@@ -70,10 +77,12 @@ def panels(
             view = next(v for v in (record.spatial, record.channel) if v is not None)
             kind, remark = f"{record.kind} attention", VIEWS.get(record.kind, "")
             nth = sum(stage in row for (known, _), row in found.items() if known == kind)
-            found.setdefault((kind, nth), {})[stage] = _panel(kind, *stretch(view.numpy()), remark)
+            panel = _panel(kind, kind, *stretch(view.numpy()), remark)
+            found.setdefault((kind, nth), {})[stage] = panel
     for (stage, method), map in heatmaps.items():
         remark = "knows no class" if map.target is None else ""
-        panel = _panel(method, map.values.numpy(), map.low, map.high, remark)
+        title = (titles or {}).get(method, method)
+        panel = _panel(method, title, map.values.numpy(), map.low, map.high, remark)
         found.setdefault((method, -1), {})[stage] = panel
     return [{stage: row[stage] for stage in stages if stage in row} for row in found.values()]
 

@@ -16,20 +16,9 @@ from vggviz.plotting.maps import Pixels, data_uri, gradient, overlay
 from vggviz.plotting.panels import Panel, number, panels
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 
-__all__ = ["METHOD_NAMES", "report"]
+__all__ = ["report"]
 
 SIDE = 256  # pixels of a picture, at least: sharp on paper at 4 cm
-METHOD_NAMES = {
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "hirescam": "HiResCAM",
-    "layercam": "LayerCAM",
-    "xgradcam": "XGrad-CAM",
-    "eigencam": "Eigen-CAM",
-    "scorecam": "Score-CAM",
-    "attention*gradient": "Attention × gradient",
-}
-"""CAM methods as their authors spell them."""
 
 
 def report(
@@ -44,24 +33,30 @@ def report(
     link: str = "",
     lang: str = "en",
     order: Sequence[str] = (),
+    titles: Mapping[str, str] | None = None,
+    explanations: Mapping[str, str] | None = None,
+    subtitle: str = "",
 ) -> str:
     """The page as HTML, in the language `lang` (a key of `LANGUAGES`; another one is English).
 
     Everything that `figure` shows: the crop and what the network says of it, then a row a view
     and a column a stage, each map with its raw range, and how to read them. `provenance` is that of
     an explanation, `link` an address that shows the same, `order` the network's order of stages.
-    Labels, title and link are text, never markup; pictures are inlined, there is no script, and
-    the page forbids itself to fetch.
+    `titles` and `explanations` (a sentence each) are those of CAM methods by key; a method without
+    a title is named by its key. `subtitle` stands beside the title: by default network, weights and
+    attention by their keys. Labels, titles, sentences and link are text, never markup; pictures are
+    inlined, there is no script, and the page forbids itself to fetch.
     """
     words = section(lang, "report")
-    rows = panels(attention, heatmaps, order)
+    rows = panels(attention, heatmaps, order, titles)
     large = _enlarged(crop)
     ramp = f":root {{ --ramp: linear-gradient(90deg, {gradient()}); }}"
     first = prediction.top(1)[0]
     heading = escape(title or f"{first.label} · {first.probability:.0%}")
     replaced = provenance["trained"] == "backbone" and not provenance["gamma"]
     note = words.get("replaced" if replaced else provenance["trained"], "")
-    about = f"{provenance['weights']} · {provenance['config']['attention']}"
+    network = provenance["config"].get("network", "VGG19")
+    about = subtitle or f"{network} · {provenance['weights']} · {provenance['config']['attention']}"
     picture = provenance.get("picture", {})
     notes = [note] if note else []
     if picture.get("stretched"):
@@ -70,7 +65,8 @@ def report(
     if picture.get("one_colour"):
         notes.append(words["one_colour"])
     top = "".join(f'<p class="note">{text}</p>' for text in notes)
-    body = "".join(_row(row, large, target, words) for row in rows)
+    lines = explanations or {}
+    body = "".join(_row(row, large, target, words, lines) for row in rows)
     reading = "".join(
         f"<li>{words[f'read_{key}']}</li>" for key in ("colours", "attention", "cam", "cause")
     )
@@ -79,7 +75,7 @@ def report(
         f'<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f"<title>{heading}</title><style>{ramp}{_STYLE}</style></head><body>"
-        f"<header><h1>{heading}</h1><p>VGG19 · {escape(about)}</p></header>{top}"
+        f"<header><h1>{heading}</h1><p>{escape(about)}</p></header>{top}"
         f'<main><section class="top"><figure><h2>{words["saw"]}</h2>'
         f'<img src="{data_uri(large, "png")}" alt="{words["saw"]}">'
         f"<figcaption>{words['pixels'].format(side=len(crop))}</figcaption></figure>"
@@ -113,9 +109,15 @@ def _marked(rank: int, one: Ranked, target: Ranked, words: Mapping[str, str]) ->
     return f" <small>▸ {place}{words['explained']}</small>"
 
 
-def _row(row: Mapping[str, Panel], crop: Pixels, target: Ranked, words: Mapping[str, str]) -> str:
-    kind = next(iter(row.values())).kind
-    name = words.get(kind, METHOD_NAMES.get(kind, kind))
+def _row(
+    row: Mapping[str, Panel],
+    crop: Pixels,
+    target: Ranked,
+    words: Mapping[str, str],
+    explanations: Mapping[str, str],
+) -> str:
+    kind, title = next((panel.kind, panel.title) for panel in row.values())
+    name = words.get(kind, title)
     if kind not in words and not any(key == "knows no class" for key, _ in _notes(row)):
         name = words["for"].format(method=name, label=target.label)
     figures = "".join(
@@ -124,7 +126,8 @@ def _row(row: Mapping[str, Panel], crop: Pixels, target: Ranked, words: Mapping[
         f"{_panel(panel, crop, f'{name}, {_stage(stage, words)}', words)}</figure>"
         for stage, panel in row.items()
     )
-    return f'<section style="--wide:{len(row)}"><h2>{escape(name)}</h2>{figures}</section>'
+    line = f"<p>{escape(explanations[kind])}</p>" if kind in explanations else ""
+    return f'<section style="--wide:{len(row)}"><h2>{escape(name)}</h2>{line}{figures}</section>'
 
 
 def _notes(row: Mapping[str, Panel]) -> list[tuple[str, str]]:
@@ -216,7 +219,7 @@ header { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 16px; }
 h1 { font-size: 26px; letter-spacing: -0.01em; }
 h2 { font-size: 15px; margin-bottom: 6px; }
 h3 { font-size: 12px; font-weight: 600; overflow-wrap: anywhere; }
-small, header p, figcaption, footer { color: #59636e; font-weight: 400; }
+small, header p, figcaption, footer, .maps > section > p { color: #59636e; font-weight: 400; }
 .note { margin-top: 8px; padding: 6px 12px; border: 1px solid currentcolor; border-radius: 8px;
   font-weight: 600; }
 .top { display: grid; grid-template-columns: 200px 1fr 1.25fr; gap: 24px; margin: 18px 0; }
@@ -231,7 +234,8 @@ ol .target { font-weight: 600; } ol .target i { background: #0f766e; }
 .maps { display: grid; grid-template-columns: repeat(var(--wide), minmax(0, 1fr)); gap: 14px; }
 .maps > section { grid-column: span var(--wide); display: grid; break-inside: avoid;
   grid-template-columns: repeat(var(--wide), minmax(0, 1fr)); gap: 0 14px; align-items: start; }
-.maps h2 { grid-column: 1 / -1; }
+.maps h2, .maps > section > p { grid-column: 1 / -1; }
+.maps > section > p { margin: -6px 0 6px; font-size: 12px; }
 .scale { display: flex; align-items: center; gap: 6px; font-size: 11px; margin-top: 4px; }
 .scale b { font-weight: 500; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .scale i { flex: 1; height: 5px; border-radius: 3px; background: var(--ramp); }
@@ -249,6 +253,7 @@ footer { margin-top: 10px; font-size: 11px; overflow-wrap: anywhere; }
   .top { grid-template-columns: 38mm 1fr 1.25fr; gap: 14px; margin: 8px 0; }
   ul { font-size: 9.5px; } ol li { margin-bottom: 4px; }
   .maps { gap: 8px; }
-  h2 { break-after: avoid; }
+  h2, .maps > section > p { break-after: avoid; }
+  .maps > section > p { margin: -3px 0 3px; font-size: 9.5px; }
 }
 """

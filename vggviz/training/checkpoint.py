@@ -1,4 +1,4 @@
-"""Checkpoints: model, momentum and history in one safetensors file, whole or not at all."""
+"""Training checkpoints: model, momentum and history in one safetensors file."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from vggviz.networks import Network
-from vggviz.training.config import TrainConfig, TrainError, differences
+from vggviz.networks import Network, NetworkConfig
+from vggviz.training.config import TrainConfig, TrainError, current_names, differences
 from vggviz.weights import write_safetensors
 
-__all__ = ["State", "restore", "store"]
+__all__ = ["State", "load_checkpoint", "save_checkpoint"]
 
 
 @dataclass(slots=True)
 class State:
-    """Where a run stands: steps done, the finished epochs, and the running epoch's sums."""
+    """The progress of a run: finished steps, one history entry for each finished epoch, and the sum
+    of the loss and the count of correct predictions of the current epoch."""
 
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     loss: float = 0.0
-    right: int = 0
+    correct: int = 0
 
 
-def store(
+def save_checkpoint(
     file: Path,
     model: Network,
     optimizer: torch.optim.Optimizer,
@@ -36,42 +37,45 @@ def store(
     pictures: str,
     state: State,
 ) -> None:
-    """Write a checkpoint of a run on pictures of this fingerprint."""
+    """Write a checkpoint atomically. `pictures` is the fingerprint of the training examples."""
     tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
     for index, parameter in enumerate(_parameters(optimizer)):
         momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum.{index}"] = momentum.contiguous()
-    told = {
+    description = {
         "config": asdict(config),
         "network": model.config.to_json(),
         "pictures": pictures,
         "state": asdict(state),
     }
-    write_safetensors(tensors, {"train": json.dumps(told)}, file)
+    write_safetensors(tensors, {"train": json.dumps(description)}, file)
 
 
-def restore(
+def load_checkpoint(
     file: Path,
     model: Network,
     optimizer: torch.optim.Optimizer,
     config: TrainConfig,
     pictures: str,
 ) -> State:
-    """Fill model and optimizer from a checkpoint. Raises TrainError where it is another run's,
-    saying which settings differ."""
+    """Load a checkpoint into `model` and `optimizer`, and return its state.
+
+    Raises TrainError where it is damaged or of another run, naming the settings that differ.
+    """
     try:
         with safe_open(file, framework="pt") as opened:
-            told = json.loads((opened.metadata() or {}).get("train", "{}"))
-            if other := differences(told.get("config", {}), asdict(config)):
+            metadata = json.loads((opened.metadata() or {}).get("train", "{}"))
+            if other := differences(current_names(metadata.get("config", {})), asdict(config)):
                 raise TrainError(
                     f"{file.name} is the checkpoint of a run with other settings: {other}"
                 )
-            if other := differences(told.get("network", {}), model.config.to_json()):
+            network = NetworkConfig.from_json(metadata.get("network", {})).to_json()
+            if other := differences(network, model.config.to_json()):
                 raise TrainError(
                     f"{file.name} is the checkpoint of a run with another network: {other}"
                 )
-            if told.get("pictures") != pictures:
+            if metadata.get("pictures") != pictures:
                 raise TrainError(f"{file.name} is the checkpoint of a run on other pictures")
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
     except SafetensorError as error:
@@ -88,7 +92,7 @@ def restore(
             if parameter.ndim == 4:
                 momentum = momentum.contiguous(memory_format=torch.channels_last)
             optimizer.state[parameter]["momentum_buffer"] = momentum
-    return State(**told["state"])
+    return State(**current_names(metadata["state"]))
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

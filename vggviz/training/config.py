@@ -1,4 +1,4 @@
-"""What training is told, and what it tells."""
+"""The configuration of a training run, and the progress that it reports."""
 
 from __future__ import annotations
 
@@ -10,48 +10,51 @@ from typing import Any
 
 from vggviz.networks import Network
 
-__all__ = ["Progress", "TrainConfig", "TrainError", "differences"]
+__all__ = ["Progress", "TrainConfig", "TrainError", "current_names", "differences"]
+
+_RENAMED = {
+    **{"rate": "lr", "attention_rate": "attention_lr", "sizes": "image_sizes"},
+    **{"learn_from": "train_from", "distil": "distill_weight", "sites": "stages"},
+    "right": "correct",
+}
 
 
 class TrainError(RuntimeError):
-    """Training that cannot go on; the message is one sentence for people."""
+    """Training that cannot continue; the message is one sentence for users."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """How to train: SGD with Nesterov momentum under a one-cycle learning rate.
+    """Hyperparameters: SGD with Nesterov momentum under a one-cycle learning rate.
 
-    Pictures. The epochs are shared out among `sizes`, the sides of the pictures in pixels: small
-    ones first (Tan, Le 2021, section 4). `min_scale` is the smallest part of a picture's area
-    that a training crop shows; with probability `zoom_out` the crop is shrunk, by up to a half,
-    and put somewhere on a plain ground (Liu et al. 2016, section 3.6), so that objects are not
-    always in the middle.
+    Data. The epochs are divided evenly among `image_sizes`, sides in pixels, small ones first (Tan,
+    Le 2021, section 4). A random crop keeps at least `min_scale` of a picture's area; with
+    probability `zoom_out` it is shrunk to between half and all of its side and placed on a plain
+    background (Liu et al. 2016, section 3.6).
 
-    What learns. With `freeze_backbone` convolutions and all but the last layer of the head stay as
-    they are, and attention, γ, norms and that layer learn; with `whole_head` all of the head does
-    (in VGG19 at full size 120 million parameters, 239 MB in half precision). Nothing below the
-    stage `learn_from` learns; by default that is the lowest attention where the backbone is frozen,
-    and else nothing is below it. The features that arrive there never change, so those of `views`
-    augmented views of every picture are computed once, where they fit in memory, and taken in
-    turns; 0 draws new views for every epoch. `attention_rate` multiplies the learning rate of
+    Trained parameters. With `freeze_backbone`, only attention, γ, norms and the last layer of the
+    head are trained, with `whole_head` all of the head (120 million parameters in full-size VGG19).
+    Nothing before the stage `train_from` is trained; by default that is the first stage with
+    attention where the backbone is frozen, and else none. The features before that stage are
+    constant: those of `views` augmented views of each picture are computed once, where they fit in
+    memory, and reused in turn; 0 augments anew in every epoch. `attention_lr` multiplies `lr` for
     attention modules.
 
-    The loss. `distil` is the weight of the teacher's soft labels, at `temperature` (Hinton et
-    al. 2015); `contrast` that of the term that makes attention decide (`indecision`), and
-    `counterfactual` that of the one that makes the network need it (`effect`, both in
-    `vggviz.training.objective`).
+    Loss. `distill_weight` weighs a teacher's soft labels at `temperature` (Hinton et al. 2015),
+    `contrast` the `infomax_penalty`, `counterfactual` the `counterfactual_loss` of
+    `vggviz.training.objective`.
     """
 
     epochs: int = 24
-    sizes: tuple[int, ...] = (32, 48, 64)
+    image_sizes: tuple[int, ...] = (32, 48, 64)
     batch: int = 64
-    rate: float = 0.05
-    attention_rate: float = 1.0
+    lr: float = 0.05
+    attention_lr: float = 1.0
     warmup: float = 0.25
     momentum: float = 0.9
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
-    distil: float = 0.0
+    distill_weight: float = 0.0
     temperature: float = 2.0
     contrast: float = 0.0
     counterfactual: float = 0.0
@@ -59,39 +62,44 @@ class TrainConfig:
     zoom_out: float = 0.0
     freeze_backbone: bool = False
     whole_head: bool = False
-    learn_from: str | None = None
+    train_from: str | None = None
     views: int = 4
     seed: int = 0
 
     def size_at(self, epoch: int) -> int:
-        """The side of the pictures in `epoch`, in pixels."""
-        return self.sizes[len(self.sizes) * epoch // self.epochs]
+        """The side of the pictures in `epoch` (0 to `epochs` − 1), in pixels."""
+        return self.image_sizes[len(self.image_sizes) * epoch // self.epochs]
 
-    def rate_at(self, step: int, steps: int) -> float:
-        """One-cycle: up along a half cosine for `warmup` of the steps, then down to zero."""
+    def lr_at(self, step: int, steps: int) -> float:
+        """The learning rate at `step` of `steps`: a half cosine from 0.04·lr up to lr during the
+        first `warmup` of the steps, then one down to 0."""
         peak = self.warmup * steps
         if step < peak:
-            return self.rate * (0.04 + 0.96 * (1 - math.cos(math.pi * step / peak)) / 2)
-        return self.rate * (1 + math.cos(math.pi * (step - peak) / (steps - peak))) / 2
+            return self.lr * (0.04 + 0.96 * (1 - math.cos(math.pi * step / peak)) / 2)
+        return self.lr * (1 + math.cos(math.pi * (step - peak) / (steps - peak))) / 2
 
     def seed_for(self, number: int, salt: int) -> int:
-        """A seed of its own for the step, epoch or view of this `number`; `salt` tells what for."""
+        """A distinct seed for the step, epoch or view `number`; `salt` separates the purposes."""
         return (self.seed * 1_000_003 + number) * 1_009 + salt
 
-    def lowest(self, model: Network) -> str | None:
-        """The stage below which nothing learns, None where all may. ValueError for no stage."""
-        if self.learn_from not in (None, *model.stages):
+    def lowest_trained_stage(self, model: Network) -> str | None:
+        """The stage before which nothing is trained, None for no limit.
+
+        Raises ValueError where `train_from` is no stage of `model`.
+        """
+        if self.train_from not in (None, *model.stages):
             stages = ", ".join(model.stages)
-            raise ValueError(f"no stage {self.learn_from!r} to learn from: {stages}")
-        if self.learn_from is not None or not self.freeze_backbone:
-            return self.learn_from
+            raise ValueError(f"no stage {self.train_from!r} to train from: {stages}")
+        if self.train_from is not None or not self.freeze_backbone:
+            return self.train_from
         return next(iter(model.attention), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where training stands, told after every step; `loss` and `accuracy` are running means over
-    the epoch, `validation` is top-1 at epochs' ends."""
+    """The state after a step: `step` of `steps` are done, `size` is the pictures' side in pixels,
+    `loss` and `accuracy` are means over the epoch so far, `validation` is top-1 accuracy, at the
+    end of an epoch only."""
 
     epoch: int
     step: int
@@ -103,9 +111,14 @@ class Progress:
     validation: float | None = None
 
 
+def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings from a file of version 0.1 or later, under the names that they have today."""
+    return {_RENAMED.get(name, name): value for name, value in settings.items()}
+
+
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The settings of `now` that differ from those `before`, which may come from JSON: 'epochs 3
-    (before: 5), rate 0.1 (before: 0.01)'; '' where none does."""
+    """The settings of `now` that differ from those in `before`, which was read from JSON, as text:
+    'epochs 3 (before: 5), lr 0.1 (before: 0.01)'; '' where none does."""
     plain = json.loads(json.dumps(now))
     return ", ".join(
         f"{name} {json.dumps(value)} (before: {json.dumps(before.get(name))})"

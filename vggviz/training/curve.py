@@ -1,4 +1,4 @@
-"""The picture of a training run: loss and accuracy by epoch."""
+"""A figure of a training history: loss and accuracy by epoch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vggviz.files import atomic_write
 from vggviz.plotting.page import INK, PALE, png
 from vggviz.plotting.panels import ACCENT, GREY
 
-__all__ = ["curve"]
+__all__ = ["plot_history"]
 
 
-def curve(history: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """Draw a history (see `train`) as a PNG: loss above, accuracy in per cent below."""
+def plot_history(history: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """Plot the history that `train` returns as a PNG: loss above, accuracy in per cent below."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -1,4 +1,4 @@
-"""Labelled pictures, and batches of augmented views of them, made by worker processes."""
+"""Labelled examples, and batches of augmented views that worker processes compute."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from vggviz.training.config import TrainConfig
 
 __all__ = ["Examples", "View", "augment", "plain_views", "resized", "view_batches"]
 
-BATCH = 128  # pictures at a time where nothing learns
+BATCH = 128  # pictures at a time without gradients
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """n labelled pictures: item i of `pixels` is uint8 (3, S, S), `targets` are (n,).
+    """n labelled pictures: item i of `pixels` is uint8 (3, S, S), `targets` are class indices (n,).
 
-    `pixels` is a tensor (n, 3, S, S), or `Crops` that are read whenever they are wanted. `soft`
-    (n, K), if there, are a teacher's logits to distil.
+    `pixels` is a tensor (n, 3, S, S), or `Crops` that are read from files on access. `soft` (n, K)
+    are a teacher's logits for distillation, or None.
     """
 
     pixels: Tensor | Crops
@@ -43,7 +43,7 @@ class Examples:
         return hashlib.sha256(self.pixels.contiguous().numpy().data).hexdigest()  # no copy
 
     def fingerprint(self) -> str:
-        """SHA-256 of all that is here, in hexadecimal."""
+        """SHA-256 of pixels, targets and soft labels, in hexadecimal."""
         digest = hashlib.sha256(self.digest().encode())
         for tensor in (self.targets, self.soft):
             if tensor is not None:
@@ -51,15 +51,15 @@ class Examples:
         return digest.hexdigest()
 
     def workers(self, device: torch.device) -> int:
-        """How many processes should make views of these: none where the pictures are in memory and
-        the network itself needs the cores."""
+        """How many processes should compute views: none where the pictures are in memory and the
+        network runs on the CPU."""
         if isinstance(self.pixels, Tensor) and device.type == "cpu":
             return 0
         return count_workers(len(self.targets))
 
 
 class View(NamedTuple):
-    """Picture number `picture` at `size` pixels (0: its own), augmented with `seed` or as it is."""
+    """Picture `picture` at `size` pixels (0: its own size), augmented where `seed` is not None."""
 
     picture: int
     size: int = 0
@@ -67,7 +67,7 @@ class View(NamedTuple):
 
 
 def plain_views(count: int, size: int = 0) -> Iterator[list[View]]:
-    """All pictures, not augmented, in order and in batches."""
+    """Views of pictures 0 to `count` − 1, not augmented, in batches."""
     for start in range(0, count, BATCH):
         yield [View(index, size) for index in range(start, min(start + BATCH, count))]
 
@@ -79,8 +79,8 @@ def view_batches(
     config: TrainConfig,
     workers: int,
 ) -> Iterator[Tensor]:
-    """The pictures of each batch of `views`, uint8 (B, 3, size, size), made by `workers` processes
-    ahead of time, or here where that is 0. They do not depend on the number of workers.
+    """The pictures of each batch of `views`, uint8 (B, 3, size, size), computed ahead of time by
+    `workers` processes, or in this one where that is 0; they do not depend on their number.
 
     Raises ImageError for a file that can no longer be read.
     """
@@ -98,7 +98,8 @@ def view_batches(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Views(torch.utils.data.Dataset["npt.NDArray[np.uint8] | ImageError"]):
-    """A view under its key; see `vggviz.data.crops` for why arrays, and errors as values."""
+    """Maps a `View` to its pixels. An ImageError is returned: raised in a worker it would carry a
+    traceback in its message. Arrays, since tensors would need shared memory."""
 
     pixels: Tensor | Crops
     preprocess: Preprocess
@@ -126,32 +127,34 @@ def _stack(
 def augment(
     picture: Tensor, size: int, preprocess: Preprocess, config: TrainConfig, seed: int
 ) -> Tensor:
-    """A random view of a picture: uint8 (3, S, S) → (3, size, size). It depends on nothing but the
-    arguments, and leaves PyTorch's random state as it was."""
-    ground = tuple(round(255 * value) for value in preprocess.mean)
+    """A random crop, flip and zoom-out: uint8 (3, S, S) → (3, size, size). It is a function of its
+    arguments alone, and PyTorch's random state is left unchanged."""
+    background = tuple(round(255 * value) for value in preprocess.mean)
     before = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)  # torchvision draws from it
     try:
-        view: Tensor = _transform(size, config.min_scale, config.zoom_out, ground)(picture)
+        view: Tensor = _transform(size, config.min_scale, config.zoom_out, background)(picture)
     finally:
         torch.set_rng_state(before)
     return view
 
 
 @lru_cache(8)
-def _transform(size: int, min_scale: float, zoom_out: float, ground: tuple[int, ...]) -> v2.Compose:
+def _transform(
+    size: int, min_scale: float, zoom_out: float, background: tuple[int, ...]
+) -> v2.Compose:
     return v2.Compose(
         [
             v2.RandomResizedCrop(size, (min_scale, 1.0), antialias=True),
             v2.RandomHorizontalFlip(),
-            v2.RandomZoomOut(fill=list(ground), side_range=(1.0, 2.0), p=zoom_out),
+            v2.RandomZoomOut(fill=list(background), side_range=(1.0, 2.0), p=zoom_out),
             v2.Resize((size, size), antialias=True),
         ]
     )
 
 
 def resized(picture: Tensor, size: int) -> Tensor:
-    """A picture at `size` pixels, not augmented: uint8 (3, S, S) → (3, size, size)."""
+    """Resize a picture: uint8 (3, S, S) → (3, size, size)."""
     if picture.shape[-1] == size:
         return picture
     return v2.functional.resize(picture, [size, size], antialias=True)

@@ -1,4 +1,4 @@
-"""The training loop, and what of a network learns."""
+"""The training loop, the measurement of accuracy, and the choice of trained parameters."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ from torchmetrics.functional.classification import multiclass_accuracy
 from vggviz.hooks.capture import Trace, capture, evaluating, intervene
 from vggviz.images import Preprocess
 from vggviz.networks import Network
-from vggviz.training.checkpoint import State, restore, store
+from vggviz.training.checkpoint import State, load_checkpoint, save_checkpoint
 from vggviz.training.config import Progress, TrainConfig, TrainError
 from vggviz.training.examples import Examples, plain_views, view_batches
-from vggviz.training.objective import effect, half_flat, indecision, objective
+from vggviz.training.objective import (
+    average_second_half,
+    counterfactual_loss,
+    infomax_penalty,
+    objective,
+)
 from vggviz.training.views import Inputs, normalise
 
 __all__ = ["has_bf16", "measure", "train"]
@@ -42,21 +47,21 @@ def train(
     cache: Path | None = None,
     workers: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Train `model` where it stands and return its history, one entry an epoch.
+    """Train `model` in place and return the history, one entry for each epoch.
 
-    Everything random is drawn from (seed, step), and a checkpoint (model, momentum, history) is
-    written whole or not at all every `every` steps and after each epoch: a run that was killed
-    and resumed ends with the same weights, to the bit, as one that was not (on a CPU with the
-    same number of threads). The order of pictures is a fresh permutation each epoch; the last
-    incomplete batch is dropped. Under `accelerate launch` each process takes its share of every
-    batch. `log` gets the history after each epoch; `tensorboard` is a folder for its events,
-    `cache` one that keeps computed views, also for other runs on the same pictures and backbone.
-    `workers` processes read and augment pictures, by default as many as pay; results do not depend
-    on them.
+    The examples are shuffled in each epoch and the last incomplete batch is dropped. All randomness
+    derives from (seed, step). A checkpoint is written atomically every `every` steps and after each
+    epoch; a run that was killed and resumed ends with bit-identical weights (on a CPU with the same
+    number of threads). Under `accelerate launch` every process takes its share of each batch.
 
-    Raises TrainError where the loss is no longer a number, where there are fewer pictures than
-    one batch, or where the checkpoint to resume belongs to another run; ValueError where
-    `config.learn_from` is no stage.
+    `report` is called after each step, `log` with the history after each epoch. `tensorboard` is a
+    folder for event files, `cache` one for computed features, shared with other runs on the same
+    pictures and backbone. `workers` processes read and augment pictures, by default as many as pay;
+    results do not depend on their number.
+
+    Raises TrainError where the loss is not finite, where there are fewer examples than one batch,
+    or where the checkpoint to resume is another run's; ValueError where `config.train_from` is no
+    stage.
     """
     per_epoch = len(examples.targets) // config.batch
     if per_epoch == 0:
@@ -69,62 +74,73 @@ def train(
     )
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     readers = examples.workers(device) // world if workers is None else workers
-    stage = config.lowest(model)
-    still = set_learning(model, stage, frozen=config.freeze_backbone, whole_head=config.whole_head)
+    stage = config.lowest_trained_stage(model)
+    frozen_modules = set_trainable(
+        model, stage, frozen=config.freeze_backbone, whole_head=config.whole_head
+    )
     model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = torch.optim.SGD(_groups(model, config), momentum=config.momentum, nesterov=True)
+    optimizer = torch.optim.SGD(
+        _parameter_groups(model, config), momentum=config.momentum, nesterov=True
+    )
     state, pictures = State(), examples.fingerprint()
     if resume and checkpoint.is_file():
-        state = restore(checkpoint, model, optimizer, config, pictures)
+        state = load_checkpoint(checkpoint, model, optimizer, config, pictures)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     if tensorboard is not None:
         accelerator.init_trackers(".", init_kwargs={"tensorboard": {"purge_step": state.step}})
 
-    _teach(model, still)
+    _set_train_mode(model, frozen_modules)
     inputs = Inputs(
         model, stage, examples, validation, preprocess, config, accelerator, cache, readers
     )
-    started, seen = time.perf_counter(), 0
-    for chosen, batch in inputs.batches(state.step, steps):
+    started, count = time.perf_counter(), 0
+    for indices, batch in inputs.batches(state.step, steps):
         epoch, within = divmod(state.step, per_epoch)
         size = config.size_at(epoch)
-        if seen == 0 or within == 0:  # what is computed once for an epoch is there by now
-            started, seen = time.perf_counter(), 0
+        if count == 0 or within == 0:  # the time for features that are computed once is left out
+            started, count = time.perf_counter(), 0
         for group in optimizer.param_groups:
-            group["lr"] = config.rate_at(state.step, steps) * group["scale"]
+            group["lr"] = config.lr_at(state.step, steps) * group["scale"]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed_for(state.step, salt=100 + rank))  # dropout
-            targets = examples.targets[chosen].to(device)
-            soft = None if examples.soft is None else examples.soft[chosen].to(device)
+            targets = examples.targets[indices].to(device)
+            soft = None if examples.soft is None else examples.soft[indices].to(device)
             with accelerator.autocast():
-                logits, loss = _judged(wrapped, batch, stage, targets, soft, config)
+                logits, loss = _forward(wrapped, batch, stage, targets, soft, config)
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
             optimizer.step()
         value = float(accelerator.reduce(loss.detach(), "mean"))
         if not math.isfinite(value):
             raise TrainError(
-                f"the loss is {value} at step {state.step}: lower the learning rate (--rate "
-                f"{config.rate}); the last good checkpoint is {checkpoint.name}"
+                f"the loss is {value} at step {state.step}: lower the learning rate (--lr "
+                f"{config.lr}); the last good checkpoint is {checkpoint.name}"
             )
         hits = (logits.detach().argmax(1) == targets).sum()
-        state.loss, state.right = state.loss + value, state.right + int(accelerator.reduce(hits))
-        state.step, seen = state.step + 1, seen + config.batch
-        speed = seen / (time.perf_counter() - started)
+        state.loss += value
+        state.correct += int(accelerator.reduce(hits))
+        state.step, count = state.step + 1, count + config.batch
+        speed = count / (time.perf_counter() - started)
         done = within + 1
         top1 = None
         if done == per_epoch:
             with accelerator.autocast():
-                found = measure(
-                    wrapped, validation, preprocess, size, inputs.judged(size), stage, readers
+                accuracies = measure(
+                    wrapped,
+                    validation,
+                    preprocess,
+                    size,
+                    inputs.validation_features(size),
+                    stage,
+                    readers,
                 )
-            top1 = found["top1"]
+            top1 = accuracies["top1"]
             entry = {
                 "epoch": epoch,
                 "size": size,
                 "loss": state.loss / per_epoch,
-                "accuracy": state.right / (per_epoch * config.batch),
-                **{f"validation_{key}": number for key, number in found.items()},
+                "accuracy": state.correct / (per_epoch * config.batch),
+                **{f"validation_{key}": number for key, number in accuracies.items()},
                 "images_per_second": speed,
                 "seconds": time.perf_counter() - started,
             }
@@ -132,22 +148,22 @@ def train(
             accelerator.log(
                 {key: number for key, number in entry.items() if key != "epoch"}, step=state.step
             )
-        told = Progress(
+        progress = Progress(
             epoch,
             state.step,
             steps,
             size,
             state.loss / done,
-            state.right / (done * config.batch),
+            state.correct / (done * config.batch),
             speed,
             top1,
         )
         if done == per_epoch:
-            state.loss, state.right = 0.0, 0
+            state.loss, state.correct = 0.0, 0
         if accelerator.is_main_process and (done == per_epoch or state.step % every == 0):
-            store(checkpoint, model, optimizer, config, pictures, state)
+            save_checkpoint(checkpoint, model, optimizer, config, pictures, state)
             log(state.history)
-        report(told)
+        report(progress)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
@@ -160,26 +176,26 @@ def measure(
     examples: Examples,
     preprocess: Preprocess,
     size: int | None = None,
-    arrived: Tensor | None = None,
+    features: Tensor | None = None,
     stage: str | None = None,
     workers: int | None = None,
 ) -> dict[str, float]:
-    """The share of pictures whose class is the likeliest ('top1'), and where there are more than
-    five classes the share of those whose class is among the five likeliest ('top5').
+    """Top-1 accuracy ('top1') and, of more than five classes, top-5 accuracy ('top5') in [0, 1].
 
-    Pictures are seen at `size` pixels. With `arrived`, the features at `stage` are given instead.
+    Pictures are resized to `size` pixels. Where `features` (n, C, h, w), the inputs of `stage`, are
+    given, the network runs from there.
     """
     device = next(model.parameters()).device
     workers = examples.workers(device) if workers is None else workers
     logits: list[Tensor] = []
     with evaluating(model):
-        if arrived is None:
+        if features is None:
             views = plain_views(len(examples.targets), size or 0)
             for pixels in view_batches(examples, views, preprocess, TrainConfig(), workers):
                 logits.append(model(normalise(pixels, preprocess, device)).float().cpu())
         else:
-            for features in arrived.split(128):
-                logits.append(model(features.to(device), stage).float().cpu())
+            for part in features.split(128):
+                logits.append(model(part.to(device), stage).float().cpu())
     scores = torch.cat(logits)
     classes = scores.shape[1]
     return {
@@ -191,20 +207,20 @@ def measure(
     }
 
 
-def set_learning(
+def set_trainable(
     model: Network, stage: str | None, *, frozen: bool, whole_head: bool = False
 ) -> list[nn.Module]:
-    """Say which parameters learn, and return the modules that stay as they are in every way.
+    """Set `requires_grad` of all parameters, and return the modules that stay in evaluation mode.
 
-    Nothing below `stage` learns; where the backbone is `frozen`, no convolution of it does, and of
-    the head only the last layer, or with `whole_head` all.
+    Modules before `stage` are not trained; with `frozen`, neither are convolutions of the backbone,
+    nor the head but for its last layer, or with `whole_head` all of the head is.
     """
     model.requires_grad_(True)
     if frozen:
         last = next(iter(model.parameter_groups().values()))[0]  # the last layer of the head
-        still = nn.Conv2d if whole_head else nn.Conv2d | nn.Linear
+        kinds = nn.Conv2d if whole_head else nn.Conv2d | nn.Linear
         for path, module in model.named_modules():
-            if isinstance(module, still) and path != last and not path.startswith("attention."):
+            if isinstance(module, kinds) and path != last and not path.startswith("attention."):
                 module.requires_grad_(False)
     below = [] if stage is None else model.modules_before(stage)
     for module in below:
@@ -213,21 +229,21 @@ def set_learning(
 
 
 def has_bf16() -> bool:
-    """Whether this machine multiplies bfloat16 in hardware."""
+    """Whether the GPU, or else the CPU, has bfloat16 matrix multiplication in hardware."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _teach(model: Network, still: list[nn.Module]) -> None:
-    """Training mode for what learns: norms that stay use the statistics that they have."""
+def _set_train_mode(model: Network, frozen_modules: list[nn.Module]) -> None:
+    """Set training mode, but evaluation mode for `frozen_modules`: norms keep their statistics."""
     model.train()
-    for module in still:
+    for module in frozen_modules:
         module.eval()
 
 
-def _judged(
+def _forward(
     model: nn.Module,
     batch: Tensor,
     stage: str | None,
@@ -235,31 +251,31 @@ def _judged(
     soft: Tensor | None,
     config: TrainConfig,
 ) -> tuple[Tensor, Tensor]:
-    """The logits (B, K) of a batch, and its loss with the prices put on attention."""
-    twice = bool(config.counterfactual)
+    """The logits (B, K) of a batch, and the loss with its terms on attention, a scalar."""
+    counterfactual = bool(config.counterfactual)
     with (
         capture(model) if config.contrast else nullcontext(Trace()) as trace,
-        intervene(model, half_flat) if twice else nullcontext(),
+        intervene(model, average_second_half) if counterfactual else nullcontext(),
     ):
-        both: Tensor = model(torch.cat((batch, batch)) if twice else batch, stage).float()
+        both: Tensor = model(torch.cat((batch, batch)) if counterfactual else batch, stage).float()
     logits, without = both[: len(batch)], both[len(batch) :]
     loss = objective(logits, targets, soft, config)
     if trace.taps:
-        loss = loss + config.contrast * indecision(trace.taps.values())
-    if twice:
-        loss = loss + config.counterfactual * effect(logits, without, targets)
+        loss = loss + config.contrast * infomax_penalty(trace.taps.values())
+    if counterfactual:
+        loss = loss + config.counterfactual * counterfactual_loss(logits, without, targets)
     return logits, loss
 
 
-def _groups(model: Network, config: TrainConfig) -> list[dict[str, Any]]:
-    """No weight decay on biases, norms and γ; a rate of its own for attention."""
+def _parameter_groups(model: Network, config: TrainConfig) -> list[dict[str, Any]]:
+    """SGD's groups: no weight decay on biases, norms and γ; `attention_lr` scales attention."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            scale = config.attention_rate if name.startswith("attention.") else 1.0
+            scale = config.attention_lr if name.startswith("attention.") else 1.0
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((scale, decay), []).append(parameter)
     return [
-        {"params": parameters, "scale": scale, "weight_decay": decay, "lr": config.rate}
+        {"params": parameters, "scale": scale, "weight_decay": decay, "lr": config.lr}
         for (scale, decay), parameters in groups.items()
     ]

@@ -1,4 +1,4 @@
-"""The loss: labels, a teacher's soft labels, and a price on attention that does not decide."""
+"""The training loss: cross-entropy, distillation, and two terms that make attention matter."""
 
 from __future__ import annotations
 
@@ -14,72 +14,73 @@ from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.training.config import TrainConfig
 from vggviz.types import Kind
 
-__all__ = ["effect", "half_flat", "indecision", "objective"]
+__all__ = ["average_second_half", "counterfactual_loss", "infomax_penalty", "objective"]
 
 
 def objective(logits: Tensor, targets: Tensor, soft: Tensor | None, config: TrainConfig) -> Tensor:
-    """(1 − d)·cross-entropy + d·T²·KL(teacher_T ‖ student_T), d = `config.distil`; a scalar.
+    """(1 − d)·cross-entropy + d·T²·KL(teacher_T ‖ student_T), d = `distill_weight`; a scalar.
 
     Hinton, Vinyals, Dean 2015, 'Distilling the Knowledge in a Neural Network', section 2.
     """
     loss = F.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
-    if soft is None or config.distil == 0:
+    if soft is None or config.distill_weight == 0:
         return loss
     teacher = (soft.float() / config.temperature).log_softmax(-1)
     student = (logits / config.temperature).log_softmax(-1)
     distance = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
-    return (1 - config.distil) * loss + config.distil * config.temperature**2 * distance
+    weight = config.distill_weight
+    return (1 - weight) * loss + weight * config.temperature**2 * distance
 
 
-def effect(logits: Tensor, without: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of what attention changes: of `logits` − `without`, those that the network
-    gives where each picture's weights have become their mean (see `half_flat`); a scalar.
+def counterfactual_loss(logits: Tensor, without: Tensor, targets: Tensor) -> Tensor:
+    """CE(logits − without, targets): the cross-entropy of the effect of attention; a scalar.
+
+    `without` (B, K) are the counterfactual logits, computed with each picture's attention weights
+    replaced by their mean (see `average_second_half`); `logits` (B, K), `targets` (B,). The loss is
+    high where the mean would serve as well as the learned attention.
 
     Rao, Chen, Lu, Zhou 2021, 'Counterfactual Attention Learning for Fine-Grained Visual
-    Categorization and Re-identification', eq. 6 to 8: a network that its mean would serve as well
-    gains nothing, so it learns attention that tells, and to need it.
+    Categorization and Re-identification', eq. 6 to 8.
     """
     return F.cross_entropy(logits - without, targets)
 
 
-def half_flat(path: str, kind: Kind, weights: Tensor) -> Tensor:
-    """The second half of a batch gets each picture's mean in the place of its weights: a change for
-    `vggviz.hooks.capture.intervene`.
+def average_second_half(path: str, kind: Kind, weights: Tensor) -> Tensor:
+    """Replace the attention weights of the second half of a batch by each picture's mean, for
+    `vggviz.hooks.capture.intervene`: (2B, ...) → (2B, ...), the first half unchanged.
 
-    Both halves go through the same norms at once: a network could tell them apart by the
-    statistics of two passes, and did.
+    Factual and counterfactual pictures share one batch, so that batch norms see the same
+    statistics: in two passes the network learns to tell them apart by these.
     """
-    learned, other = weights.chunk(2)
-    return torch.cat((learned, REPLACEMENTS["uniform"](kind, other, torch.Generator())))
+    factual, rest = weights.chunk(2)
+    return torch.cat((factual, REPLACEMENTS["uniform"](kind, rest, torch.Generator())))
 
 
-def indecision(readings: Iterable[TapReading]) -> Tensor:
-    """How little attention tells pictures apart, a scalar, 0 where it does most; the mean over
-    taps.
+def infomax_penalty(readings: Iterable[TapReading]) -> Tensor:
+    """Penalty on attention that carries no information about the picture: a scalar ≥ 0, the mean
+    over `readings`, whose `weights` have the batch first.
 
-    For gates w in (0, 1), over a batch: mean(w (1 − w)) + 4 mean((mean over pictures of w − ½)²):
-    smallest where every weight is open for half of the pictures and shut for the others. For
-    distributions p over M: 1 − (H(mean of p) − mean of H(p)) / log M, the mutual information of
-    picture and place: smallest where each picture has one place, and not all have the same.
+    Gates w in (0, 1): mean(w·(1 − w)) + 4·mean((mean of w over the batch − ½)²), which is 0 where
+    every gate is open for half of the pictures and shut for the others. Distributions p over M
+    positions (kinds 'token' and 'pool'): 1 − (H(mean of p over the batch) − mean of H(p)) / log M,
+    one minus the normalised mutual information of picture and position.
 
-    A gate that lets all through, the same pattern for all pictures, or an average over all places
-    is a picture of nothing; a network pays for it, and so learns to tell what matters. It is
-    regularised information maximisation (Krause, Perona, Gomes 2010, eq. 3), with w (1 − w) for
-    the entropy of a gate.
+    Krause, Perona, Gomes 2010, 'Discriminative Clustering by Regularized Information
+    Maximization', eq. 3, with w·(1 − w) in place of a gate's entropy.
     """
     terms: list[Tensor] = []
     for reading in readings:
         weights = reading.weights.float()
         if reading.kind in ("token", "pool"):
-            gain = _entropy(weights.mean(0)).mean() - _entropy(weights).mean()
-            terms.append(1 - gain / math.log(max(weights.shape[-1], 2)))
+            information = _entropy(weights.mean(0)).mean() - _entropy(weights).mean()
+            terms.append(1 - information / math.log(max(weights.shape[-1], 2)))
         else:
-            gates = weights.flatten(1)  # (B, everything of a picture)
-            budget = (gates.mean(0) - 0.5).square().mean()
-            terms.append((gates * (1 - gates)).mean() + 4 * budget)
+            gates = weights.flatten(1)  # (B, gates of a picture)
+            balance = (gates.mean(0) - 0.5).square().mean()
+            terms.append((gates * (1 - gates)).mean() + 4 * balance)
     return sum(terms[1:], terms[0]) / len(terms)
 
 
 def _entropy(weights: Tensor) -> Tensor:
-    """(..., M) → (...), in nats."""
+    """Entropy in nats of distributions: (..., M) → (...)."""
     return -(weights * weights.clamp_min(1e-9).log()).sum(-1)

@@ -1,4 +1,4 @@
-"""From labelled pictures to a weights file, its history and its curve."""
+"""A training run: from a folder of labelled pictures to a weights file, its history and plot."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.platform.machine import machine
 from vggviz.texts import visible
 from vggviz.training import Examples, Progress, TrainConfig, TrainError, measure, train
-from vggviz.training.config import differences
-from vggviz.training.curve import curve
+from vggviz.training.config import current_names, differences
+from vggviz.training.curve import plot_history
 from vggviz.weights import (
     WEIGHTS,
     Backbone,
@@ -38,17 +38,17 @@ from vggviz.weights import (
 from vggviz.weights.card import LABEL, checked_labels
 from vggviz.weights.tensors import check_path
 
-__all__ = ["Network", "fit"]
+__all__ = ["NetworkChoice", "run_training"]
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkChoice:
-    """Which network to train: what it starts from, and the attention in it.
+    """The network to train: its initial weights, and the attention in it.
 
     `weights` is 'none' (a fresh VGG19-BN of `width` with the 'gap' head), a name that
-    `load_network` knows, but not 'random', or a file. `stages` and `blend` are by default those of
-    the weights where these have the same attention already, which then goes on learning, and else
-    all five and 'residual'.
+    `load_network` knows other than 'random', or a file. By default `stages` and `blend` are those
+    of the weights where these have the same attention, which is then trained further, and else all
+    stages and 'residual'.
     """
 
     weights: str = "none"
@@ -58,7 +58,7 @@ class NetworkChoice:
     width: float = 0.5
 
 
-def fit(
+def run_training(
     data: Path,
     out: Path,
     config: TrainConfig,
@@ -70,33 +70,32 @@ def fit(
     cache: Path | None = None,
     workers: int | None = None,
     facts: dict[str, Any] | None = None,
-    opened: Callable[[Dataset, Dataset], None] = lambda *_: None,
+    on_data: Callable[[Dataset, Dataset], None] = lambda *_: None,
     report: Callable[[Progress], None] = lambda _: None,
     unreadable: Callable[[ImageError], None] | None = None,
 ) -> dict[str, float]:
-    """Train on the pictures at `data`, write `out`, and return its accuracy on the validation
-    part (`val` of the data, or a fifth of each class).
+    """Train on the pictures at `data`, write the weights file `out`, and return top-1 and top-5
+    accuracy on the validation part (`val` of the data, or else a fifth of each class), measured
+    with the weights in half precision, as they are written.
 
-    Beside OUT.safetensors stand OUT.history.json, OUT.curve.png and the TensorBoard folder
-    OUT.tensorboard; OUT.checkpoint.safetensors and OUT.views, which keeps computed views where no
-    folder `cache` does, go when training is done. `config.sizes` may be
-    empty: then the size that the weights are used to. `classes` keeps some of the classes.
-    `config.batch` may be 0: then 64, or an eighth of the pictures if that is less.
-    `teacher` is a safetensors file whose 'logits' (n, K) are soft labels of the n training
-    pictures in their order. `facts` go into the file's card. `opened` is told the pictures to
-    learn from and to judge by before training starts. A picture that can't be read is
-    told to `unreadable` and left out, or raises where that is None.
+    It writes OUT.history.json, OUT.curve.png and the TensorBoard folder OUT.tensorboard beside
+    OUT.safetensors; OUT.checkpoint.safetensors, and OUT.views with computed features where no
+    folder `cache` is given, are removed at the end. With `resume` a stopped run continues from its
+    checkpoint.
 
-    What starts from weights by name, or from a file in the same folder, with convolutions that
-    stay (`config.freeze_backbone`, `config.learn_from`) is written as an adapter: only what differs
-    from them. All else is written whole, and so is what would stand on itself, on too many
-    backbones, or on one that changed or went in the meantime. The accuracy is that of the file as
-    it is written, in half precision.
+    An empty `config.image_sizes` means the size of the weights, `config.batch` 0 means 64 or an
+    eighth of the pictures if that is less. `classes` selects some of the classes. `teacher` is a
+    safetensors file whose 'logits' (n, K) are soft labels of the n training pictures in order.
+    `facts` are added to the file's card. `on_data` is called with the training and validation set
+    before training, `report` after each step, and `unreadable` with the error of each picture that
+    can't be read, which is then left out; where it is None the error is raised.
 
-    With `resume` a run that was stopped goes on from its checkpoint; where there is none, nothing
-    is written. A network of random weights has no backbone that could stay as it is.
+    Where convolutions of named weights, or of a file in the same folder, are kept
+    (`config.freeze_backbone`, `config.train_from`), the file is an adapter on them. It is a
+    complete file otherwise, also where that backbone would be overwritten or has changed since.
 
-    Raises DataError, ImageError, TrainError, WeightsError, ValueError.
+    Raises DataError, ImageError, TrainError, WeightsError, ValueError: also for a fresh network of
+    which layers should be kept.
     """
     if out.suffix != ".safetensors":
         raise ValueError(f"weights are written as .safetensors, not as {out.name!r}")
@@ -111,29 +110,29 @@ def fit(
         data, classes, generator=torch.Generator().manual_seed(config.seed)
     )
     checked_labels(list(training.labels))  # what a file could not be loaded with
-    opened(training, validation)
+    on_data(training, validation)
     model, preprocess, backbone = _start(network, training, config, out)
-    if not config.sizes:
-        config = replace(config, sizes=(preprocess.size,))
-    examples, kept = _examples(training, preprocess, workers, unreadable)
+    if not config.image_sizes:
+        config = replace(config, image_sizes=(preprocess.size,))
+    examples, indices = _examples(training, preprocess, workers, unreadable)
     if not config.batch:
-        config = replace(config, batch=min(64, max(2, len(kept) // 8)))
-    judged, _ = _examples(validation, preprocess, workers, unreadable)
+        config = replace(config, batch=min(64, max(2, len(indices) // 8)))
+    validation_examples, _ = _examples(validation, preprocess, workers, unreadable)
     if teacher is not None:
         soft = _soft_labels(teacher, (len(training), len(training.labels)))
-        examples = replace(examples, soft=soft[kept])
+        examples = replace(examples, soft=soft[indices])
 
     def log(history: list[dict[str, Any]]) -> None:
         if history:
             with atomic_write(_beside(out, "history.json")) as part:
                 part.write_text(json.dumps(history, indent=2))
-            curve(history, _beside(out, "curve.png"))
+            plot_history(history, _beside(out, "curve.png"))
 
     views = _beside(out, "views")
     history = train(
         model,
         examples,
-        judged,
+        validation_examples,
         preprocess,
         config,
         checkpoint,
@@ -146,7 +145,7 @@ def fit(
     )
     written, backbone = _as_written(model, backbone, out)
     model.load_state_dict(written)
-    measured = measure(model.cpu(), judged, preprocess, workers=workers)
+    accuracy = measure(model.cpu(), validation_examples, preprocess, workers=workers)
     card = Card(
         weights=visible(out.stem)[:LABEL],
         config=model.config,
@@ -158,8 +157,8 @@ def fit(
             **(facts or {}),
             "data": visible(data.name),
             "train_pictures": len(examples.targets),
-            "validation_pictures": len(judged.targets),
-            "validation": measured,
+            "validation_pictures": len(validation_examples.targets),
+            "validation": accuracy,
             "network": _facts_of(network),
             "recipe": asdict(config),
             "teacher": None if teacher is None else teacher.name,
@@ -171,19 +170,21 @@ def fit(
         _save(model, card, out)
         checkpoint.unlink(missing_ok=True)
         shutil.rmtree(views, ignore_errors=True)
-    return measured
+    return accuracy
 
 
 def _start(
     network: NetworkChoice, data: Dataset, config: TrainConfig, out: Path
 ) -> tuple[Network, Preprocess, Backbone | None]:
-    """The network before training, how pictures go in, and what it stands on."""
+    """The network before training, its preprocessing, and the backbone of the file to write."""
     generator = torch.Generator().manual_seed(config.seed)
     classes = len(data.labels)
     if network.weights == "none":
-        if not config.sizes:
-            raise ValueError("a network that starts from nothing needs sizes, such as (32, 48, 64)")
-        size = config.sizes[-1]
+        if not config.image_sizes:
+            raise ValueError(
+                "a network that is trained from scratch needs image_sizes: (32, 48, 64)"
+            )
+        size = config.image_sizes[-1]
         fresh = NetworkConfig(
             attention=network.attention,
             stages=network.stages or (),
@@ -212,28 +213,29 @@ def _start(
         num_classes=classes,
     )
     model = build_network(chosen, generator)
-    _take_over(model, source, head=card.labels == data.labels)
+    _copy_matching(model, source, head=card.labels == data.labels)
     backbone = None
-    file = network.weights.endswith(".safetensors") and _same_folder(Path(network.weights), out)
-    if _keeps_layers(config) and (network.weights in WEIGHTS or file):
+    folder = Path(network.weights).resolve().parent
+    beside = network.weights.endswith(".safetensors") and folder == out.resolve().parent
+    if _keeps_layers(config) and (network.weights in WEIGHTS or beside):
         backbone = read_backbone(network.weights, card.config.attention)
     preprocess = card.preprocess
-    if config.sizes and config.sizes[-1] != preprocess.size:
-        size = config.sizes[-1]
+    if config.image_sizes and config.image_sizes[-1] != preprocess.size:
+        size = config.image_sizes[-1]
         resize = round(preprocess.resize * size / preprocess.size)
         preprocess = replace(preprocess, size=size, resize=resize)
     return model, preprocess, backbone
 
 
 def _keeps_layers(config: TrainConfig) -> bool:
-    """Whether some convolutions stay as they are."""
-    return config.freeze_backbone or config.learn_from is not None
+    """Whether some convolutions are not trained."""
+    return config.freeze_backbone or config.train_from is not None
 
 
 def _no_backbone(why: str) -> ValueError:
     known = ", ".join(name for name in WEIGHTS if name != "random")
     return ValueError(
-        f"--freeze-backbone and --learn-from keep layers that have learned, and {why}: start from "
+        f"--freeze-backbone and --train-from keep layers that have learned, and {why}: start from "
         f"weights (--weights {known}, a .safetensors file, or hf:user/repo)"
     )
 
@@ -241,7 +243,7 @@ def _no_backbone(why: str) -> ValueError:
 def _nothing_to_resume(
     out: Path, checkpoint: Path, config: TrainConfig, network: NetworkChoice
 ) -> TrainError:
-    """Why no run goes on at `out`: it is finished, or there never was one."""
+    """The error where there is no checkpoint: the run at `out` is finished, or never started."""
     if not out.is_file():
         others = sorted(file.name for file in out.parent.glob("*.checkpoint.safetensors"))
         there = f", which has {', '.join(others)}" if others else ""
@@ -250,10 +252,10 @@ def _nothing_to_resume(
             "the run that was stopped, or start one without --resume"
         )
     facts = read_card(out).facts
-    before = {**facts.get("recipe", {}), **facts.get("network", {})}
+    before = current_names({**facts.get("recipe", {}), **facts.get("network", {})})
     now = {**asdict(config), **_facts_of(network)}
     # What is unset would be filled in from the data and the weights.
-    unset = {name for name in ("sizes", "batch") if not now[name]}
+    unset = {name for name in ("image_sizes", "batch") if not now[name]}
     other = differences(before, {k: v for k, v in now.items() if k in before and k not in unset})
     return TrainError(
         f"{out.name} is finished and stays as it is: to go on from it, leave --resume out and "
@@ -269,27 +271,22 @@ def _facts_of(network: NetworkChoice) -> dict[str, Any]:
 def _as_written(
     model: Network, backbone: Backbone | None, out: Path
 ) -> tuple[dict[str, Tensor], Backbone | None]:
-    """The weights as they will be read from `out`, and the backbone that it stands on, if any."""
+    """The state dict that loading `out` will give, and the backbone if `out` can be an adapter."""
     try:
         return as_written(model.state_dict(), backbone, out), backbone
-    except WeightsError:  # no adapter can stand on that backbone; hours of training must not go
+    except WeightsError:  # no backbone: hours of training must not be lost
         return as_written(model.state_dict(), None, out), None
 
 
 def _save(model: Network, card: Card, out: Path) -> None:
     try:
         save_network(model, card, out)
-    except WeightsError:  # the backbone changed or went just now
+    except WeightsError:  # the backbone has just changed
         save_network(model, replace(card, backbone=None), out)
 
 
-def _same_folder(one: Path, other: Path) -> bool:
-    """A backbone must lie beside its adapter."""
-    return one.resolve().parent == other.resolve().parent
-
-
-def _take_over(model: Network, source: Network, *, head: bool) -> None:
-    """Copy what fits by name and shape; the last layer only where the classes are the same."""
+def _copy_matching(model: Network, source: Network, *, head: bool) -> None:
+    """Copy the tensors that match by name and shape, those of the last layer only with `head`."""
     last = f"{next(iter(model.parameter_groups().values()))[0]}."
     own = model.state_dict()
     state = {
@@ -306,8 +303,8 @@ def _examples(
     workers: int | None,
     unreadable: Callable[[ImageError], None] | None,
 ) -> tuple[Examples, Tensor]:
-    pixels, kept = read_crops(dataset, preprocess, workers=workers, unreadable=unreadable)
-    return Examples(pixels, dataset.targets[kept]), kept
+    pixels, indices = read_crops(dataset, preprocess, workers=workers, unreadable=unreadable)
+    return Examples(pixels, dataset.targets[indices]), indices
 
 
 def _soft_labels(file: Path, shape: tuple[int, int]) -> Tensor:

@@ -1,9 +1,10 @@
-"""Does attention raise accuracy? The same recipe, several seeds, with and without it."""
+"""A seed study: accuracy with and without attention, under one recipe and several seeds."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,18 +19,19 @@ from vggviz.files import atomic_write
 from vggviz.images import Preprocess
 from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.training import Examples, Progress, TrainConfig, measure, train
+from vggviz.training.config import current_names
 from vggviz.weights import as_written
 
-__all__ = ["FLOOR", "Comparison", "TinyVGG", "compare"]
+__all__ = ["BASELINE", "SeedStudy", "TinyVGG", "run_seed_study"]
 
-FLOOR = "tiny_vgg"
+BASELINE = "tiny_vgg"
 
 
 class TinyVGG(Network):
-    """The network that CNN Explainer teaches with: normalised pictures (B, 3, 64, 64) → (B, K).
+    """CNN Explainer's network: normalised pictures (B, 3, 64, 64) → logits (B, K).
 
-    Two blocks of two 3×3 convolutions with 10 channels, not padded, each with a ReLU, then 2×2
-    max pooling; one linear layer on all that is left (Wang et al. 2020, 'CNN Explainer', figure 1).
+    Two blocks of two unpadded 3×3 convolutions with 10 channels, each with a ReLU, and 2×2 max
+    pooling; then one linear layer (Wang et al. 2020, 'CNN Explainer', figure 1).
     """
 
     def _build(self) -> dict[str, int]:
@@ -53,9 +55,9 @@ class TinyVGG(Network):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """Top-1 and top-5 of every network by seed, in the order of `seeds`, with weights rounded to
-    half precision as in a weights file; `top5` is empty for five classes or fewer."""
+class SeedStudy:
+    """Accuracies of networks by seed, in the order of `seeds`, with weights in half precision as in
+    a weights file; `top5` is empty for five classes or fewer."""
 
     recipe: Mapping[str, Any]
     classes: tuple[str, ...]
@@ -67,21 +69,18 @@ class Comparison:
     parameters: Mapping[str, int]
 
     def difference(self, name: str) -> tuple[float, float, float]:
-        """Top-1 against 'none', paired by seed: mean and the ends of Student's 95% interval.
-
-        The interval is over seeds, so it tells how far another seed may lead; it is as wide as
-        few seeds make it, and needs two. It is (mean, −∞, ∞) for one.
-        """
+        """Top-1 minus that of 'none', paired by seed: the mean, and the ends of its 95% interval by
+        Student's t over the seeds; (mean, −∞, ∞) for one seed."""
         pairs = zip(self.top1[name], self.top1["none"], strict=True)
-        found = torch.tensor([a - b for a, b in pairs], dtype=torch.float64)
-        mean, count = float(found.mean()), len(found)
+        differences = torch.tensor([a - b for a, b in pairs], dtype=torch.float64)
+        mean, count = float(differences.mean()), len(differences)
         if count < 2:
             return mean, -float("inf"), float("inf")
-        half = float(stats.t.ppf(0.975, count - 1)) * float(found.std()) / count**0.5
+        half = float(stats.t.ppf(0.975, count - 1)) * float(differences.std()) / count**0.5
         return mean, mean - half, mean + half
 
     def table(self) -> str:
-        """Markdown: a row for each network."""
+        """The study as a Markdown table with a row for each network."""
         mean_of = f"top-1, mean of {len(self.seeds)} seeds"
         rows = [
             f"| | parameters | {mean_of} | each seed | against `none` |",
@@ -98,7 +97,7 @@ class Comparison:
         return "\n".join(rows)
 
 
-def compare(
+def run_seed_study(
     data: Path,
     out: Path,
     config: TrainConfig,
@@ -109,29 +108,31 @@ def compare(
     blend: str = "residual",
     stages: Sequence[str] = (),
     classes: Sequence[str] | None = None,
-    opened: Callable[[Dataset, Dataset], None] = lambda *_: None,
+    on_data: Callable[[Dataset, Dataset], None] = lambda *_: None,
     report: Callable[[str, int, Progress], None] = lambda *_: None,
-) -> Comparison:
-    """Train every one of `networks` with every seed, from scratch, and compare.
+) -> SeedStudy:
+    """Train each of `networks` from scratch with each of `seeds`, and return their accuracies.
 
-    `networks` are 'none', which is always among them, keys of `ATTENTION` (at `stages`, () for all)
-    and 'tiny_vgg'. What is random but for the network's own first weights is the same for all that
-    share a seed. Each run leaves a JSON file in the folder `out`; what is there of the same
-    settings and pictures is not trained again, and a run that was killed goes on from its
-    checkpoint. `opened` is told the pictures to learn from and to judge by before it starts.
+    `networks` are keys of `ATTENTION` (at `stages`, () for all) and 'tiny_vgg'; 'none' is added.
+    Runs of one seed share all randomness but the initial weights. Each run writes a JSON file to
+    the folder `out`: a finished run of the same settings and pictures is not repeated, and a killed
+    one continues from its checkpoint. `on_data` is called with the training and validation set
+    before training, `report` with network, seed and progress after each step.
 
     Raises DataError, ImageError, TrainError, ValueError.
     """
     names = tuple(dict.fromkeys(("none", *networks)))
-    if not config.sizes:
-        raise ValueError("networks that start from nothing need sizes, such as (32, 48, 64)")
-    side = config.sizes[-1]
-    if FLOOR in names and side != 64:
-        raise ValueError(f"{FLOOR} sees pictures of 64 pixels: end --sizes with 64, not {side}")
+    if not config.image_sizes:
+        raise ValueError("networks that are trained from scratch need image_sizes: (32, 48, 64)")
+    side = config.image_sizes[-1]
+    if BASELINE in names and side != 64:
+        raise ValueError(
+            f"{BASELINE} takes pictures of 64 pixels: end --image-sizes with 64, not {side}"
+        )
     training, validation = open_parts(data, classes, generator=torch.Generator().manual_seed(0))
-    opened(training, validation)
+    on_data(training, validation)
     preprocess = Preprocess(size=side, resize=side)
-    learned, judged = (
+    train_examples, validation_examples = (
         Examples(read_crops(part, preprocess)[0], part.targets) for part in (training, validation)
     )
     plain = NetworkConfig(
@@ -143,8 +144,10 @@ def compare(
         num_classes=len(training.labels),
     )
     for name in names:
-        replace(plain, attention="none" if name == FLOOR else name)  # unknown: said before hours
-    pictures = [learned.fingerprint(), judged.fingerprint()]
+        replace(
+            plain, attention="none" if name == BASELINE else name
+        )  # an unknown name raises before training
+    pictures = [train_examples.fingerprint(), validation_examples.fingerprint()]
     top1: dict[str, list[float]] = {name: [] for name in names}
     top5: dict[str, list[float]] = {}
     parameters: dict[str, int] = {}
@@ -153,15 +156,15 @@ def compare(
             model, recipe = _network(name, plain, config, seed)
             parameters[name] = sum(parameter.numel() for parameter in model.parameters())
             file = out / f"{name}-{seed}.json"
-            told: dict[str, Any] = {"recipe": asdict(recipe), "config": model.config.to_json()}
-            told |= {"classes": training.labels, "pictures": pictures}
-            found = _done(file, told)
-            if found is None:
+            settings: dict[str, Any] = {"recipe": asdict(recipe), "config": model.config.to_json()}
+            settings |= {"classes": training.labels, "pictures": pictures}
+            result = _finished(file, settings)
+            if result is None:
                 checkpoint = out / f"{name}-{seed}.checkpoint.safetensors"
                 history = train(
                     model,
-                    learned,
-                    judged,
+                    train_examples,
+                    validation_examples,
                     preprocess,
                     recipe,
                     checkpoint,
@@ -169,15 +172,15 @@ def compare(
                     report=partial(report, name, seed),
                 )
                 model.load_state_dict(as_written(model.state_dict(), None, file))
-                measured = measure(model.cpu(), judged, preprocess)
-                found = {**told, "history": history, "validation": measured}
+                accuracy = measure(model.cpu(), validation_examples, preprocess)
+                result = {**settings, "history": history, "validation": accuracy}
                 with atomic_write(file) as part:
-                    part.write_text(json.dumps(found, indent=2))
+                    part.write_text(json.dumps(result, indent=2))
                 checkpoint.unlink(missing_ok=True)
-            top1[name].append(found["validation"]["top1"])
-            if "top5" in found["validation"]:
-                top5.setdefault(name, []).append(found["validation"]["top5"])
-    return Comparison(
+            top1[name].append(result["validation"]["top1"])
+            if "top5" in result["validation"]:
+                top5.setdefault(name, []).append(result["validation"]["top5"])
+    return SeedStudy(
         recipe={**asdict(config), "width": width, "blend": blend, "stages": list(stages)},
         classes=training.labels,
         train_pictures=len(training),
@@ -192,20 +195,21 @@ def compare(
 def _network(
     name: str, plain: NetworkConfig, config: TrainConfig, seed: int
 ) -> tuple[Network, TrainConfig]:
-    """A fresh network, and the recipe for it: the same but for the seed, and for the floor's size,
-    since its one linear layer fits 64 pixels only."""
+    """A fresh network, and its recipe: `config` with this seed, for 'tiny_vgg' at 64 pixels."""
     generator = torch.Generator().manual_seed(seed)
     recipe = replace(config, seed=seed)
-    if name == FLOOR:
-        return TinyVGG(plain, generator), replace(recipe, sizes=(64,))
+    if name == BASELINE:
+        return TinyVGG(plain, generator), replace(recipe, image_sizes=(64,))
     return build_network(replace(plain, attention=name), generator), recipe
 
 
-def _done(file: Path, told: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What an earlier run of the same settings and pictures left behind."""
+def _finished(file: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The result in `file` where it is of a finished run with these settings, else None."""
     if not file.is_file():
         return None
-    found: dict[str, Any] = json.loads(file.read_text())
-    same = json.loads(json.dumps(told))
-    known = {key: found.get(key) for key in same} == same and "validation" in found
-    return found if known else None
+    result: dict[str, Any] = json.loads(file.read_text())
+    result["recipe"] = current_names(result.get("recipe", {}))
+    with suppress(ValueError):
+        result["config"] = NetworkConfig.from_json(result.get("config", {})).to_json()
+    same = all(result.get(key) == value for key, value in json.loads(json.dumps(settings)).items())
+    return result if same and "validation" in result else None

@@ -1,4 +1,4 @@
-"""What the learning part of a network gets: pictures, or the features that arrive there."""
+"""Inputs of the trained part of a network: pictures, or features before its first stage."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ IN_MEMORY, ON_DISK = 1 << 30, 16 << 30  # bytes of features that are computed on
 
 
 class Inputs:
-    """Batches of augmented pictures, or of the features that arrive at `stage`, below which nothing
-    learns.
+    """Batches of augmented pictures, or of the features before `stage`, where nothing before it is
+    trained.
 
-    Features are computed once for each of `config.views` where they take at most 16 GiB in the
-    folder `cache`, from which they are memory-mapped, or 1 GiB in memory where there is no folder;
-    else anew for every batch. `workers` processes read and augment pictures.
+    Features are computed once for each of `config.views` where they take at most 16 GiB as
+    memory-mapped files in `cache`, or 1 GiB in memory where that is None; else for every batch
+    anew. `workers` processes read and augment pictures.
     """
 
     def __init__(
@@ -52,35 +52,35 @@ class Inputs:
         self._model, self._stage, self._config = model, stage, config
         self._examples, self._validation, self._preprocess = examples, validation, preprocess
         self._accelerator, self._cache, self._workers = accelerator, cache, workers
-        self._made: dict[str, Tensor] = {}
+        self._features_by_name: dict[str, Tensor] = {}
         self._views, self._name = 0, ""
-        if stage is not None and config.views and len(set(config.sizes)) == 1:
+        if stage is not None and config.views and len(set(config.image_sizes)) == 1:
             pictures = len(examples.targets) * config.views + len(validation.targets)
-            room = IN_MEMORY if cache is None else ON_DISK
-            if pictures * self._bytes(config.sizes[0]) <= room:
+            limit = IN_MEMORY if cache is None else ON_DISK
+            if pictures * self._bytes(config.image_sizes[0]) <= limit:
                 self._views, self._name = config.views, self._identity()
-        self._order = lru_cache(2)(self._shuffled)  # workers may be an epoch ahead
+        self._order = lru_cache(2)(self._permutation)  # workers may be an epoch ahead
 
     def batches(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each step from `first` to before `last`: the indices of this process's pictures, and
-        the input for them, on the device.
+        """For each step in [first, last): the indices of this process's examples, and the input for
+        them on the device, images (B, 3, S, S) or features (B, C, h, w).
 
-        `model` must be in evaluation mode below `stage`.
+        The modules of the model before `stage` must be in evaluation mode.
         """
         steps = range(first, last)
         device = self._accelerator.device
         if self._views:
             for step in steps:
                 features = self._features_of_view(self._epoch(step) % self._views)
-                chosen = self._chosen(step)
-                yield chosen, features[chosen].to(device, memory_format=torch.channels_last)
+                indices = self._indices(step)
+                yield indices, features[indices].to(device, memory_format=torch.channels_last)
             return
         pixels = self._view_batches(self._examples, map(self._views_of, steps))
         for step, batch in zip(steps, pixels, strict=False):
-            yield self._chosen(step), self._arriving(batch)
+            yield self._indices(step), self._inputs(batch)
 
-    def judged(self, size: int) -> Tensor | None:
-        """The features of all validation pictures; None where pictures are looked at instead."""
+    def validation_features(self, size: int) -> Tensor | None:
+        """The features (n, C, h, w) of all validation pictures; None where none are stored."""
         if not self._views:
             return None
         views = plain_views(len(self._validation.targets), size)
@@ -89,33 +89,33 @@ class Inputs:
     def _epoch(self, step: int) -> int:
         return step // (len(self._examples.targets) // self._config.batch)
 
-    def _chosen(self, step: int) -> Tensor:
-        """The pictures of a step, of which this process takes its share."""
+    def _indices(self, step: int) -> Tensor:
+        """The indices of this process's share of the examples of a step."""
         batch, epoch = self._config.batch, self._epoch(step)
         start = batch * (step - epoch * (len(self._examples.targets) // batch))
         accelerator = self._accelerator
         share = slice(accelerator.process_index, None, accelerator.num_processes)
         return self._order(epoch)[start : start + batch][share]
 
-    def _shuffled(self, epoch: int) -> Tensor:
+    def _permutation(self, epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed(self._config.seed_for(epoch, salt=1))
         return torch.randperm(len(self._examples.targets), generator=generator)
 
     def _views_of(self, step: int) -> list[View]:
         epoch = self._epoch(step)
         size = self._config.size_at(epoch)
-        return [self._view(index, size, epoch, 2) for index in self._chosen(step).tolist()]
+        return [self._view(index, size, epoch, 2) for index in self._indices(step).tolist()]
 
     def _view(self, index: int, size: int, number: int, salt: int) -> View:
-        """The view with this number of a picture: each has a seed of its own."""
+        """View `number` of a picture, with a distinct seed."""
         count = len(self._examples.targets)
         return View(index, size, self._config.seed_for(number * count + index, salt))
 
     def _view_batches(self, examples: Examples, views: Iterable[list[View]]) -> Iterator[Tensor]:
         return view_batches(examples, views, self._preprocess, self._config, self._workers)
 
-    def _arriving(self, pixels: Tensor) -> Tensor:
-        """Pictures as the network takes them, or what arrives of them at `stage`."""
+    def _inputs(self, pixels: Tensor) -> Tensor:
+        """Normalised images, or their features before `stage`."""
         images = normalise(pixels, self._preprocess, self._accelerator.device)
         if self._stage is None:
             return images
@@ -123,7 +123,7 @@ class Inputs:
             return self._model.features_before(images, self._stage)
 
     def _features_of_view(self, number: int) -> Tensor:
-        count, size = len(self._examples.targets), self._config.sizes[0]
+        count, size = len(self._examples.targets), self._config.image_sizes[0]
         views = (
             [
                 self._view(index, size, number, 500)
@@ -134,36 +134,36 @@ class Inputs:
         return self._features(str(number), self._examples, views)
 
     def _features(self, name: str, examples: Examples, views: Iterable[list[View]]) -> Tensor:
-        """What arrives at `stage` of all pictures, (n, C, h, w), on the CPU."""
-        if name not in self._made:
+        """The features before `stage` of all examples, (n, C, h, w), on the CPU."""
+        if name not in self._features_by_name:
             count = len(examples.targets)
-            batches = map(self._arriving, self._view_batches(examples, views))
-            self._made[name] = (
+            batches = map(self._inputs, self._view_batches(examples, views))
+            self._features_by_name[name] = (
                 _in_memory(batches, count)
                 if self._cache is None
                 else _on_disk(self._cache / f"{self._name}-{name}.npy", batches, count)
             )
-        return self._made[name]
+        return self._features_by_name[name]
 
     def _bytes(self, size: int) -> int:
-        """How large the features at `stage` of one picture are, in float32."""
+        """The size in bytes of one picture's features before `stage`, in float32."""
         assert self._stage is not None
         device = self._accelerator.device
         with torch.no_grad(), evaluating(self._model):
-            arriving = self._model.features_before(
+            features = self._model.features_before(
                 torch.zeros(1, 3, size, size, device=device), self._stage
             )
-        return 4 * arriving.numel()
+        return 4 * features.numel()
 
     def _identity(self) -> str:
-        """A name for the features at `stage`: it differs where anything that makes them does."""
+        """A hash of all that the features before `stage` depend on, 16 hexadecimal digits."""
         assert self._stage is not None
         config = self._config
         digest = hashlib.sha256()
         for module in self._model.modules_before(self._stage):
             for value in module.state_dict().values():
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        recipe = config.sizes, config.min_scale, config.zoom_out, config.seed
+        recipe = config.image_sizes, config.min_scale, config.zoom_out, config.seed
         pictures = self._examples.digest(), self._validation.digest()
         facts = [self._stage, recipe, asdict(self._preprocess), pictures]
         digest.update(json.dumps(facts).encode())
@@ -178,24 +178,25 @@ def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device) -> T
 
 
 def _in_memory(batches: Iterable[Tensor], count: int) -> Tensor:
-    """The batches (B, C, h, w) as one tensor (count, C, h, w), channels last."""
-    found: Tensor | None = None
+    """Concatenate batches (B, C, h, w) to one tensor (count, C, h, w), channels last."""
+    features: Tensor | None = None
     start = 0
     for batch in batches:
-        if found is None:
+        if features is None:
             shape = (count, *batch.shape[1:])
-            found = torch.empty(shape, dtype=batch.dtype, memory_format=torch.channels_last)
-        found[start : start + len(batch)] = batch.cpu()
+            features = torch.empty(shape, dtype=batch.dtype, memory_format=torch.channels_last)
+        features[start : start + len(batch)] = batch.cpu()
         start += len(batch)
-    assert found is not None
-    return found
+    assert features is not None
+    return features
 
 
 def _on_disk(file: Path, batches: Iterable[Tensor], count: int) -> Tensor:
-    """The same, memory-mapped from `file` (count, h, w, C), which is written first where there is
-    no whole one. bfloat16, which NumPy lacks, is kept as int16.
+    """Concatenate batches as a memory-mapped tensor (count, C, h, w), stored in `file` as an NPY
+    array (count, h, w, C), which is written first where it does not exist. bfloat16, which NumPy
+    lacks, is stored as int16.
 
-    Raises TrainError where it can't be written.
+    Raises TrainError where the file can't be written.
     """
     with suppress(OSError, ValueError):
         return _mapped(file, count)
@@ -210,7 +211,7 @@ def _on_disk(file: Path, batches: Iterable[Tensor], count: int) -> Tensor:
 
 
 def _write(file: Path, batches: Iterable[Tensor], count: int) -> None:
-    """An NPY file, written from front to back: a disk that is full under a map ends the process."""
+    """Write an NPY file sequentially: a full disk under a writable memory map kills the process."""
     with atomic_write(file) as part, part.open("wb") as opened:
         for number, batch in enumerate(batches):
             rows = batch.cpu().permute(0, 2, 3, 1).contiguous()
@@ -223,7 +224,7 @@ def _write(file: Path, batches: Iterable[Tensor], count: int) -> None:
 
 
 def _mapped(file: Path, count: int) -> Tensor:
-    """Raises OSError or ValueError where there is no such file."""
+    """Map a file of `_write`. Raises OSError or ValueError where it is missing or differs."""
     array = np.load(file, mmap_mode="c", allow_pickle=False)
     if array.ndim != 4 or len(array) != count:
         raise ValueError(f"{file} holds other features")

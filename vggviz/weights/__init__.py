@@ -1,14 +1,15 @@
-"""The catalogue of weights: bundled, torchvision's, untrained, a file, or the Hub; safetensors."""
+"""Weights: bundled ones, torchvision's, safetensors files and the Hub, with their cards."""
 
 from vggviz.weights.adapters import as_written, read_backbone
 from vggviz.weights.bundle import (
-    Listed,
+    CatalogueEntry,
     assets_folder,
     bundled_results,
     bundled_types,
     list_weights,
 )
 from vggviz.weights.card import WEIGHTS, Backbone, Card, WeightsError
+from vggviz.weights.network_card import ForeignCard, ForeignConfig
 from vggviz.weights.publish import push_to_hub
 from vggviz.weights.stock import STOCK, load_backbone, stock_file
 from vggviz.weights.store import load_network, save_network
@@ -19,7 +20,9 @@ __all__ = [
     "WEIGHTS",
     "Backbone",
     "Card",
-    "Listed",
+    "CatalogueEntry",
+    "ForeignCard",
+    "ForeignConfig",
     "WeightsError",
     "as_written",
     "assets_folder",

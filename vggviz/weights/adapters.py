@@ -1,4 +1,4 @@
-"""Adapters: small files that hold what differs from a backbone, which is checked and filled in."""
+"""Adapters: weights files that hold only the tensors that differ from a backbone's."""
 
 from __future__ import annotations
 
@@ -12,125 +12,103 @@ from torch import Tensor
 from vggviz.weights.bundle import bundled_file
 from vggviz.weights.card import Backbone, Card, WeightsError
 from vggviz.weights.stock import STOCK, stock_state
-from vggviz.weights.tensors import fingerprint, half, read_card, read_tensors
+from vggviz.weights.tensors import fingerprint, read_card, read_tensors, to_half
 
-__all__ = ["DEEPEST", "as_written", "differing", "read", "read_backbone"]
-
-DEEPEST = 4  # backbones under one another
+__all__ = ["as_written", "difference", "read", "read_backbone"]
 
 
 def read_backbone(weights: str | Path, attention: str = "none") -> Backbone:
-    """Name weights as the backbone of adapters: 'tiny50' with an attention, 'imagenet',
-    'imagenet_bn' or a .safetensors file, which must then lie beside the adapter.
+    """The backbone for adapters on `weights`: 'tiny50' with an attention, a name of ImageNet
+    weights, or a .safetensors file beside the adapter. Of a file that is itself an adapter it is
+    that file's own backbone.
 
-    Raises WeightsError where they cannot be had, ValueError for what is no backbone.
+    Raises WeightsError where the weights are missing, ValueError for what is no backbone.
     """
     name = str(weights)
     if name.endswith(".safetensors"):
         file = Path(name)
-        return Backbone(file.name, read_card(file).config.attention, fingerprint(file))
-    named = Backbone(name, attention, "0" * 64)  # says what is no backbone before anything is read
+        card = read_card(file)
+        return card.backbone or Backbone(file.name, card.config.attention, fingerprint(file))
+    backbone = Backbone(name, attention, "0" * 64)  # refuses a wrong name before anything is read
     known = stock_state(name)[1] if name in STOCK else fingerprint(bundled_file(attention))
-    return replace(named, fingerprint=known)
+    return replace(backbone, fingerprint=known)
 
 
-def read(
-    file: Path,
-    name: str,
-    folder: Path | None,
-    above: tuple[Path, ...] = (),
-    known: str = "",
-) -> tuple[dict[str, Tensor], Card]:
-    """All tensors of a weights file, those of its backbone filled in, and its card, named `name`.
+def read(file: Path, name: str, folder: Path | None) -> tuple[dict[str, Tensor], Card]:
+    """The state dict of a weights file, with its backbone's tensors filled in, and its card, whose
+    `weights` becomes `name`.
 
-    A backbone that is a file lies in `folder`; None where there is no such place. `above` are the
-    files that stand on this one, `known` its fingerprint, if it was computed before.
-
-    Raises WeightsError where the file or its backbone is missing, broken, another copy or a misfit.
+    A backbone that is a file is looked for in `folder`, None for no such folder. Raises
+    WeightsError where the file or its backbone is missing, damaged, another copy or does not fit.
     """
-    card = replace(read_card(file), weights=name)
-    card = replace(card, fingerprint=known or fingerprint(file))
-    base: dict[str, Tensor] = {}
-    if card.backbone is not None:
-        base = _underneath(card.backbone, folder, (*above, file.resolve()), file.name)
+    card = replace(read_card(file), weights=name, fingerprint=fingerprint(file))
+    base = {} if card.backbone is None else _backbone_state(card.backbone, folder, file)
     return read_tensors(file, card, base), card
 
 
-def differing(state: dict[str, Tensor], under: Backbone, file: Path) -> dict[str, Tensor]:
-    """The tensors of `state`, as they are written, that `under` lacks or holds with other values.
+def difference(state: Mapping[str, Tensor], backbone: Backbone, file: Path) -> dict[str, Tensor]:
+    """The tensors of `state`, in half precision, that differ from the backbone's or that it lacks.
 
-    `file` is where they will be written; its folder is that of the backbone. Raises WeightsError.
+    `file` is the adapter that will be written; a backbone that is a file lies beside it. Raises
+    WeightsError as `read` does.
     """
-    base = _underneath(under, file.parent, (file.resolve(),), file.name)
-    return {key: value for key, value in state.items() if not _same(value, base.get(key))}
+    base = _backbone_state(backbone, file.parent, file)
+    return {key: value for key, value in state.items() if not _equal(value, base.get(key))}
 
 
 def as_written(
-    state: Mapping[str, Tensor], under: Backbone | None, file: Path
+    state: Mapping[str, Tensor], backbone: Backbone | None, file: Path
 ) -> dict[str, Tensor]:
-    """What `state` will be, floats in float32, when the weights file that `save` makes of it is
-    loaded again: rounded to half precision, or the backbone's own where they agree to that.
+    """The state dict that loading gives after `save_network` wrote `state` to `file`: floats are
+    float32, rounded to to_half precision, or the backbone's own where they round to the same.
 
-    `file` is as for `differing`. Raises WeightsError.
+    Raises WeightsError as `read` does.
     """
-    base = {} if under is None else _underneath(under, file.parent, (file.resolve(),), file.name)
-    found: dict[str, Tensor] = {}
+    base = {} if backbone is None else _backbone_state(backbone, file.parent, file)
+    loaded: dict[str, Tensor] = {}
     for key, value in state.items():
-        written = half(value)
-        kept = base[key].cpu() if _same(written, base.get(key)) else written
-        found[key] = kept.float() if kept.is_floating_point() else kept
-    return found
+        rounded = to_half(value)
+        stored = base[key].cpu() if _equal(rounded, base.get(key)) else rounded
+        loaded[key] = stored.float() if stored.is_floating_point() else stored
+    return loaded
 
 
-def _same(written: Tensor, base: Tensor | None) -> bool:
-    return base is not None and torch.equal(written, half(base))
+def _equal(rounded: Tensor, base: Tensor | None) -> bool:
+    return base is not None and torch.equal(rounded, to_half(base))
 
 
-def _underneath(
-    under: Backbone, folder: Path | None, above: tuple[Path, ...], name: str
-) -> dict[str, Tensor]:
-    """The tensors of the backbone of `name`, after its fingerprint was checked."""
-    if len(above) > DEEPEST:
-        raise WeightsError(f"{above[0].name} stands on more than {DEEPEST} backbones")
-    if under.weights in STOCK:
-        state, known = stock_state(under.weights)
-        _check(under, known, name)
-        return state
-    file = _file(under, folder, name)
-    place = file.resolve()
-    if place in above:
-        chain = " on ".join(path.name for path in (*above, place))
-        raise WeightsError(f"adapters stand on one another in a circle: {chain}")
-    known = fingerprint(file)
-    _check(under, known, name)
-    return read(file, under.weights, file.parent, above, known)[0]
+def _backbone_state(backbone: Backbone, folder: Path | None, adapter: Path) -> dict[str, Tensor]:
+    """The state dict of the backbone of `adapter`, its fingerprint checked."""
+    if backbone.weights in STOCK:
+        state, known = stock_state(backbone.weights, backbone.fingerprint)
+    else:
+        file = _backbone_file(backbone, folder, adapter)
+        state, card = read(file, backbone.weights, None)
+        known = card.fingerprint
+    if known != backbone.fingerprint:
+        values = {"own": backbone.fingerprint[:12], "here": known[:12]}
+        raise WeightsError("other_backbone", name=adapter.name, backbone=backbone, **values)
+    return state
 
 
-def _file(under: Backbone, folder: Path | None, name: str) -> Path:
-    if not under.is_file:
+def _backbone_file(backbone: Backbone, folder: Path | None, adapter: Path) -> Path:
+    """The bundled file, or the complete weights file in `folder`."""
+    if not backbone.is_file:
         try:
-            return bundled_file(under.attention)
+            return bundled_file(backbone.attention)
         except WeightsError as error:
-            raise WeightsError("backbone_not_bundled", name=name, backbone=under) from error
+            name = adapter.name
+            raise WeightsError("backbone_not_bundled", name=name, backbone=backbone) from error
+    named = {"name": adapter.name, "backbone": backbone.weights}
     if folder is None:
-        raise WeightsError(
-            f"{name} needs the backbone {under.weights}, a file beside it, and on the Hub there is "
-            "none"
-        )
-    file = folder / under.weights
+        raise WeightsError("backbone_not_on_hub", **named)
+    file = folder / backbone.weights
     if not file.is_file():
-        raise WeightsError(
-            f"{name} needs its backbone {under.weights}: put a copy into {folder.resolve()}"
-        )
+        raise WeightsError("no_backbone", **named, folder=folder.resolve())
     if file.resolve().parent != folder.resolve():
-        raise WeightsError(
-            f"the backbone {under.weights} is a link that leads out of {folder.resolve()}: put a "
-            "copy there"
-        )
+        raise WeightsError("backbone_link", backbone=backbone.weights, folder=folder.resolve())
+    if file.resolve() == adapter.resolve():
+        raise WeightsError("adapter_on_itself", name=adapter.name)
+    if read_card(file).backbone is not None:
+        raise WeightsError("adapter_on_adapter", **named)
     return file
-
-
-def _check(under: Backbone, known: str, name: str) -> None:
-    if known != under.fingerprint:
-        own, here = under.fingerprint[:12], known[:12]
-        raise WeightsError("other_backbone", name=name, backbone=under, own=own, here=here)

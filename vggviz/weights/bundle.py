@@ -1,4 +1,4 @@
-"""What comes with the package, and the list of all weights that are known by name."""
+"""The weights in the package, and the list of all weights that have a name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vggviz.weights.stock import STOCK, stock_config, stock_file
 from vggviz.weights.tensors import read_card
 
 __all__ = [
-    "Listed",
+    "CatalogueEntry",
     "assets_folder",
     "bundled_file",
     "bundled_results",
@@ -26,12 +26,12 @@ __all__ = [
 
 
 def bundled_types() -> tuple[str, ...]:
-    """The attention types that have bundled weights."""
+    """The attention types of the bundled weights, 'none' included."""
     return tuple(key for key in ("none", *ATTENTION) if _tiny50(key).is_file())
 
 
 def bundled_file(attention: str) -> Path:
-    """The file of 'tiny50' with this attention. Raises WeightsError, with what there is."""
+    """The file of 'tiny50' with this attention. Raises WeightsError for none."""
     file = _tiny50(attention)
     if not file.is_file():
         known = ", ".join(bundled_types())
@@ -40,8 +40,8 @@ def bundled_file(attention: str) -> Path:
 
 
 def bundled_results(weights: str, attention: str) -> Mapping[str, Any] | None:
-    """What `vggviz evaluate` found of bundled weights, as `Evaluation.to_json` has it; None where
-    nothing was measured."""
+    """The evaluation of bundled weights, in the form of `Evaluation.to_json`; None where there is
+    none."""
     file = assets_folder() / "weights" / "evaluation.json"
     if weights != "tiny50" or not file.is_file():
         return None
@@ -50,17 +50,17 @@ def bundled_results(weights: str, attention: str) -> Mapping[str, Any] | None:
 
 @lru_cache(maxsize=1)
 def _results(file: Path) -> dict[str, Any]:
-    """Read once: the page asks at every explanation."""
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["results"]
-    return found
+    """Cached: the page reads it for every explanation."""
+    results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["results"]
+    return results
 
 
 def _tiny50(attention: str) -> Path:
     return assets_folder() / "weights" / f"tiny50-{attention}.safetensors"
 
 
-class Listed(NamedTuple):
-    """One line of the catalogue. `local`: whether it can be loaded without a network."""
+class CatalogueEntry(NamedTuple):
+    """Named weights with one attention type. `local`: whether they load without a network."""
 
     weights: str
     attention: str
@@ -69,9 +69,9 @@ class Listed(NamedTuple):
     local: bool
 
 
-def list_weights() -> list[Listed]:
-    """All weights × attention types that `load` knows by name. Raises WeightsError."""
-    lines: list[Listed] = []
+def list_weights() -> list[CatalogueEntry]:
+    """All named weights × attention types. Raises WeightsError for a damaged bundled file."""
+    lines: list[CatalogueEntry] = []
     for name in WEIGHTS:
         for attention in bundled_types() if name == "tiny50" else ("none", *ATTENTION):
             if name == "tiny50":
@@ -82,5 +82,5 @@ def list_weights() -> list[Listed]:
                 local = name not in STOCK or stock_file(name).is_file()
             model = build_network(config, empty=True)
             parameters = sum(parameter.numel() for parameter in model.parameters())
-            lines.append(Listed(name, attention, parameters, config.num_classes, local))
+            lines.append(CatalogueEntry(name, attention, parameters, config.num_classes, local))
     return lines

@@ -1,25 +1,30 @@
-"""What belongs to weights beside the tensors: their names, their card, what they stand on."""
+"""The names of weights, their card, and the backbone of an adapter."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vggviz.attention import ATTENTION
 from vggviz.images import Preprocess
-from vggviz.networks import NetworkConfig
+from vggviz.networks import ARCHITECTURES, NetworkConfig
 from vggviz.texts import UNSEEN, is_blank
 from vggviz.types import Error, InputError, matching
 
-__all__ = ["WEIGHTS", "Backbone", "Card", "WeightsError"]
+__all__ = ["STOCK", "WEIGHTS", "Backbone", "Card", "WeightsError"]
 
+STOCK = {"imagenet": "vgg19", "imagenet_bn": "vgg19_bn"}
+STOCK |= {f"imagenet-{name}": name for name in ARCHITECTURES if name not in STOCK.values()}
+"""The architectures of torchvision's ImageNet weights by the weights' names."""
 WEIGHTS = {
     "tiny50": "VGG19-BN at half width, 50 everyday classes of Tiny ImageNet; bundled",
-    "imagenet": "torchvision's VGG19, 1,000 ImageNet classes; 548 MB, downloaded once",
-    "imagenet_bn": "torchvision's VGG19 with batch norm, 1,000 ImageNet classes; 548 MB",
+    **{
+        name: f"torchvision's {architecture}, 1,000 ImageNet classes; downloaded once"
+        for name, architecture in STOCK.items()
+    },
     "random": "VGG19 at full size, untrained",
 }
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -30,17 +35,17 @@ BARE = re.compile(r"[^/\\:\0]+\.safetensors")
 
 
 class WeightsError(Error, ValueError):
-    """Weights that cannot be had; the message is one sentence for people."""
+    """Weights that cannot be loaded; the message is one sentence for users."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """The weights that an adapter stands on: by name, and by the SHA-256 of their file.
+    """The weights whose tensors complete an adapter: their name, and the SHA-256 of their file.
 
-    `weights` is 'tiny50' with an `attention`, 'imagenet' or 'imagenet_bn' (torchvision's, so with
-    attention 'none'), or the bare name of a .safetensors file that lies beside the adapter.
+    `weights` is 'tiny50' with an `attention`, a key of `STOCK` (with attention 'none'), or the bare
+    name of a .safetensors file beside the adapter, which must not be an adapter itself.
 
-    Raises ValueError for anything else: a path, 'random', what is no fingerprint.
+    Raises ValueError for anything else: a path, 'random', a malformed fingerprint.
     """
 
     weights: str
@@ -48,23 +53,24 @@ class Backbone:
     fingerprint: str
 
     def __post_init__(self) -> None:
-        if self.weights not in WEIGHTS and not _is_file_name(self.weights):
+        if self.weights not in WEIGHTS and not _is_bare_name(self.weights):
+            known = ", ".join(name for name in WEIGHTS if name != "random")
             raise ValueError(
-                f"a backbone is one of tiny50, imagenet, imagenet_bn or the bare name of a "
-                f".safetensors file, not {self.weights!r}"
+                f"a backbone is one of {known} or the bare name of a .safetensors file, not "
+                f"{self.weights!r}"
             )
         if self.weights == "random":
             raise ValueError("random weights are no backbone: they differ from draw to draw")
         if self.attention not in ("none", *ATTENTION):
             raise ValueError(f"no attention {self.attention!r} in a backbone")
-        if self.weights.startswith("imagenet") and self.attention != "none" and not self.is_file:
+        if self.weights in STOCK and self.attention != "none":
             raise ValueError(f"{self.weights} has no trained attention: a backbone's is 'none'")
         if not FINGERPRINT.fullmatch(self.fingerprint):
             raise ValueError(f"a fingerprint is 64 hexadecimal digits, not {self.fingerprint!r}")
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a file of one's own, beside the adapter."""
+        """Whether it is a file beside the adapter, and not weights by name."""
         return self.weights not in WEIGHTS
 
     def __str__(self) -> str:
@@ -73,12 +79,11 @@ class Backbone:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What belongs to weights: the network they fit, how pictures go in, what classes come out.
+    """The description of weights: their network, preprocessing and classes.
 
-    `trained` is what has learned: 'all', 'backbone' (attention is fresh, and where it is blended
-    in, its γ is 0) or 'nothing'. `facts` is the model card: data, recipe, accuracy, licence.
-    `fingerprint` is the SHA-256 of the file, '' where there is none. With a `backbone` the file is
-    an adapter: it holds only what differs from it.
+    `trained` is 'all', 'backbone' (attention is fresh; a residual one has γ = 0) or 'nothing'.
+    `facts` are data, recipe, accuracy and licence. `fingerprint` is the SHA-256 of the file, '' for
+    none. With a `backbone` the file is an adapter: it holds only the tensors that differ from it.
     """
 
     weights: str
@@ -99,21 +104,7 @@ class Card:
 
         Raises ValueError, with what comes closest, where there is no such class.
         """
-        if not isinstance(target, int | str):
-            raise InputError("no_class_type", target=target)
-        if isinstance(target, str):
-            found = matching(target, (*self.wnids, *self.labels))
-            if found:
-                return found[0] - (len(self.wnids) if found[0] >= len(self.wnids) else 0)
-            if not re.fullmatch(r"-?\d{1,18}", target):
-                lowered = [label.lower() for label in self.labels]
-                close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
-                code = "no_class_but" if close else "no_class"
-                raise InputError(code, target=target, nearest=tuple(close))
-            target = int(target)
-        if not 0 <= target < len(self.labels):
-            raise InputError("no_class_index", target=target, last=len(self.labels) - 1)
-        return target
+        return class_index(target, self.labels, self.wnids)
 
     def to_json(self) -> dict[str, Any]:
         """The card as JSON types."""
@@ -132,7 +123,7 @@ class Card:
     def from_json(cls, data: Mapping[str, Any]) -> Card:
         """The card that `to_json` wrote, which has no fingerprint: a file can't hold its own.
 
-        Raises ValueError, KeyError or TypeError if it lies.
+        Raises ValueError, KeyError or TypeError for an invalid description.
         """
         backbone = data.get("backbone")
         card = cls(
@@ -154,9 +145,28 @@ class Card:
         return card
 
 
+def class_index(target: int | str, labels: Sequence[str], wnids: Sequence[str]) -> int:
+    """See `Card.index`."""
+    if not isinstance(target, int | str):
+        raise InputError("no_class_type", target=target)
+    if isinstance(target, str):
+        found = matching(target, (*wnids, *labels))
+        if found:
+            return found[0] - (len(wnids) if found[0] >= len(wnids) else 0)
+        if not re.fullmatch(r"-?\d{1,18}", target):
+            lowered = [label.lower() for label in labels]
+            close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
+            code = "no_class_but" if close else "no_class"
+            raise InputError(code, target=target, nearest=tuple(close))
+        target = int(target)
+    if not 0 <= target < len(labels):
+        raise InputError("no_class_index", target=target, last=len(labels) - 1)
+    return target
+
+
 def checked_labels(given: Any) -> tuple[str, ...]:
-    """Labels as people can read them. Raises ValueError for a list that holds anything else: empty
-    ones, invisible ones, control characters."""
+    """A tuple of labels. Raises ValueError for a list with an empty or invisible label, one with
+    control characters, or one of more than `LABEL` characters."""
     labels = _texts(given, "a label")
     if any(map(is_blank, labels)):
         blank = next(filter(is_blank, labels))
@@ -164,13 +174,13 @@ def checked_labels(given: Any) -> tuple[str, ...]:
     return labels
 
 
-def _is_file_name(text: str) -> bool:
+def _is_bare_name(text: str) -> bool:
     shown = BARE.fullmatch(text) and not UNSEEN.search(text)
     return bool(shown) and len(text.encode()) <= NAME
 
 
 def _texts(given: Any, what: str) -> tuple[str, ...]:
-    """A list of texts that can be shown as they are. Raises ValueError for anything else."""
+    """A tuple of printable strings of at most `LABEL` characters. Raises ValueError otherwise."""
     if not isinstance(given, list):
         raise ValueError(f"expected a list, each {what}, not {given!r}")
     for text in given:

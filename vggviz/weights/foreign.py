@@ -1,4 +1,4 @@
-"""Files that are no safetensors: what they are, why they are not opened, how they are converted."""
+"""Files that are not opened as weights: their kind, the reason, and how to convert them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from pathlib import Path
 
 from vggviz.weights.card import WeightsError
 
-__all__ = ["explain"]
+__all__ = ["explain_refusal"]
 
 PICKLE = b"\x80"  # protocol 2 and up begin so
 HDF5 = b"\x89HDF\r\n\x1a\n"
 CHECKPOINTS = (".pth", ".pt", ".ckpt")
 
 
-def explain(path: Path) -> WeightsError:
-    """What the file or folder at `path` is, why vggviz does not open it, and what to do.
+def explain_refusal(path: Path) -> WeightsError:
+    """The error that says what `path` is, why it is not opened, and what to do instead.
 
-    For a PyTorch checkpoint that is three lines of Python that write a safetensors file with the
-    description that vggviz needs. Only the first bytes of a file and a zip's list of names are
-    read.
+    For a PyTorch checkpoint that includes three lines of Python that convert it. Only a file's
+    first bytes and a zip archive's list of names are read.
     """
     name = path.name
     if path.is_dir():
@@ -41,7 +40,7 @@ def explain(path: Path) -> WeightsError:
 
 
 def convert(path: Path, *, scripted: bool = False) -> str:
-    """Three lines of Python that write the weights at `path` beside it as .safetensors."""
+    """Three lines of Python that convert the checkpoint `path` to .safetensors beside it."""
     source, target = str(path), str(path.with_suffix(".safetensors"))
     state = f"torch.load({source!r}, map_location='cpu', weights_only=True)"
     if scripted:
@@ -58,7 +57,7 @@ def convert(path: Path, *, scripted: bool = False) -> str:
 
 
 def _kind(path: Path) -> str | None:
-    """'safetensors', 'Keras', a PyTorch checkpoint in words, or None for anything else."""
+    """'safetensors', 'Keras', a description of a PyTorch checkpoint, or None for anything else."""
     with path.open("rb") as opened:
         start = opened.read(16)
     if start.startswith(HDF5):

@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face Hub: names, the one file that is fetched, what can go wrong."""
+"""Weights on the Hugging Face Hub: repository names, the download, and its errors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ REVISION = re.compile(r"(?!.*(?://|\.\.))[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126}[A-
 
 
 def parse(name: str) -> tuple[str, str]:
-    """('user/repo', 'revision') of 'hf:user/repo@revision', by default 'main'.
+    """Split 'hf:user/repo@revision' into ('user/repo', 'revision'), by default 'main'.
 
-    Raises WeightsError for a name that can't be a repository's.
+    Raises WeightsError for an invalid repository name or revision.
     """
     repo, at, revision = name.removeprefix(PREFIX).partition("@")
     parts = repo.split("/")
@@ -32,12 +32,12 @@ def parse(name: str) -> tuple[str, str]:
     return repo, revision or "main"
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, folder: Path | None = None) -> Path:
     """The local copy of the 'model.safetensors' of 'hf:user/repo' or 'hf:user/repo@revision'.
 
-    It lies in huggingface_hub's cache, and is fetched where that is older than the Hub's; offline
-    the cached one is taken. No other file is ever fetched, and none of more than `MOST` bytes.
-    Raises WeightsError, saying why.
+    It lies in huggingface_hub's cache, or in `folder`, and is downloaded where that is older than
+    the Hub's; offline the local copy is returned. No other file is ever downloaded, and none of
+    more than `MOST` bytes. Raises WeightsError with the reason.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
@@ -50,7 +50,7 @@ def fetch(name: str) -> Path:
                 f"the {FILE} of {repo} has {size / 1e9:,.1f} GB: at most {MOST / 1e9:.1f} are "
                 "fetched"
             )
-        return Path(hf_hub_download(repo, FILE, revision=revision))
+        return Path(hf_hub_download(repo, FILE, revision=revision, local_dir=folder))
     except WeightsError:  # a ValueError, as huggingface_hub's are
         raise
     except failures() as error:
@@ -58,7 +58,11 @@ def fetch(name: str) -> Path:
         if not away:
             raise WeightsError(sentence) from error
         try:
-            return Path(hf_hub_download(repo, FILE, revision=revision, local_files_only=True))
+            return Path(
+                hf_hub_download(
+                    repo, FILE, revision=revision, local_dir=folder, local_files_only=True
+                )
+            )
         except failures():
             raise WeightsError(
                 f"{name} is not on this machine, and {sentence}; weights 'tiny50' need no network"
@@ -66,11 +70,10 @@ def fetch(name: str) -> Path:
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """What huggingface_hub raises when something goes wrong outside this program.
+    """The exceptions that huggingface_hub raises for network, server and disk errors.
 
-    Its transport is httpx or httpx2, whichever the version speaks: the first base of its own
-    error is that library's. An upload that fails is a RuntimeError, an answer that makes
-    no sense a ValueError.
+    Its transport is httpx or httpx2, depending on its version: the first base class of its HTTP
+    error is that library's. A failed upload is a RuntimeError, an invalid answer a ValueError.
     """
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
@@ -79,14 +82,14 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 class Reason(NamedTuple):
-    """What went wrong, as a sentence, and whether the Hub is away, so that a copy here will do."""
+    """An error as a sentence, and whether the Hub is unreachable, so that a local copy is used."""
 
     sentence: str
     away: bool = False
 
 
 def reason(error: Exception, repo: str, revision: str = "main") -> Reason:
-    """What one of the `failures` means."""
+    """Translate one of the `failures` into a sentence."""
     from huggingface_hub import errors
 
     token = "(set one with `hf auth login` or HF_TOKEN)"

@@ -1,4 +1,4 @@
-"""Weights to the Hugging Face Hub: one commit with the file, its card as JSON, and a page."""
+"""Upload weights to the Hugging Face Hub: the file, its card as JSON, and a model card."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vggviz.networks import resolve
 from vggviz.weights.adapters import read
 from vggviz.weights.card import Card, WeightsError
 from vggviz.weights.hub import FILE, PREFIX, failures, parse, reason
@@ -21,7 +22,7 @@ LICENCES = {"apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "c
 def push_to_hub(
     repo: str, file: str | Path, *, private: bool = False, token: str | None = None
 ) -> str:
-    """Upload a weights file to 'user/repo' on the Hugging Face Hub, and return the URL.
+    """Upload a weights file to 'user/repo' on the Hugging Face Hub, and return its URL.
 
     The repository is made where it is missing. One commit holds 'model.safetensors', the card
     as 'config.json' and a 'README.md'; other files there stay. `token` is by default the one that
@@ -68,19 +69,26 @@ def push_to_hub(
 
 
 def page(repo: str, card: Card) -> str:
-    """The README.md of a repository: what the weights are, made from the card's facts."""
+    """The README.md of a repository, made from the card's facts: the Hub's model card."""
+    from huggingface_hub import ModelCardData
+
     facts = card.facts
     licence = str(facts.get("licence", "unknown"))
     known = licence.lower() in LICENCES | {"unknown"}
-    front = ["license: " + (licence.lower() if known else "other")]
-    if not known:
-        front.append(f"license_name: {json.dumps(licence, ensure_ascii=False)}")
-    front += [
-        "library_name: vggviz",
-        "pipeline_tag: image-classification",
-        "tags: [vgg19, attention, explainability, grad-cam, vggviz]",
-    ]
-    config = card.config
+    data = ModelCardData(
+        license=licence.lower() if known else "other",
+        license_name=None if known else licence,
+        library_name="vggviz",
+        pipeline_tag="image-classification",
+        tags=[
+            card.config.architecture.removesuffix("_bn"),
+            "attention",
+            "explainability",
+            "grad-cam",
+            "vggviz",
+        ],
+    )
+    config = resolve(card.config)
     attention = "without attention"
     if config.attention != "none":
         attention = f"with `{config.attention}` attention at {', '.join(config.stages)}"
@@ -90,7 +98,7 @@ def page(repo: str, card: Card) -> str:
         + (": it is blended in with γ = 0. " if config.blend == "residual" else ". "),
     }.get(card.trained, "")
     blocks = [
-        "\n".join(["---", *front, "---"]),
+        f"---\n{data.to_yaml()}\n---",
         f"# {repo}",
         f"{config.architecture} at width {config.width:g}, "
         f"{attention}; {config.num_classes} classes, pictures of {card.preprocess.size} pixels a "
@@ -98,7 +106,7 @@ def page(repo: str, card: Card) -> str:
         "## Use",
         "```python\nfrom vggviz import Explainer\n\n"
         f'explainer = Explainer.load(weights="{PREFIX}{repo}")\n'
-        'explainer.explain("picture.jpg").save("out/")\n```',
+        'explainer.explain_refusal("picture.jpg").save("out/")\n```',
     ]
     if card.backbone is not None:
         blocks.append(
@@ -120,19 +128,19 @@ def page(repo: str, card: Card) -> str:
 
 
 def _measured(key: str) -> bool:
-    """Whether a fact tells accuracy: training writes 'validation' and 'validation_pictures'."""
+    """Whether a fact is about accuracy: training writes 'validation' and 'validation_pictures'."""
     return key.startswith("validation") or "accuracy" in key
 
 
-def _facts(facts: Mapping[str, Any], wanted: Callable[[str], bool]) -> str:
-    """The facts whose key is wanted, a line each; the history of a run stays in config.json."""
+def _facts(facts: Mapping[str, Any], include: Callable[[str], bool]) -> str:
+    """The facts whose key `include` accepts, as a list; a run's history stays in config.json."""
     return "\n".join(
         f"- {_code(key)}: {_code(value if isinstance(value, str) else json.dumps(value))}"
         for key, value in facts.items()
-        if key != "history" and wanted(key)
+        if key != "history" and include(key)
     )
 
 
 def _code(text: str) -> str:
-    """As code on one line, so that no text is taken for Markdown."""
+    """Markdown code on one line, so that no text is interpreted as markup."""
     return "`" + " ".join(text.replace("`", "'").split()) + "`"

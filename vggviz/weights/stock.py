@@ -1,8 +1,9 @@
-"""Weights that others publish, or nobody trained: torchvision's ImageNet files, and 'random'."""
+"""torchvision's ImageNet weights for every architecture, and the untrained network 'random'."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from vggviz.images import Preprocess
 from vggviz.networks import Network, NetworkConfig, build_network
-from vggviz.weights.card import Card, WeightsError
+from vggviz.weights.card import STOCK, Card, WeightsError
+from vggviz.weights.hub import FILE, PREFIX, fetch
 from vggviz.weights.tensors import fingerprint
 
 if TYPE_CHECKING:
@@ -23,25 +27,40 @@ if TYPE_CHECKING:
 
 __all__ = ["STOCK", "load_backbone", "load_stock", "stock_config", "stock_file", "stock_state"]
 
-# Architectures of torchvision, which is imported when one is asked for: that takes a second.
-STOCK = {"imagenet": "vgg19", "imagenet_bn": "vgg19_bn"}
+# timm publishes a VGG's classifier as convolutions: weights (4096, C, 7, 7) and (4096, 4096, 1, 1).
+TIMM_NAMES = {
+    "pre_logits.fc1": "classifier.0",
+    "pre_logits.fc2": "classifier.3",
+    "head.fc": "classifier.6",
+}
 
 
 def _weights(name: str) -> WeightsEnum:
-    """What torchvision knows of ImageNet weights `name`."""
+    """torchvision's description of ImageNet weights `name`. Importing it takes a second."""
     models = import_module("torchvision.models")
     found: WeightsEnum = models.get_model_weights(STOCK[name]).IMAGENET1K_V1
     return found
 
 
+def _repository(name: str) -> str:
+    return f"timm/{STOCK[name]}.tv_in1k"
+
+
+def _places(name: str) -> tuple[Path, Path]:
+    """Where timm's safetensors file and torchvision's file of weights `name` are kept."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    return folder / _repository(name) / FILE, folder / Path(urlparse(_weights(name).url).path).name
+
+
 def stock_file(name: str) -> Path:
-    """Where torchvision keeps the file of ImageNet weights `name`."""
-    filename = Path(urlparse(_weights(name).url).path).name
-    return Path(torch.hub.get_dir()) / "checkpoints" / filename
+    """The local copy of ImageNet weights `name`; where there is none, a path that does not exist
+    and at which torchvision would put it."""
+    safe, pickled = _places(name)
+    return safe if safe.is_file() else pickled
 
 
 def stock_config(name: str, attention: str) -> NetworkConfig:
-    """The network of 'imagenet', 'imagenet_bn' or 'random' with this attention at all stages."""
+    """The network of ImageNet weights or 'random' with this attention at all stages."""
     return NetworkConfig(
         attention=attention,
         blend="replace" if name == "random" else "residual",
@@ -52,10 +71,10 @@ def stock_config(name: str, attention: str) -> NetworkConfig:
 def load_stock(
     name: str, attention: str, generator: torch.Generator | None, changes: dict[str, Any]
 ) -> tuple[Network, Card]:
-    """The network 'random' or one on ImageNet weights, its attention fresh, and its card.
+    """The network on ImageNet weights or 'random', with fresh attention, and its card.
 
-    Raises WeightsError where the weights cannot be had or do not fit, ValueError for a change
-    that does not exist.
+    `changes` are made to its `NetworkConfig`. Raises WeightsError where the weights are missing
+    or do not fit, ValueError for an unknown change.
     """
     config = replace(stock_config(name, attention), **changes)
     enum = _weights(name if name in STOCK else "imagenet")
@@ -83,29 +102,63 @@ def load_stock(
     return model, replace(card, fingerprint=known)
 
 
-def stock_state(name: str) -> tuple[dict[str, Tensor], str]:
-    """torchvision's tensors of ImageNet weights `name`, downloaded once, and the file's SHA-256.
+def stock_state(name: str, expected: str = "") -> tuple[dict[str, Tensor], str]:
+    """The state dict of ImageNet weights `name`, under torchvision's names, and the SHA-256 of its
+    file: a local copy, that with the `expected` SHA-256 where there are two, or else timm's
+    safetensors file from the Hub, or else torchvision's, which holds the same values.
 
-    Raises WeightsError where they cannot be downloaded or the copy is broken.
+    Raises WeightsError where there is no copy and none can be downloaded, or it is damaged.
     """
-    file = stock_file(name)
+    safe, pickled = _places(name)
+    copies = [file for file in (safe, pickled) if file.is_file()]
+    if len(copies) > 1 and expected:
+        copies.sort(key=lambda file: fingerprint(file) != expected)
+    # torchvision's file names end with the first digits of their SHA-256.
+    if not copies and not (expected and pickled.stem.endswith(f"-{expected[:8]}")):
+        with suppress(WeightsError):
+            copies = [fetch(f"{PREFIX}{_repository(name)}", safe.parent)]
+    file = copies[0] if copies else pickled
     try:
-        state = _weights(name).get_state_dict(progress=False, check_hash=True, weights_only=True)
-        return dict(state), fingerprint(file)
+        if file == pickled:  # downloaded where it is missing
+            enum = _weights(name)
+            state = dict(enum.get_state_dict(progress=False, check_hash=True, weights_only=True))
+        else:
+            state = load_file(file)
+        return _torchvision_names(state), fingerprint(file)
     except OSError as error:
+        reason = getattr(error, "reason", error.strerror) or error
         raise WeightsError(
-            f"the {name} weights (torchvision's {file.name}, 548 MB) are not on this machine and "
-            f"could not be downloaded ({getattr(error, 'reason', error.strerror) or error}); put a "
-            f"copy at {file}, or use weights 'tiny50', which needs no network"
+            f"the {name} weights (torchvision's {pickled.name}, "
+            f"{_weights(name).meta['_file_size']:.0f} MB) are not on this machine and could not be "
+            f"downloaded ({reason}); put a copy at {pickled}, or the {FILE} of {_repository(name)} "
+            f"on the Hub at {safe}, or use weights 'tiny50', which needs no network"
         ) from error
-    except (RuntimeError, UnpicklingError, EOFError, KeyError, ValueError) as error:
+    except (
+        SafetensorError, RuntimeError, UnpicklingError, EOFError, KeyError, ValueError,
+    ) as error:  # fmt: skip
         raise WeightsError(f"{file} is not a whole copy of {file.name}: remove it") from error
 
 
-def load_backbone(model: Network, state: Mapping[str, Tensor], name: str) -> None:
-    """Fill all of `model` but its attention from a torchvision state, strictly.
+def _torchvision_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict of timm or torchvision under the names and shapes of today's torchvision.
 
-    Raises WeightsError, naming `name`, where a key is missing, left over or of another shape.
+    Files that are older than PyTorch 0.4.1 lack the `num_batches_tracked` of batch norms.
+    """
+    renamed: dict[str, Tensor] = {}
+    for key, value in state.items():
+        layer, _, kind = key.rpartition(".")
+        if layer in TIMM_NAMES:
+            layer, value = TIMM_NAMES[layer], value.flatten(1) if value.ndim > 1 else value
+        renamed[f"{layer}.{kind}"] = value
+        if kind == "running_var":
+            renamed.setdefault(f"{layer}.num_batches_tracked", torch.tensor(0))
+    return renamed
+
+
+def load_backbone(model: Network, state: Mapping[str, Tensor], name: str) -> None:
+    """Load a torchvision state dict into all of `model` but its attention, strictly.
+
+    Raises WeightsError, naming `name`, where a key is missing, unexpected or of another shape.
     """
     own = {key: value for key, value in model.state_dict().items() if key in state}
     missing = [

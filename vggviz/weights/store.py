@@ -1,4 +1,4 @@
-"""Load weights by name, from a file or from the Hub, and save them."""
+"""Load networks with their weights by name, from a file or the Hub, and save them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from vggviz.networks import Network, NetworkConfig, build_network
-from vggviz.weights.adapters import differing, read
+from vggviz.weights.adapters import difference, read
 from vggviz.weights.bundle import bundled_file
 from vggviz.weights.card import WEIGHTS, Card, WeightsError
-from vggviz.weights.foreign import explain
+from vggviz.weights.foreign import explain_refusal
 from vggviz.weights.hub import PREFIX, fetch
 from vggviz.weights.stock import STOCK, load_stock
-from vggviz.weights.tensors import half, write_safetensors
+from vggviz.weights.tensors import to_half, write_safetensors
 
 __all__ = ["load_network", "save_network"]
 
@@ -27,7 +27,7 @@ def load_network(
     generator: torch.Generator | None = None,
     **changes: Any,
 ) -> tuple[Network, Card]:
-    """The network with these weights, in eval mode and frozen, and its card.
+    """The network with these weights, in evaluation mode and frozen, and its card.
 
     `weights` is a key of `WEIGHTS`, a .safetensors file (an adapter takes the rest from its
     backbone), or 'hf:user/repo', 'hf:user/repo@revision' on the Hugging Face Hub; `attention` is
@@ -40,7 +40,7 @@ def load_network(
     attention or change.
     """
     name = str(weights)
-    NetworkConfig(attention=attention)  # an unknown attention is said before anything is read
+    NetworkConfig(attention=attention)  # raises for an unknown attention before reading
     if name in ("random", *STOCK):
         model, card = load_stock(name, attention, generator, changes)
     elif changes:
@@ -54,25 +54,22 @@ def load_network(
         model, card = _file(Path(name), Path(name).stem, Path(name).parent)
     else:
         if Path(name).exists():
-            raise explain(Path(name))
-        raise WeightsError(
-            f"no weights {name!r}: choose one of {', '.join(WEIGHTS)}, or a .safetensors file"
-            f", or {PREFIX}user/repo"
-        )
+            raise explain_refusal(Path(name))
+        raise WeightsError("no_weights", name=name, known=", ".join(WEIGHTS), prefix=PREFIX)
     return model.eval().requires_grad_(False), card
 
 
 def save_network(model: Network, card: Card, file: str | Path) -> None:
-    """Write `model` and `card` to a safetensors file, floats as fp16, whole or not at all.
+    """Write `model` and `card` to a safetensors file atomically, floats in half precision.
 
     Where the card has a backbone, only what differs from it is written: an adapter. Raises
-    WeightsError where the backbone is not there or is another copy, OSError where the file
-    cannot be written.
+    WeightsError where the backbone is missing, another copy, or an adapter itself; OSError where
+    the file cannot be written.
     """
     file = Path(file)
-    state = {key: half(value) for key, value in model.state_dict().items()}
+    state = {key: to_half(value) for key, value in model.state_dict().items()}
     if card.backbone is not None:
-        state = differing(state, card.backbone, file)
+        state = difference(state, card.backbone, file)
     write_safetensors(state, {"vggviz": json.dumps(card.to_json())}, file)
 
 
@@ -88,4 +85,4 @@ def _hub(name: str) -> tuple[Network, Card]:
     try:
         return _file(file, name, None)
     except WeightsError as error:
-        raise WeightsError(f"{name}: {error} (the copy here is {file})") from error
+        raise WeightsError("hub_copy", name=name, error=error, file=file) from error

@@ -1,4 +1,4 @@
-"""Safetensors in and out: one file, its description and its fingerprint."""
+"""Reading and writing safetensors files, their description and their fingerprint."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from torch import Tensor
 from vggviz.files import atomic_write
 from vggviz.networks import build_network
 from vggviz.weights.card import Card, WeightsError
-from vggviz.weights.foreign import explain
+from vggviz.weights.foreign import explain_refusal
 
-__all__ = ["check_path", "fingerprint", "half", "read_card", "read_tensors", "write_safetensors"]
+__all__ = ["check_path", "fingerprint", "read_card", "read_tensors", "to_half", "write_safetensors"]
 
 HEADER = 4 << 20
 """The most bytes of JSON before the tensors; in memory it is some 20 times as much."""
@@ -32,7 +32,7 @@ INTEGERS = {
 
 
 def write_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str], file: Path) -> None:
-    """Write a safetensors file, whole or not at all. Raises OSError where it cannot be."""
+    """Write a safetensors file atomically. Raises OSError, with its errno, on failure."""
     with atomic_write(file) as part:
         try:
             save_file(tensors, part, metadata)
@@ -51,8 +51,8 @@ def fingerprint(file: Path) -> str:
     return digest.hexdigest()
 
 
-def half(value: Tensor) -> Tensor:
-    """A tensor as it is written: floats as fp16 if all of them fit, on the CPU, contiguous."""
+def to_half(value: Tensor) -> Tensor:
+    """A contiguous CPU tensor, floats as float16 where none overflows, else as float32."""
     if value.is_floating_point():
         short = value.half()
         value = short if torch.equal(short.isfinite(), value.isfinite()) else value.float()
@@ -60,7 +60,7 @@ def half(value: Tensor) -> Tensor:
 
 
 def check_path(file: Path) -> None:
-    """Raise WeightsError for a path that is no UTF-8: safetensors can't open it."""
+    """Raise WeightsError for a path that is not UTF-8, which safetensors can't open."""
     try:
         str(file).encode()
     except UnicodeEncodeError as error:
@@ -68,16 +68,16 @@ def check_path(file: Path) -> None:
 
 
 def read_card(file: Path, longest: int = HEADER) -> Card:
-    """The description in a weights file, without a fingerprint; no tensor is read.
+    """The card in a weights file's metadata, without a fingerprint; no tensor is read.
 
-    Raises WeightsError where there is no file, no description, one that lies, or one with more
-    than `longest` bytes, which is not read.
+    Raises WeightsError where there is no such file, where its card is missing or invalid, or where
+    its metadata has more than `longest` bytes, which are then not read.
     """
     check_path(file)
     if not file.exists():
         raise WeightsError("no_weights_file", name=file.name)
     if not file.is_file() or file.suffix != ".safetensors":
-        raise explain(file)
+        raise explain_refusal(file)
     try:
         with file.open("rb") as started:  # with the length of its JSON, 8 bytes from the lowest up
             length = int.from_bytes(started.read(8), "little")
@@ -95,18 +95,19 @@ def read_card(file: Path, longest: int = HEADER) -> Card:
         return Card.from_json(described)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise WeightsError("bad_description", name=file.name, why=_brief(why)) from error
+        raise WeightsError("bad_description", name=file.name, why=_excerpt(why)) from error
 
 
 def read_tensors(file: Path, card: Card, base: dict[str, Tensor]) -> dict[str, Tensor]:
-    """All tensors of the card's network, floats as float32: the file's own, the rest from `base`.
+    """The state dict of the card's network, floats in float32: the tensors of the file, and those
+    that it lacks from `base`.
 
-    They are copies: what was mapped from a file would end the process if that were cut off.
-    Raises WeightsError where together they are not exactly the network's, by name, shape and kind,
-    and where the file holds floats that are no numbers.
+    All are copies: access to a mapped file that was truncated would kill the process. Raises
+    WeightsError where together they are not exactly the network's, by name, shape and dtype, and
+    for NaN or infinite values.
     """
     network = build_network(card.config, empty=True).state_dict()
-    expected = {key: _look(value) for key, value in network.items()}
+    expected = {key: _signature(value) for key, value in network.items()}
     try:
         with safe_open(file, framework="pt") as opened:
             keys = opened.keys()
@@ -116,14 +117,17 @@ def read_tensors(file: Path, card: Card, base: dict[str, Tensor]) -> dict[str, T
                 kind = part.get_dtype()
                 own[key] = (tuple(part.get_shape()), "float" if kind in FLOATS else kind)
             filled = {key: base[key] for key in expected if key in base and key not in own}
-            found = {**{key: _look(value) for key, value in filled.items()}, **own}
+            found = {**{key: _signature(value) for key, value in filled.items()}, **own}
             if found != expected:
                 odd = sorted(set(found.items()) ^ set(expected.items()))
-                raise WeightsError("unlike_description", name=file.name, tensor=_brief(odd[0][0]))
+                name = _excerpt(odd[0][0])
+                raise WeightsError("unlike_description", name=file.name, tensor=name)
             state = {key: _copy(opened.get_tensor(key)) for key in keys}
     except (SafetensorError, OSError) as error:
         raise WeightsError("not_whole", name=file.name) from error
-    if broken := next((key for key, value in state.items() if _broken(value, network[key])), ""):
+    if broken := next(
+        (key for key, value in state.items() if _has_invalid_values(value, network[key])), ""
+    ):
         raise WeightsError("not_finite", name=file.name, tensor=broken)
     return {**{key: _copy(value) for key, value in filled.items()}, **state}
 
@@ -132,21 +136,21 @@ def _copy(value: Tensor) -> Tensor:
     return value.to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)
 
 
-def _brief(text: str) -> str:
-    """What may hold a stranger's words, short, on one line and without control characters."""
+def _excerpt(text: str) -> str:
+    """At most `SENTENCE` characters of untrusted text on one line, control characters removed."""
     line = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * SENTENCE])
     line = " ".join(line.split())
     return line if len(line) <= SENTENCE else f"{line[:SENTENCE]}…"
 
 
-def _look(value: Tensor) -> tuple[tuple[int, ...], str]:
-    """Shape and kind: 'float', or what safetensors calls any other, such as 'I64'."""
+def _signature(value: Tensor) -> tuple[tuple[int, ...], str]:
+    """Shape, and 'float' or the safetensors name of another dtype, such as 'I64'."""
     kind = "float" if value.is_floating_point() else INTEGERS.get(value.dtype, str(value.dtype))
     return tuple(value.shape), kind
 
 
-def _broken(value: Tensor, fresh: Tensor) -> bool:
-    """Whether it has NaN, or infinity where the `fresh` network has none: masks may."""
+def _has_invalid_values(value: Tensor, fresh: Tensor) -> bool:
+    """Whether there is a NaN, or an infinity where the `fresh` network has none (masks have)."""
     if value.isfinite().all():
         return False
     infinite = value.isinf() if fresh.is_meta else value.isinf() & ~fresh.isinf()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -11,13 +11,14 @@ import torch
 
 from vggviz import plotting as render
 from vggviz.app.markup import (
-    METHOD_NAMES,
     badge,
     bar,
     block,
     canvas,
     heat,
     instead,
+    method_explanation,
+    method_title,
     named,
     number,
     size,
@@ -30,17 +31,20 @@ from vggviz.locales import text
 from vggviz.metrics.agreement import agreement
 from vggviz.types import Ranked
 
-__all__ = ["LAYOUTS", "VIEWS", "View", "maps", "missing"]
+__all__ = ["LAYOUTS", "View", "maps", "missing", "view_options"]
 
 LAYOUTS = ("side", "original-attention", "original-cam", "attention-cam")
-VIEWS: Mapping[str, Sequence[str]] = {
-    "method": tuple(METHOD_NAMES),
-    "layout": LAYOUTS,
-    "on": ("crop", "picture"),
-    "colours": render.COLORMAPS,
-    "scale": ("stretch", "raw"),
-}
-"""What a `View` may say beside its stage, in its order, the default first."""
+
+
+def view_options() -> dict[str, Sequence[str]]:
+    """The values of each field of a `View` but its stage, in its order, the default first."""
+    return {
+        "method": tuple(METHODS),
+        "layout": LAYOUTS,
+        "on": ("crop", "picture"),
+        "colours": render.COLORMAPS,
+        "scale": ("stretch", "raw"),
+    }
 
 
 class View(NamedTuple):
@@ -56,9 +60,8 @@ class View(NamedTuple):
     @classmethod
     def known(cls, view: Sequence[object], lang: str = "en") -> View:
         """What a browser asks for: it may be anything. Raises gr.Error for no such view."""
-        if any(
-            one not in known for one, known in zip(view, (STAGES, *VIEWS.values()), strict=False)
-        ):
+        options = (STAGES, *view_options().values())
+        if any(one not in known for one, known in zip(view, options, strict=False)):
             raise refusal(text(lang, "trouble.view"))
         return cls(*map(str, view))
 
@@ -137,8 +140,8 @@ def _attention(lang: str, shown: Shown, view: View) -> _Tile:
 
 
 def _cam(lang: str, shown: Shown, view: View, which: int) -> _Tile:
-    method, target = METHOD_NAMES[view.method], _class(shown, which)
-    about = "explore.for" if METHODS[view.method].knows_class else "explore.no_class"
+    method, target = method_title(lang, view.method), _class(shown, which)
+    about = "explore.for" if METHODS[view.method].class_specific else "explore.no_class"
     head = f"{escape(method)} <small>{escape(text(lang, about, label=target.label))}</small>"
     key = (view.stage, view.method, which)
     raw = shown.maps.get(key)
@@ -156,9 +159,10 @@ def _cam(lang: str, shown: Shown, view: View, which: int) -> _Tile:
     both = (shown.maps.get((view.stage, view.method, one)) for one in (0, 1))
     top = max((float(one.max()) for one in both if one is not None), default=0.0)
     drawn, below = _overlay(lang, shown, view, raw, alt, top=top)
-    about = "explore.speaks" if METHODS[view.method].knows_class else "explore.size"
+    about = "explore.speaks" if METHODS[view.method].class_specific else "explore.size"
     caption = escape(text(lang, about, size=size(raw)))
-    return _Tile(escape(method), head, drawn, below, f"<span>{caption}</span>")
+    how = escape(method_explanation(lang, view.method))
+    return _Tile(escape(method), head, drawn, below, f"<span>{caption}</span> <span>{how}</span>")
 
 
 def _class(shown: Shown, which: int) -> Ranked:
@@ -219,9 +223,9 @@ def _slider(lang: str, tiles: Sequence[_Tile], layout: str) -> str:
 
 def _agreement(lang: str, shown: Shown, view: View) -> str:
     """Rank correlation and overlap, and what they mean; with a contrast, why attention is one."""
-    method = METHOD_NAMES[view.method]
+    method = method_title(lang, view.method)
     why = ""
-    if shown.contrast is not None and METHODS[view.method].knows_class:
+    if shown.contrast is not None and METHODS[view.method].class_specific:
         why = f' <span class="why">{escape(text(lang, "explore.why", method=method))}</span>'
     attention = shown.places[view.stage].attention
     cam = shown.maps.get((view.stage, view.method, 0))

@@ -12,7 +12,7 @@ import gradio as gr
 
 from vggviz import plotting as render
 from vggviz.app.handlers import boundary
-from vggviz.app.markup import METHOD_NAMES
+from vggviz.app.markup import method_title
 from vggviz.app.networks import NOTHING, Networks, Owned
 from vggviz.app.pictures import Shown
 from vggviz.app.rerun import recall
@@ -28,12 +28,12 @@ NAME = "blocks.name"
 
 FIRST = ("gradcam", "layercam")
 TILE = 224  # pixels
-SMALL = 128  # pixels of a side, up to which a network is small enough for Score-CAM
+SMALL = 128  # pixels of a side, up to which a network is small enough for methods of many passes
 
 
 def possible(shown: Shown, methods: Sequence[str]) -> tuple[str, ...]:
-    """Those of the methods that this network has, in the order of `METHODS`: 'attention*gradient'
-    needs attention over places, Score-CAM a small network."""
+    """The methods that this network can show, in the order of `METHODS`: those that need attention
+    where it weighs places, those that need many passes where the network is small."""
     weighs = any(place.attention is not None for place in shown.places.values())
     small = len(shown.crop) <= SMALL
     return tuple(
@@ -86,20 +86,24 @@ def _grid(lang: str, shown: Shown, found: Explanation, methods: Sequence[str]) -
         for stage in STAGES:
             map = found.heatmaps.get((stage, name))
             where = block(lang, stage)
-            alt = text(lang, "blocks.alt", name=METHOD_NAMES[name], block=where)
+            alt = text(lang, "blocks.alt", name=method_title(lang, name), block=where)
             gone = text(lang, "blocks.unknown")
             tiles.append(
                 panel(lang, square, map.raw.numpy(), alt)
                 if map
                 else panel(lang, square, None, gone)
             )
-        rows.append((METHOD_NAMES[name], tiles))
+        rows.append((method_title(lang, name), tiles))
     body = "".join(
         f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{t}</td>" for t in tiles)}</tr>'
         for name, tiles in rows
     )
-    slow = "scorecam" in methods and "scorecam" not in possible(shown, methods)
-    note = f'<p class="reading">{escape(text(lang, "blocks.slow"))}</p>' if slow else ""
+    slow = [name for name in methods if METHODS[name].needs == "passes"]
+    left_out = [method_title(lang, name) for name in slow if name not in possible(shown, methods)]
+    note = "".join(
+        f'<p class="reading">{escape(text(lang, "blocks.slow", method=one))}</p>'
+        for one in left_out
+    )
     return (
         f'{note}<div class="wide" tabindex="0" role="region" '
         f'aria-label="{escape(text(lang, "blocks.grid"))}"><table class="grid">'
@@ -130,6 +134,12 @@ def download(
         return f"data:image/png;base64,{coded}"
 
 
+def _choices(lang: str) -> dict[str, Any]:
+    """The methods as a checkbox group's choices, and its label."""
+    named = [(method_title(lang, key), key) for key in METHODS]
+    return {"choices": named, "label": text(lang, "blocks.methods")}
+
+
 def build(shell: Shell) -> None:
     """Lay the tab out and wire it up; called inside its `gr.Tab`."""
     call = shell.calls["blocks"] = gr.State(None)
@@ -137,12 +147,12 @@ def build(shell: Shell) -> None:
     with gr.Row(elem_classes="controls ends"):
         methods = shell.labelled(
             gr.CheckboxGroup(
-                [(name, key) for key, name in METHOD_NAMES.items()],
+                _choices("en")["choices"],
                 value=list(FIRST),
                 elem_id="blocks-methods",
                 elem_classes="ticks",
             ),
-            label="blocks.methods",
+            _choices,
         )
         save = shell.labelled(
             gr.Button(size="sm", elem_classes="act quiet", elem_id="blocks-save"),

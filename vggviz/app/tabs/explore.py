@@ -10,13 +10,14 @@ import gradio as gr
 
 from vggviz.app import handlers
 from vggviz.app.inputs import sent
-from vggviz.app.markup import METHOD_NAMES
+from vggviz.app.markup import method_title
 from vggviz.app.parts.answer import PICK
 from vggviz.app.parts.channels import CHOOSE, channel
-from vggviz.app.parts.maps import LAYOUTS, VIEWS, View
+from vggviz.app.parts.maps import LAYOUTS, View, view_options
 from vggviz.app.pictures import Shown
 from vggviz.app.shell import HIDDEN, OPACITY, Shell
 from vggviz.app.stages import STAGES
+from vggviz.cam import METHODS
 from vggviz.locales import text
 
 __all__ = ["NAME", "Parts", "blocks", "build"]
@@ -53,7 +54,7 @@ def build(shell: Shell, told: handlers.Drawn) -> Parts:
             layout = _choice(shell, "layout", _layouts)
             on = _switch(shell, "on")
             scale = _switch(shell, "scale")
-            colours = _choice(shell, "colours", lambda lang: [(n, n) for n in VIEWS["colours"]])
+            colours = _choice(shell, "colours", _colours)
             opacity = gr.Slider(
                 0, 1, OPACITY, step=0.01, elem_id="opacity", buttons=[], show_label=True
             )
@@ -125,7 +126,8 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
         asked: Any, shown: Shown, own: Any, lang: str, *view: str, progress: Any = PROGRESS
     ) -> Any:
         def report(done: int, total: int) -> None:
-            progress((done, total), desc=METHOD_NAMES[asked.method] if asked else "")
+            title = method_title(lang, asked.method) if asked else ""
+            progress((done, total), desc=title)
 
         return handlers.more(
             shell.networks, asked, shown, *view, own=own, lang=lang, progress=report
@@ -157,7 +159,11 @@ def blocks(lang: str) -> dict[str, Any]:
 
 
 def _methods(lang: str) -> list[tuple[str, str]]:
-    return [(name, method) for method, name in METHOD_NAMES.items()]
+    return [(method_title(lang, method), method) for method in METHODS]
+
+
+def _colours(lang: str) -> list[tuple[str, str]]:
+    return [(name, name) for name in view_options()["colours"]]
 
 
 def _layouts(lang: str) -> list[tuple[str, str]]:
@@ -178,7 +184,7 @@ def _choice(shell: Shell, name: str, listed: Any) -> Any:
 
 def _switch(shell: Shell, name: str) -> Any:
     """A segmented control of the view."""
-    keys = VIEWS[name]
+    keys = view_options()[name]
 
     def texts(lang: str) -> dict[str, Any]:
         choices = [(text(lang, f"explore.{name}.{key}"), key) for key in keys]

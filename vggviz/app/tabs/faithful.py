@@ -21,7 +21,7 @@ from vggviz.app.tabs.panels import block, blocks, html, join
 from vggviz.explainer import Report
 from vggviz.locales import text
 from vggviz.metrics.baselines import noise
-from vggviz.metrics.faithfulness import SCALED, Kind, area, perturb, steady
+from vggviz.metrics.faithfulness import SCALED, Kind, area, perturb, scaled_batch_size
 
 NAME = "faithful.name"
 
@@ -54,7 +54,7 @@ def measure(
     """All curves of what is shown, as they grow: the same dict again and again. `check` ends it."""
     explainer = explainer_of(networks, shown, own)
     pixels = explainer.preprocess.normalise(shown.crop)
-    often = steady((pixels.shape[-2], pixels.shape[-1]), BATCH)
+    often = scaled_batch_size((pixels.shape[-2], pixels.shape[-1]), BATCH)
     curves: Curves = {}
     for kind in KINDS:
         for name, map in maps_of(shown, stage).items():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import vggviz
-from vggviz.cam import known
+from vggviz.cam import check_methods
 from vggviz.data import Dataset
 from vggviz.evaluation.maps.agreement import agree
 from vggviz.evaluation.maps.causality import replace_weights
@@ -100,7 +100,7 @@ def judge_maps(
     for metric in metrics:
         if metric not in METRICS:
             raise ValueError(f"no metric {metric!r}: choose from {', '.join(METRICS)}")
-    known(methods)
+    check_methods(methods)
     stages = stages or next(iter(subjects.values())).model.stages
     for subject in subjects.values():
         stages = sorted(stages, key=partial(_depth, subject.model))

@@ -17,7 +17,7 @@ from vggviz.evaluation.maps.job import Pictures
 from vggviz.evaluation.pictures import batches, classes_of
 from vggviz.images import ImageError, Preprocess
 from vggviz.plotting import overlay, stretch
-from vggviz.weights import Card
+from vggviz.weights import Card, ForeignCard
 
 __all__ = ["Sample", "drawing"]
 
@@ -50,7 +50,7 @@ class Sample:
         files = [(file, hashlib.sha256(self._content(file)).hexdigest()) for file in data.files]
         return hashlib.sha256(json.dumps([facts, files]).encode()).hexdigest()
 
-    def seen_by(self, card: Card) -> Pictures:
+    def seen_by(self, card: Card | ForeignCard) -> Pictures:
         """The pictures with their classes as outputs of the network of `card`.
 
         Raises DataError for a class that it does not know, and where no picture can be read;

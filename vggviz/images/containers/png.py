@@ -7,9 +7,10 @@ import zlib
 from contextlib import suppress
 
 from vggviz.images.containers.container import MAX_PROFILE, Container, exif_orientation
-from vggviz.images.errors import check_size, too_complex
+from vggviz.images.errors import MAX_DEEP_COLOUR, MAX_PIXELS, check_size, too_complex
 
 MAX_CHUNKS = 100_000
+_CHANNELS = {2: 3, 4: 2, 6: 4}
 _NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 
 
@@ -23,8 +24,9 @@ def scan(data: bytes, name: str) -> Container:
         length, kind = struct.unpack_from(">I4s", view, at)
         body, end = view[at + 8 : at + 8 + length], at + 12 + length
         if kind == b"IHDR":
-            width, height = struct.unpack_from(">II", body)
-            check_size(width, height, name)
+            width, height, depth, colour = struct.unpack_from(">IIBB", body)
+            deep = MAX_DEEP_COLOUR // (2 * _CHANNELS.get(colour, 4))
+            check_size(width, height, name, deep if depth == 16 and colour else MAX_PIXELS)
         if kind in _NEEDED:
             pieces.append(view[at:end])
         elif kind == b"iCCP" and not icc:

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from vggviz.images.containers.container import Container
-from vggviz.images.errors import ImageError, check_size
+from vggviz.images.errors import MAX_DEEP_COLOUR, ImageError, check_size
 
 _SPACE = rb"(?:[ \t\r\n\v\f]|#[^\r\n]*[\r\n])+"
 _NUMBER = _SPACE + rb"(\d{1,9})"
@@ -38,16 +38,15 @@ def scan(data: bytes, name: str) -> Container:
             scaled = [min(255, (2 * 255 * value + limit) // (2 * limit)) for value in range(256)]
             content = content.translate(bytes(scaled))
         return Container("PPM", b"P%d %d %d 255\n" % (kind, width, height) + content)
-    content = data[samples.end() : samples.end() + 2 * count]
     if kind == 5:
         head = b"P5 %d %d 65535\n" % (width, height)
-        return Container("PPM", head + content, max_value=limit)
-    if len(content) < 2 * count:
-        raise ValueError("too few samples")
-    wide = np.frombuffer(content, ">u2")
+        joined = b"".join((head, memoryview(data)[samples.end() :]))
+        return Container("PPM", joined, max_value=limit)
+    check_size(width, height, name, MAX_DEEP_COLOUR // 6)
+    wide = np.frombuffer(data, ">u2", count, samples.end())
     eight = np.empty(count, np.uint8)
     step = 1 << 20
     for at in range(0, count, step):
         part = wide[at : at + step].astype(np.uint32)
         eight[at : at + step] = np.minimum(part * 256 // (limit + 1), 255)
-    return Container("PPM", b"P6 %d %d 255\n" % (width, height) + eight.tobytes())
+    return Container("PPM", b"".join((b"P6 %d %d 255\n" % (width, height), eight.data)))

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 
 from vggviz.images.containers.container import MAX_PROFILE, Container
 from vggviz.images.containers.tiff_strips import Layout, check_fax, check_jpeg
-from vggviz.images.errors import MAX_PIXELS, ImageError, check_size, too_complex
+from vggviz.images.errors import (
+    MAX_DEEP_COLOUR,
+    MAX_PIXELS,
+    ImageError,
+    check_size,
+    too_complex,
+)
 
 MAX_ENTRIES = 4_096
 MAX_STRIPS = 65_536
 MAX_STRIP_BYTES = 210 << 20  # decoded: libtiff holds one whole
 MAX_SAMPLES = 8
+MAX_FAX = 25_000_000  # pixels, which are decoded three times: A4 at 500 dpi
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _FILL_ORDER, _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS = 266, 273, 274, 277, 278
@@ -61,10 +68,14 @@ def scan(data: bytes, name: str) -> Container:
     compression = value(_COMPRESSION, 1)
     if compression not in _COMPRESSIONS:
         raise ImageError("image_tiff_compression", name=name, compression=compression)
+    if compression != 1 and value(_BITS, 1) > 8 and value(_SAMPLES, 1) > 1:
+        limit = MAX_DEEP_COLOUR // (2 * value(_SAMPLES, 1))
+        check_size(value(_WIDTH, 0), value(_HEIGHT, 0), name, limit)
     layout = _layout(values, compression != 1, len(data), name)
     if _COMPRESSIONS[compression] == "fax":
         if value(_SAMPLES, 1) != 1 or value(_BITS, 1) != 1:
             raise ValueError("fax has one bit a pixel")
+        check_size(value(_WIDTH, 0), value(_HEIGHT, 0), name, MAX_FAX)
         options = {tag: value(tag, 0) for tag in (_T4_OPTIONS, _T6_OPTIONS) if tag in values}
         check_fax(data, layout, compression, options, value(_FILL_ORDER, 1) == 2)
     elif _COMPRESSIONS[compression] == "JPEG":

@@ -11,7 +11,6 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from PIL import Image
 
 from vggviz.images.containers import jpeg
@@ -86,12 +85,14 @@ def check_fax(
                 both = [part for strip in some for part in (blank[colour], strip)]
                 file = _tiff(layout.width, rows, both, compression, options)
                 with Image.open(io.BytesIO(file), formats=("TIFF",)) as image:
-                    pixels = np.asarray(image).reshape(len(some), 2, rows, layout.width)
-                if (pixels[:, 0] != colour).any():
+                    seen.append(image.tobytes())  # one bit a pixel, whole bytes a row
+            size = -(-layout.width // 8) * rows
+            for at in range(0, 2 * size * len(some), 2 * size):
+                white, black = (pixels[at : at + size] for pixels in seen)
+                if white == black or any(len(set(pixels)) > 2 for pixels in (white, black)):
                     raise ValueError("a coding that can't be checked")
-                seen.append(pixels[:, 1])
-            if (seen[0] != seen[1]).any():
-                raise ValueError("a strip that ends before its last row")
+                if seen[0][at + size : at + 2 * size] != seen[1][at + size : at + 2 * size]:
+                    raise ValueError("a strip that ends before its last row")
 
 
 def _blank(

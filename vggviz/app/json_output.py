@@ -1,0 +1,22 @@
+"""The component that returns the named API's results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import JsonData
+
+from vggviz.app.inputs import NoStub
+
+__all__ = ["JSONOutput"]
+
+
+class JSONOutput(gr.JSON, metaclass=NoStub):
+    """JSON, or a text that holds some: a text stays one, since MCP writes all else as Python."""
+
+    is_template = True
+
+    def postprocess(self, value: Any) -> JsonData | None:
+        """Return a text as it is, and anything else as Gradio does."""
+        return JsonData(root=value) if isinstance(value, str) else super().postprocess(value)

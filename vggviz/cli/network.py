@@ -1,0 +1,81 @@
+"""The options that name a network of any kind, shared by the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vggviz.cli.console import fail, or_fail
+
+__all__ = ["Checkpoint", "Labels", "MultiLabel", "NetworkName", "Pretrained", "Size", "chosen"]
+
+NetworkName = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        help="timm:NAME, torchvision:NAME, FILE.py:NAME (a class or function of your own; the file "
+        "is run), or what --weights takes.",
+    ),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(help="The network's weights: .safetensors, .pth, .pt, .pth.tar or .ckpt."),
+]
+Labels = Annotated[
+    Path | None, typer.Option(help="A text file with the network's classes, one a line, in order.")
+]
+Size = Annotated[int | None, typer.Option(min=1, help="Side of the network's pictures in pixels.")]
+Pretrained = Annotated[
+    bool, typer.Option("--pretrained", help="Download torchvision's or timm's weights.")
+]
+MultiLabel = Annotated[
+    bool, typer.Option("--multi-label", help="A picture can have several classes: sigmoids.")
+]
+
+
+def chosen(
+    network: str | None,
+    weights: str,
+    *,
+    checkpoint: Path | None = None,
+    labels: Path | None = None,
+    size: int | None = None,
+    pretrained: bool = False,
+    multi_label: bool = False,
+) -> tuple[str, dict[str, Any]]:
+    """The name and the other arguments for `Explainer.load`. Stops where they make no sense."""
+    from vggviz.weights.network_card import is_network_name
+
+    name = network or weights
+    given = {
+        "checkpoint": None if checkpoint is None else str(checkpoint),
+        "labels": None if labels is None else or_fail(read_labels, labels),
+        "size": size,
+        "pretrained": pretrained,
+        "multi_label": multi_label,
+    }
+    options = {key: value for key, value in given.items() if value not in (None, False)}
+    if options and not is_network_name(name):
+        words = ", ".join(f"--{key.replace('_', '-')}" for key in options)
+        fail(
+            f"{words} can't be given with {name!r}, only with a --network such as "
+            "torchvision:resnet50, timm:seresnet50 or mynet.py:build"
+        )
+    return name, options
+
+
+def read_labels(file: Path) -> list[str]:
+    """The lines of a text file, without blanks around them or empty lines at its end.
+
+    Raises ValueError for a file with no lines or with an empty one between others, and for one
+    that is no UTF-8; OSError where it can't be read.
+    """
+    try:
+        lines = [line.strip() for line in file.read_text("utf-8-sig").rstrip().splitlines()]
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is no text in UTF-8") from None
+    if not lines or not all(lines):
+        raise ValueError(f"{file} must name a class on each of its lines")
+    return lines

@@ -1,0 +1,221 @@
+"""Networks that were not made for vggviz: what explaining needs to know of one, from one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vggviz.hooks.passes import Place
+from vggviz.hooks.survey import FeatureMap, survey
+from vggviz.networks.named import NetworkError, nearest
+from vggviz.networks.protocol import Network
+
+__all__ = ["STRIP", "ForeignNetwork"]
+
+STRIP = 8
+"""The most stages that are shown when all are asked for."""
+POSITIONS = ("spatial", "volume", "token", "pool")
+GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601, as Pillow's convert("L")
+
+
+class ForeignNetwork(Network):
+    """Any classifier as a `Network`, from one probing pass over a picture of `size` × `size`.
+
+    It shares children, parameters and buffers with `network`, which is put into evaluation mode:
+    module paths are the network's own. Pictures (B, 3, H, W) → logits (B, K); where the network
+    takes one channel, it gets the luma. Of several outputs `output`, an index or a key, is taken,
+    by default `logits` or the first one that can be logits.
+
+    `maps` says which modules' outputs are maps, in the order in which they were completed.
+    `places` are all places of attention, `attention` the same by stage. The stage of a gate is the
+    innermost module around it whose output has the grid of the features that it weighs; that of
+    self-attention the module whose output it weighs. To these come the last outputs at each
+    resolution. `all_stages` are these, `stages` at most eight of them, `layers`
+    all maps.
+
+    Raises NetworkError for what runs on no such picture, returns no logits, is scripted or
+    compiled.
+    """
+
+    maps: Mapping[str, FeatureMap]
+    places: tuple[Place, ...]
+    attention: Mapping[str, tuple[Place, ...]]  # type: ignore[assignment]  # no modules of ours
+    all_stages: tuple[str, ...]
+    num_classes: int
+    _network: nn.Module
+    _output: int | str | None
+    _grey: bool
+
+    def __init__(self, network: nn.Module, size: int, *, output: int | str | None = None) -> None:
+        nn.Module.__init__(self)
+        if isinstance(network, torch.jit.ScriptModule):
+            raise NetworkError("the network is scripted and can't be looked into: load it as code")
+        while isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            network = network.module
+        # Past nn.Module.__setattr__, which would make the network its own child.
+        vars(self).update(
+            _network=network,
+            _modules=network._modules,
+            _parameters=network._parameters,
+            _buffers=network._buffers,
+            _non_persistent_buffers_set=network._non_persistent_buffers_set,
+            _output=output,
+            _grey=False,
+        )
+        self.eval()
+        places, maps, logits = self._survey(size)
+        last = _last_of_each_grid(maps)
+        attention: dict[str, list[Place]] = {}
+        for place in places:
+            stage = _stage(place, maps) or (last[-1] if last else place.path)
+            attention.setdefault(stage, []).append(place)
+        order = {path: rank for rank, path in enumerate(maps)}
+        stages = sorted({*attention, *last}, key=lambda path: order.get(path, -1))
+        vars(self).update(
+            maps=maps,
+            places=tuple(places),
+            attention={stage: tuple(attention[stage]) for stage in stages if stage in attention},
+            num_classes=logits.shape[1],
+            layers={path: path for path in maps},
+            all_stages=tuple(stages),
+            stages=_strip(stages, attention, last),
+        )
+
+    def _survey(self, size: int) -> tuple[list[Place], dict[str, FeatureMap], Tensor]:
+        """As `survey`, with three channels or else one."""
+        one = next((p for p in self.parameters()), torch.empty(0))
+        drawn = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+        first: Exception | None = None
+        for grey in (False, True):
+            vars(self)["_grey"] = grey
+            try:
+                return survey(self, drawn.to(one))
+            except NetworkError:
+                raise
+            except Exception as error:  # whatever code of others raises
+                first = first or error
+        reason = str(first).strip().partition("\n")[0]
+        if isinstance(first, ValueError) and "can't be looked into" in reason:
+            raise NetworkError(reason) from first
+        raise NetworkError(
+            f"the network can't take a picture (1, 3, {size}, {size}), nor one with a single "
+            f"channel: {type(first).__name__}: {reason}"
+        ) from first
+
+    def forward(self, x: Tensor, stage: str | None = None) -> Tensor:
+        """Logits (B, K) of normalised pictures (B, 3, H, W)."""
+        if stage is not None:
+            raise NetworkError("only vggviz's own networks can be run on from a stage")
+        if self._grey:
+            x = torch.einsum("bchw,c->bhw", x, x.new_tensor(GREY))[:, None]
+        return _logits(self._network(x), len(x), self._output)
+
+    def train(self, mode: bool = True) -> ForeignNetwork:
+        """As for any module."""
+        super().train(mode)
+        self._network.training = mode
+        return self
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """As for any module; its children may have names that are attributes here."""
+        return self._network.get_submodule(target) if target else self
+
+    def path(self, place: str) -> str:
+        """The module path `place` itself. Raises ValueError where there is no such module."""
+        known = [path for path, _ in self.named_modules() if path]
+        if place not in known:
+            raise ValueError(f"no layer {place!r}{nearest(place, known)}")
+        return place
+
+    def input_path(self, stage: str) -> str:
+        """The module whose output the attention at `stage` weighs."""
+        return self.attention[stage][0].stage
+
+    def attention_paths(self, stages: Sequence[str] | None = None) -> list[str]:
+        """The stages among these that have attention, by default all."""
+        return [stage for stage in stages or self.attention if stage in self.attention]
+
+    def position_weights(self, stage: str) -> Place | None:
+        """The last attention at `stage` that weighs positions, if there is one."""
+        found = [place for place in self.attention.get(stage, ()) if place.kind in POSITIONS]
+        return found[-1] if found else None
+
+    def parameter_groups(self) -> dict[str, tuple[str, ...]]:
+        """The modules that have parameters of their own, by path, from the top down."""
+        paths = [path for path, one in self.named_modules() if path and any(one.parameters(False))]
+        return {path: (path,) for path in reversed(paths)}
+
+    def gammas(self) -> dict[str, float]:
+        """Nothing: what a network blends in is known of vggviz's own only."""
+        return {}
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Raises NetworkError: where the classifier begins is not known."""
+        raise NetworkError("only vggviz's own networks can be run on from a stage")
+
+    def _build(self) -> dict[str, int]:
+        raise NotImplementedError
+
+    def _chain(self) -> Iterator[tuple[str, nn.Module, str | None]]:
+        raise NetworkError("only vggviz's own networks can be run on from a stage")
+
+
+def _logits(output: Any, batch: int, which: int | str | None) -> Tensor:
+    """The logits (B, K) in what a network returned. Raises NetworkError where there are none."""
+    if which is not None:
+        try:
+            output = output[which]
+        except (KeyError, IndexError, TypeError):
+            raise NetworkError(f"the network has no output {which!r}") from None
+    members: Sequence[Any] = (output,)
+    if isinstance(output, Mapping):
+        members = (output["logits"],) if "logits" in output else tuple(output.values())
+    elif hasattr(output, "logits"):
+        members = (output.logits,)
+    elif isinstance(output, tuple | list):
+        members = output
+    for member in members:
+        if not isinstance(member, Tensor) or len(member) != batch or member.ndim == 3:
+            continue
+        if member.ndim < 3 or member.shape[2:].numel() == 1:
+            return member.reshape(batch, -1)
+    shape = f" of the shape {tuple(output.shape)}" if isinstance(output, Tensor) else ""
+    raise NetworkError(
+        f"the network returns a {type(output).__name__}{shape}, where logits (B, K) are needed: "
+        "only classifiers can be explained"
+    )
+
+
+def _stage(place: Place, maps: Mapping[str, FeatureMap]) -> str | None:
+    """The module that stands for the attention of a place on the strip; see `ForeignNetwork`."""
+    parts = place.path.split(".")
+    around = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    weighed = maps[place.stage].grid if place.stage in maps else place.layout.grid
+    found = [path for path in around if path in maps and maps[path].grid == weighed]
+    if place.stage in maps and (place.kind in ("token", "pool") or not found):
+        return place.stage
+    return next((path for path in (*found, *around) if path in maps), None)
+
+
+def _last_of_each_grid(maps: Mapping[str, FeatureMap]) -> list[str]:
+    """The last output at each resolution, in order; but not beside a class token, behind which
+    positions often count no more."""
+    last = {found.grid: path for path, found in maps.items() if found.grid != (1, 1)}
+    order = list(maps)
+    return sorted((path for path in last.values() if not maps[path].extra), key=order.index)
+
+
+def _strip(
+    stages: Sequence[str], attention: Mapping[str, Any], last: Sequence[str]
+) -> tuple[str, ...]:
+    """At most eight stages: the deepest resolution, attention evenly from the first to the last,
+    and where there is room the other resolutions, the deepest first."""
+    room = STRIP - len(last[-1:])
+    found = [stage for stage in stages if stage in attention]
+    if len(found) > room:
+        found = [found[round(n * (len(found) - 1) / (room - 1))] for n in range(room)]
+    chosen = list(dict.fromkeys((*last[-1:], *found, *reversed(last))))[:STRIP]
+    return tuple(stage for stage in stages if stage in chosen)

@@ -1,0 +1,232 @@
+"""Any network by name or as an object: what is loaded into it, and what it says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vggviz.images import Preprocess
+from vggviz.networks import (
+    ForeignNetwork,
+    NetworkError,
+    class_count,
+    load_weights,
+    open_network,
+    read_checkpoint,
+)
+from vggviz.weights.card import class_index
+from vggviz.weights.tensors import fingerprint
+
+__all__ = [
+    "ForeignCard",
+    "ForeignConfig",
+    "foreign_network",
+    "is_network_name",
+    "load_foreign",
+    "network_preprocess",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignConfig:
+    """Which network it is: its name, the kinds of attention found in it ('channel, spatial', or
+    'none'), and how many classes it tells apart, each by itself where `multi_label`."""
+
+    network: str
+    attention: str
+    num_classes: int
+    multi_label: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignCard:
+    """What belongs to the weights of a network that vggviz did not build; see `Card`."""
+
+    weights: str
+    config: ForeignConfig
+    preprocess: Preprocess
+    labels: tuple[str, ...]
+    wnids: tuple[str, ...] = ()
+    trained: str = "all"
+    fingerprint: str = ""
+
+    def index(self, target: int | str) -> int:
+        """The class index of an index or a label: see `Card.index`."""
+        return class_index(target, self.labels, self.wnids)
+
+    def to_json(self) -> dict[str, Any]:
+        """The card as JSON types."""
+        return {
+            "weights": self.weights,
+            "config": self.config.to_json(),
+            "preprocess": self.preprocess.to_json(),
+            "labels": list(self.labels),
+            "trained": self.trained,
+        }
+
+
+def is_network_name(name: str) -> bool:
+    """Whether `open_network` takes such a name: 'timm:…', 'torchvision:…' or 'FILE.py:NAME'."""
+    home = name.rpartition(":")[0]
+    return home in ("timm", "torchvision") or home.endswith(".py")
+
+
+def load_foreign(
+    name: str,
+    *,
+    pretrained: bool = False,
+    checkpoint: str | Path | None = None,
+    labels: Sequence[str] | None = None,
+    size: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    output: int | str | None = None,
+    multi_label: bool = False,
+) -> tuple[ForeignNetwork, ForeignCard]:
+    """The network of a name that `open_network` takes, and its card.
+
+    Its weights are random, `pretrained`, or those in the `checkpoint` (see `read_checkpoint`),
+    whose last layer tells the number of classes. Size of pictures, mean and standard deviation are
+    by default those of torchvision's and timm's own weights, or 224 and ImageNet's. Others as for
+    `foreign_network`.
+
+    Raises NetworkError where network or weights can't be had or don't fit each other.
+    """
+    file = None if checkpoint is None else Path(checkpoint)
+    if file is not None and pretrained:
+        raise NetworkError("weights are either pretrained or from a checkpoint, not both")
+    state = None if file is None else read_checkpoint(file)
+    count = len(labels) if labels and not (state or pretrained) else None
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)  # random weights are the same each time
+        network = open_network(name, num_classes=count, pretrained=pretrained)
+        if state is not None:
+            count = class_count(state, network)
+            if count != class_count(network.state_dict()):
+                network = open_network(name, num_classes=count)
+            load_weights(network, state)
+    known, categories = _defaults(name, network)
+    preprocess = network_preprocess(size, mean, std, known)
+    return foreign_network(
+        network,
+        preprocess,
+        labels=categories if labels is None and pretrained else labels,
+        name=name if ".py:" not in name else Path(name).name,
+        weights=file.name if file else "pretrained" if pretrained else "random",
+        trained="all" if file or pretrained else "nothing",
+        fingerprint=fingerprint(file) if file else "",
+        output=output,
+        multi_label=multi_label,
+    )
+
+
+def network_preprocess(
+    size: int | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    known: Preprocess | None = None,
+) -> Preprocess:
+    """The settings that are `known`, by default ImageNet's, with what else is given. The shorter
+    side is resized in proportion to `size`. Raises ValueError for settings that make no sense."""
+    known = known or Preprocess()
+    side = known.size if size is None else size
+    return replace(
+        known,
+        size=side,
+        resize=max(side, round(side * known.resize / known.size)),
+        mean=known.mean if mean is None else _three(mean),
+        std=known.std if std is None else _three(std),
+    )
+
+
+def foreign_network(
+    network: nn.Module,
+    preprocess: Preprocess,
+    *,
+    labels: Sequence[str] | None = None,
+    name: str = "",
+    output: int | str | None = None,
+    multi_label: bool = False,
+    copy: bool = False,
+    **facts: Any,
+) -> tuple[ForeignNetwork, ForeignCard]:
+    """The network as a `ForeignNetwork`, and its card: the network itself, which is put into
+    evaluation mode, or a `copy` on the CPU in float32.
+
+    `labels` name the classes in order, by default 'class 0' and so on. With `multi_label`
+    probabilities are sigmoids, which a network with a single logit has in any case. `facts` are
+    other fields of the card.
+
+    Raises NetworkError where there are more or fewer labels than classes, and as `ForeignNetwork`.
+    """
+    if copy and not isinstance(network, torch.jit.ScriptModule):  # which is refused below
+        network = deepcopy(network).to("cpu", torch.float32)
+    adapted = ForeignNetwork(network, preprocess.size, output=output)
+    count = adapted.num_classes
+    names = tuple(f"class {k}" for k in range(count)) if labels is None else tuple(labels)
+    if len(names) != count:
+        raise NetworkError(f"{len(names)} labels for the {count} classes of the network")
+    kinds = ", ".join(sorted({place.kind for place in adapted.places})) or "none"
+    config = ForeignConfig(
+        name or type(network).__name__, kinds, count, multi_label or adapted.num_classes == 1
+    )
+    return adapted, ForeignCard(
+        config=config, preprocess=preprocess, labels=names, **{"weights": "own", **facts}
+    )
+
+
+def _three(numbers: Sequence[float]) -> tuple[float, float, float]:
+    """Of each channel; one number is meant for all. Raises NetworkError for other counts."""
+    if len(numbers) not in (1, 3):
+        raise NetworkError(f"mean and std have 1 or 3 numbers, not {len(numbers)}")
+    first, *rest = map(float, numbers)
+    return (first, *rest) if len(rest) == 2 else (first, first, first)  # type: ignore[return-value]
+
+
+def _defaults(name: str, network: nn.Module) -> tuple[Preprocess, tuple[str, ...] | None]:
+    """How pictures go into the network of this name, and the classes of its pretrained weights,
+    where torchvision or timm say so."""
+    home, _, rest = name.rpartition(":")
+    if home == "torchvision":
+        from torchvision import models
+
+        weights = models.get_model_weights(rest).DEFAULT
+        transform = weights.transforms()
+        found = Preprocess(
+            size=transform.crop_size[0],
+            resize=max(transform.crop_size[0], transform.resize_size[0]),
+            mean=tuple(transform.mean),
+            std=tuple(transform.std),
+            interpolation=_interpolation(transform.interpolation.value),
+        )
+        return found, tuple(weights.meta["categories"])
+    told: Mapping[str, Any] = getattr(network, "pretrained_cfg", {}) if home == "timm" else {}
+    if "input_size" not in told:
+        return Preprocess(), None
+    size = told["input_size"][-1]
+    found = Preprocess(
+        size=size,
+        resize=max(size, int(size / told["crop_pct"])),
+        mean=_three(told["mean"]),
+        std=_three(told["std"]),
+        interpolation=_interpolation(told["interpolation"]),
+    )
+    if told.get("num_classes") != 1000:
+        return found, None
+    from torchvision import models
+
+    return found, tuple(models.ResNet50_Weights.DEFAULT.meta["categories"])
+
+
+def _interpolation(name: str) -> str:
+    return name if name in ("bilinear", "bicubic") else "bicubic"
