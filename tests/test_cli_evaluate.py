@@ -84,7 +84,7 @@ def test_a_file_against_a_file(data: Path, weights: dict[str, Path], tmp_path: P
 
 def test_data_without_parts_is_used_as_a_whole(data: Path, weights: dict[str, Path]) -> None:
     done = run("--weights", weights["bare"], "--data", data / "train", "--batch", 2)
-    assert "all pictures are used, also any that were trained on" in done.stderr
+    assert "all pictures are used, training pictures too" in done.stderr
     assert "6 pictures of 2 classes" in done.stdout
 
 

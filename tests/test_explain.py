@@ -110,11 +110,12 @@ def test_everything_is_what_the_network_and_the_formulas_say(
         assert float(heatmap.values.min()) == 0
         assert float(heatmap.values.max()) == 1
         torch.testing.assert_close(heatmap.raw, expected, atol=1e-6, rtol=1e-4)
-    for stage, side in zip(VGG.stages, (64, 32, 16, 8, 4), strict=True):
+    sizes = zip(VGG.stages, (64, 32, 16, 8, 4), (8, 16, 32, 64, 64), strict=True)
+    for stage, side, channels in sizes:
         kinds = {record.kind: record for record in found.attention[stage]}
         assert set(kinds) == {"channel", "spatial"}
         assert kinds["spatial"].weights.shape == (side, side)
-        assert len(kinds["channel"].weights) == explainer.card.config.channels(stage)
+        assert len(kinds["channel"].weights) == channels
         assert not kinds["spatial"].weights.requires_grad
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
+import listings
 import numpy as np
 import pytest
 import pytorch_grad_cam as jacobgil
@@ -14,6 +15,7 @@ import seed_listing
 import torch
 import torchvision
 from captum.attr import LayerActivation, LayerGradientXActivation
+from matplotlib.text import Text
 from test_cam_judges import captum, distance, torchcam_judge
 from torch import Tensor, nn
 
@@ -135,9 +137,9 @@ def test_cams_of_transformers(name: str, untouched: Untouched) -> None:
             weights = gradient.mean((2, 3), keepdim=True)
             captums = (weights * activation).sum(1).relu()
             assert distance(ours.maps[layer, "gradcam"][row], captums) <= 1e-5
-            for method, judge in (("gradcam", "GradCAM"), ("layercam", "LayerCAM")):
-                theirs = grad_cam_judge(judge, to_map)(model, x, layer, target)
-                assert distance(ours.maps[layer, method][row], theirs) <= 1e-4, (layer, method)
+        for method, judge in (("gradcam", "GradCAM"), ("layercam", "LayerCAM")):
+            theirs = grad_cam_judge(judge, to_map)(model, x, layer, TARGETS[0])
+            assert distance(ours.maps[layer, method][0], theirs) <= 1e-4, (layer, method)
 
 
 def test_attention_gradient_is_that_of_the_weights_by_autograd() -> None:
@@ -252,6 +254,34 @@ def test_what_if_on_a_foreign_network(own: nn.Module) -> None:
         own.gate = nn.Identity()
         torch.testing.assert_close(replaced, own(x))
         torch.testing.assert_close(bypassed, own(x))
+
+
+@pytest.mark.parametrize("name", ["coordinate", "selective kernels", "SGE", "pool", "external"])
+def test_attention_of_every_kind_is_drawn(name: str, picture: Any) -> None:
+    """Bands of rows and columns, a chart for each branch; what has no known axes, in files only."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        module = listings.FOUND["global context" if name == "pool" else name][0]()
+        network = nn.Sequential(listings.Around(module), nn.Flatten(), nn.LazyLinear(3))
+        network(torch.zeros(1, 3, 32, 32))
+    explanation = Explainer.of(network, size=32).explain(picture)
+    records = [one for several in explanation.attention.values() for one in several]
+    kinds = {one.kind for one in records}
+    shown = sum(len(one.views) for one in records)
+    wanted = {"coordinate": 2, "selective kernels": len(records[0].weights), "pool": 1}
+    assert shown == wanted.get(name, 0)
+    assert {"coordinate": {"axis"}, "selective kernels": {"branch"}, "pool": {"pool"}}.get(
+        name, {"other"}
+    ) == kinds
+    labels = [text.get_text() for text in explanation.figure().findobj(match=Text)]
+    assert sum(f"{kind} attention" in label for kind in kinds for label in labels) == shown
+    assert explanation.report().count("<section") == 3 + shown  # crop, CAMs, how to read it
+    assert all(one._repr_html_() for one in records)
+    assert len(explanation.arrays()) == 1 + len(records) + len(explanation.heatmaps)
+    if name == "coordinate":
+        rows = records[1]
+        assert rows.spatial is not None
+        torch.testing.assert_close(rows.spatial[:, 0], rows.weights.mean(0))
 
 
 def test_the_strip_is_short_and_keeps_the_last_stage() -> None:

@@ -38,7 +38,7 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("validation") == 17  # sixteen epochs and the end, said once
+    assert done.stdout.count(": validation ") == 17  # sixteen epochs and the end, said once
     assert {path.name for path in out.parent.iterdir()} == {
         "two.curve.png",
         "two.history.json",

@@ -60,7 +60,8 @@ def test_from_file_to_figure(name: str, form: str, tmp_path: Path, picture: Path
     (tmp_path / "labels.txt").write_text("\n".join(labels) + "\n", "utf-8")
     own = ["--network", f"{LISTING}:{name}", "--checkpoint", tmp_path / "my.pth", "--size", 64]
     out = tmp_path / "out"
-    run("explain", picture, "--out", out, "--labels", tmp_path / "labels.txt", *own)
+    more = ["--labels", tmp_path / "labels.txt", "--mean", "0.4,0.5,0.6", "--std", 0.25]
+    run("explain", picture, "--out", out, *more, *own)
 
     told = json.loads((out / "cat.json").read_text("utf-8"))
     assert told["provenance"]["config"] == {
@@ -72,6 +73,8 @@ def test_from_file_to_figure(name: str, form: str, tmp_path: Path, picture: Path
     assert (told["weights"], told["note"]) == ("my.pth", "")
     with Image.open(out / "cat.png") as figure:
         assert figure.size[0] > 500
+    assert told["provenance"]["preprocess"]["mean"] == [0.4, 0.5, 0.6]
+    assert told["provenance"]["preprocess"]["std"] == [0.25, 0.25, 0.25]
     arrays = np.load(out / "cat.npz")
     crop = torch.from_numpy(arrays["crop"]).movedim(-1, 0).float() / 255
     mean, std = (torch.tensor(told["provenance"]["preprocess"][key]) for key in ("mean", "std"))
@@ -131,6 +134,9 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, picture: Path) -> N
         ((*own, "--checkpoint", tmp_path / "other.pth"), "another network's"),
         ((*own, "--labels", tmp_path / "gap.txt"), "name a class on each of its lines"),
         ((*own, "--attention", "cbam"), "brings its own attention"),
+        ((*own, "--mean", "a"), "--mean is one number, or three"),
+        ((*own, "--std", "0.5,0.5"), "mean and std have 1 or 3 numbers"),
+        ((*own, "--std", "0"), "std from 0.001 up"),
         (("explain", picture, "--size", 64), "--size can't be given with 'tiny50'"),
         (("explain", picture, "--network", "timm:resnet5000"), "timm has no network"),
         (("explain", picture, "--network", f"{LISTING}:vgg11"), "the nearest are vgg1"),
@@ -144,6 +150,30 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, picture: Path) -> N
     told = json.loads((tmp_path / "out" / "cat.json").read_text("utf-8"))
     assert told["note"].startswith("untrained")
     assert [one["label"] for one in sorted(told["top"], key=lambda one: one["index"])] == ["a", "b"]
+
+
+def test_a_network_of_timm(tmp_path: Path, picture: Path) -> None:
+    """Its attention is that of a hook on its gate; picture settings are its own."""
+    timm = pytest.importorskip("timm", reason="needs the extra 'timm'")
+    from vggviz.explainer import Explainer
+
+    explainer = Explainer.load("timm:legacy_seresnet18", size=64)
+    assert explainer.card.trained == "nothing"
+    assert list(explainer.preprocess.mean) == list(
+        timm.create_model("legacy_seresnet18").pretrained_cfg["mean"]
+    )
+    explanation = explainer.explain(picture, stages="layer4.1.se_module,layer4")
+    ((record,),) = explanation.attention.values()
+    gate = explainer.model.get_submodule("layer4.1.se_module.sigmoid")
+    seen: list[torch.Tensor] = []
+    handle = gate.register_forward_hook(lambda _, __, output: seen.append(output))
+    with torch.no_grad():
+        explainer.model(explainer.preprocess.normalise(explanation.image)[None])
+    handle.remove()
+    assert torch.equal(record.weights, seen[0][0, :, 0, 0])
+    assert set(explanation.heatmaps) == {
+        ("layer4.1.se_module", "gradcam"), ("layer4", "gradcam"),
+    }  # fmt: skip
 
 
 def test_the_tutorial_runs(

@@ -674,7 +674,7 @@ def test_without_fonts_of_the_system_chinese_japanese_and_korean_are_drawn(scrip
     assert label in texts(figure)
     assert not any("no font" in text for text in texts(figure))
     # Each letter has a form of its own, so none of them is the box of a missing one.
-    glyphs = {letter: FT2Font(str(fonts.assets() / "fonts" / "NotoSansCJKsc-subset.otf"))
+    glyphs = {letter: FT2Font(str(fonts.assets_folder() / "fonts" / "NotoSansCJKsc-subset.otf"))
               .get_char_index(ord(letter)) for letter in label}  # fmt: skip
     assert len(set(glyphs.values())) == len(label)
     assert all(glyphs.values())
@@ -705,7 +705,7 @@ def test_a_font_of_the_system_that_has_the_letters_is_used(script: str) -> None:
     system = [
         entry.fname
         for entry in font_manager.fontManager.ttflist
-        if not entry.fname.startswith((matplotlib.get_data_path(), str(fonts.assets())))
+        if not entry.fname.startswith((matplotlib.get_data_path(), str(fonts.assets_folder())))
         and all(FT2Font(entry.fname).get_char_index(ord(letter)) for letter in label)
     ]
     if not system:
@@ -718,12 +718,12 @@ def test_a_font_of_the_system_that_has_the_letters_is_used(script: str) -> None:
 
 
 def test_the_subset_has_all_of_gb2312_and_its_licence_beside_it() -> None:
-    opened = FT2Font(str(fonts.assets() / "fonts" / "NotoSansCJKsc-subset.otf"))
+    opened = FT2Font(str(fonts.assets_folder() / "fonts" / "NotoSansCJKsc-subset.otf"))
     pairs = (bytes((row, column)) for row in range(0xB0, 0xF8) for column in range(0xA1, 0xFF))
     letters = [text for pair in pairs if (text := pair.decode("gb2312", "ignore"))]
     assert len(letters) == 6763
     assert all(opened.get_char_index(ord(letter)) for letter in letters)
-    assert "SIL OPEN FONT LICENSE" in (fonts.assets() / "fonts" / "OFL.txt").read_text()
+    assert "SIL OPEN FONT LICENSE" in (fonts.assets_folder() / "fonts" / "OFL.txt").read_text()
     words = [word for lang in LANGUAGES for word in section(lang, "report").values()]
     assert all(fonts.drawable(word) == word for word in words)
 

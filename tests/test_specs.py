@@ -21,6 +21,8 @@ from vggviz.app import build
 from vggviz.app.handlers import explain, more, wanted
 from vggviz.app.networks import Networks
 from vggviz.app.pictures import Given
+from vggviz.app.tabs import blocks
+from vggviz.app.tabs.lazy import Call
 from vggviz.cam import cams
 from vggviz.cli import app
 from vggviz.hooks.capture import capture
@@ -190,8 +192,10 @@ def test_the_page_shows_what_a_new_method_computes(
     found, maps = more(networks, wish, shown, "block5", key)
     expected = explanation.heatmaps["block5", key].raw
     torch.testing.assert_close(torch.from_numpy(found.maps["block5", key, 0]), expected)
-    assert METHODS[key].title in maps
-    assert METHODS[key].explanation in maps
+    grid = blocks.grid(networks, Call(shown, "en"), (key,))
+    for part in (maps, grid):
+        assert METHODS[key].title in part
+        assert METHODS[key].explanation in part
     assert "Sixteenths" in maps
 
 

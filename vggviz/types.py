@@ -110,9 +110,17 @@ class AttentionRecord:
         return f"<AttentionRecord {self.kind} {shape} at {self.stage!r}: {span}>"
 
     def _repr_html_(self) -> str:
-        """For notebooks: the weights as a map over positions, or else over channels."""
-        view = next(v for v in (self.spatial, self.channel) if v is not None)
+        """For notebooks: the first of the views, or else the raw weights as rows."""
+        view = self.views[0] if self.views else self.weights.reshape(-1, self.weights.shape[-1])
         return inline.heat(inline.ramp(view.numpy()), repr(self)[1:-1])
+
+    @property
+    def views(self) -> tuple[Tensor, ...]:
+        """What can be drawn: the map over positions (H, W), or else the vector over channels (C,);
+        of `branch` one vector a branch; of `other` nothing."""
+        if self.kind == "branch":
+            return tuple(self.weights)
+        return tuple(view for view in (self.spatial, self.channel) if view is not None)[:1]
 
     @property
     def low(self) -> float:
@@ -130,11 +138,14 @@ class AttentionRecord:
 
         `volume`: the mean over channels. `token`: the attention that each key position
         receives (see `received`), on the grid of the keys. `pool`: the distribution on its grid.
+        `axis`: the mean over channels, as (H, 1) or (1, W).
         """
         if self.kind == "spatial":
             return self.weights
         if self.kind == "volume":
             return self.weights.mean(0)
+        if self.kind == "axis":
+            return self.weights.mean(0).reshape(self.grid)
         if self.kind == "token":
             return self.received()
         if self.kind == "pool":

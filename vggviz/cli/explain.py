@@ -25,10 +25,12 @@ from vggviz.cli.console import (
 from vggviz.cli.network import (
     Checkpoint,
     Labels,
+    Mean,
     MultiLabel,
     NetworkName,
     Pretrained,
     Size,
+    Std,
     chosen,
 )
 
@@ -50,6 +52,8 @@ def explain(
     checkpoint: Checkpoint = None,
     labels: Labels = None,
     size: Size = None,
+    mean: Mean = "",
+    std: Std = "",
     pretrained: Pretrained = False,
     multi_label: MultiLabel = False,
     stages: Annotated[
@@ -107,6 +111,8 @@ def explain(
         checkpoint=checkpoint,
         labels=labels,
         size=size,
+        mean=mean,
+        std=std,
         pretrained=pretrained,
         multi_label=multi_label,
     )

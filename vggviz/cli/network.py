@@ -7,9 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from vggviz.cli.console import fail, or_fail
+from vggviz.cli.console import fail, or_fail, split_list
 
-__all__ = ["Checkpoint", "Labels", "MultiLabel", "NetworkName", "Pretrained", "Size", "chosen"]
+__all__ = [
+    "Checkpoint",
+    "Labels",
+    "Mean",
+    "MultiLabel",
+    "NetworkName",
+    "Pretrained",
+    "Size",
+    "Std",
+    "chosen",
+]
 
 NetworkName = Annotated[
     str | None,
@@ -27,6 +37,10 @@ Labels = Annotated[
     Path | None, typer.Option(help="A text file with the network's classes, one a line, in order.")
 ]
 Size = Annotated[int | None, typer.Option(min=1, help="Side of the network's pictures in pixels.")]
+Mean = Annotated[
+    str, typer.Option(help="Mean of pixels in [0, 1]: one number, or three with commas.")
+]
+Std = Annotated[str, typer.Option(help="Their standard deviation, as --mean.")]
 Pretrained = Annotated[
     bool, typer.Option("--pretrained", help="Download torchvision's or timm's weights.")
 ]
@@ -42,6 +56,8 @@ def chosen(
     checkpoint: Path | None = None,
     labels: Path | None = None,
     size: int | None = None,
+    mean: str = "",
+    std: str = "",
     pretrained: bool = False,
     multi_label: bool = False,
 ) -> tuple[str, dict[str, Any]]:
@@ -53,17 +69,27 @@ def chosen(
         "checkpoint": None if checkpoint is None else str(checkpoint),
         "labels": None if labels is None else or_fail(read_labels, labels),
         "size": size,
+        "mean": numbers("--mean", mean),
+        "std": numbers("--std", std),
         "pretrained": pretrained,
         "multi_label": multi_label,
     }
     options = {key: value for key, value in given.items() if value not in (None, False)}
     if options and not is_network_name(name):
-        words = ", ".join(f"--{key.replace('_', '-')}" for key in options)
+        names = ", ".join(f"--{key.replace('_', '-')}" for key in options)
         fail(
-            f"{words} can't be given with {name!r}, only with a --network such as "
+            f"{names} can't be given with {name!r}, only with a --network such as "
             "torchvision:resnet50, timm:seresnet50 or mynet.py:build"
         )
     return name, options
+
+
+def numbers(option: str, text: str) -> list[float] | None:
+    """The numbers in '0.5,0.5,0.5', None for ''. Stops at what is no such thing."""
+    try:
+        return [float(word) for word in split_list(text)] or None
+    except ValueError:
+        fail(f"{option} is one number, or three with commas, not {text!r}")
 
 
 def read_labels(file: Path) -> list[str]:

@@ -104,7 +104,7 @@ VIEW = _names(
     transpose swapaxes swapdims movedim moveaxis t mT T flatten unflatten ravel contiguous clone
     detach chunk split split_with_sizes tensor_split unbind getitem narrow select to type type_as
     float half bfloat16 double cpu cuda dropout dropout1d dropout2d dropout3d alpha_dropout
-    feature_dropout requires_grad"""
+    feature_dropout requires_grad lazy_clone"""
 )
 SPREAD = _names(
     """sum mean max amax min amin norm cat concat concatenate stack interpolate upsample pad flip

@@ -14,7 +14,11 @@ from vggviz.types import AttentionRecord, Heatmap
 
 ACCENT, GREY = "#b3440a", "#59636e"
 # What is shown of attention that is no map by itself.
-VIEWS = {"volume": "mean over channels", "token": "received by each position"}
+VIEWS = {
+    "volume": "mean over channels",
+    "axis": "mean over channels",
+    "token": "received by each position",
+}
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -74,11 +78,11 @@ def panels(
     found: dict[tuple[str, int], dict[str, Panel]] = {}
     for stage, records in attention.items():
         for record in records:
-            view = next(v for v in (record.spatial, record.channel) if v is not None)
             kind, remark = f"{record.kind} attention", VIEWS.get(record.kind, "")
-            nth = sum(stage in row for (known, _), row in found.items() if known == kind)
-            panel = _panel(kind, kind, *stretch(view.numpy()), remark)
-            found.setdefault((kind, nth), {})[stage] = panel
+            for view in record.views:
+                nth = sum(stage in row for (known, _), row in found.items() if known == kind)
+                panel = _panel(kind, kind, *stretch(view.numpy()), remark)
+                found.setdefault((kind, nth), {})[stage] = panel
     for (stage, method), map in heatmaps.items():
         remark = "knows no class" if map.target is None else ""
         title = (titles or {}).get(method, method)

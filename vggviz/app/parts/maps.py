@@ -142,7 +142,9 @@ def _attention(lang: str, shown: Shown, view: View) -> _Tile:
 def _cam(lang: str, shown: Shown, view: View, which: int) -> _Tile:
     method, target = method_title(lang, view.method), _class(shown, which)
     about = "explore.for" if METHODS[view.method].class_specific else "explore.no_class"
-    head = f"{escape(method)} <small>{escape(text(lang, about, label=target.label))}</small>"
+    how = escape(method_explanation(lang, view.method))
+    remark = escape(text(lang, about, label=target.label))
+    head = f'<span title="{how}">{escape(method)}</span> <small>{remark}</small>'
     key = (view.stage, view.method, which)
     raw = shown.maps.get(key)
     if raw is None:
@@ -161,8 +163,7 @@ def _cam(lang: str, shown: Shown, view: View, which: int) -> _Tile:
     drawn, below = _overlay(lang, shown, view, raw, alt, top=top)
     about = "explore.speaks" if METHODS[view.method].class_specific else "explore.size"
     caption = escape(text(lang, about, size=size(raw)))
-    how = escape(method_explanation(lang, view.method))
-    return _Tile(escape(method), head, drawn, below, f"<span>{caption}</span> <span>{how}</span>")
+    return _Tile(escape(method), head, drawn, below, f"<span>{caption}</span>")
 
 
 def _class(shown: Shown, which: int) -> Ranked:

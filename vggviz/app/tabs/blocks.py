@@ -12,7 +12,7 @@ import gradio as gr
 
 from vggviz import plotting as render
 from vggviz.app.handlers import boundary
-from vggviz.app.markup import method_title
+from vggviz.app.markup import method_explanation, method_title
 from vggviz.app.networks import NOTHING, Networks, Owned
 from vggviz.app.pictures import Shown
 from vggviz.app.rerun import recall
@@ -104,10 +104,15 @@ def _grid(lang: str, shown: Shown, found: Explanation, methods: Sequence[str]) -
         f'<p class="reading">{escape(text(lang, "blocks.slow", method=one))}</p>'
         for one in left_out
     )
+    how = "".join(
+        f'<p class="caption">{escape(method_title(lang, name))}: '
+        f"{escape(method_explanation(lang, name))}</p>"
+        for name in possible(shown, methods)
+    )
     return (
         f'{note}<div class="wide" tabindex="0" role="region" '
         f'aria-label="{escape(text(lang, "blocks.grid"))}"><table class="grid">'
-        f"<thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody></table></div>{how}"
     )
 
 
