@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vggviz.app.tabs import TABS
-from vggviz.app.texts import LANGUAGES, say
+from vggviz.locales import LANGUAGES, text
 from vggviz.types import Ranked
 from vggviz.weights import assets_folder
 
@@ -61,7 +61,7 @@ READY = {
 def show(page: Any, tab: str) -> None:
     """Open a tab by its button, or by the menu of those that the bar has no room for, and wait
     until it is drawn."""
-    names = [re.escape(say(lang, TABS[tab].NAME)) for lang in LANGUAGES]
+    names = [re.escape(text(lang, TABS[tab].NAME)) for lang in LANGUAGES]
     buttons = page.locator("#tabs").locator("[role=tab], .overflow-dropdown button")
     button = buttons.filter(has_text=re.compile("|".join(names))).first
     button.wait_for(state="attached")

@@ -18,7 +18,7 @@ from served import served
 from vggviz import Explainer
 from vggviz.app.tabs import TABS
 from vggviz.app.tabs.lessons import LESSONS
-from vggviz.app.texts import say
+from vggviz.locales import text
 from vggviz.weights import assets_folder
 
 EXAMPLES = assets_folder() / "examples"
@@ -116,18 +116,18 @@ def test_every_file_arrives_and_opens(visit: Callable[..., Any], folder: Path) -
 
 def test_a_copied_link_opens_the_same(visit: Callable[..., Any]) -> None:
     page = visit("example=orange&attention=softmax&stage=block5&lang=zh&tab=lessons")
-    page.locator("#lessons").get_by_text(say("zh", "lessons.line")).wait_for()
+    page.locator("#lessons").get_by_text(text("zh", "lessons.line")).wait_for()
     says(page, "orange")
-    page.locator("#take summary", has_text=say("zh", "take.name")).click()
+    page.locator("#take summary", has_text=text("zh", "take.name")).click()
     page.locator("#take button[data-format=link]").click()
-    page.locator("#take output", has_text=say("zh", "take.copied")).wait_for()
+    page.locator("#take output", has_text=text("zh", "take.copied")).wait_for()
     link = page.evaluate("navigator.clipboard.readText()")
     assert page.locator("html").get_attribute("lang") == "zh"
     assert link.endswith(
         "/?example=orange&weights=tiny50&attention=softmax&stage=block5&tab=lessons&lang=zh"
     )
     other = visit(link.partition("?")[2])
-    other.locator("#lessons").get_by_text(say("zh", "lessons.line")).wait_for()
+    other.locator("#lessons").get_by_text(text("zh", "lessons.line")).wait_for()
     says(other, "orange")
     assert other.locator("#picture img").get_attribute("src").endswith("orange.jpg")
 
@@ -148,7 +148,7 @@ def test_a_link_brings_back_how_it_was_looked_at(visit: Callable[..., Any]) -> N
     assert page.locator("#scale input:checked").input_value() == "raw"
     page.locator("#take summary").click()
     page.locator("#take button[data-format=link]").click()
-    page.locator("#take output", has_text=say("en", "take.copied")).wait_for()
+    page.locator("#take output", has_text=text("en", "take.copied")).wait_for()
     assert page.evaluate("navigator.clipboard.readText()").endswith(f"/?{query}")
 
 

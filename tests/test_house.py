@@ -23,6 +23,7 @@ FLOORS = {
     "files": 0,
     "platform": 0,
     "texts": 0,
+    "locales": 0,
     "inline": 0,
     "attention": 1,
     "images": 1,
@@ -50,6 +51,7 @@ FLOORS = {
 SIDEWAYS = {
     ("attention", "hooks"),
     ("types", "inline"),
+    ("types", "locales"),
     ("cache", "explainer"),
     ("cache", "explanation"),
     ("explainer", "explanation"),

@@ -63,6 +63,7 @@ def test_it_says_what_open_image_says(decoder: IsolatedDecoder, tmp_path: Path) 
         with pytest.raises(ImageError) as theirs:
             decoder.open_image(tmp_path / "猫.png")
         assert str(ours.value) == str(theirs.value)
+        assert ours.value.message("zh") == theirs.value.message("zh") != str(ours.value)
 
 
 def test_one_visitors_picture_is_never_in_anothers(decoder: IsolatedDecoder) -> None:

@@ -18,8 +18,8 @@ from vggviz.app.link import PARTS
 from vggviz.app.networks import Networks
 from vggviz.app.tabs import TABS
 from vggviz.app.tabs.lessons import LESSONS, found, go, page
-from vggviz.app.texts import LANGUAGES, TEXTS, say
 from vggviz.explainer import Explainer
+from vggviz.locales import LANGUAGES, TEXTS, text
 from vggviz.networks import NetworkConfig, build_network
 from vggviz.weights import assets_folder
 
@@ -64,8 +64,8 @@ def test_each_lesson_has_text_formula_question_answer_and_button(lang: str) -> N
     assert len(parts) == len(LESSONS)
     for part, lesson in zip(parts, LESSONS, strict=True):
         assert FORMULAS[lesson.key] in part
-        for text in ("title", "letters", "question", "answer", *lesson.goes):
-            assert say(lang, f"lessons.{lesson.key}.{text}").replace("'", "&#x27;") in part
+        for name in ("title", "letters", "question", "answer", *lesson.goes):
+            assert text(lang, f"lessons.{lesson.key}.{name}").replace("'", "&#x27;") in part
         assert part.count("<button") == len(lesson.goes)
     assert [part.startswith(" open") for part in parts] == [True] + [False] * 5
     assert sorted(key for key in TEXTS[lang] if key.startswith("lessons.")) == sorted(
@@ -165,15 +165,15 @@ def test_what_a_place_has_seen(block: int, field: int) -> None:
     (gradient,) = torch.autograd.grad(answer[middle, middle], picture)
     rows = gradient[0, 0].ne(0).any(1).nonzero()
     assert int(rows.max() - rows.min()) + 1 == field
-    assert f"{field}×{field}" in say("en", "lessons.sees.text")
+    assert f"{field}×{field}" in text("en", "lessons.sees.text")
 
 
 def test_how_many_weights_self_attention_has() -> None:
     explained = Explainer.load("tiny50", "self_attention").explain(EXAMPLES / "koala.jpg")
     assert tuple(explained.attention["block4"][0].weights.shape) == (4, 100, 100)
-    assert f"{4 * 100 * 100:,}" in say("en", "lessons.self.answer")
-    assert f"{4 * 12544**2 / 1e6:.0f} million" in say("en", "lessons.self.answer")
-    assert f"{4 * 12544**2 * 4 / 1e9:.1f} GB" in say("en", "lessons.self.answer")
+    assert f"{4 * 100 * 100:,}" in text("en", "lessons.self.answer")
+    assert f"{4 * 12544**2 / 1e6:.0f} million" in text("en", "lessons.self.answer")
+    assert f"{4 * 12544**2 * 4 / 1e9:.1f} GB" in text("en", "lessons.self.answer")
 
 
 def test_attention_stays_and_gradcam_changes() -> None:

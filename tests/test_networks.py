@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vggviz.networks import NetworkError, build_network, class_count, load_weights, read_checkpoint
+from vggviz.networks import NetworkError, class_count, load_weights, open_network, read_checkpoint
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
 
@@ -147,7 +147,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str]] =
     ),
     "another size": (
         lambda s: s | {"head.weight": torch.zeros(10, 4), "head.bias": torch.zeros(10)},
-        r"head\.weight is \(10, 4\) and should be \(7, 4\), head\.bias is \(10,\)",
+        r"head\.weight is \(10, 4\) and should be \(7, 4\); head\.bias is \(10,\)",
     ),
     "another network": (
         lambda s: {f"x{i}": torch.zeros(1) for i in range(9)},
@@ -203,9 +203,9 @@ def test_a_network_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "mynet.py").write_text(FILE)
     (tmp_path / "beside.py").write_text("WIDTH = 6")
     file = f"{tmp_path}/mynet.py"
-    assert build_network(f"{file}:Net", num_classes=9)[1].weight.shape == (9, 6)
-    assert build_network(f"{file}:build", num_classes=9)[1].weight.shape == (3, 6)
-    assert build_network(f"{file}:ready")[1].weight.shape == (4, 6)
+    assert open_network(f"{file}:Net", num_classes=9)[1].weight.shape == (9, 6)
+    assert open_network(f"{file}:build", num_classes=9)[1].weight.shape == (3, 6)
+    assert open_network(f"{file}:ready")[1].weight.shape == (4, 6)
     for name, message in {
         "number": "is no class, function or network",
         "wrong": "gives str, no network",
@@ -213,30 +213,30 @@ def test_a_network_in_a_file(tmp_path: Path) -> None:
         "biuld": r"mynet\.py has no 'biuld': the nearest are build",
     }.items():
         with pytest.raises(NetworkError, match=message):
-            build_network(f"{file}:{name}")
+            open_network(f"{file}:{name}")
     (tmp_path / "bad.py").write_text("import nothing_of_this_name")
     with pytest.raises(NetworkError, match=r"bad\.py can't be run: ModuleNotFoundError"):
-        build_network(f"{tmp_path}/bad.py:Net")
+        open_network(f"{tmp_path}/bad.py:Net")
     with pytest.raises(NetworkError, match=r"there is no file"):
-        build_network(f"{tmp_path}/none.py:Net")
+        open_network(f"{tmp_path}/none.py:Net")
     with pytest.raises(NetworkError, match="brings no weights"):
-        build_network(f"{file}:Net", pretrained=True)
+        open_network(f"{file}:Net", pretrained=True)
 
 
 def test_a_library_s_network() -> None:
     pytest.importorskip("torchvision")
-    network = build_network("torchvision:squeezenet1_0", num_classes=5)
+    network = open_network("torchvision:squeezenet1_0", num_classes=5)
     assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 5)
     with pytest.raises(NetworkError, match=r"torchvision has no network 'vgg91': .*vgg19"):
-        build_network("torchvision:vgg91")
+        open_network("torchvision:vgg91")
     pytest.importorskip("timm", reason="the package timm is missing")
-    network = build_network("timm:test_vit.r160_in1k", num_classes=5).eval()
+    network = open_network("timm:test_vit.r160_in1k", num_classes=5).eval()
     assert network(torch.zeros(1, 3, 160, 160)).shape == (1, 5)
     with pytest.raises(NetworkError, match=r"timm has no network 'seresnet5o': .*seresnet50"):
-        build_network("timm:seresnet5o")
+        open_network("timm:seresnet5o")
 
 
 @pytest.mark.parametrize("name", ["vgg19", "keras:vgg", "net.txt:Net", ""])
 def test_what_is_no_network_is_said(name: str) -> None:
     with pytest.raises(NetworkError, match=r"write torchvision:NAME, timm:NAME or FILE.py:NAME"):
-        build_network(name)
+        open_network(name)

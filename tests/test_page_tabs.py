@@ -14,9 +14,9 @@ from vggviz.app.markup import named
 from vggviz.app.rerun import spatial_of
 from vggviz.app.tabs import TABS
 from vggviz.app.tabs.panels import text_percent
-from vggviz.app.texts import say
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
+from vggviz.locales import text
 from vggviz.networks.vgg import VGG
 from vggviz.weights import bundled_types
 
@@ -197,11 +197,11 @@ def test_no_tab_needs_sideways_scrolling(
     visit: Visit, width: int, height: int, locale: str
 ) -> None:
     page = visit(width, height, locale=locale)
-    page.get_by_role("tab", name=say(locale[:2], "explore.name")).wait_for()  # in this language
+    page.get_by_role("tab", name=text(locale[:2], "explore.name")).wait_for()  # in this language
     menu = page.get_by_label("More tabs")  # on a phone it has the tabs that the bar has no room for
     for key in ("pixel", "blocks", "types", "what_if", "faithful"):
         part = key.replace("_", "-")
-        name = say(locale[:2], TABS[key].NAME)
+        name = text(locale[:2], TABS[key].NAME)
         tab = page.locator("#tabs").locator("[role=tab], .overflow-dropdown button", has_text=name)
         tab.wait_for(state="attached")
         if tab.get_attribute("role") != "tab":

@@ -27,8 +27,8 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from vggviz import plotting as render
+from vggviz.locales import LANGUAGES, section
 from vggviz.plotting import fonts
-from vggviz.plotting.words import WORDS
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 
 STAGES = ("block1", "block2", "block3", "block4", "block5")
@@ -724,7 +724,8 @@ def test_the_subset_has_all_of_gb2312_and_its_licence_beside_it() -> None:
     assert len(letters) == 6763
     assert all(opened.get_char_index(ord(letter)) for letter in letters)
     assert "SIL OPEN FONT LICENSE" in (fonts.assets_folder() / "fonts" / "OFL.txt").read_text()
-    assert all(fonts.drawable(word) == word for texts in WORDS.values() for word in texts.values())
+    words = [word for lang in LANGUAGES for word in section(lang, "report").values()]
+    assert all(fonts.drawable(word) == word for word in words)
 
 
 def test_controls_and_halves_of_pairs_are_escaped_and_formatting_is_left_out() -> None:

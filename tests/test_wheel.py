@@ -31,6 +31,8 @@ def test_assets_travel_inside_the_package(installed: Path) -> None:
         assert bundled == (ROOT / "assets" / "weights" / name).read_bytes()
     assert (installed / "vggviz" / "assets" / "examples" / "examples.json").is_file()
     assert (installed / "vggviz" / "app" / "style.css").is_file()
+    for file in (ROOT / "vggviz" / "locales").glob("*.json"):
+        assert (installed / "vggviz" / "locales" / file.name).read_bytes() == file.read_bytes()
 
 
 def test_it_explains_in_another_directory(installed: Path, tmp_path: Path) -> None:

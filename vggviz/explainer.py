@@ -20,7 +20,7 @@ from vggviz.images import Crop, ImageSource, Preprocess, open_image
 from vggviz.networks import ForeignNetwork, Network
 from vggviz.platform import precision as fast
 from vggviz.platform.versions import library_versions
-from vggviz.types import Prediction
+from vggviz.types import Error, Prediction
 from vggviz.weights import WEIGHTS, Card, ForeignCard, WeightsError, load_network
 from vggviz.weights.network_card import (
     foreign_network,
@@ -34,7 +34,7 @@ __all__ = ["Explainer", "MapError", "Report"]
 Report = Callable[[int, int], None]
 
 
-class MapError(ValueError):
+class MapError(Error, ValueError):
     """A map that cannot be computed, of a network that is in order."""
 
 
@@ -298,10 +298,7 @@ class Explainer:
         prediction = self.prediction(result.logits[0])
         for (name, path), method in product(asked.paths.items(), asked.methods):
             if (path, method) in result.maps and not result.maps[path, method].isfinite().all():
-                raise MapError(
-                    f"{method} at {name} overflows: what it multiplies is beyond {self._dtype}, "
-                    "though the prediction is not"
-                )
+                raise MapError("map_overflows", method=method, stage=name, dtype=self._dtype)
         features = {
             name: result.outputs[path][0].float().cpu() for name, path in asked.watched.items()
         }
@@ -342,7 +339,7 @@ class Explainer:
         """What logits (K,) say of the classes, the likeliest first: their softmax, or of a network
         with several labels their sigmoids. Raises WeightsError where they are no numbers."""
         if not logits.isfinite().all():
-            raise WeightsError("what the network says is no number: its weights are broken")
+            raise WeightsError("logits_not_finite")
         several = isinstance(self.card, ForeignCard) and self.card.config.multi_label
         return prediction(logits, self.labels, several)
 

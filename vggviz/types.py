@@ -1,4 +1,4 @@
-"""The nouns: what is passed around, and nothing that computes more than a view of itself.
+"""The nouns and errors: what is passed around, computing no more than views of itself.
 
 Axis letters: B batch, C channels, H W height and width, N = H·W positions, M key positions,
 K classes.
@@ -12,14 +12,69 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from vggviz import inline
+from vggviz.locales import TEXTS, text
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["AttentionRecord", "Grid", "Heatmap", "Kind", "Prediction", "Ranked", "matching"]
+__all__ = [
+    "AttentionRecord",
+    "Error",
+    "Grid",
+    "Heatmap",
+    "InputError",
+    "Kind",
+    "PositionError",
+    "Prediction",
+    "Ranked",
+    "matching",
+]
 
 Kind = Literal["channel", "spatial", "volume", "token", "pool", "axis", "branch", "other"]
 Grid = tuple[int, int]
+
+
+class Error(Exception):
+    """What went wrong, as a `code` and `values`; `message` words it, in English for `str`.
+
+    The text of a code has the key 'error.<code>' in every language. A code without a text is a
+    plain English sentence and stands for itself.
+    """
+
+    def __init__(self, code: str, **values: object) -> None:
+        super().__init__(code)  # so that it can be pickled: `values` travel in `__dict__`
+        self.code, self.values = code, values
+
+    def __str__(self) -> str:
+        return self.message()
+
+    def message(self, lang: str = "en") -> str:
+        """The text of `code` in `lang`, `values` filled in. A value that is an Error is worded
+        itself, a list of them as clauses; a tuple is alternatives, each in quotation marks."""
+        key = f"error.{self.code}"
+        if key not in TEXTS["en"]:
+            return self.code
+        worded = {name: _worded(value, lang) for name, value in self.values.items()}
+        return text(lang, key, **worded)
+
+
+def _worded(value: object, lang: str) -> object:
+    if isinstance(value, Error):
+        return value.message(lang)
+    if isinstance(value, list):
+        return text(lang, "language.and").join(str(_worded(one, lang)) for one in value)
+    if isinstance(value, tuple):
+        quoted = (text(lang, "language.quote", name=one) for one in value)
+        return text(lang, "language.or").join(quoted)
+    return value
+
+
+class InputError(Error, ValueError):
+    """There is no such class, layer or method."""
+
+
+class PositionError(Error, IndexError):
+    """There is no such position or head in attention."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,7 +183,7 @@ class AttentionRecord:
         """
         height, width = self.grid
         if not (0 <= row < height and 0 <= column < width):
-            raise IndexError(f"position ({row}, {column}) is outside the {height}×{width} grid")
+            raise PositionError("no_position", row=row, column=column, height=height, width=width)
         weights = self._heads(head)
         index = len(weights) - height * width + row * width + column
         return self._laid(weights[index], index)
@@ -156,7 +211,7 @@ class AttentionRecord:
         if head is None:
             return self.weights.mean(0)
         if not 0 <= head < len(self.weights):
-            raise IndexError(f"head {head} does not exist: there are {len(self.weights)}")
+            raise PositionError("no_head", head=head, count=len(self.weights))
         return self.weights[head]
 
     def _keys(self) -> Grid:

@@ -27,12 +27,12 @@ from vggviz.app.markup import method_title
 from vggviz.app.networks import Networks
 from vggviz.app.rerun import spatial_of
 from vggviz.app.stages import STAGES
-from vggviz.app.texts import preferred, say
 from vggviz.attention import ATTENTION
 from vggviz.cam import METHODS, check_methods
 from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.images import ImageError
+from vggviz.locales import preferred_language, text
 from vggviz.metrics import faithfulness as curves
 
 __all__ = ["build", "explain", "faithfulness", "figure", "pixel"]
@@ -111,7 +111,7 @@ def figure(
         format: png, svg or html.
     """
     if format not in tuple(FIGURES):
-        raise refusal(say(lang, "api.format", given=format, known=", ".join(FIGURES)))
+        raise refusal(text(lang, "api.format", given=format, known=", ".join(FIGURES)))
     explanation = _explained(networks, image, weights, attention, stages, methods, target, lang)
     kind, draw = FIGURES[format]
     return f"data:{kind};base64,{base64.b64encode(draw(explanation)).decode()}"
@@ -147,9 +147,9 @@ def pixel(
     explanation = _explained(networks, image, weights, attention, stage, "", "", lang)
     records = [one for one in explanation.attention.get(stage, ()) if one.kind == "token"]
     if not records:
-        raise refusal(say(lang, "api.queries", stage=stage, attention=attention))
+        raise refusal(text(lang, "api.queries", stage=stage, attention=attention))
     if not all(isinstance(number, int) for number in (row, column, head)):
-        raise refusal(say(lang, "api.whole"))
+        raise refusal(text(lang, "api.whole"))
     one = None if head == -1 else head
     try:
         found = records[0].query(row, column, one)
@@ -194,14 +194,14 @@ def faithfulness(
     """
     named = _listed(method) if isinstance(method, str) else []
     if stage not in STAGES or len(named) != 1:
-        raise refusal(say(lang, "api.one", stages=", ".join(STAGES)))
+        raise refusal(text(lang, "api.one", stages=", ".join(STAGES)))
     (method,) = named
     check = networks.patience(lang)
     explanation = _explained(networks, image, weights, attention, stage, method, target, lang)
     explainer = networks.get(weights, attention)
     pixels = explainer.preprocess.normalise(explanation.image)
     if (stage, method) not in explanation.heatmaps:
-        raise refusal(say(lang, "api.map", method=method, stage=stage, attention=attention))
+        raise refusal(text(lang, "api.map", method=method, stage=stage, attention=attention))
     maps = {method: explanation.heatmaps[stage, method].raw}
     learned = spatial_of(explanation, stage)
     if learned is not None:
@@ -248,21 +248,21 @@ def _explained(
 ) -> Explanation:
     """As `Explainer.explain`, from texts. Raises gr.Error, a sentence for people."""
     if image is None:
-        raise refusal(say(lang, "api.picture"))
+        raise refusal(text(lang, "api.picture"))
     if not all(
-        isinstance(text, str | None) for text in (weights, attention, stages, methods, target)
+        isinstance(one, str | None) for one in (weights, attention, stages, methods, target)
     ):
-        raise refusal(say(lang, "api.texts"))
+        raise refusal(text(lang, "api.texts"))
     explainer = networks.get(weights or "", attention or "")
     chosen = _listed(methods)
     slow = [name for name in chosen if name in METHODS and METHODS[name].needs == "passes"]
     if slow and explainer.preprocess.size > SIDE:
         title = method_title(lang, slow[0])
-        raise refusal(say(lang, "api.passes", method=title, weights=weights))
+        raise refusal(text(lang, "api.passes", method=title, weights=weights))
     try:
         named = STAGES if (stages or "").strip() == "all" else _listed(stages)
         if len(named) * max(1, len(chosen)) > MAPS:
-            raise refusal(say(lang, "api.maps", most=MAPS))
+            raise refusal(text(lang, "api.maps", most=MAPS))
         wanted = index_of(explainer, (target or "").strip(), lang)
         check = networks.patience(lang)
         return networks.explanations.explain(
@@ -291,21 +291,21 @@ def build(networks: Networks) -> None:
     """Register the endpoints, on components that no page shows."""
     with gr.Row(visible=False):
         image = Picture(label="image")
-        text = partial(gr.Textbox, visible=False)
-        weights = text("tiny50", label="weights")
-        attention = text("cbam", label="attention")
-        stages = text("all", label="stages")
-        methods = text("gradcam", label="methods")
-        target = text("", label="target")
+        field = partial(gr.Textbox, visible=False)
+        weights = field("tiny50", label="weights")
+        attention = field("cbam", label="attention")
+        stages = field("all", label="stages")
+        methods = field("gradcam", label="methods")
+        target = field("", label="target")
         told = JSONOutput(label="explanation")
-        format = text("png", label="format")
+        format = field("png", label="format")
         drawn = gr.Textbox(label="data URI")
-        asking = text("self_attention", label="attention")
-        stage = text("block4", label="stage")
+        asking = field("self_attention", label="attention")
+        stage = field("block4", label="stage")
         row, column = (gr.Number(0, precision=0, label=name) for name in ("row", "column"))
         head = gr.Number(-1, precision=0, label="head")
-        last = text("block5", label="stage")
-        method = text("gradcam", label="method")
+        last = field("block5", label="stage")
+        method = field("gradcam", label="method")
         asked = [image, weights, attention, stages, methods, target]
         endpoints: list[tuple[Callable[..., Any], list[Any], Any]] = [
             (explain, asked, told),
@@ -332,7 +332,7 @@ def _bound(function: Callable[..., Any], networks: Networks) -> Callable[..., An
     @wraps(function)
     def call(*args: Any) -> Any:
         *given, request = args
-        lang = preferred(None, request.headers.get("accept-language"))
+        lang = preferred_language(None, request.headers.get("accept-language"))
         told = function(networks, *given, lang=lang)
         for_mcp = request.headers.get("x-gradio-user") == "mcp"
         return json.dumps(told) if for_mcp and not isinstance(told, str) else told

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from vggviz.app.markup import named
 from vggviz.app.networks import NOTHING, Networks, Owned
 from vggviz.app.own import Own
-from vggviz.app.texts import say
 from vggviz.explainer import Explainer
+from vggviz.locales import text
 from vggviz.weights import STOCK, WEIGHTS
 
 __all__ = ["classes", "start", "types_of", "weights_of"]
@@ -30,14 +30,14 @@ def weights_of(networks: Networks, own: Owned = NOTHING, lang: str = "en") -> li
 
 def _known(key: str, lang: str) -> str:
     if key in STOCK:
-        return say(lang, "explore.network.imagenet", name=key)
-    return say(lang, f"explore.network.{key}") if key in WEIGHTS else key
+        return text(lang, "explore.network.imagenet", name=key)
+    return text(lang, f"explore.network.{key}") if key in WEIGHTS else key
 
 
 def _called(one: Own, lang: str) -> str:
     count = len(one.labels)
     kind = "own_untrained" if one.trained == "nothing" else "own_one" if count == 1 else "own"
-    return say(lang, f"explore.network.{kind}", name=one.name, count=count)
+    return text(lang, f"explore.network.{kind}", name=one.name, count=count)
 
 
 def types_of(
@@ -52,5 +52,5 @@ def classes(
 ) -> list[tuple[str, str]]:
     """The classes as a dropdown's choices, by index, since two may have the same label."""
     order = sorted(range(len(labels)), key=lambda index: labels[index].lower())
-    first = (say(lang, f"shell.{none}"), "")
+    first = (text(lang, f"shell.{none}"), "")
     return [first, *((labels[index], str(index)) for index in order)]

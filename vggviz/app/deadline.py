@@ -8,8 +8,8 @@ from gradio.context import LocalContext
 from gradio.queueing import Event
 
 from vggviz.app.inputs import refusal
-from vggviz.app.texts import say
 from vggviz.explainer import Report
+from vggviz.locales import text
 
 __all__ = ["patience"]
 
@@ -26,9 +26,9 @@ def patience(seconds: float, lang: str = "en") -> Report:
 
     def check(done: int = 0, total: int = 0) -> None:
         if event is not None and not event.alive:
-            raise refusal(say(lang, "trouble.gone"))
+            raise refusal(text(lang, "trouble.gone"))
         if time.monotonic() - start > seconds:
-            raise refusal(say(lang, "trouble.long", seconds=f"{seconds:g}"))
+            raise refusal(text(lang, "trouble.long", seconds=f"{seconds:g}"))
 
     return check
 

@@ -23,8 +23,8 @@ from vggviz.app.parts.maps import View
 from vggviz.app.pictures import Shown
 from vggviz.app.rerun import recall
 from vggviz.app.shell import HIDDEN, OPACITY, Shell
-from vggviz.app.texts import preferred, say
 from vggviz.explanation import FORMATS
+from vggviz.locales import preferred_language, text
 
 __all__ = ["build", "menu", "open_link", "take"]
 
@@ -43,16 +43,16 @@ TYPES = {
 def menu(lang: str = "en") -> str:
     """The menu: a button a format, and one that copies the link."""
     buttons = "".join(
-        f'<button type="button" data-format="{format}">{escape(say(lang, f"take.{format}"))}'
+        f'<button type="button" data-format="{format}">{escape(text(lang, f"take.{format}"))}'
         f"<small>{format.upper()}</small></button>"
         for format in TYPES
     )
-    link = escape(say(lang, "take.link"))
+    link = escape(text(lang, "take.link"))
     return (
-        f'<details lang="{lang}"><summary>{escape(say(lang, "take.name"))}</summary>'
-        f'<div role="group" aria-label="{escape(say(lang, "take.name"))}">{buttons}'
+        f'<details lang="{lang}"><summary>{escape(text(lang, "take.name"))}</summary>'
+        f'<div role="group" aria-label="{escape(text(lang, "take.name"))}">{buttons}'
         f'<button type="button" data-format="link">{link}</button>'
-        f'<output data-copied="{escape(say(lang, "take.copied"))}"></output></div></details>'
+        f'<output data-copied="{escape(text(lang, "take.copied"))}"></output></div></details>'
     )
 
 
@@ -75,14 +75,14 @@ def take(
     whole attention maps. Raises gr.Error, a sentence for people.
     """
     if shown is None:
-        raise refusal(say(lang, "take.nothing"))
+        raise refusal(text(lang, "take.nothing"))
     state = asked(shown, view, tab, lang, pictures, target, opacity)
     if format == "link":
         if state is None:
-            raise refusal(say(lang, "take.no_link"))
+            raise refusal(text(lang, "take.no_link"))
         return {"query": query(state)}
     if format not in TYPES:
-        raise refusal(say(lang, "take.no_format"))
+        raise refusal(text(lang, "take.no_format"))
     with boundary(lang):
         explanation = recall(networks, shown, own)
         stem = re.sub(r"[^a-z0-9]+", "-", f"{shown.target.label} {shown.attention}".lower())
@@ -94,7 +94,7 @@ def take(
             title = f"VGG19: {shown.top[0].label}"
             content = FORMATS[format](explanation, stem if format == "json" else title)
     if len(content) > ROOM:
-        raise refusal(say(lang, "take.too_large", size=len(content) >> 20, most=ROOM >> 20))
+        raise refusal(text(lang, "take.too_large", size=len(content) >> 20, most=ROOM >> 20))
     data = base64.b64encode(content).decode()
     return {"name": f"{stem}.{format}", "type": TYPES[format], "data": data}
 
@@ -109,10 +109,10 @@ def open_link(
 ) -> tuple[Any, ...]:
     """What the page's parts (`PARTS`) and the wish become when it is opened by a link."""
     state, ignored = read(given, networks, pictures, tabs)
-    lang = preferred(given.get("lang"), accepted)
+    lang = preferred_language(given.get("lang"), accepted)
     if ignored:
         listed = ", ".join(f"{name}={given[name][:40]}" for name in ignored)
-        gr.Warning(escape(say(lang, "take.ignored", listed=listed), quote=False))
+        gr.Warning(escape(text(lang, "take.ignored", listed=listed), quote=False))
     if not any(state._replace(lang="")):
         return tuple(gr.skip() for _ in (*PARTS, "wish"))
     with boundary(lang):

@@ -15,7 +15,7 @@ from vggviz.app.pictures import Shown, refusal
 from vggviz.app.shell import HIDDEN, Shell
 from vggviz.app.tabs import TABS
 from vggviz.app.tabs.explore import Parts
-from vggviz.app.texts import preferred, say
+from vggviz.locales import preferred_language, text
 
 __all__ = ["Column", "wire"]
 
@@ -111,7 +111,7 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
         """The example that was clicked. The index comes from a browser: it may be anything."""
         index = sent(event).get("index")
         if not isinstance(index, int) or not 0 <= index < len(column.pictures):
-            raise refusal(say(lang, "trouble.example"))
+            raise refusal(text(lang, "trouble.example"))
         return str(column.pictures[index].file)
 
     then(column.offered.select(pick, shell.lang, shell.picture, **quiet))
@@ -120,7 +120,7 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
         """The class that was clicked in the answer."""
         index = sent(event).get("index")
         if not isinstance(index, int):
-            raise refusal(say(lang, "trouble.class"))
+            raise refusal(text(lang, "trouble.class"))
         return str(index)
 
     then(parts.answer.select(explained, shell.lang, shell.target, **quiet))
@@ -131,7 +131,7 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
     spoken = [shell.lang, *chosen, *others]
 
     def speak(lang: str, weights: str, attention: str, own: Any) -> Any:
-        lang = preferred(lang, None)
+        lang = preferred_language(lang, None)
         told = dict(zip((id(one) for one, _ in shell.labels), shell.relabel(lang), strict=True))
         listed = handlers.spoken(networks, weights, attention, own, lang)
         named = [{**told[id(one)], **new} for one, new in zip(chosen, listed, strict=True)]
@@ -154,7 +154,7 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
         """The browser's language, as it opens the page: all at once, before a link is read, and
         not in the queue, so that no one waits for it."""
         asked, accepted = request.query_params.get("lang"), request.headers.get("accept-language")
-        wanted = preferred(asked, accepted)
+        wanted = preferred_language(asked, accepted)
         if wanted == "en":
             return [gr.skip()] * len(spoken + drawn)
         told = speak(wanted, weights, attention, own)

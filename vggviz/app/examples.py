@@ -15,9 +15,9 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from vggviz.app.pictures import data_uri
-from vggviz.app.texts import say
 from vggviz.files import atomic_write
 from vggviz.images import open_image
+from vggviz.locales import text
 from vggviz.weights import assets_folder
 
 __all__ = ["PICK", "Example", "examples", "strip"]
@@ -63,11 +63,11 @@ def strip(pictures: Sequence[Example], lang: str = "en") -> str:
     """A button for each picture; `PICK` tells which one was clicked."""
     buttons = "".join(
         f'<button type="button" data-index="{index}" title="{escape(example.caption)}" '
-        f'aria-label="{escape(say(lang, "shell.example", caption=example.caption))}">'
+        f'aria-label="{escape(text(lang, "shell.example", caption=example.caption))}">'
         f'<img src="{_thumbnail(example.file)}" width="96" height="96" alt=""></button>'
         for index, example in enumerate(pictures)
     )
-    return f'<div role="group" aria-label="{say(lang, "shell.examples")}">{buttons}</div>'
+    return f'<div role="group" aria-label="{text(lang, "shell.examples")}">{buttons}</div>'
 
 
 @cache  # drawn for every visitor who prefers another language

@@ -23,15 +23,14 @@ from vggviz.app.parts.maps import View, maps
 from vggviz.app.parts.strip import strip
 from vggviz.app.pictures import Given, Question, Shown, refusal, still
 from vggviz.app.stages import STAGES
-from vggviz.app.texts import say
-from vggviz.app.texts.trouble import translated
 from vggviz.cam import METHODS
-from vggviz.explainer import Explainer, MapError, Report
+from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.hooks.capture import bypass
-from vggviz.images import Crop, ImageError
-from vggviz.types import Prediction
-from vggviz.weights import WeightsError, bundled_results
+from vggviz.images import Crop
+from vggviz.locales import TEXTS, text
+from vggviz.types import Error, Prediction
+from vggviz.weights import bundled_results
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +76,7 @@ def explain(
     """
     picture = picture or still(shown)
     if picture is None:
-        raise refusal(say(lang, "trouble.picture"))
+        raise refusal(text(lang, "trouble.picture"))
     View.known(view, lang)  # before the network runs
     question = Question(picture.path, weights, attention, target, contrast)
     with boundary(lang):
@@ -264,8 +263,8 @@ def open_own(
     anything is wrong, nothing changes. Raises gr.Error, a sentence for people.
     """
     if file is None:
-        raise refusal(say(lang, "trouble.file"))
-    with boundary(lang, file.name):
+        raise refusal(text(lang, "trouble.file"))
+    with boundary(lang):
         one = _named(Own.admit(file), own)
         own = dict([*{**own, one.fingerprint: one}.items()][-KEPT:])
         explainer = networks.get(one.fingerprint, one.attention, own)
@@ -310,28 +309,25 @@ def known(explainer: Explainer, target: str, lang: str = "en") -> int | None:
 
 
 @contextmanager
-def boundary(lang: str = "en", name: str = "") -> Generator[None, None, None]:
-    """Where errors become a toast: what people can mend as it is said, all else logged.
-
-    `name` is that of a file, which no sentence spells with another first letter.
-    """
+def boundary(lang: str = "en") -> Generator[None, None, None]:
+    """Show an `Error` in this language as a toast (gr.Error); log any other, and say only that
+    something went wrong."""
     try:
         yield
     except gr.Error:
         raise
-    except ImageError as error:  # its sentences begin with the file's name, as it is
-        raise refusal(translated(lang, str(error))) from error
-    except (WeightsError, MapError) as error:
-        raise refusal(sentence(error, lang, name)) from error
+    except Error as error:
+        raise refusal(sentence(error, lang)) from error
     except Exception as error:  # the one broad except of the house: a page must not go blank
         log.exception("an explanation failed")
-        raise refusal(say(lang, "trouble.server")) from error
+        raise refusal(text(lang, "trouble.server")) from error
 
 
-def sentence(error: Exception, lang: str = "en", name: str = "") -> str:
-    """What an error says, as a sentence of its own; `name` as for `boundary`."""
-    text = translated(lang, str(error))
-    if text != str(error):
-        return text
-    text = text if text.endswith((".", "?")) else f"{text}."
-    return text if name and text.startswith(name) else f"{text[:1].upper()}{text[1:]}"
+def sentence(error: Exception, lang: str = "en") -> str:
+    """The message of an error as a sentence: with a full stop, and a capital where it does not
+    begin with a value, such as the name of a file."""
+    message = error.message(lang) if isinstance(error, Error) else str(error)
+    code = error.code if isinstance(error, Error) else ""
+    if not TEXTS["en"].get(f"error.{code}", "").startswith("{"):
+        message = f"{message[:1].upper()}{message[1:]}"
+    return message if message.endswith((".", "?", "。", "？")) else f"{message}."

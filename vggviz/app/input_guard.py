@@ -12,7 +12,7 @@ from gradio.utils import get_upload_folder, is_in_or_equal, is_static_file
 
 from vggviz.app.handlers import boundary
 from vggviz.app.inputs import refusal
-from vggviz.app.texts import say
+from vggviz.locales import text
 
 __all__ = ["Page"]
 
@@ -41,7 +41,7 @@ class Page(gr.Blocks):
             _check(inputs)
             return await super().preprocess_data(block_fn, inputs, state, explicit_call)
         except _ODD as error:
-            raise refusal(say("en", "trouble.odd")) from error
+            raise refusal(text("en", "trouble.odd")) from error
 
     async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As Blocks does it. Raises gr.Error, a sentence for people."""
@@ -52,12 +52,12 @@ class Page(gr.Blocks):
             except gr.Error as error:
                 if not error.print_exception:  # ours
                     raise
-                raise refusal(say("en", "trouble.odd")) from error
+                raise refusal(text("en", "trouble.odd")) from error
 
 
 def _check(value: Any) -> None:
     if foreign(value):
-        raise refusal(say("en", "trouble.foreign"))
+        raise refusal(text("en", "trouble.foreign"))
 
 
 def foreign(value: Any) -> bool:

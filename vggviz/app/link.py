@@ -16,7 +16,7 @@ from vggviz.app.parts.maps import View, view_options
 from vggviz.app.pictures import Shown
 from vggviz.app.shell import OPACITY, Shell
 from vggviz.app.stages import STAGES
-from vggviz.app.texts import LANGUAGES
+from vggviz.locales import LANGUAGES
 from vggviz.weights import WEIGHTS
 
 __all__ = ["PARTS", "Asked", "asked", "parts", "query", "read", "settings"]

@@ -13,10 +13,10 @@ import numpy as np
 
 from vggviz import plotting as render
 from vggviz.app.pictures import Floats, Pixels, data_uri
-from vggviz.app.texts import TEXTS, say
 from vggviz.attention import ATTENTION
 from vggviz.cam import METHODS
 from vggviz.images import Crop
+from vggviz.locales import TEXTS, text
 from vggviz.plotting.panels import number
 from vggviz.types import Kind
 
@@ -83,7 +83,7 @@ def _translated(lang: str, key: str, english: str) -> str:
 
 def block(lang: str, stage: str) -> str:
     """What a stage is called."""
-    return say(lang, "explore.block", number=stage[-1])
+    return text(lang, "explore.block", number=stage[-1])
 
 
 def spread(raw: Floats, scale: str, kind: Kind | None = None, top: float = 0.0) -> Span:
@@ -146,8 +146,8 @@ def bar(lang: str, span: Span, colormap: str = render.COLORMAPS[0]) -> str:
     """The colour bar with its raw numbers."""
     low, high = span.ends
     if span.flat:
-        text = escape(say(lang, "explore.flat", value=low))
-        return f'<div class="scale"><b>{text}</b></div>'
+        value = escape(text(lang, "explore.flat", value=low))
+        return f'<div class="scale"><b>{value}</b></div>'
     stops = render.gradient(colormap)
     return (
         f'<div class="scale"><b>{low}</b><i style="background:linear-gradient(90deg,{stops})"></i>'
@@ -155,9 +155,9 @@ def bar(lang: str, span: Span, colormap: str = render.COLORMAPS[0]) -> str:
     )
 
 
-def badge(text: str) -> str:
+def badge(remark: str) -> str:
     """A short remark that must not be overlooked."""
-    return f'<strong class="badge">{escape(text)}</strong>'
+    return f'<strong class="badge">{escape(remark)}</strong>'
 
 
 def instead(sentence: str, hint: str = "", look: str = "instead") -> str:

@@ -72,9 +72,7 @@ class Networks:
         if weights in own:
             return (own[weights].attention,)
         if weights not in self.choices:
-            raise WeightsError(
-                f"there is no network {weights!r} here: one of your own must be uploaded first"
-            )
+            raise WeightsError("no_network_here", weights=weights)
         return self.choices[weights]
 
     def labels(self, weights: str, attention: str, own: Owned = NOTHING) -> tuple[str, ...]:
@@ -84,7 +82,7 @@ class Networks:
     def get(self, weights: str, attention: str, own: Owned = NOTHING) -> Explainer:
         """The network; who asks for one that is being loaded, waits. Raises WeightsError."""
         if attention not in self.types(weights, own):
-            raise WeightsError(f"there is no network {weights!r} with attention {attention!r}")
+            raise WeightsError("no_network_with", weights=weights, attention=attention)
         key = (weights, attention)
         with self._lock:
             loading = self._loading.setdefault(key, Lock())

@@ -42,29 +42,30 @@ class Own:
     def admit(cls, file: Path) -> Own:
         """What a file says it is; no tensor is read. Raises WeightsError, never with a path."""
         if file.suffix != ".safetensors":
-            raise WeightsError(f"{file.name} is no .safetensors file, as training writes one")
+            raise WeightsError("upload_ending", name=file.name)
         if file.stat().st_size > SIZE:
-            raise WeightsError(
-                f"{file.name} is too large: at most {SIZE >> 20} MB can be uploaded; on your "
-                "own machine `vggviz serve --weights FILE` opens a file of any size"
-            )
+            raise WeightsError("upload_too_large", name=file.name, most=SIZE >> 20)
         card = read_card(file, HEADER)
         if len(card.labels) > CLASSES:
-            raise WeightsError(f"{file.name} has {len(card.labels)} classes, {CLASSES} at most")
+            raise WeightsError(
+                "too_many_classes", name=file.name, count=len(card.labels), most=CLASSES
+            )
         if card.preprocess.size not in SIDES or card.preprocess.resize > RESIZED:
             raise WeightsError(
-                f"{file.name} wants pictures of {card.preprocess.size} pixels, resized to "
-                f"{card.preprocess.resize}: here it is {SIDES[0]} to {SIDES[-1]}, and {RESIZED}"
+                "upload_preprocess",
+                name=file.name,
+                size=card.preprocess.size,
+                resize=card.preprocess.resize,
+                smallest=SIDES[0],
+                largest=SIDES[-1],
+                most=RESIZED,
             )
         under = card.backbone
         if under is not None and under.is_file:
-            raise WeightsError(
-                f"{file.name} needs the file {under.weights} beside it, which a page can't have: "
-                "train on tiny50, or with --out in another folder for a whole file"
-            )
+            raise WeightsError("upload_needs_file", name=file.name, backbone=under.weights)
         stock = under is not None and under.weights in STOCK and stock_file(under.weights)
         if stock and not stock.is_file():  # no stranger's file starts a download
-            raise WeightsError(f"{file.name} needs the backbone {under}, which is not here")
+            raise WeightsError("backbone_not_here", name=file.name, backbone=under)
         return cls(
             file=file,
             fingerprint=fingerprint(file),
@@ -76,10 +77,7 @@ class Own:
 
     def load(self) -> Explainer:
         """The network. Raises WeightsError where the file is gone or does not hold what it says."""
-        gone = WeightsError(
-            f"the file {self.file.name} is no longer here, since uploads are kept for an hour: "
-            "please upload it again"
-        )
+        gone = WeightsError("upload_gone", name=self.file.name)
         if not self.file.is_file():
             raise gone
         explainer = Explainer.load(self.file)

@@ -19,8 +19,8 @@ from vggviz.app.own import Upload
 from vggviz.app.shell import Shell
 from vggviz.app.tabs import TABS, explore
 from vggviz.app.tabs.lazy import wake
-from vggviz.app.texts import LANGUAGES, say
 from vggviz.app.theme import TURNED
+from vggviz.locales import LANGUAGES, text
 
 __all__ = ["HOUR", "QUEUE", "build"]
 
@@ -84,7 +84,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                         elem_id="weights",
                     )
                     file = Upload(
-                        say("en", "shell.own"),
+                        text("en", "shell.own"),
                         file_types=[".safetensors"],
                         size="sm",
                         elem_id="own",
@@ -118,11 +118,11 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                     wish=wish,
                 )
                 rooms: dict[str, gr.Tab] = {}
-                with gr.Tab(say("en", explore.NAME), id="explore") as rooms["explore"]:
+                with gr.Tab(text("en", explore.NAME), id="explore") as rooms["explore"]:
                     first_tab = explore.build(shell, told)
                 shell.labelled(rooms["explore"], label=explore.NAME)
                 for key, room in TABS.items():
-                    with gr.Tab(say("en", room.NAME), id=key) as rooms[key]:
+                    with gr.Tab(text("en", room.NAME), id=key) as rooms[key]:
                         room.build(shell)
                     shell.labelled(rooms[key], label=room.NAME)
                 wake(shell, rooms)
@@ -140,13 +140,13 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         shell.labelled(contrast, label="shell.contrast")
         shell.labelled(shell.stage, explore.blocks)
         for component, texts in shell.labels:  # so that each label stands in one place only
-            for name, text in texts("en").items():
-                setattr(component, name, text)
+            for name, value in texts("en").items():
+                setattr(component, name, value)
         column = Column(about, details, file, home, offered, switch, pictures)
         wire(demo, shell, first_tab, column)
     return demo
 
 
 def _head(lang: str) -> str:
-    title, line = (escape(say(lang, key)) for key in ("shell.title", "shell.line"))
+    title, line = (escape(text(lang, key)) for key in ("shell.title", "shell.line"))
     return f'<header lang="{lang}"><h1>{title}</h1><p>{line}</p></header>'

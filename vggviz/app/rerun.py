@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from vggviz.app.networks import NOTHING, Networks, Owned
 from vggviz.app.pictures import Floats, Pixels, Shown, refusal
 from vggviz.app.stages import STAGES
-from vggviz.app.texts import say
 from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.images import Crop
+from vggviz.locales import text
 
 __all__ = ["again", "explainer_of", "known_stage", "recall", "spatial_of", "stage_of"]
 
@@ -57,7 +57,7 @@ def _square(shown: Shown) -> tuple[Pixels, Crop, tuple[int]]:
 def known_stage(stage: object, lang: str = "en") -> str:
     """A stage that a browser asked for: it may be anything. Raises gr.Error for none."""
     if stage not in STAGES:
-        raise refusal(say(lang, "trouble.view"))
+        raise refusal(text(lang, "trouble.view"))
     return str(stage)
 
 

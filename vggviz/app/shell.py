@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from vggviz.app.networks import Networks
-from vggviz.app.texts import say
+from vggviz.locales import text
 
 __all__ = ["HIDDEN", "OPACITY", "Shell"]
 
@@ -31,7 +31,7 @@ class Shell:
 
     `picture` gives a `Given`; `weights`, `attention`, `target`, `contrast` are dropdowns (keys;
     a class index as text, '' for none); `stage` is one of `STAGES`. `shown` holds the last good
-    result (`Shown`), `own` the session's networks (`Owned`), `lang` the language ('en', 'zh').
+    result (`Shown`), `own` the session's networks (`Owned`), `lang` the language's code.
     `tabs` opens a tab by its id. `shown.change` and `lang.change` fire where these change. Another
     value in `wish` makes the page explain what the left column says; `calls` are the states, by
     tab, that tell a tab what to show (see `tabs.waking`), and `view` the components of the first
@@ -62,7 +62,7 @@ class Shell:
         """
 
         def texts(lang: str) -> dict[str, Any]:
-            return {name: say(lang, key) for name, key in keys.items()}
+            return {name: text(lang, key) for name, key in keys.items()}
 
         self.labels.append((component, relabel or texts))
         return component
@@ -70,11 +70,11 @@ class Shell:
     def line(self, key: str) -> gr.HTML:
         """A line below the heading that says what there is to do."""
 
-        def text(lang: str) -> dict[str, Any]:
-            return {"value": f'<p class="line">{escape(say(lang, key))}</p>'}
+        def line(lang: str) -> dict[str, Any]:
+            return {"value": f'<p class="line">{escape(text(lang, key))}</p>'}
 
-        part = gr.HTML(text("en")["value"], apply_default_css=False)
-        self.labels.append((part, text))
+        part = gr.HTML(line("en")["value"], apply_default_css=False)
+        self.labels.append((part, line))
         return part
 
     def relabel(self, lang: str) -> list[Any]:

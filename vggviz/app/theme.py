@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from gradio import themes
 
 from vggviz.app.own import SIZE
+from vggviz.locales import LANGUAGES
 
 __all__ = ["LAUNCH", "TURNED"]
 
-# Who prefers Chinese sees nothing before it is there, but for no longer than three seconds.
+# Who prefers another language than English sees nothing before it is there, but for no longer than
+# three seconds.
 _TURN = """
 {
   const wishes = [new URLSearchParams(location.search).get("lang") ?? "", ...navigator.languages];
   const known = wishes.map((wish) => wish.split("-")[0].toLowerCase());
-  if (known.find((wish) => wish === "en" || wish === "zh") === "zh") {
+  if ((known.find((wish) => LANGUAGES.includes(wish)) ?? "en") !== "en") {
     document.documentElement.classList.add("turning");
     setTimeout(() => document.documentElement.classList.remove("turning"), 3000);
   }
 }
-"""
+""".replace("LANGUAGES", json.dumps(list(LANGUAGES)))
 
 TURNED = """
 const turned = () => {

@@ -19,6 +19,7 @@ from vggviz.hooks.capture import TapReading, capture, evaluating
 from vggviz.hooks.tap import Tap
 from vggviz.networks import ForeignNetwork
 from vggviz.platform.forking import compute_after_fork
+from vggviz.types import InputError
 
 __all__ = ["cams"]
 
@@ -71,7 +72,7 @@ def cams(
     tapped = _weighing_positions(model, layers) if "attention" in needs else {}
     if "attention" in needs and not tapped:
         name = needs["attention"]
-        raise ValueError(f"{name!r} needs attention over positions at a wanted layer")
+        raise InputError("no_positions", method=name)
     graph: list[Point] = [*(layers if "gradient" in needs else ()), *tapped.values()]
     paths = [point for point in graph if isinstance(point, str)]
     cuts = [point for point in graph if isinstance(point, Place)]
@@ -188,10 +189,7 @@ def _gradients(
 
     def missing(point: Point) -> ValueError:
         name = point.path if isinstance(point, Place) else point
-        return ValueError(
-            f"the logits have no gradient at layer {name!r}: they do not depend on it, or are "
-            "detached"
-        )
+        return InputError("no_gradient", layer=name)
 
     if not logits.requires_grad:
         raise missing(next(iter(points)))

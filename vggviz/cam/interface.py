@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vggviz.hooks.capture import Trace, described
-from vggviz.types import Grid
+from vggviz.types import Grid, InputError
 
 __all__ = ["Targets", "check_maps", "check_outputs", "class_indices", "logits_of"]
 
@@ -87,7 +87,7 @@ def check_outputs(trace: Trace, layers: Sequence[str]) -> None:
     """Raise ValueError for a layer that has no output in the trace."""
     for layer in layers:
         if layer not in trace.outputs:
-            raise ValueError(f"layer {layer!r} took no part in the forward pass, or is a tap")
+            raise InputError("layer_unused", layer=layer)
 
 
 def check_maps(trace: Trace, layers: Sequence[str], images: Tensor) -> None:
@@ -100,13 +100,16 @@ def check_maps(trace: Trace, layers: Sequence[str], images: Tensor) -> None:
     for layer in layers:
         shape = tuple(trace.outputs[layer].shape)
         if len(shape) != 4 or shape[0] != len(images):
-            raise ValueError(f"layer {layer!r} has no map: its output is {shape}")
+            raise InputError("layer_no_map", layer=layer, shape=str(shape))
         first, last = shape[1:3], shape[2:4]
         within = first[0] <= size[0] and first[1] <= size[1]
         if within and _same_aspect(first, size) and not _same_aspect(last, size):
-            raise ValueError(
-                f"layer {layer!r} has no map (B, C, h, w): its output {shape} looks like "
-                f"(B, h, w, C) for pictures of {size[0]} x {size[1]}"
+            raise InputError(
+                "layer_channels_last",
+                layer=layer,
+                shape=str(shape),
+                height=size[0],
+                width=size[1],
             )
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 from torch import Tensor
 
 from vggviz.cam import formulas, perturbation
+from vggviz.types import InputError
 
 __all__ = ["METHODS", "Method", "check_methods"]
 
@@ -119,5 +120,5 @@ def check_methods(keys: Sequence[str]) -> tuple[str, ...]:
     """Return the keys as a tuple. Raises ValueError for one that is not in `METHODS`."""
     for key in keys:
         if key not in METHODS:
-            raise ValueError(f"no method {key!r}: choose from {', '.join(METHODS)}")
+            raise InputError("no_method", method=key, known=", ".join(METHODS))
     return tuple(keys)

@@ -42,7 +42,7 @@ class Dataset:
         try:
             return open_image(self.read(self.files[index]))
         except (ImageError, OSError) as error:
-            raise ImageError(f"{self.files[index]}: {error}") from error
+            raise ImageError("image_in_data", file=self.files[index], error=error) from error
 
     def subset(self, indices: Tensor) -> Dataset:
         """The pictures at `indices`, with the same classes."""

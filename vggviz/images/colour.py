@@ -22,7 +22,7 @@ def over_white(image: Image.Image, name: str) -> Image.Image:
     """A copy without alpha, in mode RGB, L or CMYK, whatever a colour profile can speak of."""
     grey = image.mode in ("1", "L", "LA", "La")
     if image.mode == "LAB":
-        raise ImageError(f"{name} is in the colour space Lab, expected RGB, CMYK or greyscale.")
+        raise ImageError("image_lab", name=name)
     if not image.has_transparency_data:
         return image.convert("L" if grey else "CMYK" if image.mode == "CMYK" else "RGB")
     image = image.convert("LA" if grey else "RGBA")

@@ -40,10 +40,10 @@ def decode(container: Container, name: str, full_range: bool = False) -> Image.I
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        most = f"at most {MAX_PIXELS // 1_000_000} megapixels can be used"
-        raise ImageError(f"{name} has too many pixels: {most}.") from error
+        most = MAX_PIXELS // 1_000_000
+        raise ImageError("image_pixels", name=name, most=most) from error
     except BROKEN as error:
-        raise ImageError(f"{name} is truncated or damaged: its pixels don't decode.") from error
+        raise ImageError("image_pixels_damaged", name=name) from error
 
 
 def convert(image: Image.Image, name: str, full_range: bool = False) -> Image.Image:
@@ -61,7 +61,7 @@ def convert(image: Image.Image, name: str, full_range: bool = False) -> Image.Im
     except ImageError:
         raise
     except BROKEN as error:
-        raise ImageError(f"{name} is truncated or damaged: its pixels don't decode.") from error
+        raise ImageError("image_pixels_damaged", name=name) from error
 
 
 def _open(container: Container) -> Image.Image:

@@ -46,9 +46,9 @@ def stretch(
     extrema = [_extrema(image.crop(box)) for box in bands(image.size)]
     low, high = min(low for low, _ in extrema), max(high for _, high in extrema)
     if not all(np.isfinite(value) for pair in extrema for value in pair):
-        raise ImageError(f"{name} has values that are not finite numbers.")
+        raise ImageError("image_not_finite", name=name)
     if full_range and not 0 <= low <= high <= top:
-        raise ImageError(f"{name} has values outside [0, {top}].")
+        raise ImageError("image_out_of_range", name=name, top=top)
     stretched = not full_range and low < high and (low, high) != (0, top)
     if not stretched:
         low, high = 0, top

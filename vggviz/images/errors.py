@@ -7,6 +7,8 @@ import zlib
 
 from PIL import Image
 
+from vggviz.types import Error
+
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 16
 MAX_SCANS = 100  # of a JPEG: encoders write up to ten, mozjpeg up to some thirty
@@ -19,19 +21,19 @@ BROKEN += (AttributeError, LookupError, ArithmeticError, AssertionError, Runtime
 BROKEN += (MemoryError, struct.error, zlib.error, Image.DecompressionBombError, Warning)
 
 
-class ImageError(ValueError):
-    """A picture that cannot be used; the message is one sentence for people."""
+class ImageError(Error, ValueError):
+    """A picture that cannot be used."""
 
 
 def check_size(width: int, height: int, name: str, limit: int = MAX_PIXELS) -> None:
     """Raise ImageError unless both sides reach `MIN_SIDE` and the area is at most `limit`."""
-    size = f"{name} has {width} x {height} pixels"
+    size = {"name": name, "width": width, "height": height}
     if min(width, height) < MIN_SIDE:
-        raise ImageError(f"{size}: each side needs at least {MIN_SIDE}.")
+        raise ImageError("image_too_small", **size, least=MIN_SIDE)
     if width * height > limit:
-        raise ImageError(f"{size}: at most {limit // 1_000_000} megapixels can be used.")
+        raise ImageError("image_too_large", **size, most=limit // 1_000_000)
 
 
 def too_complex(name: str, parts: str, limit: int) -> ImageError:
     """The error of a file with more parts than a decoder handles in bounded time."""
-    return ImageError(f"{name} has too many {parts}: at most {limit:,} can be read.")
+    return ImageError("image_too_complex", name=name, parts=parts, most=f"{limit:,}")

@@ -111,7 +111,7 @@ def take_apart(data: bytes, name: str) -> Container:
     except ImageError:
         raise
     except BROKEN as error:
-        raise ImageError(f"{name} is truncated or damaged: its header is broken.") from error
+        raise ImageError("image_header_damaged", name=name) from error
 
 
 def _scan(data: bytes, name: str) -> Scan:
@@ -127,17 +127,14 @@ def _scan(data: bytes, name: str) -> Scan:
     if brands & _HEIF_BRANDS:
         if find_spec("pillow_heif"):
             return bmff.scan_heif
-        raise ImageError(
-            f"{name} is HEIC, which isn't opened here: save it as JPEG, "
-            "or install vggviz[heic] where this runs."
-        )
+        raise ImageError("image_heic", name=name)
     for pattern, kind in _FOREIGN:
         if pattern.match(head):
             raise foreign(name, kind)
     known = "PNG, JPEG, WebP, AVIF, HEIC, GIF, TIFF, BMP, PPM"
-    raise ImageError(f"{name} is no picture: expected {known}.")
+    raise ImageError("no_image", name=name, known=known)
 
 
 def foreign(name: str, kind: str) -> ImageError:
     """The error of a file whose format is known and not opened."""
-    return ImageError(f"{name} is {kind}, which isn't opened here: save it as PNG or JPEG.")
+    return ImageError("image_format", name=name, kind=kind)

@@ -2,9 +2,9 @@
 
 Protocol: the template (`vggviz.images.worker`) gets one end of a socket pair and a file in memory
 for each picture. The child that it forks says `+`; to it go, behind its length as 4 bytes, a JSON
-object `{"name", "full_range", "size"}`, and the picture's bytes; back comes, likewise, `{"error"}`
-or `{"size", "range"}`, with the RGB pixels in the file. A child that passes its limits is killed by
-the system and answers nothing.
+object `{"name", "full_range", "size"}`, and the picture's bytes; back comes, likewise,
+`{"error", "values"}` or `{"size", "range"}`, with the RGB pixels in the file. A child that passes
+its limits is killed by the system and answers nothing.
 """
 
 from __future__ import annotations
@@ -74,10 +74,7 @@ class IsolatedDecoder:
                     return self._decode(data, name, full_range)
             except (OSError, _NotStarted) as error:
                 log.warning("a picture was not decoded: %s", type(error).__name__)
-                raise ImageError(
-                    f"{name} takes too long or too much memory to decode: "
-                    "save it as a smaller PNG or JPEG."
-                ) from error
+                raise ImageError("image_too_slow", name=name) from error
 
     def close(self) -> None:
         """End the template; the next picture starts another."""
@@ -106,7 +103,7 @@ class IsolatedDecoder:
             (length,) = struct.unpack("!I", _receive(ours, 4))
             answer: dict[str, Any] = json.loads(_receive(ours, length))
             if "error" in answer:
-                raise ImageError(answer["error"])
+                raise ImageError(answer["error"], **answer["values"])
             width, height = answer["size"]
             check_size(width, height, name)
             # Read, never mapped: a child that cuts the file would end this process with a signal.

@@ -33,10 +33,7 @@ def open_image(source: ImageSource, *, full_range: bool = False) -> Image.Image:
     """
     name = display_name(source)
     if type(source).__module__.split(".")[0] == "torch":  # which is not imported to decode
-        raise ImageError(
-            "The picture can't be read from a tensor: give a uint8 array (H, W, 3) in RGB, such as "
-            "(255 * tensor).byte().permute(1, 2, 0).numpy() of values in [0, 1]."
-        )
+        raise ImageError("image_tensor")
     if isinstance(source, np.ndarray):
         source = _from_array(source)
     if isinstance(source, Image.Image):
@@ -63,7 +60,7 @@ def read(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> bytes:
     else:
         data = _read_file(source, name)
     if not data:
-        raise ImageError(f"{name} is empty.")
+        raise ImageError("image_empty", name=name)
     if len(data) > MAX_BYTES:
         raise _too_large(name)
     return data
@@ -77,7 +74,7 @@ def _open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
         reason = "it is a folder" if stat.S_ISDIR(mode) else "it is no regular file"
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = (getattr(error, "strerror", None) or "not a valid path").lower()
-    raise ImageError(f"{name} can't be opened: {reason}.")
+    raise ImageError("image_unopened", name=name, why=reason)
 
 
 def _read_file(file: BinaryIO, name: str) -> bytes:
@@ -96,16 +93,16 @@ def _read_file(file: BinaryIO, name: str) -> bytes:
     except ImageError:
         raise
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ImageError(f"{name} can't be read: expected path, bytes, file or picture.") from error
+        raise ImageError("image_unreadable", name=name) from error
 
 
 def _too_large(name: str) -> ImageError:
-    return ImageError(f"{name} is too large: at most {MAX_BYTES >> 20} MB can be read.")
+    return ImageError("image_bytes", name=name, most=MAX_BYTES >> 20)
 
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:
     shape = array.shape
     if array.dtype != np.uint8 or not (array.ndim == 2 or shape[2:] in ((1,), (3,), (4,))):
-        raise ImageError(f"Expected uint8 of shape (H, W[, 1|3|4]), got {array.dtype} {shape}.")
+        raise ImageError("image_array", dtype=array.dtype, shape=str(shape))
     check_size(shape[1], shape[0], "The picture")
     return Image.fromarray(array[:, :, 0] if shape[2:] == (1,) else array)

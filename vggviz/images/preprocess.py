@@ -97,7 +97,7 @@ class Preprocess:
     def crop(self, image: Image.Image) -> tuple[Image.Image, Crop]:
         """What the network sees of an RGB picture, and where that lies in it; raises ImageError."""
         if image.mode != "RGB":
-            raise ImageError(f"Expected an RGB picture as open_image returns it, got {image.mode}.")
+            raise ImageError("image_mode", mode=image.mode)
         width, height = image.size
         short, side = min(width, height), self.size
         # torchvision's rounding: the longer side down, the corner half to even.
@@ -121,7 +121,7 @@ class Preprocess:
 
         pixels = np.array(crop)  # a copy, since torch wants memory that it may write to
         if pixels.dtype != np.uint8 or pixels.ndim < 3 or pixels.shape[-1] != 3:
-            raise ImageError(f"Expected uint8 (H, W, 3), got {pixels.dtype} {pixels.shape}.")
+            raise ImageError("image_pixel_array", dtype=pixels.dtype, shape=str(pixels.shape))
         unit = torch.from_numpy(pixels).to(torch.float32) / 255
         unit = (unit - unit.new_tensor(self.mean)) / unit.new_tensor(self.std)
         return unit.movedim(-1, -3).contiguous()

@@ -79,6 +79,6 @@ def _serve(job: socket.socket, output: int) -> None:
             for box in bands(image.size):
                 pixels.write(image.crop(box).tobytes())
     except ImageError as error:
-        answer = {"error": str(error)}
+        answer = {"error": error.code, "values": error.values}
     head = json.dumps(answer).encode()
     job.sendall(struct.pack("!I", len(head)) + head)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from vggviz.networks.named import NetworkError, nearest
+from vggviz.types import Error
 
 __all__ = ["class_count", "load_weights", "read_checkpoint"]
 
@@ -32,15 +33,15 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
     weights instead.
     """
     if not file.is_file():
-        raise NetworkError(f"there is no file {str(file)!r}")
+        raise NetworkError("no_file", file=str(file))
     try:
         if file.suffix == ".safetensors":
             return safetensors.torch.load_file(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise NetworkError(_refusal(file)) from error
+        raise _refusal(file) from error
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise NetworkError(f"{file.name} is no readable checkpoint: it may be damaged") from error
+        raise NetworkError("unreadable_checkpoint", name=file.name) from error
     return _unwrapped(content, file.name)
 
 
@@ -56,19 +57,22 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own]
     shapes = [
-        f"{name} is {tuple(state[name].shape)} and should be {tuple(own[name].shape)}"
+        Error("other_shape", name=name, given=_shape(state[name]), own=_shape(own[name]))
         for name in own
         if name in state and state[name].shape != own[name].shape
     ]
-    faults = []
+    faults: list[Error] = []
     if missing:
-        faults.append(f"{_listed(missing)} missing{nearest(missing[0], unexpected)}")
+        close = nearest(missing[0], unexpected)
+        faults.append(Error("names_missing", names=_listed(missing), nearest=close))
     if unexpected:
-        faults.append(f"{_listed(unexpected)} unknown{nearest(unexpected[0], own)}")
-    if shapes:
-        faults.append(_listed(shapes))
+        close = nearest(unexpected[0], own)
+        faults.append(Error("names_unexpected", names=_listed(unexpected), nearest=close))
+    faults += shapes[:3]
+    if len(shapes) > 3:
+        faults.append(Error("more_shapes", count=len(shapes) - 3))
     if faults:
-        raise NetworkError(f"the weights are another network's: {'; '.join(faults)}")
+        raise NetworkError("other_network", faults=faults)
     network.load_state_dict(dict(state))
 
 
@@ -86,7 +90,7 @@ def class_count(state: Mapping[str, Tensor], network: nn.Module | None = None) -
         state = {name: state[name] for name in own if name in state} or state
     layers = [x for name, x in state.items() if name.endswith("weight") and x.ndim in (2, 4)]
     if not layers:
-        raise NetworkError("the weights hold no layer that could tell the number of classes")
+        raise NetworkError("no_class_count")
     return len(layers[-1])
 
 
@@ -99,27 +103,24 @@ def _unwrapped(content: Any, name: str) -> dict[str, Tensor]:
             break
         content = inner[0]
     if not isinstance(content, Mapping) or not state:
-        raise NetworkError(
-            f"{name} holds no state dict: neither by itself nor under {', '.join(WRAPPERS)}"
-        )
+        raise NetworkError("no_state_dict", name=name, wrappers=", ".join(WRAPPERS))
     return state
 
 
-def _refusal(file: Path) -> str:
-    """Why a file with Python objects is not opened, and what to do."""
+def _refusal(file: Path) -> NetworkError:
+    """An error that says why a file with Python objects is not opened, and what to do."""
     try:
         names = get_unsafe_globals_in_checkpoint(file)
     except Exception:  # it can't even be looked through
         names = []
     if not names:
-        return f"{file.name} is no readable checkpoint: it may be damaged"
+        return NetworkError("unreadable_checkpoint", name=file.name)
     whole = any(name.startswith("torch.nn.") for name in names)
-    what = "a whole pickled network" if whole else f"Python objects ({_listed(names)})"
-    state = "torch.load(OLD, weights_only=False)" + (".state_dict()" if whole else '["state_dict"]')
-    return (
-        f"{file.name} holds {what}, and opening it would run code: where you trust it, save its "
-        f"weights by torch.save({state.replace('OLD', repr(file.name))}, 'weights.pth')"
-    )
+    state = f"torch.load({file.name!r}, weights_only=False)"
+    if whole:
+        return NetworkError("pickled_network", name=file.name, state=f"{state}.state_dict()")
+    state += '["state_dict"]'
+    return NetworkError("pickled_objects", name=file.name, objects=_listed(names), state=state)
 
 
 def _stripped(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -140,7 +141,11 @@ def _without(name: str, prefixes: Iterable[str]) -> str:
     return name
 
 
-def _listed(names: list[str]) -> str:
-    """The first three, and how many more."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{', '.join(names[:3])}{more}"
+def _shape(x: Tensor) -> str:
+    return str(tuple(x.shape))
+
+
+def _listed(names: list[str]) -> Error | str:
+    """The first three, and how many more, as a value of an Error."""
+    first, more = ", ".join(names[:3]), len(names) - 3
+    return Error("and_more", names=first, count=more) if more > 0 else first

@@ -12,6 +12,7 @@ from vggviz.hooks.passes import Place
 from vggviz.hooks.survey import FeatureMap, survey
 from vggviz.networks.named import NetworkError, nearest
 from vggviz.networks.protocol import Network
+from vggviz.types import InputError
 
 __all__ = ["STRIP", "ForeignNetwork"]
 
@@ -51,7 +52,7 @@ class ForeignNetwork(Network):
     def __init__(self, network: nn.Module, size: int, *, output: int | str | None = None) -> None:
         nn.Module.__init__(self)
         if isinstance(network, torch.jit.ScriptModule):
-            raise NetworkError("the network is scripted and can't be looked into: load it as code")
+            raise NetworkError("scripted_network")
         while isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
             network = network.module
         # Past nn.Module.__setattr__, which would make the network its own child.
@@ -99,15 +100,13 @@ class ForeignNetwork(Network):
         reason = str(first).strip().partition("\n")[0]
         if isinstance(first, ValueError) and "can't be looked into" in reason:
             raise NetworkError(reason) from first
-        raise NetworkError(
-            f"the network can't take a picture (1, 3, {size}, {size}), nor one with a single "
-            f"channel: {type(first).__name__}: {reason}"
-        ) from first
+        reason = f"{type(first).__name__}: {reason}"
+        raise NetworkError("network_input", size=size, why=reason) from first
 
     def forward(self, x: Tensor, stage: str | None = None) -> Tensor:
         """Logits (B, K) of normalised pictures (B, 3, H, W)."""
         if stage is not None:
-            raise NetworkError("only vggviz's own networks can be run on from a stage")
+            raise NetworkError("not_from_stage")
         if self._grey:
             x = torch.einsum("bchw,c->bhw", x, x.new_tensor(GREY))[:, None]
         return _logits(self._network(x), len(x), self._output)
@@ -126,7 +125,7 @@ class ForeignNetwork(Network):
         """The module path `place` itself. Raises ValueError where there is no such module."""
         known = [path for path, _ in self.named_modules() if path]
         if place not in known:
-            raise ValueError(f"no layer {place!r}{nearest(place, known)}")
+            raise InputError("no_module", layer=place, nearest=nearest(place, known))
         return place
 
     def input_path(self, stage: str) -> str:
@@ -153,13 +152,13 @@ class ForeignNetwork(Network):
 
     def classify(self, x: Tensor) -> Tensor:
         """Raises NetworkError: where the classifier begins is not known."""
-        raise NetworkError("only vggviz's own networks can be run on from a stage")
+        raise NetworkError("not_from_stage")
 
     def _build(self) -> dict[str, int]:
         raise NotImplementedError
 
     def _chain(self) -> Iterator[tuple[str, nn.Module, str | None]]:
-        raise NetworkError("only vggviz's own networks can be run on from a stage")
+        raise NetworkError("not_from_stage")
 
 
 def _logits(output: Any, batch: int, which: int | str | None) -> Tensor:
@@ -168,7 +167,7 @@ def _logits(output: Any, batch: int, which: int | str | None) -> Tensor:
         try:
             output = output[which]
         except (KeyError, IndexError, TypeError):
-            raise NetworkError(f"the network has no output {which!r}") from None
+            raise NetworkError("no_output", output=which) from None
     members: Sequence[Any] = (output,)
     if isinstance(output, Mapping):
         members = (output["logits"],) if "logits" in output else tuple(output.values())
@@ -182,10 +181,8 @@ def _logits(output: Any, batch: int, which: int | str | None) -> Tensor:
         if member.ndim < 3 or member.shape[2:].numel() == 1:
             return member.reshape(batch, -1)
     shape = f" of the shape {tuple(output.shape)}" if isinstance(output, Tensor) else ""
-    raise NetworkError(
-        f"the network returns a {type(output).__name__}{shape}, where logits (B, K) are needed: "
-        "only classifiers can be explained"
-    )
+    found = f"{type(output).__name__}{shape}"
+    raise NetworkError("no_logits", output=found)
 
 
 def _stage(place: Place, maps: Mapping[str, FeatureMap]) -> str | None:

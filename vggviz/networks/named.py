@@ -12,11 +12,13 @@ from typing import Any
 
 from torch import nn
 
+from vggviz.types import Error
+
 __all__ = ["NetworkError", "nearest", "open_network"]
 
 
-class NetworkError(ValueError):
-    """A network or its weights can't be had. The message is one sentence for the user."""
+class NetworkError(Error, ValueError):
+    """A network or its weights can't be had."""
 
 
 def open_network(
@@ -43,20 +45,20 @@ def open_network(
         try:
             import timm
         except ImportError:
-            raise NetworkError("timm's networks need the package timm: pip install timm") from None
+            raise NetworkError("needs_timm") from None
         _check(rest.split(".")[0], timm.list_models(), "timm")
         return timm.create_model(rest, pretrained=pretrained, **options)
     if home.endswith(".py"):
         if pretrained:
-            raise NetworkError(f"{name!r} brings no weights: give a checkpoint")
+            raise NetworkError("network_without_weights", network=name)
         return _from_file(Path(home), rest, num_classes)
-    raise NetworkError(f"{name!r} is no network: write torchvision:NAME, timm:NAME or FILE.py:NAME")
+    raise NetworkError("no_network", network=name)
 
 
 def _from_file(file: Path, name: str, num_classes: int | None) -> nn.Module:
     """The network that a Python file defines. The file's folder is where it imports from."""
     if not file.is_file():
-        raise NetworkError(f"there is no file {str(file)!r}")
+        raise NetworkError("no_file", file=str(file))
     spec = importlib.util.spec_from_file_location(f"vggviz_own_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
@@ -67,25 +69,28 @@ def _from_file(file: Path, name: str, num_classes: int | None) -> nn.Module:
         spec.loader.exec_module(module)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        raise NetworkError(f"{file.name} can't be run: {reason}") from error
+        raise NetworkError("not_runnable", name=file.name, why=reason) from error
     finally:
         sys.path.remove(str(file.parent.resolve()))
     found = getattr(module, name, None)
     if found is None:
         own = [key for key, value in vars(module).items() if callable(value)]
-        raise NetworkError(f"{file.name} has no {name!r}{nearest(name, own)}")
+        raise NetworkError(
+            "no_network_in_file", name=file.name, network=name, nearest=nearest(name, own)
+        )
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
-        raise NetworkError(f"{name!r} in {file.name} is no class, function or network")
+        raise NetworkError("not_callable", name=file.name, network=name)
     takes = num_classes is not None and _takes_classes(found)
     try:
         network = found(num_classes=num_classes) if takes else found()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        raise NetworkError(f"{name!r} in {file.name} can't be built: {reason}") from error
+        raise NetworkError("not_buildable", name=file.name, network=name, why=reason) from error
     if not isinstance(network, nn.Module):
-        raise NetworkError(f"{name!r} in {file.name} gives {type(network).__name__}, no network")
+        kind = type(network).__name__
+        raise NetworkError("gives_no_network", name=file.name, network=name, kind=kind)
     return network
 
 
@@ -98,10 +103,12 @@ def _takes_classes(build: Callable[..., Any]) -> bool:
 def _check(name: str, known: Iterable[str], home: str) -> None:
     names = list(known)
     if name not in names:
-        raise NetworkError(f"{home} has no network {name!r}{nearest(name, names)}")
+        raise NetworkError(
+            "no_network_in_library", library=home, network=name, nearest=nearest(name, names)
+        )
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """': the nearest are …' where something is near, else ''."""
+def nearest(name: str, known: Iterable[str]) -> Error | str:
+    """': the nearest are …' as a value of an Error where something is near, else ''."""
     close = difflib.get_close_matches(name, list(known), 3, 0.6)
-    return f": the nearest are {', '.join(close)}" if close else ""
+    return Error("nearest_names", names=", ".join(close)) if close else ""

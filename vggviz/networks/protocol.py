@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vggviz.attention.build import build
 from vggviz.networks.config import NetworkConfig
+from vggviz.types import InputError
 
 __all__ = ["AttentionStage", "Network"]
 
@@ -150,8 +151,9 @@ class Network(nn.Module):
         if place and place in dict(self.named_modules()):
             return place
         others = [name for name in self.layers if name not in self.stages]
-        between = f", layers {others[0]} to {others[-1]}" if others else ""
-        raise ValueError(f"no layer {place!r}: stages are {', '.join(self.stages)}{between}")
+        ends = {"first": others[0], "last": others[-1]} if others else {}
+        code = "no_layer" if others else "no_stage"
+        raise InputError(code, layer=place, stages=", ".join(self.stages), **ends)
 
     def input_path(self, stage: str) -> str:
         """The module path whose output arrives where the attention of `stage` is, or would be."""

@@ -11,9 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from vggviz.locales import section, text
 from vggviz.plotting.maps import Pixels, data_uri, gradient, overlay
 from vggviz.plotting.panels import Panel, number, panels
-from vggviz.plotting.words import WORDS
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 
 __all__ = ["report"]
@@ -37,7 +37,7 @@ def report(
     explanations: Mapping[str, str] | None = None,
     subtitle: str = "",
 ) -> str:
-    """The page as HTML, in the language `lang` ('en', 'zh'; another one is English).
+    """The page as HTML, in the language `lang` (a key of `LANGUAGES`; another one is English).
 
     Everything that `figure` shows: the crop and what the network says of it, then a row a view
     and a column a stage, each map with its raw range, and how to read them. `provenance` is that of
@@ -47,7 +47,7 @@ def report(
     attention by their keys. Labels, titles, sentences and link are text, never markup; pictures are
     inlined, there is no script, and the page forbids itself to fetch.
     """
-    words = WORDS.get(lang, WORDS["en"])
+    words = section(lang, "report")
     rows = panels(attention, heatmaps, order, titles)
     large = _enlarged(crop)
     ramp = f":root {{ --ramp: linear-gradient(90deg, {gradient()}); }}"
@@ -71,7 +71,7 @@ def report(
         f"<li>{words[f'read_{key}']}</li>" for key in ("colours", "attention", "cam", "cause")
     )
     return (
-        f'<!doctype html>\n<html lang="{"zh-Hans" if words is WORDS["zh"] else "en"}">'
+        f'<!doctype html>\n<html lang="{text(lang, "language.tag")}">'
         f'<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f"<title>{heading}</title><style>{ramp}{_STYLE}</style></head><body>"
@@ -135,7 +135,7 @@ def _notes(row: Mapping[str, Panel]) -> list[tuple[str, str]]:
 
 
 def _panel(panel: Panel, crop: Pixels, alt: str, words: Mapping[str, str]) -> str:
-    remarks = [words[text] for text, _ in panel.notes if text in words]
+    remarks = [words[note] for note, _ in panel.notes if note in words]
     low, high = (number(end, 3) for end in (panel.low, panel.high))
     if panel.flat:
         value = words["flat"].format(value=low)

@@ -86,10 +86,8 @@ def _backbone_state(backbone: Backbone, folder: Path | None, adapter: Path) -> d
         state, card = read(file, backbone.weights, None)
         known = card.fingerprint
     if known != backbone.fingerprint:
-        raise WeightsError(
-            f"{adapter.name} was trained on another copy of {backbone}: its fingerprint starts "
-            f"with {backbone.fingerprint[:12]}, that of the copy here with {known[:12]}"
-        )
+        values = {"own": backbone.fingerprint[:12], "here": known[:12]}
+        raise WeightsError("other_backbone", name=adapter.name, backbone=backbone, **values)
     return state
 
 
@@ -99,31 +97,18 @@ def _backbone_file(backbone: Backbone, folder: Path | None, adapter: Path) -> Pa
         try:
             return bundled_file(backbone.attention)
         except WeightsError as error:
-            raise WeightsError(
-                f"{adapter.name} needs the backbone {backbone}, which this copy of vggviz does not "
-                "bring"
-            ) from error
+            name = adapter.name
+            raise WeightsError("backbone_not_bundled", name=name, backbone=backbone) from error
+    named = {"name": adapter.name, "backbone": backbone.weights}
     if folder is None:
-        raise WeightsError(
-            f"{adapter.name} needs the backbone {backbone.weights}, a file beside it, and on the "
-            "Hub there is none"
-        )
+        raise WeightsError("backbone_not_on_hub", **named)
     file = folder / backbone.weights
     if not file.is_file():
-        raise WeightsError(
-            f"{adapter.name} needs its backbone {backbone.weights}: put a copy into "
-            f"{folder.resolve()}"
-        )
+        raise WeightsError("no_backbone", **named, folder=folder.resolve())
     if file.resolve().parent != folder.resolve():
-        raise WeightsError(
-            f"the backbone {backbone.weights} is a link that leads out of {folder.resolve()}: put "
-            "a copy there"
-        )
+        raise WeightsError("backbone_link", backbone=backbone.weights, folder=folder.resolve())
     if file.resolve() == adapter.resolve():
-        raise WeightsError(f"{adapter.name} can't be an adapter on itself")
+        raise WeightsError("adapter_on_itself", name=adapter.name)
     if read_card(file).backbone is not None:
-        raise WeightsError(
-            f"{adapter.name} is an adapter on {file.name}, which is an adapter itself: a backbone "
-            "must be a complete file"
-        )
+        raise WeightsError("adapter_on_adapter", **named)
     return file

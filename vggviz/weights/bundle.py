@@ -34,10 +34,8 @@ def bundled_file(attention: str) -> Path:
     """The file of 'tiny50' with this attention. Raises WeightsError for none."""
     file = _tiny50(attention)
     if not file.is_file():
-        raise WeightsError(
-            f"tiny50 has no trained weights for attention {attention!r} yet: "
-            f"choose one of {', '.join(bundled_types())}"
-        )
+        known = ", ".join(bundled_types())
+        raise WeightsError("no_bundled_weights", attention=attention, known=known)
     return file
 
 

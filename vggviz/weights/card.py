@@ -12,7 +12,7 @@ from vggviz.attention import ATTENTION
 from vggviz.images import Preprocess
 from vggviz.networks import ARCHITECTURES, NetworkConfig
 from vggviz.texts import UNSEEN, is_blank
-from vggviz.types import matching
+from vggviz.types import Error, InputError, matching
 
 __all__ = ["STOCK", "WEIGHTS", "Backbone", "Card", "WeightsError"]
 
@@ -34,7 +34,7 @@ NAME = 255  # bytes: no file system takes longer names
 BARE = re.compile(r"[^/\\:\0]+\.safetensors")
 
 
-class WeightsError(ValueError):
+class WeightsError(Error, ValueError):
     """Weights that cannot be loaded; the message is one sentence for users."""
 
 
@@ -148,7 +148,7 @@ class Card:
 def class_index(target: int | str, labels: Sequence[str], wnids: Sequence[str]) -> int:
     """See `Card.index`."""
     if not isinstance(target, int | str):
-        raise ValueError(f"no class {target!r}: expected an index, a label or a WordNet id")
+        raise InputError("no_class_type", target=target)
     if isinstance(target, str):
         found = matching(target, (*wnids, *labels))
         if found:
@@ -156,11 +156,11 @@ def class_index(target: int | str, labels: Sequence[str], wnids: Sequence[str]) 
         if not re.fullmatch(r"-?\d{1,18}", target):
             lowered = [label.lower() for label in labels]
             close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
-            hint = f": did you mean {' or '.join(map(repr, close))}?" if close else ""
-            raise ValueError(f"no class {target!r}{hint}")
+            code = "no_class_but" if close else "no_class"
+            raise InputError(code, target=target, nearest=tuple(close))
         target = int(target)
     if not 0 <= target < len(labels):
-        raise ValueError(f"no class {target}: there are 0 to {len(labels) - 1}")
+        raise InputError("no_class_index", target=target, last=len(labels) - 1)
     return target
 
 

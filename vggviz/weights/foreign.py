@@ -5,6 +5,8 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from vggviz.weights.card import WeightsError
+
 __all__ = ["explain_refusal"]
 
 PICKLE = b"\x80"  # protocol 2 and up begin so
@@ -12,33 +14,29 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 CHECKPOINTS = (".pth", ".pt", ".ckpt")
 
 
-def explain_refusal(path: Path) -> str:
-    """The sentence that says what `path` is, why it is not opened, and what to do instead.
+def explain_refusal(path: Path) -> WeightsError:
+    """The error that says what `path` is, why it is not opened, and what to do instead.
 
     For a PyTorch checkpoint that includes three lines of Python that convert it. Only a file's
     first bytes and a zip archive's list of names are read.
     """
     name = path.name
     if path.is_dir():
-        return f"{name} is a folder: give the .safetensors file that is in it"
+        return WeightsError("weights_folder", name=name)
     if not path.is_file():  # a pipe would be waited for
-        return f"{name} is no file: expected a .safetensors file"
+        return WeightsError("weights_no_file", name=name)
     try:
         kind = _kind(path)
     except OSError as error:
-        return f"{name} can't be read: {error.strerror}"
+        return WeightsError("weights_unreadable", name=name, why=error.strerror)
     if kind == "safetensors":
-        return f"{name} is a safetensors file: give it a name that ends in .safetensors"
+        return WeightsError("weights_ending", name=name)
     if kind is None:
-        return f"{name} is no weights file that is known here: expected a .safetensors file"
+        return WeightsError("weights_unknown", name=name)
     if kind == "Keras":
-        return f"{name} is a Keras or HDF5 file: only safetensors files of VGG19 are opened"
-    return (
-        f"{name} is a {kind}; it is not opened, since unpickling a file can run any program in "
-        "it. Of a file that you trust these three lines make a safetensors file (of a VGG19 with "
-        "torchvision's names; put in your classes, and architecture='vgg19_bn' for a VGG19-BN):\n"
-        + convert(path, scripted=kind.startswith("TorchScript"))
-    )
+        return WeightsError("weights_keras", name=name)
+    recipe = convert(path, scripted=kind.startswith("TorchScript"))
+    return WeightsError("weights_pickle", name=name, kind=kind, recipe=recipe)
 
 
 def convert(path: Path, *, scripted: bool = False) -> str:

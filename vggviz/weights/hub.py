@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 from vggviz.weights.card import WeightsError
 
-__all__ = ["FILE", "PREFIX", "Reason", "failures", "fetch", "parse", "reason"]
+__all__ = ["FILE", "PREFIX", "failures", "fetch", "parse", "reason"]
 
 PREFIX = "hf:"
 FILE = "model.safetensors"
+AWAY = ("hub_unreachable", "hub_status", "hub_invalid_answer")  # so that a local copy is used
 MOST = 2 << 30  # bytes: a VGG19 of full size has 0.6 GB in float32
 PART = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 REVISION = re.compile(r"(?!.*(?://|\.\.))[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9_])?")
@@ -26,9 +26,9 @@ def parse(name: str) -> tuple[str, str]:
     parts = repo.split("/")
     fits = len(parts) == 2 and len(repo) <= 96 and not repo.endswith(".git")
     if not fits or not all(PART.fullmatch(part) for part in parts):
-        raise WeightsError(f"no repository {repo!r}: one on the Hub is called user/repo")
+        raise WeightsError("no_repository", repo=repo)
     if at and not REVISION.fullmatch(revision):
-        raise WeightsError(f"no revision {revision!r}: it is a branch, a tag or a commit")
+        raise WeightsError("no_revision", revision=revision)
     return repo, revision or "main"
 
 
@@ -46,17 +46,15 @@ def fetch(name: str, folder: Path | None = None) -> Path:
         # Asked first, since hf_hub_download tries for half a minute where there is no network.
         size = get_hf_file_metadata(hf_hub_url(repo, FILE, revision=revision)).size or 0
         if size > MOST:
-            raise WeightsError(
-                f"the {FILE} of {repo} has {size / 1e9:,.1f} GB: at most {MOST / 1e9:.1f} are "
-                "fetched"
-            )
+            sizes = {"size": f"{size / 1e9:,.1f}", "most": f"{MOST / 1e9:.1f}"}
+            raise WeightsError("hub_too_large", file=FILE, repo=repo, **sizes)
         return Path(hf_hub_download(repo, FILE, revision=revision, local_dir=folder))
     except WeightsError:  # a ValueError, as huggingface_hub's are
         raise
     except failures() as error:
-        sentence, away = reason(error, repo, revision)
-        if not away:
-            raise WeightsError(sentence) from error
+        why = reason(error, repo, revision)
+        if why.code not in AWAY:
+            raise why from error
         try:
             return Path(
                 hf_hub_download(
@@ -64,9 +62,7 @@ def fetch(name: str, folder: Path | None = None) -> Path:
                 )
             )
         except failures():
-            raise WeightsError(
-                f"{name} is not on this machine, and {sentence}; weights 'tiny50' need no network"
-            ) from error
+            raise WeightsError("hub_no_copy", name=name, why=why) from error
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -81,38 +77,29 @@ def failures() -> tuple[type[Exception], ...]:
     return (EntryNotFoundError, HfHubHTTPError, transport, OSError, RuntimeError, ValueError)
 
 
-class Reason(NamedTuple):
-    """An error as a sentence, and whether the Hub is unreachable, so that a local copy is used."""
-
-    sentence: str
-    away: bool = False
-
-
-def reason(error: Exception, repo: str, revision: str = "main") -> Reason:
-    """Translate one of the `failures` into a sentence."""
+def reason(error: Exception, repo: str, revision: str = "main") -> WeightsError:
+    """Translate one of the `failures`. Its code is in `AWAY` where the Hub can't be reached."""
     from huggingface_hub import errors
 
-    token = "(set one with `hf auth login` or HF_TOKEN)"
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
         return reason(error.__cause__, repo, revision)
     if isinstance(error, errors.LocalEntryNotFoundError):  # one of the EntryNotFoundErrors below
-        return Reason("the Hub could not be reached", away=True)
+        return WeightsError("hub_unreachable")
     if isinstance(error, errors.GatedRepoError):
-        return Reason(f"{repo} is gated: ask for access on its page")
+        return WeightsError("hub_gated", repo=repo)
     if isinstance(error, errors.RepositoryNotFoundError):
-        there = f"there is no repository {repo} on the Hub"
-        return Reason(f"{there}, or this machine's token can't see it {token}")
+        return WeightsError("hub_no_repository", repo=repo)
     if isinstance(error, errors.RevisionNotFoundError):
-        return Reason(f"{repo} has no revision {revision!r}")
+        return WeightsError("hub_no_revision", repo=repo, revision=revision)
     if isinstance(error, errors.EntryNotFoundError):
-        return Reason(f"{repo} holds no {FILE}, and nothing else is loaded from the Hub")
+        return WeightsError("hub_no_file", repo=repo, file=FILE)
     if isinstance(error, errors.HfHubHTTPError):
         status = error.response.status_code
         if status in (401, 403):
-            return Reason(f"this machine's token is not allowed to do that with {repo} {token}")
-        return Reason(f"the Hub answered with status {status}", away=True)
+            return WeightsError("hub_forbidden", repo=repo)
+        return WeightsError("hub_status", status=status)
     if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError):
-        return Reason(f"{repo} could not be stored: {error.strerror}")
+        return WeightsError("hub_not_stored", repo=repo, why=error.strerror)
     if isinstance(error, ValueError):
-        return Reason("the Hub's answer made no sense to huggingface_hub", away=True)
-    return Reason("the Hub could not be reached", away=True)
+        return WeightsError("hub_invalid_answer")
+    return WeightsError("hub_unreachable")

@@ -104,7 +104,7 @@ def load_foreign(
     """
     file = None if checkpoint is None else Path(checkpoint)
     if file is not None and pretrained:
-        raise NetworkError("weights are either pretrained or from a checkpoint, not both")
+        raise NetworkError("two_weights")
     state = None if file is None else read_checkpoint(file)
     count = len(labels) if labels and not (state or pretrained) else None
     with torch.random.fork_rng(devices=[]):
@@ -175,7 +175,7 @@ def foreign_network(
     count = adapted.num_classes
     names = tuple(f"class {k}" for k in range(count)) if labels is None else tuple(labels)
     if len(names) != count:
-        raise NetworkError(f"{len(names)} labels for the {count} classes of the network")
+        raise NetworkError("label_count", labels=len(names), classes=count)
     kinds = ", ".join(sorted({place.kind for place in adapted.places})) or "none"
     config = ForeignConfig(
         name or type(network).__name__, kinds, count, multi_label or adapted.num_classes == 1
@@ -188,7 +188,7 @@ def foreign_network(
 def _three(numbers: Sequence[float]) -> tuple[float, float, float]:
     """Of each channel; one number is meant for all. Raises NetworkError for other counts."""
     if len(numbers) not in (1, 3):
-        raise NetworkError(f"mean and std have 1 or 3 numbers, not {len(numbers)}")
+        raise NetworkError("mean_count", count=len(numbers))
     first, *rest = map(float, numbers)
     return (first, *rest) if len(rest) == 2 else (first, first, first)  # type: ignore[return-value]
 

@@ -36,14 +36,12 @@ def push_to_hub(
 
     repo, revision = parse(repo)
     if revision != "main":
-        raise WeightsError(f"weights are pushed to the branch main, not to {revision!r}")
+        raise WeightsError("push_branch", revision=revision)
     source = Path(file)
     card = read_card(source)
     if card.backbone is not None and card.backbone.is_file:
-        raise WeightsError(
-            f"{source.name} is an adapter on the file {card.backbone.weights}, which would not "
-            "travel with it: push a whole file, or an adapter on weights that all have by name"
-        )
+        backbone = card.backbone.weights
+        raise WeightsError("push_needs_file", name=source.name, backbone=backbone)
     _, card = read(source, source.stem, None)
     api = HfApi(token=token, library_name="vggviz")
     contents: dict[str, str | bytes] = {
@@ -61,10 +59,9 @@ def push_to_hub(
                 commit_message="Upload weights with vggviz",
             )
     except failures() as error:
-        why = reason(error, repo).sentence
-        raise WeightsError(f"{source.name} was not pushed: {why}") from error
+        raise WeightsError("not_pushed", name=source.name, why=reason(error, repo)) from error
     if public:
-        raise WeightsError(f"{repo} exists and is public: nothing was uploaded")
+        raise WeightsError("push_public", repo=repo)
     return url
 
 

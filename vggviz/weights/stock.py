@@ -128,15 +128,20 @@ def stock_state(name: str, expected: str = "") -> tuple[dict[str, Tensor], str]:
     except OSError as error:
         reason = getattr(error, "reason", error.strerror) or error
         raise WeightsError(
-            f"the {name} weights (torchvision's {pickled.name}, "
-            f"{_weights(name).meta['_file_size']:.0f} MB) are not on this machine and could not be "
-            f"downloaded ({reason}); put a copy at {pickled}, or the {FILE} of {_repository(name)} "
-            f"on the Hub at {safe}, or use weights 'tiny50', which needs no network"
+            "not_downloaded",
+            name=name,
+            file=pickled.name,
+            size=f"{_weights(name).meta['_file_size']:.0f}",
+            why=reason,
+            place=pickled,
+            hub_file=FILE,
+            repo=_repository(name),
+            hub_place=safe,
         ) from error
     except (
         SafetensorError, RuntimeError, UnpicklingError, EOFError, KeyError, ValueError,
     ) as error:  # fmt: skip
-        raise WeightsError(f"{file} is not a whole copy of {file.name}: remove it") from error
+        raise WeightsError("damaged_copy", file=file, name=file.name) from error
 
 
 def _torchvision_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -167,5 +172,6 @@ def load_backbone(model: Network, state: Mapping[str, Tensor], name: str) -> Non
     extra = [key for key in state if key not in own]
     wrong = [key for key, value in own.items() if value.shape != state[key].shape]
     if missing or extra or wrong:
-        raise WeightsError(f"{name} does not fit the network: see {(missing + extra + wrong)[0]}")
+        odd = (missing + extra + wrong)[0]
+        raise WeightsError("unlike_network", name=name, tensor=odd)
     model.load_state_dict(dict(state), strict=False)

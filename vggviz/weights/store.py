@@ -54,11 +54,8 @@ def load_network(
         model, card = _file(Path(name), Path(name).stem, Path(name).parent)
     else:
         if Path(name).exists():
-            raise WeightsError(explain_refusal(Path(name)))
-        raise WeightsError(
-            f"no weights {name!r}: choose one of {', '.join(WEIGHTS)}, or a .safetensors file"
-            f", or {PREFIX}user/repo"
-        )
+            raise explain_refusal(Path(name))
+        raise WeightsError("no_weights", name=name, known=", ".join(WEIGHTS), prefix=PREFIX)
     return model.eval().requires_grad_(False), card
 
 
@@ -88,4 +85,4 @@ def _hub(name: str) -> tuple[Network, Card]:
     try:
         return _file(file, name, None)
     except WeightsError as error:
-        raise WeightsError(f"{name}: {error} (the copy here is {file})") from error
+        raise WeightsError("hub_copy", name=name, error=error, file=file) from error

@@ -64,9 +64,7 @@ def check_path(file: Path) -> None:
     try:
         str(file).encode()
     except UnicodeEncodeError as error:
-        raise WeightsError(
-            f"{file.name} can't be opened: its path is no UTF-8, rename it"
-        ) from error
+        raise WeightsError("path_not_utf8", name=file.name) from error
 
 
 def read_card(file: Path, longest: int = HEADER) -> Card:
@@ -77,29 +75,27 @@ def read_card(file: Path, longest: int = HEADER) -> Card:
     """
     check_path(file)
     if not file.exists():
-        raise WeightsError(f"no weights file {file.name}")
+        raise WeightsError("no_weights_file", name=file.name)
     if not file.is_file() or file.suffix != ".safetensors":
-        raise WeightsError(explain_refusal(file))
+        raise explain_refusal(file)
     try:
         with file.open("rb") as started:  # with the length of its JSON, 8 bytes from the lowest up
             length = int.from_bytes(started.read(8), "little")
         if longest < length <= file.stat().st_size:  # longer than the file is broken, not large
-            raise WeightsError(f"the description in {file.name} is too long to be read here")
+            raise WeightsError("description_too_long", name=file.name)
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{file.name} is not a whole safetensors file") from error
+        raise WeightsError("not_whole", name=file.name) from error
     if "vggviz" not in metadata:
-        raise WeightsError(f"{file.name} was not written by vggviz: it has no description")
+        raise WeightsError("no_description", name=file.name)
     try:
         described = json.loads(metadata["vggviz"])
         json.dumps(described, ensure_ascii=False).encode()  # half a surrogate pair is no text
         return Card.from_json(described)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise WeightsError(
-            f"the description in {file.name} can't be read: {_excerpt(why)}"
-        ) from error
+        raise WeightsError("bad_description", name=file.name, why=_excerpt(why)) from error
 
 
 def read_tensors(file: Path, card: Card, base: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -124,16 +120,15 @@ def read_tensors(file: Path, card: Card, base: dict[str, Tensor]) -> dict[str, T
             found = {**{key: _signature(value) for key, value in filled.items()}, **own}
             if found != expected:
                 odd = sorted(set(found.items()) ^ set(expected.items()))
-                raise WeightsError(
-                    f"{file.name} does not fit its own description: see {_excerpt(odd[0][0])}"
-                )
+                name = _excerpt(odd[0][0])
+                raise WeightsError("unlike_description", name=file.name, tensor=name)
             state = {key: _copy(opened.get_tensor(key)) for key in keys}
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{file.name} is not a whole safetensors file") from error
+        raise WeightsError("not_whole", name=file.name) from error
     if broken := next(
         (key for key, value in state.items() if _has_invalid_values(value, network[key])), ""
     ):
-        raise WeightsError(f"{file.name} holds values that are no numbers: see {broken}")
+        raise WeightsError("not_finite", name=file.name, tensor=broken)
     return {**{key: _copy(value) for key, value in filled.items()}, **state}
 
 

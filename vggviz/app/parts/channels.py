@@ -9,7 +9,7 @@ import numpy as np
 from vggviz.app.markup import Span, bar, block, ends, heat, instead, number
 from vggviz.app.parts.maps import missing
 from vggviz.app.pictures import Floats, Shown, data_uri
-from vggviz.app.texts import say
+from vggviz.locales import text
 
 __all__ = ["CHOOSE", "channel", "channels"]
 
@@ -30,7 +30,7 @@ def channels(lang: str, shown: Shown, stage: str) -> str:
     A range input of the chart's size lies over it: a click or an arrow key chooses a channel.
     """
     weights = shown.places[stage].channels
-    title = escape(say(lang, "explore.weights"))
+    title = escape(text(lang, "explore.weights"))
     if weights is None:
         sentence, _ = missing(lang, shown, stage)
         return f'<h2>{title}</h2><div class="chart">{instead(sentence)}</div>'
@@ -39,9 +39,9 @@ def channels(lang: str, shown: Shown, stage: str) -> str:
     low, high = ends(float(weights[last]), float(weights[first]))
     line = "".join(f"V{100 - 100 * weights[i]:.2f}H{x}" for x, i in enumerate(order, 1))
     top = f"{100 - 100 * weights[first]:.2f}"
-    said = escape(say(lang, "explore.ends", high=high, first=first, low=low, last=last))
-    sorted_ = escape(say(lang, "explore.sorted", count=count, block=block(lang, stage)))
-    label = escape(say(lang, "explore.chart", ends=said))
+    said = escape(text(lang, "explore.ends", high=high, first=first, low=low, last=last))
+    sorted_ = escape(text(lang, "explore.sorted", count=count, block=block(lang, stage)))
+    label = escape(text(lang, "explore.chart", ends=said))
     return (
         f"<h2>{title} <small>{sorted_}</small></h2>"
         f'<div class="chart"><div class="axis" aria-hidden="true"><i>1</i><i>½</i><i>0</i></div>'
@@ -69,16 +69,16 @@ def channel(lang: str, shown: Shown, stage: str, rank: int, colormap: str) -> st
     volume = place.kind == "volume"
     weight = number(float(place.channels[index]), 3)
     tiles = [
-        _tile(before, span, colormap, say(lang, "explore.feature_alt", index=index)),
+        _tile(before, span, colormap, text(lang, "explore.feature_alt", index=index)),
         f"<b>{weight}</b>",
-        _tile(after, span, colormap, say(lang, "explore.result_alt")),
+        _tile(after, span, colormap, text(lang, "explore.result_alt")),
     ]
     names = ("feature", "mean_weight" if volume else "weight", "result")
     parts = [
-        f"<div>{tile}<span>{escape(say(lang, f'explore.{name}'))}</span></div>"
+        f"<div>{tile}<span>{escape(text(lang, f'explore.{name}'))}</span></div>"
         for tile, name in zip(tiles, names, strict=True)
     ]
-    title = say(lang, "explore.channel", index=index, rank=rank, count=len(order))
+    title = text(lang, "explore.channel", index=index, rank=rank, count=len(order))
     return (
         f'<h2>{escape(title)}</h2><div class="product" role="status">{parts[0]}<i>×</i>{parts[1]}'
         f"<i>=</i>{parts[2]}</div>{bar(lang, span, colormap)}"

@@ -26,8 +26,8 @@ from vggviz.app.markup import (
 )
 from vggviz.app.pictures import SIDE, Floats, Place, Shown, refusal
 from vggviz.app.stages import STAGES
-from vggviz.app.texts import say
 from vggviz.cam import METHODS
+from vggviz.locales import text
 from vggviz.metrics.agreement import agreement
 from vggviz.types import Ranked
 
@@ -62,7 +62,7 @@ class View(NamedTuple):
         """What a browser asks for: it may be anything. Raises gr.Error for no such view."""
         options = (STAGES, *view_options().values())
         if any(one not in known for one, known in zip(view, options, strict=False)):
-            raise refusal(say(lang, "trouble.view"))
+            raise refusal(text(lang, "trouble.view"))
         return cls(*map(str, view))
 
 
@@ -95,44 +95,46 @@ def missing(lang: str, shown: Shown, stage: str) -> tuple[str, str]:
     place = shown.places[stage]
     having = [name[-1] for name, one in shown.places.items() if one.weighs]
     if not having:
-        return say(lang, "explore.none"), say(lang, "explore.none_hint")
+        return text(lang, "explore.none"), text(lang, "explore.none_hint")
     if place.channels is not None:
-        return say(lang, "explore.channels_only"), say(lang, "explore.channels_hint")
+        return text(lang, "explore.channels_only"), text(lang, "explore.channels_hint")
     if place.attention is not None:
-        return say(lang, "explore.places_only"), say(lang, "explore.places_hint")
-    return say(lang, "explore.not_here", block=block(lang, stage)), listed(lang, having)
+        return text(lang, "explore.places_only"), text(lang, "explore.places_hint")
+    return text(lang, "explore.not_here", block=block(lang, stage)), listed(lang, having)
 
 
 def listed(lang: str, blocks: Sequence[str]) -> str:
     """'Block 5 has it.', 'Blocks 3, 4 and 5 have it.'"""
     *others, last = blocks
     if not others:
-        return say(lang, "explore.one_has", last=last)
-    return say(lang, "explore.more_have", others=", ".join(others), last=last)
+        return text(lang, "explore.one_has", last=last)
+    return text(
+        lang, "explore.more_have", others=text(lang, "language.list").join(others), last=last
+    )
 
 
 def _original(lang: str, shown: Shown, view: View) -> _Tile:
     side = len(shown.crop)
     if view.on == "picture":
-        drawn = canvas(shown.picture, say(lang, "explore.whole_alt"), box=shown.box)
+        drawn = canvas(shown.picture, text(lang, "explore.whole_alt"), box=shown.box)
     else:
-        drawn = canvas(shown.crop, say(lang, "explore.original_alt"), kind="png")
-    caption = escape(say(lang, "explore.saw", side=side)).replace(" × ", "&nbsp;×&nbsp;")
-    head = escape(say(lang, "explore.original"))
+        drawn = canvas(shown.crop, text(lang, "explore.original_alt"), kind="png")
+    caption = escape(text(lang, "explore.saw", side=side)).replace(" × ", "&nbsp;×&nbsp;")
+    head = escape(text(lang, "explore.original"))
     return _Tile(head, head, drawn, '<div class="scale"></div>', caption)
 
 
 def _attention(lang: str, shown: Shown, view: View) -> _Tile:
     place, name = shown.places[view.stage], named(lang, shown.attention)
-    plain = escape(say(lang, "explore.attention"))
+    plain = escape(text(lang, "explore.attention"))
     head = f"{plain} <small>{escape(name)}</small>"
     remark = _blended(lang, shown, place)
     if place.attention is None:
         nothing = instead(*missing(lang, shown, view.stage))
         return _Tile(plain, head, nothing, '<div class="scale"></div>', remark)
     kind = place.kind or "spatial"
-    how = escape(say(lang, f"explore.how.{kind}", size=size(place.attention)))
-    alt = say(lang, "explore.attention_alt", name=name, block=block(lang, view.stage))
+    how = escape(text(lang, f"explore.how.{kind}", size=size(place.attention)))
+    alt = text(lang, "explore.attention_alt", name=name, block=block(lang, view.stage))
     drawn, below = _overlay(lang, shown, view, place.attention, alt, kind=kind)
     return _Tile(plain, head, drawn, below, f"<span>{how}</span> {remark}")
 
@@ -141,15 +143,15 @@ def _cam(lang: str, shown: Shown, view: View, which: int) -> _Tile:
     method, target = method_title(lang, view.method), _class(shown, which)
     about = "explore.for" if METHODS[view.method].class_specific else "explore.no_class"
     how = escape(method_explanation(lang, view.method))
-    remark = escape(say(lang, about, label=target.label))
+    remark = escape(text(lang, about, label=target.label))
     head = f'<span title="{how}">{escape(method)}</span> <small>{remark}</small>'
     key = (view.stage, view.method, which)
     raw = shown.maps.get(key)
     if raw is None:
         said = "explore.no_map" if key in shown.maps else "explore.computing"
-        drawn = instead(say(lang, said, method=method), say(lang, f"{said}_hint"))
+        drawn = instead(text(lang, said, method=method), text(lang, f"{said}_hint"))
         return _Tile(escape(method), head, drawn, '<div class="scale"></div>', "")
-    alt = say(
+    alt = text(
         lang,
         "explore.cam_alt",
         method=method,
@@ -160,7 +162,7 @@ def _cam(lang: str, shown: Shown, view: View, which: int) -> _Tile:
     top = max((float(one.max()) for one in both if one is not None), default=0.0)
     drawn, below = _overlay(lang, shown, view, raw, alt, top=top)
     about = "explore.speaks" if METHODS[view.method].class_specific else "explore.size"
-    caption = escape(say(lang, about, size=size(raw)))
+    caption = escape(text(lang, about, size=size(raw)))
     return _Tile(escape(method), head, drawn, below, f"<span>{caption}</span>")
 
 
@@ -183,7 +185,7 @@ def _overlay(
     span = spread(raw, view.scale, known, top)
     layer = None
     if span.flat:
-        alt = say(lang, "explore.flat_alt", alt=alt, value=span.ends[0])
+        alt = text(lang, "explore.flat_alt", alt=alt, value=span.ends[0])
     else:
         layer = heat(raw, span, view.colours, SIDE)
     whole = view.on == "picture"
@@ -195,11 +197,11 @@ def _blended(lang: str, shown: Shown, place: Place) -> str:
     if shown.attention == "none":
         return ""
     if shown.trained == "nothing":
-        return badge(say(lang, "explore.untrained"))
+        return badge(text(lang, "explore.untrained"))
     if place.gamma is None:
         return ""
     if abs(place.gamma) < 0.005:
-        return badge(say(lang, "explore.ignored"))
+        return badge(text(lang, "explore.ignored"))
     return f"<span>γ = {place.gamma:.2f}</span>".replace("-", "−")
 
 
@@ -207,7 +209,7 @@ def _slider(lang: str, tiles: Sequence[_Tile], layout: str) -> str:
     """Two tiles in one place: a range input moves the border between them."""
     places = {"original": 0, "attention": 1, "cam": 2}
     left, right = (tiles[places[name]] for name in layout.split("-"))
-    label = escape(say(lang, "explore.slider", left=left.name, right=right.name))
+    label = escape(text(lang, "explore.slider", left=left.name, right=right.name))
     notes = "".join(
         f'<div class="note"><h2>{tile.head}</h2>{tile.below}<p>{tile.caption}</p></div>'
         for tile in (left, right)
@@ -225,23 +227,23 @@ def _agreement(lang: str, shown: Shown, view: View) -> str:
     method = method_title(lang, view.method)
     why = ""
     if shown.contrast is not None and METHODS[view.method].class_specific:
-        why = f' <span class="why">{escape(say(lang, "explore.why", method=method))}</span>'
+        why = f' <span class="why">{escape(text(lang, "explore.why", method=method))}</span>'
     attention = shown.places[view.stage].attention
     cam = shown.maps.get((view.stage, view.method, 0))
     found = None
     if attention is not None and cam is not None:
         found = agreement(torch.from_numpy(attention), torch.from_numpy(cam))
     if found is None or math.isnan(found.spearman):
-        return f"<span>{escape(say(lang, 'explore.no_agreement'))}</span>{why}"
-    numbers = say(
+        return f"<span>{escape(text(lang, 'explore.no_agreement'))}</span>{why}"
+    numbers = text(
         lang,
         "explore.numbers",
         spearman=number(round(found.spearman, 2), 2) if abs(found.spearman) >= 0.005 else "0",
         iou=round(100 * found.iou),
     )
-    reading = say(lang, f"explore.read.{reading_of(found.spearman)}")
+    reading = text(lang, f"explore.read.{reading_of(found.spearman)}")
     return (
-        f"<b>{escape(reading)}</b> <span>{escape(say(lang, 'explore.agreement', method=method))}: "
+        f"<b>{escape(reading)}</b> <span>{escape(text(lang, 'explore.agreement', method=method))}: "
         f"{escape(numbers)}</span>{why}"
     )
 

@@ -10,7 +10,7 @@ from PIL import Image
 from vggviz import plotting as render
 from vggviz.app.markup import badge, spread
 from vggviz.app.pictures import Pixels, Shown, data_uri
-from vggviz.app.texts import say
+from vggviz.locales import text
 
 __all__ = ["strip"]
 
@@ -38,10 +38,10 @@ def _cell(lang: str, shown: Shown, stage: str, small: Pixels, colormap: str) -> 
         thumb = render.overlay(small, render.stretch(raw)[0], OPACITY, colormap)
     remark = ""
     if place.weighs and shown.trained == "nothing":
-        remark = badge(say(lang, "explore.untrained"))
+        remark = badge(text(lang, "explore.untrained"))
     elif place.weighs and place.gamma is not None and abs(place.gamma) < 0.005:
-        remark = badge(say(lang, "explore.ignored_short"))
+        remark = badge(text(lang, "explore.ignored_short"))
     return (
         f'<li><img src="{data_uri(thumb)}" width="{SIDE}" height="{SIDE}" alt="">'
-        f"<span>{escape(say(lang, f'explore.strip_{key}'))}</span>{remark}</li>"
+        f"<span>{escape(text(lang, f'explore.strip_{key}'))}</span>{remark}</li>"
     )

@@ -20,9 +20,9 @@ from vggviz.app.shell import Shell
 from vggviz.app.stages import STAGES
 from vggviz.app.tabs.lazy import Call
 from vggviz.app.tabs.panels import block, html, panel, shrink
-from vggviz.app.texts import say
 from vggviz.cam import METHODS
 from vggviz.explanation import Explanation
+from vggviz.locales import text
 
 NAME = "blocks.name"
 
@@ -80,14 +80,14 @@ def grid(
 def _grid(lang: str, shown: Shown, found: Explanation, methods: Sequence[str]) -> str:
     square = shrink(shown.square, TILE)
     heads = "".join(f'<th scope="col">{escape(block(lang, stage))}</th>' for stage in STAGES)
-    rows = [(say(lang, "blocks.attention"), [_attention(lang, square, shown, s) for s in STAGES])]
+    rows = [(text(lang, "blocks.attention"), [_attention(lang, square, shown, s) for s in STAGES])]
     for name in possible(shown, methods):
         tiles: list[str] = []
         for stage in STAGES:
             map = found.heatmaps.get((stage, name))
             where = block(lang, stage)
-            alt = say(lang, "blocks.alt", name=method_title(lang, name), block=where)
-            gone = say(lang, "blocks.unknown")
+            alt = text(lang, "blocks.alt", name=method_title(lang, name), block=where)
+            gone = text(lang, "blocks.unknown")
             tiles.append(
                 panel(lang, square, map.raw.numpy(), alt)
                 if map
@@ -101,7 +101,8 @@ def _grid(lang: str, shown: Shown, found: Explanation, methods: Sequence[str]) -
     slow = [name for name in methods if METHODS[name].needs == "passes"]
     left_out = [method_title(lang, name) for name in slow if name not in possible(shown, methods)]
     note = "".join(
-        f'<p class="reading">{escape(say(lang, "blocks.slow", method=one))}</p>' for one in left_out
+        f'<p class="reading">{escape(text(lang, "blocks.slow", method=one))}</p>'
+        for one in left_out
     )
     how = "".join(
         f'<p class="caption">{escape(method_title(lang, name))}: '
@@ -110,7 +111,7 @@ def _grid(lang: str, shown: Shown, found: Explanation, methods: Sequence[str]) -
     )
     return (
         f'{note}<div class="wide" tabindex="0" role="region" '
-        f'aria-label="{escape(say(lang, "blocks.grid"))}"><table class="grid">'
+        f'aria-label="{escape(text(lang, "blocks.grid"))}"><table class="grid">'
         f"<thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody></table></div>{how}"
     )
 
@@ -119,9 +120,9 @@ def _attention(lang: str, square: Any, shown: Shown, stage: str) -> str:
     place = shown.places[stage]
     if place.attention is None:
         key = "blocks.channels" if place.channels is not None else "blocks.none"
-        return panel(lang, square, None, say(lang, key))
+        return panel(lang, square, None, text(lang, key))
     where = block(lang, stage)
-    alt = say(lang, "blocks.alt", name=say(lang, "blocks.attention"), block=where)
+    alt = text(lang, "blocks.alt", name=text(lang, "blocks.attention"), block=where)
     return panel(lang, square, place.attention, alt)
 
 
@@ -141,7 +142,7 @@ def download(
 def _choices(lang: str) -> dict[str, Any]:
     """The methods as a checkbox group's choices, and its label."""
     named = [(method_title(lang, key), key) for key in METHODS]
-    return {"choices": named, "label": say(lang, "blocks.methods")}
+    return {"choices": named, "label": text(lang, "blocks.methods")}
 
 
 def build(shell: Shell) -> None:

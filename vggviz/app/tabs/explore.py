@@ -17,8 +17,8 @@ from vggviz.app.parts.maps import LAYOUTS, View, view_options
 from vggviz.app.pictures import Shown
 from vggviz.app.shell import HIDDEN, OPACITY, Shell
 from vggviz.app.stages import STAGES
-from vggviz.app.texts import say
 from vggviz.cam import METHODS
+from vggviz.locales import text
 
 __all__ = ["NAME", "Parts", "blocks", "build"]
 
@@ -154,8 +154,8 @@ _BLEND = "(share) => { document.documentElement.style.setProperty('--opacity', s
 
 def blocks(lang: str) -> dict[str, Any]:
     """The stages as a radio's choices, and its label."""
-    named = [(say(lang, "explore.block", number=name[-1]), name) for name in STAGES]
-    return {"choices": named, "label": say(lang, "explore.stage")}
+    named = [(text(lang, "explore.block", number=name[-1]), name) for name in STAGES]
+    return {"choices": named, "label": text(lang, "explore.stage")}
 
 
 def _methods(lang: str) -> list[tuple[str, str]]:
@@ -167,7 +167,7 @@ def _colours(lang: str) -> list[tuple[str, str]]:
 
 
 def _layouts(lang: str) -> list[tuple[str, str]]:
-    names = {layout: say(lang, f"explore.layout.{layout}", method="CAM") for layout in LAYOUTS}
+    names = {layout: text(lang, f"explore.layout.{layout}", method="CAM") for layout in LAYOUTS}
     return [(name, layout) for layout, name in names.items()]
 
 
@@ -175,7 +175,7 @@ def _choice(shell: Shell, name: str, listed: Any) -> Any:
     """A dropdown of the view."""
 
     def texts(lang: str) -> dict[str, Any]:
-        return {"choices": listed(lang), "label": say(lang, f"explore.{name}")}
+        return {"choices": listed(lang), "label": text(lang, f"explore.{name}")}
 
     first = listed("en")[0][1]
     part = gr.Dropdown(listed("en"), value=first, filterable=False, elem_id=name, min_width=0)
@@ -187,8 +187,8 @@ def _switch(shell: Shell, name: str) -> Any:
     keys = view_options()[name]
 
     def texts(lang: str) -> dict[str, Any]:
-        choices = [(say(lang, f"explore.{name}.{key}"), key) for key in keys]
-        return {"choices": choices, "label": say(lang, f"explore.{name}")}
+        choices = [(text(lang, f"explore.{name}.{key}"), key) for key in keys]
+        return {"choices": choices, "label": text(lang, f"explore.{name}")}
 
     part = gr.Radio(
         texts("en")["choices"], value=keys[0], elem_id=name, elem_classes="switch", min_width=0

@@ -18,8 +18,8 @@ from vggviz.app.rerun import explainer_of, known_stage, stage_of
 from vggviz.app.shell import HIDDEN, Shell
 from vggviz.app.tabs.lazy import Call
 from vggviz.app.tabs.panels import block, blocks, html, join
-from vggviz.app.texts import say
 from vggviz.explainer import Report
+from vggviz.locales import text
 from vggviz.metrics.baselines import noise
 from vggviz.metrics.faithfulness import SCALED, Kind, area, perturb, scaled_batch_size
 
@@ -83,11 +83,11 @@ def told(lang: str, shown: Shown, stage: str, curves: Curves) -> str:
     names = list(maps_of(shown, stage))
     total = len(KINDS) * len(names) * POINTS
     done = sum(map(len, curves.values()))
-    of = say(lang, "faithful.class", label=shown.target.label, block=block(lang, stage))
-    state = say(lang, "faithful.progress" if done else "faithful.ready", done=done, total=total)
-    said = [] if "attention" in names else [say(lang, "faithful.no_map")]
+    of = text(lang, "faithful.class", label=shown.target.label, block=block(lang, stage))
+    state = text(lang, "faithful.progress" if done else "faithful.ready", done=done, total=total)
+    said = [] if "attention" in names else [text(lang, "faithful.no_map")]
     if done == total:
-        said = [of, *verdicts(lang, areas(curves)), *said, say(lang, "faithful.one")]
+        said = [of, *verdicts(lang, areas(curves)), *said, text(lang, "faithful.one")]
     else:
         said = [of, state, *said]
     charts = "".join(_chart(lang, shown, kind, curves, names) for kind in KINDS)
@@ -117,13 +117,13 @@ def verdicts(lang: str, found: Mapping[tuple[Kind, str], float]) -> list[str]:
             found["insertion", name] > found["insertion", "random"]
         )
         key = ("loses", "half", "wins")[wins]
-        said.append(say(lang, f"faithful.{key}", name=say(lang, f"faithful.{name}")))
+        said.append(text(lang, f"faithful.{key}", name=text(lang, f"faithful.{name}")))
     return said
 
 
 def _chart(lang: str, shown: Shown, kind: Kind, curves: Curves, names: list[str]) -> str:
     found = areas(curves)
-    title, how = say(lang, f"faithful.{kind}"), say(lang, f"faithful.{kind}_how")
+    title, how = text(lang, f"faithful.{kind}"), text(lang, f"faithful.{kind}_how")
     lines = "".join(
         f'<path class="curve {name}" d="M{_path(points)}"/>'
         for name in reversed(names)
@@ -131,26 +131,26 @@ def _chart(lang: str, shown: Shown, kind: Kind, curves: Curves, names: list[str]
     )
     rows = "".join(_row(lang, name, found.get((kind, name))) for name in names)
     numbers = [
-        f"{say(lang, f'faithful.{name}')} {found[kind, name]:.2f}"
+        f"{text(lang, f'faithful.{name}')} {found[kind, name]:.2f}"
         for name in names
         if (kind, name) in found
     ]
-    label = say(
+    label = text(
         lang,
         "faithful.chart",
         kind=title,
         label=shown.target.label,
         areas=", ".join(numbers),
     )
-    better = say(lang, "faithful.better_low" if kind == "deletion" else "faithful.better_high")
+    better = text(lang, "faithful.better_low" if kind == "deletion" else "faithful.better_high")
     return (
         f"<section><h2>{escape(title)} <small>{escape(how)}</small></h2>"
         f'<div class="curves"><div class="axis" aria-hidden="true"><i>100%</i><i>50%</i><i>0%</i>'
         f'</div><svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(label)}"><path class="rule" d="M0 0H100M0 50H100M0 100H100"/>{lines}'
         f'</svg></div><div class="under" aria-hidden="true"><i>0%</i>'
-        f"<i>{escape(say(lang, 'faithful.x'))}</i><i>100%</i></div>"
-        f'<table class="areas"><caption>{escape(say(lang, "faithful.area"))}: {escape(better)}'
+        f"<i>{escape(text(lang, 'faithful.x'))}</i><i>100%</i></div>"
+        f'<table class="areas"><caption>{escape(text(lang, "faithful.area"))}: {escape(better)}'
         f"</caption><tbody>{rows}</tbody></table></section>"
     )
 
@@ -163,7 +163,7 @@ def _row(lang: str, name: str, value: float | None) -> str:
     shown = "–" if value is None else f"{value:.3f}"
     line = f'<path class="curve {name}" d="M0 4H28"/>'
     key = f'<svg class="key" viewBox="0 0 28 8" aria-hidden="true">{line}</svg>'
-    label = escape(say(lang, f"faithful.{name}"))
+    label = escape(text(lang, f"faithful.{name}"))
     return f'<tr><th scope="row">{key}{label}</th><td>{shown}</td></tr>'
 
 

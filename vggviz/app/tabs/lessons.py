@@ -16,7 +16,7 @@ from vggviz.app.link import Asked, parts, settings
 from vggviz.app.markup import named
 from vggviz.app.networks import NOTHING, Networks, Owned
 from vggviz.app.shell import Shell
-from vggviz.app.texts import say
+from vggviz.locales import text
 from vggviz.weights import bundled_results
 
 __all__ = ["LESSONS", "NAME", "Lesson", "build", "found", "go", "page"]
@@ -78,15 +78,15 @@ LESSONS = (
 def page(lang: str = "en") -> str:
     """All lessons, the first one unfolded; `CLICK` tells which button was pressed."""
     parts = "".join(_lesson(number, lesson, lang) for number, lesson in enumerate(LESSONS, 1))
-    line = escape(say(lang, "lessons.line"))
+    line = escape(text(lang, "lessons.line"))
     return f'<section lang="{lang}"><p class="line">{line}</p>{parts}</section>'
 
 
 def _lesson(number: int, lesson: Lesson, lang: str) -> str:
     def told(part: str) -> str:
-        return escape(say(lang, f"lessons.{lesson.key}.{part}"))
+        return escape(text(lang, f"lessons.{lesson.key}.{part}"))
 
-    text = "".join(f"<p>{part}</p>" for part in told("text").split("\n"))
+    paragraphs = "".join(f"<p>{part}</p>" for part in told("text").split("\n"))
     facts = "".join(f"<li>{escape(fact)}</li>" for fact in found(lesson, lang))
     buttons = "".join(
         f'<button type="button" data-lesson="{number - 1}" data-go="{name}">{told(name)}</button>'
@@ -95,13 +95,13 @@ def _lesson(number: int, lesson: Lesson, lang: str) -> str:
     return (
         f'<details name="lesson"{" open" if number == 1 else ""}>'
         f"<summary><b>{number}</b><h2>{told('title')}</h2></summary>"
-        f'<div><div class="told">{text}<p class="go">{buttons}</p></div>'
+        f'<div><div class="told">{paragraphs}<p class="go">{buttons}</p></div>'
         f'<div class="shown"><div class="formula" tabindex="0" role="group" '
-        f'aria-label="{escape(say(lang, "lessons.formula"))}">{FORMULAS[lesson.key]}'
+        f'aria-label="{escape(text(lang, "lessons.formula"))}">{FORMULAS[lesson.key]}'
         f"<p>{told('letters')}</p></div>"
         + (f'<ul class="facts">{facts}</ul>' if facts else "")
-        + f'<div class="ask"><h3>{escape(say(lang, "lessons.question"))}</h3>'
-        f"<p>{told('question')}</p><details><summary>{escape(say(lang, 'lessons.answer'))}"
+        + f'<div class="ask"><h3>{escape(text(lang, "lessons.question"))}</h3>'
+        f"<p>{told('question')}</p><details><summary>{escape(text(lang, 'lessons.answer'))}"
         f"</summary><p>{told('answer')}</p></details></div></div></div></details>"
     )
 
@@ -121,7 +121,7 @@ def found(lesson: Lesson, lang: str) -> list[str]:
     told: list[str] = []
     if "accuracy" in lesson.tells:
         told.append(
-            say(
+            text(
                 lang,
                 "lessons.measured",
                 pictures=pointing["subsets"].get("all", {}).get("count", "?"),
@@ -133,7 +133,7 @@ def found(lesson: Lesson, lang: str) -> list[str]:
     if "use" in lesson.tells and (use := measured["use"].get("uniform")):
         points = {part: _tenths(use["points"][part]) for part in ("value", "low", "high")}
         lost = points.pop("value")
-        told.append(say(lang, "lessons.use", name=name, lost=lost, **points))
+        told.append(text(lang, "lessons.use", name=name, lost=lost, **points))
     if "pointing" in lesson.tells and "off_centre" in pointing["subsets"]:
         subset = pointing["subsets"]["off_centre"]
         rates = {kind: _hits(pointing, kind) for kind in ("attention", "gradcam")}
@@ -141,7 +141,7 @@ def found(lesson: Lesson, lang: str) -> list[str]:
             whole = {kind: f"{100 * (rate or 0):.0f}" for kind, rate in rates.items()}
             chance = f"{100 * subset['chance']:.0f}"
             told.append(
-                say(lang, "lessons.pointing", count=subset["count"], chance=chance, **whole)
+                text(lang, "lessons.pointing", count=subset["count"], chance=chance, **whole)
             )
     return told
 
@@ -175,10 +175,10 @@ def go(
     Both come from a browser: they may be anything. Raises gr.Error, a sentence for people.
     """
     if not isinstance(lesson, int) or not 0 <= lesson < len(LESSONS):
-        raise refusal(say(lang, "trouble.lesson"))
+        raise refusal(text(lang, "trouble.lesson"))
     state = LESSONS[lesson].goes.get(str(button))
     if state is None:
-        raise refusal(say(lang, "trouble.lesson"))
+        raise refusal(text(lang, "trouble.lesson"))
     if state.weights not in networks.choices:
         state = state._replace(weights="", target="")
     with boundary(lang):

@@ -15,7 +15,7 @@ from vggviz.app.markup import bar, block, percent, spread
 from vggviz.app.pictures import Floats, Pixels, data_uri
 from vggviz.app.shell import OPACITY, Shell
 from vggviz.app.tabs import explore
-from vggviz.app.texts import say
+from vggviz.locales import text
 from vggviz.types import Grid, Ranked
 
 __all__ = [
@@ -51,7 +51,7 @@ def panel(
     values, _, _ = render.stretch(raw)
     if span.flat:
         values = np.full_like(values, np.nan)
-        alt = say(lang, "explore.flat_alt", alt=alt, value=span.ends[0])
+        alt = text(lang, "explore.flat_alt", alt=alt, value=span.ends[0])
     image = data_uri(render.overlay(square, values, OPACITY))
     side = len(square)
     below = "" if bare else bar(lang, span)
@@ -69,8 +69,8 @@ def blocks(shell: Shell, elem_id: str) -> gr.Radio:
 
 
 def join(lang: str, sentences: Sequence[str]) -> str:
-    """Sentences as one text: Chinese has no space between them."""
-    return (" " if lang == "en" else "").join(sentences)
+    """Sentences as one text, with what stands between two of them in this language."""
+    return text(lang, "language.sentences").join(sentences)
 
 
 def text_percent(probability: float) -> str:

@@ -19,7 +19,7 @@ from vggviz.app.rerun import recall
 from vggviz.app.shell import HIDDEN, Shell
 from vggviz.app.tabs.lazy import Call
 from vggviz.app.tabs.panels import block, cell, html, join, panel, shrink, text_percent
-from vggviz.app.texts import say
+from vggviz.locales import text
 from vggviz.types import AttentionRecord
 
 NAME = "pixel.name"
@@ -71,7 +71,7 @@ def at(event: Mapping[str, Any], grid: tuple[int, int], lang: str = "en") -> Cel
     """The place that was clicked. It comes from a browser: it may be anything."""
     found = [event.get("row"), event.get("column")]
     if not all(isinstance(n, int) and 0 <= n < size for n, size in zip(found, grid, strict=True)):
-        raise refusal(say(lang, "pixel.no_place"))
+        raise refusal(text(lang, "pixel.no_place"))
     return Cell(*found)  # type: ignore[arg-type]
 
 
@@ -103,13 +103,13 @@ def looks(
 def canvas(lang: str, shown: Shown, stage: str, asked: Cell) -> str:
     """The picture to click on, with the outline of the place that is asked."""
     height, width = grid_of(shown, stage)
-    label = say(lang, "pixel.canvas", rows=height, columns=width)
+    label = text(lang, "pixel.canvas", rows=height, columns=width)
     return (
-        f'<h2>{escape(say(lang, "pixel.ask"))} <small id="asked" aria-live="polite">'
+        f'<h2>{escape(text(lang, "pixel.ask"))} <small id="asked" aria-live="polite">'
         f"{_named(lang, asked)}</small></h2>"
         f'<div class="well canvas" tabindex="0" role="application" aria-label="{escape(label)}" '
         f'data-rows="{height}" data-columns="{width}" data-row="{asked.row}" '
-        f'data-column="{asked.column}" data-place="{escape(say(lang, "pixel.place"))}">'
+        f'data-column="{asked.column}" data-place="{escape(text(lang, "pixel.place"))}">'
         f'<img src="{data_uri(shown.square)}" width="{len(shown.square)}" '
         f'height="{len(shown.square)}" alt="" draggable="false">'
         f"{_lines(height, width)}{cell(*asked, (height, width))}</div>"
@@ -129,7 +129,7 @@ def _lines(rows: int, columns: int) -> str:
 
 
 def _named(lang: str, asked: Cell) -> str:
-    return escape(say(lang, "pixel.place", row=asked.row + 1, column=asked.column + 1))
+    return escape(text(lang, "pixel.place", row=asked.row + 1, column=asked.column + 1))
 
 
 def _looks(lang: str, shown: Shown, record: AttentionRecord, asked: Cell) -> str:
@@ -139,17 +139,17 @@ def _looks(lang: str, shown: Shown, record: AttentionRecord, asked: Cell) -> str
 
     def one(head: int | None, name: str, square: Any) -> str:
         place = {"row": asked.row + 1, "column": asked.column + 1}
-        alt = say(lang, "pixel.alt", name=name, **place)
+        alt = text(lang, "pixel.alt", name=name, **place)
         return panel(lang, square, record.query(*asked, head).numpy(), alt, mark=mark)
 
-    average = say(lang, "pixel.average_how", heads=heads)
+    average = text(lang, "pixel.average_how", heads=heads)
     each = "".join(
         f"<figure><figcaption>{escape(name)}</figcaption>{one(head, name, small)}</figure>"
         for head in range(heads)
-        for name in [say(lang, "pixel.head", number=head + 1)]
+        for name in [text(lang, "pixel.head", number=head + 1)]
     )
     return (
-        f'<figure class="average"><h2>{escape(say(lang, "pixel.average"))} '
+        f'<figure class="average"><h2>{escape(text(lang, "pixel.average"))} '
         f"<small>{escape(average)}</small></h2>{one(None, average, shown.square)}</figure>"
         f'<div class="heads">{each}</div>'
         f'<p class="reading">{escape(reading(lang, record, asked))}</p>'
@@ -166,7 +166,7 @@ def reading(lang: str, record: AttentionRecord, asked: Cell) -> str:
     half = 1 + int((weights.sort(descending=True).values.cumsum(0) < 0.5 * weights.sum()).sum())
     even = 1 / len(weights)
     spread = float(weights.max()) < 1.5 * even
-    said = say(
+    said = text(
         lang,
         "pixel.reading",
         row=asked.row + 1,
@@ -178,7 +178,7 @@ def reading(lang: str, record: AttentionRecord, asked: Cell) -> str:
         all=len(weights),
         **{"self": text_percent(float(itself))},
     )
-    ending = say(lang, "pixel.spread" if spread else "pixel.focus", even=text_percent(even))
+    ending = text(lang, "pixel.spread" if spread else "pixel.focus", even=text_percent(even))
     return join(lang, [said, ending])
 
 
@@ -195,7 +195,7 @@ def opened(
         if not stages:
             could = any("self_attention" in types for types in networks.choices.values())
             room = "other" if could else "none"
-            told = instead(say(lang, f"pixel.{room}"), say(lang, f"pixel.{room}_hint"), "nothing")
+            told = instead(text(lang, f"pixel.{room}"), text(lang, f"pixel.{room}_hint"), "nothing")
             hidden = gr.update(visible=False)
             return {}, hidden, None, "", told, gr.update(visible=could)
         stage = stage if stage in stages else stages[-1]
@@ -264,7 +264,7 @@ def build(shell: Shell) -> None:
 
     def clicked(call: Call | None, kept: Kept, stage: str, own: Owned, event: gr.EventData) -> Any:
         if call is None or stage not in stages_of(call.shown):
-            raise refusal(say(call.lang if call else "en", "pixel.no_place"))
+            raise refusal(text(call.lang if call else "en", "pixel.no_place"))
         here = at(sent(event), grid_of(call.shown, stage), call.lang)
         return here, looks(networks, call, kept, stage, here, own)
 

@@ -21,7 +21,7 @@ from vggviz.app.rerun import known_stage, recall, spatial_of
 from vggviz.app.shell import HIDDEN, Shell
 from vggviz.app.tabs.lazy import Call
 from vggviz.app.tabs.panels import block, html, join, panel, shrink, text_percent
-from vggviz.app.texts import say
+from vggviz.locales import text
 from vggviz.metrics.agreement import agreement
 from vggviz.types import Ranked
 from vggviz.weights import bundled_results
@@ -90,8 +90,8 @@ def table(lang: str, shown: Shown, rows: Sequence[Row], types: Sequence[str]) ->
     weights = shown.question.weights
     base = bundled_results(weights, "none")
     heads = "".join(
-        f'<th scope="col">{escape(say(lang, f"types.{key}"))}'
-        + (f" <small>{escape(say(lang, 'types.times'))}</small>" if key == "latency" else "")
+        f'<th scope="col">{escape(text(lang, f"types.{key}"))}'
+        + (f" <small>{escape(text(lang, 'types.times'))}</small>" if key == "latency" else "")
         + "</th>"
         for key in ("type", *COLUMNS)
     )
@@ -106,17 +106,17 @@ def table(lang: str, shown: Shown, rows: Sequence[Row], types: Sequence[str]) ->
             f'<tr{current}><th scope="row">{escape(named(lang, key))}</th>'
             f"{''.join(f'<td>{one}</td>' for one in cells)}</tr>"
         )
-    state = say(lang, "types.progress", done=len(rows), total=len(types))
+    state = text(lang, "types.progress", done=len(rows), total=len(types))
     said = reading(lang, rows, types) if len(rows) == len(types) else [state]
-    notes = [say(lang, "types.rho")] + ([say(lang, "types.source")] if base else [])
-    caption = (" · " if lang == "en" else "；").join(notes)
+    notes = [text(lang, "types.rho")] + ([text(lang, "types.source")] if base else [])
+    caption = text(lang, "language.notes").join(notes)
     return (
         f'<progress max="{len(types)}" value="{len(rows)}" aria-label="{escape(state)}"></progress>'
         f'<p class="reading" role="status">{escape(join(lang, said))}</p>'
         f'<div class="wide" tabindex="0" role="region" '
-        f'aria-label="{escape(say(lang, "types.table"))}"><table class="rows">'
+        f'aria-label="{escape(text(lang, "types.table"))}"><table class="rows">'
         f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
-        f'<p class="caption">{escape(say(lang, "types.agreement"))}: {escape(caption)}</p>'
+        f'<p class="caption">{escape(text(lang, "types.agreement"))}: {escape(caption)}</p>'
     )
 
 
@@ -124,9 +124,9 @@ def _cells(lang: str, square: Any, one: Row) -> list[str]:
     where, name = block(lang, one.stage), named(lang, one.attention)
 
     def alt(key: str) -> str:
-        return say(lang, "types.alt", map=say(lang, f"types.{key}"), type=name, block=where)
+        return text(lang, "types.alt", map=text(lang, f"types.{key}"), type=name, block=where)
 
-    gone = say(lang, "types.channels" if one.weighs else "types.none")
+    gone = text(lang, "types.channels" if one.weighs else "types.none")
     map = panel(lang, square, one.map, gone if one.map is None else alt("attention"), bare=True)
     gradcam = panel(lang, square, one.gradcam, alt("gradcam"), bare=True)
     alike = "–" if math.isnan(one.agreement) else f"{one.agreement:.2f}".replace("-", "−")
@@ -145,7 +145,7 @@ def _measured(
     points = "–"
     if against:
         value, low, high = (100 * against["points"][key] for key in ("value", "low", "high"))
-        within = say(lang, "types.interval", low=f"{low:+.1f}", high=f"{high:+.1f}")
+        within = text(lang, "types.interval", low=f"{low:+.1f}", high=f"{high:+.1f}")
         points = f"{value:+.1f} <small>{escape(within)}</small>".replace("-", "−")
     return [
         f"{100 * found['top1']['value']:.1f}",
@@ -158,12 +158,12 @@ def _measured(
 def reading(lang: str, rows: Sequence[Row], types: Sequence[str]) -> list[str]:
     """In words: whether all types say the same."""
     if len(types) == 1:
-        return [say(lang, "types.only")]
+        return [text(lang, "types.only")]
     labels = list(dict.fromkeys(one.first.label for one in rows))
     if len(labels) == 1:
-        return [say(lang, "types.same", count=len(rows), label=labels[0])]
-    listed = (", " if lang == "en" else "、").join(labels)
-    return [say(lang, "types.differ", labels=listed)]
+        return [text(lang, "types.same", count=len(rows), label=labels[0])]
+    listed = text(lang, "language.list").join(labels)
+    return [text(lang, "types.differ", labels=listed)]
 
 
 def build(shell: Shell) -> None:

@@ -20,10 +20,10 @@ from vggviz.app.rerun import again, explainer_of, known_stage, spatial_of, stage
 from vggviz.app.shell import Shell
 from vggviz.app.tabs.lazy import Call
 from vggviz.app.tabs.panels import bars, block, blocks, html, join, panel, shrink, text_percent
-from vggviz.app.texts import say
 from vggviz.explainer import Explainer
 from vggviz.explanation import Explanation
 from vggviz.hooks.capture import intervene
+from vggviz.locales import text
 from vggviz.metrics.agreement import agreement
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.networks import build_network
@@ -82,7 +82,7 @@ def compare(
     with boundary(call.lang):
         shown, lang, stage = call.shown, call.lang, known_stage(stage, call.lang)
         if replacement not in CHOICES or not isinstance(count, int) or count < 0:
-            raise refusal(say(lang, "trouble.view"))
+            raise refusal(text(lang, "trouble.view"))
         explainer = explainer_of(networks, shown, own)
         names = list(explainer.model.parameter_groups())[:count]
         after = None
@@ -98,7 +98,7 @@ def _compare(
     before = _half(lang, shown, "before", shown.top, place.attention, place.gradcam, stage)
     if after is None:
         same = _half(lang, shown, "after", shown.top, place.attention, place.gradcam, stage)
-        said = [say(lang, "what_if.untouched")]
+        said = [text(lang, "what_if.untouched")]
     else:
         attention = spatial_of(after, stage)
         gradcam = after.heatmaps[stage, "gradcam"].raw.numpy()
@@ -106,9 +106,9 @@ def _compare(
         same = _half(lang, shown, "after", top, attention, gradcam, stage)
         said = reading(lang, shown, after, names, stage)
     if not any(one.weighs for one in shown.places.values()):
-        said.append(say(lang, "what_if.no_attention"))
+        said.append(text(lang, "what_if.no_attention"))
     if shown.trained == "nothing":
-        said.append(say(lang, "what_if.random"))
+        said.append(text(lang, "what_if.random"))
     return (
         f'<p class="reading" role="status">{escape(join(lang, said))}</p>'
         f'<div class="halves">{before}{same}</div>'
@@ -124,16 +124,16 @@ def _half(
     gradcam: Floats,
     stage: str,
 ) -> str:
-    name, square = say(lang, f"what_if.{key}"), shrink(shown.square, 300)
+    name, square = text(lang, f"what_if.{key}"), shrink(shown.square, 300)
     where = block(lang, stage)
     maps = ""
     for kind, raw in (("attention", attention), ("gradcam", gradcam)):
-        title = say(lang, f"what_if.{kind}", label=shown.target.label)
-        alt = say(lang, "what_if.alt", map=title, block=where, name=name)
-        drawn = panel(lang, square, raw, say(lang, "what_if.no_map") if raw is None else alt)
+        title = text(lang, f"what_if.{kind}", label=shown.target.label)
+        alt = text(lang, "what_if.alt", map=title, block=where, name=name)
+        drawn = panel(lang, square, raw, text(lang, "what_if.no_map") if raw is None else alt)
         named = f'<figcaption title="{escape(title)}">{escape(title)}</figcaption>'
         maps += f"<figure>{named}{drawn}</figure>"
-    listed = bars(top, say(lang, "what_if.top", name=name), shown.target.index)
+    listed = bars(top, text(lang, "what_if.top", name=name), shown.target.index)
     heading = f"<h2>{escape(name)}</h2>"
     return f'<section class="{key}">{heading}{listed}<div class="pair">{maps}</div></section>'
 
@@ -145,33 +145,33 @@ def reading(lang: str, shown: Shown, after: Explanation, names: list[str], stage
     same = new.index == old.index
     told = {"label": old.label, "before": text_percent(old.probability)}
     if same:
-        said = [say(lang, "what_if.stays", after=text_percent(now.probability), **told)]
+        said = [text(lang, "what_if.stays", after=text_percent(now.probability), **told)]
     else:
         shares = {"other": new.label, "after": text_percent(new.probability)}
-        said = [say(lang, "what_if.changes", **shares, **told)]
+        said = [text(lang, "what_if.changes", **shares, **told)]
     before = torch.from_numpy(shown.places[stage].gradcam)
     rho = agreement(before, after.heatmaps[stage, "gradcam"].raw).spearman
     if math.isnan(rho):
-        said.append(say(lang, "what_if.map_flat"))
+        said.append(text(lang, "what_if.map_flat"))
     else:
         how = "same" if rho >= 0.9 else "moves" if rho >= 0.5 else "other"
-        said.append(say(lang, f"what_if.map_{how}", rho=f"{rho:.2f}".replace("-", "−")))
+        said.append(text(lang, f"what_if.map_{how}", rho=f"{rho:.2f}".replace("-", "−")))
     if names:
         named = [_layer(lang, name) for name in names]
-        listed = (", " if lang == "en" else "、").join(named)
+        listed = text(lang, "language.list").join(named)
         if not math.isnan(rho):
-            said.append(say(lang, "what_if.survives" if rho >= 0.9 else "what_if.depends"))
-        said.append(say(lang, "what_if.untrained", names=listed))
+            said.append(text(lang, "what_if.survives" if rho >= 0.9 else "what_if.depends"))
+        said.append(text(lang, "what_if.untrained", names=listed))
     elif any(place.weighs for place in shown.places.values()):
         little = same and abs(now.probability - old.probability) < 0.05
-        said.append(say(lang, "what_if.unused" if little else "what_if.used"))
+        said.append(text(lang, "what_if.unused" if little else "what_if.used"))
     return said
 
 
 def _layer(lang: str, name: str) -> str:
     if name.startswith("attention at "):
-        return say(lang, "what_if.attention_at", stage=block(lang, name[13:]))
-    return say(lang, "what_if.classifier") if name == "head" else name
+        return text(lang, "what_if.attention_at", stage=block(lang, name[13:]))
+    return text(lang, "what_if.classifier") if name == "head" else name
 
 
 def opened(
@@ -199,8 +199,8 @@ def build(shell: Shell) -> None:
     shell.line("what_if.line")
 
     def named(lang: str) -> dict[str, Any]:
-        choices = [(say(lang, f"what_if.{key}"), key) for key in CHOICES]
-        return {"choices": choices, "label": say(lang, "what_if.replacement")}
+        choices = [(text(lang, f"what_if.{key}"), key) for key in CHOICES]
+        return {"choices": choices, "label": text(lang, "what_if.replacement")}
 
     with gr.Row(elem_classes="controls"):
         replacement = shell.labelled(

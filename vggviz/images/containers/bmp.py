@@ -20,9 +20,6 @@ def scan(data: bytes, name: str) -> Container:
         (compression,) = struct.unpack_from("<I", data, 30)
         (start,) = struct.unpack_from("<I", data, 10)
         if compression in (1, 2) and len(data) - start > MAX_RUNS:
-            raise ImageError(
-                f"{name} has too many runs: at most {MAX_RUNS >> 20} MB of a run-length coded "
-                "BMP can be read."
-            )
+            raise ImageError("image_runs", name=name, most=MAX_RUNS >> 20)
     check_size(width, abs(height), name)
     return Container("BMP", data)

@@ -45,7 +45,7 @@ def scan(data: bytes, name: str) -> Container:
         raise ValueError("no frame header")
     check_size(found.width, found.height, name)
     if found.scans > MAX_SCANS:
-        raise ImageError(f"{name} has too many scans: a JPEG may have {MAX_SCANS} here.")
+        raise ImageError("image_scans", name=name, most=MAX_SCANS)
     if found.scans > 1:
         most = min(MAX_COEFFICIENTS // (2 * found.components), MAX_WORK // found.scans)
         check_size(found.width, found.height, name, min(MAX_PIXELS, most))

@@ -18,7 +18,7 @@ _SAMPLES = re.compile(rb"P([56])" + _NUMBER * 3 + rb"[ \t\r\n\v\f]")
 def scan(data: bytes, name: str) -> Container:
     """The file with a header without comments and with samples of 8 or 16 bits."""
     if data[1:2] in b"123":
-        raise ImageError(f"{name} is a text form of PPM, which isn't opened here: save it as PNG.")
+        raise ImageError("image_text_ppm", name=name)
     head = data[:4096]
     if bits := _BITS.match(head):
         width, height = map(int, bits.groups())

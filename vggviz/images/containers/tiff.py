@@ -67,10 +67,7 @@ def scan(data: bytes, name: str) -> Container:
     check_size(value(_WIDTH, 0), value(_HEIGHT, 0), name)
     compression = value(_COMPRESSION, 1)
     if compression not in _COMPRESSIONS:
-        raise ImageError(
-            f"{name} is a TIFF with compression {compression}, which isn't opened here: "
-            "save it as PNG or JPEG."
-        )
+        raise ImageError("image_tiff_compression", name=name, compression=compression)
     if compression != 1 and value(_BITS, 1) > 8 and value(_SAMPLES, 1) > 1:
         limit = MAX_DEEP_COLOUR // (2 * value(_SAMPLES, 1))
         check_size(value(_WIDTH, 0), value(_HEIGHT, 0), name, limit)
@@ -148,8 +145,8 @@ def _layout(values: dict[int, tuple[int, ...]], packed: bool, size: int, name: s
     too_large = packed and row * height > MAX_STRIP_BYTES
     if too_large or width * height > MAX_PIXELS or across * down * width * height > 2 * MAX_PIXELS:
         kind = "strips" if strips else "tiles"
-        most = f"at most {MAX_PIXELS // 1_000_000} megapixels can be used"
-        raise ImageError(f"{name} has {kind} with too many pixels: {most}.")
+        most = MAX_PIXELS // 1_000_000
+        raise ImageError("image_part_pixels", name=name, parts=kind, most=most)
     offsets = values[_STRIP_OFFSETS if strips else _TILE_OFFSETS]
     counts = values.get(_STRIP_COUNTS if strips else _TILE_COUNTS, ())
     if len(offsets) < count or (packed and (len(counts) < count or sum(counts[:count]) > size)):
