@@ -23,8 +23,7 @@ from vggviz import plotting as render
 from vggviz.app.handlers import boundary, known
 from vggviz.attention import ATTENTION
 from vggviz.batch import Worker
-from vggviz.cam import cams
-from vggviz.explainer import MapError
+from vggviz.cam import MapError, cams
 from vggviz.images import ImageError, Preprocess, open_image
 from vggviz.networks import Network, build_network
 from vggviz.networks.vgg import VGG

@@ -14,28 +14,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from vggviz.cam import CAMs, Targets, cams, heatmap, prediction
+from vggviz.cam import CAMs, MapError, Targets, cams, heatmap, prediction
 from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageSource, Preprocess, open_image
 from vggviz.networks import ForeignNetwork, Network
 from vggviz.platform import precision as fast
 from vggviz.platform.versions import library_versions
-from vggviz.types import Error, Prediction
-from vggviz.weights import WEIGHTS, Card, ForeignCard, WeightsError, load_network
-from vggviz.weights.network_card import (
-    foreign_network,
-    is_network_name,
-    load_foreign,
-    network_preprocess,
-)
+from vggviz.types import Prediction
+from vggviz.weights import WEIGHTS, Card, ForeignCard, WeightsError, load_network, network_card
 
 __all__ = ["Explainer", "MapError", "Report"]
 
 Report = Callable[[int, int], None]
-
-
-class MapError(Error, ValueError):
-    """A map that cannot be computed, of a network that is in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +101,10 @@ class Explainer:
         that can't be had.
         """
         fast.known(precision)  # a wrong word is said before a long load
-        if is_network_name(str(weights)):
+        if network_card.is_network_name(str(weights)):
             if attention is not None:
                 raise ValueError(f"{weights} brings its own attention")
-            found = load_foreign(str(weights), **changes)
+            found = network_card.load_foreign(str(weights), **changes)
             return cls(*found, precision=precision, device=device, copy=False)
         named = str(weights) in WEIGHTS
         chosen = attention or ("cbam" if named else "none")
@@ -146,9 +136,9 @@ class Explainer:
         Raises NetworkError for what is no such classifier, ValueError for settings that make no
         sense.
         """
-        found = foreign_network(
+        found = network_card.foreign_network(
             model,
-            network_preprocess(size, mean, std),
+            network_card.network_preprocess(size, mean, std),
             copy=True,
             labels=labels,
             output=output,

@@ -12,9 +12,13 @@ from torch import Tensor
 from vggviz.cam.methods import METHODS
 from vggviz.hooks import Finding
 from vggviz.hooks.capture import TapReading
-from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
+from vggviz.types import AttentionRecord, Error, Heatmap, Prediction, Ranked
 
-__all__ = ["CAMs", "heatmap", "prediction"]
+__all__ = ["CAMs", "MapError", "heatmap", "prediction"]
+
+
+class MapError(Error, ValueError):
+    """A map that cannot be computed, of a network that is in order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
