@@ -37,7 +37,7 @@ MEMORY = 250  # MB beyond what a good file takes; the worst description may have
 
 
 @pytest.fixture(scope="module")
-def atomic_write(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     file = tmp_path_factory.mktemp("good") / "mine.safetensors"
     save_network(build_network(CONFIG, torch.Generator().manual_seed(0)), CARD, file)
     return file.read_bytes()

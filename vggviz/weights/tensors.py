@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vggviz.files import atomic_write
-from vggviz.networks import build_network
+from vggviz.networks import build_network, resolve
 from vggviz.weights.card import Card, WeightsError
 from vggviz.weights.foreign import explain_refusal
 
@@ -92,7 +92,9 @@ def read_card(file: Path, longest: int = HEADER) -> Card:
     try:
         described = json.loads(metadata["vggviz"])
         json.dumps(described, ensure_ascii=False).encode()  # half a surrogate pair is no text
-        return Card.from_json(described)
+        card = Card.from_json(described)
+        resolve(card.config)  # raises for an unknown architecture or stage
+        return card
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise WeightsError("bad_description", name=file.name, why=_excerpt(why)) from error
