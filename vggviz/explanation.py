@@ -65,7 +65,9 @@ class Explanation:
     @property
     def network(self) -> str:
         """The network's name, for a heading."""
-        return str(self.provenance["config"].get("network", "VGG19"))
+        config = self.provenance["config"]
+        family = str(config.get("architecture", "vgg19")).partition("_")[0]
+        return str(config.get("network", family.upper().replace("RESNET", "ResNet-")))
 
     def _named(self) -> str:
         """Weights and attention, and before them the network where it is not vggviz's own."""
@@ -201,7 +203,7 @@ class Explanation:
             order=self.stages,
             titles=_titles(),
             explanations=explanations,
-            subtitle=f"VGG19 · {self.provenance['weights']} · {attention}",
+            subtitle=f"{self.network} · {self.provenance['weights']} · {attention}",
         )
 
     def save(
