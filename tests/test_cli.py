@@ -198,6 +198,18 @@ def test_a_console_that_lacks_letters(weights: Path, tmp_path: Path) -> None:
     assert " -> " in done.stdout
 
 
+def test_lines_are_in_a_file_before_the_command_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a server's log stays empty while it runs."""
+    file = tmp_path / "log"
+    with file.open("w") as opened, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", opened)
+        with console.lenient_output():
+            print("Running on http://127.0.0.1:7860")
+            assert file.read_text() == "Running on http://127.0.0.1:7860\n"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_behind_standard_output_loses_no_result(weights: Path, tmp_path: Path) -> None:
     pictures = [EXAMPLES / name for name in ("koala.jpg", "espresso.jpg")]

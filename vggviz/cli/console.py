@@ -175,7 +175,9 @@ def lenient_output() -> Iterator[Callable[[], OSError | None]]:
             raw[name] = _Lenient(getattr(old.buffer, "raw", old.buffer))
             buffered = io.BufferedWriter(raw[name])
             encoded = io.TextIOWrapper(
-                buffered, old.encoding, "backslashreplace", line_buffering=bool(old.line_buffering)
+                # Line by line, also into a file: a server's log is read while it runs.
+                *(buffered, old.encoding, "backslashreplace"),
+                line_buffering=True,
             )
             setattr(sys, name, encoded)
 
