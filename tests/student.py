@@ -43,7 +43,7 @@ class Answer:
         """The SHA-256 of all pictures, in order."""
         return hashlib.sha256(b"".join(self.pictures)).hexdigest()
 
-    def atomic_write(self) -> bool:
+    def whole(self) -> bool:
         """Whether every picture can be decoded to its last row."""
         for content in self.pictures:
             try:
