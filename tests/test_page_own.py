@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from page import ANSWER, CHANNELS, EXAMPLES, MAPS, changes, choose, says
 
 from vggviz.explainer import Explainer
@@ -22,6 +23,8 @@ LABELS = ("<img src=x onerror=alert(1)>", "cup & saucer", "ladder")
 def own(small_vgg: Callable[..., Network], tmp_path: Path) -> Path:
     """A small network of three classes, its attention at one block, in a file."""
     model = small_vgg(attention="se", stages=("block5",), architecture="vgg19_bn", num_classes=3)
+    with torch.no_grad():
+        model.get_parameter("classifier.0.bias")[0] += 500  # so that this class is predicted
     file = tmp_path / "mine.safetensors"
     save_network(model, Card("", model.config, Preprocess(64, 64), LABELS), file)
     return file
