@@ -203,7 +203,7 @@ def test_mcp_checks_hosts_and_origins_of_its_own(app: str) -> None:
     assert asked(Host="evil.example") == 421
     assert asked(Origin="https://evil.example") == 403
     # What no browser sends gets past `origin`, and not past MCP's own check.
-    assert asked(Origin="https://evil.example", Sec_Fetch_Stage="same-origin") == 403
+    assert asked(Origin="https://evil.example", Sec_Fetch_Site="same-origin") == 403
     assert httpx.get(f"{app}/gradio_api/mcp/sse").status_code == 404
 
 

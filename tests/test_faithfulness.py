@@ -72,7 +72,7 @@ def test_insertion_gives_back_what_the_blur_took() -> None:
 
 def test_it_is_the_authors_code(small_vgg: Build, pictures: Draw) -> None:
     """`CausalMetric.single_run` of RISE, written out with NumPy, at 224 steps."""
-    model, image = small_vgg(head="gap").eval(), pictures(1, 64)
+    model, image = small_vgg(head="gap", seed=5).eval(), pictures(1, 64)
     target = int(likeliest(model, image))
     saliency = torch.rand(64, 64, generator=seeded()).numpy()
     with torch.no_grad():

@@ -20,21 +20,21 @@ from test_space import SPACE
 
 
 @dataclass
-class Stage:
-    """A stage on another host name of this machine: `html` is its only page."""
+class Site:
+    """A site on another host name of this machine: `html` is its only page."""
 
     html: str = ""
     server: http.server.ThreadingHTTPServer = field(init=False)
 
     def __post_init__(self) -> None:
-        stage = self
+        site = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.send_response(200)
                 self.send_header("Content-Type", "text/html")
                 self.end_headers()
-                self.wfile.write(stage.html.encode())
+                self.wfile.write(site.html.encode())
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -44,16 +44,16 @@ class Stage:
 
     @property
     def address(self) -> str:
-        """Its origin: a browser takes localhost and 127.0.0.1 for two stages."""
+        """Its origin: a browser takes localhost and 127.0.0.1 for two sites."""
         return f"http://localhost:{self.server.server_port}"
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    stage = Stage()
-    yield stage
-    stage.server.shutdown()
-    stage.server.server_close()
+def site() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.server.shutdown()
+    site.server.server_close()
 
 
 ATTACKS = """
@@ -79,10 +79,8 @@ const json = {method: "POST", body: '{"data": [], "session_hash": "evil", "fn_in
 """
 
 
-def test_a_foreign_page_reads_nothing_and_sends_nothing(
-    app: str, browser: Any, stage: Stage
-) -> None:
-    stage.html = ATTACKS.replace("PAGE", app)
+def test_a_foreign_page_reads_nothing_and_sends_nothing(app: str, browser: Any, site: Site) -> None:
+    site.html = ATTACKS.replace("PAGE", app)
     context = browser.new_context()
     page = context.new_page()
     answers: dict[tuple[str, str], int] = {}
@@ -91,7 +89,7 @@ def test_a_foreign_page_reads_nothing_and_sends_nothing(
         lambda one: answers.update({(one.request.method, urlsplit(one.url).path): one.status}),
     )
     with page.expect_response("**/upload"):
-        page.goto(stage.address)
+        page.goto(site.address)
     assert page.evaluate("window.found") == ["refused", "refused", "refused", "", ""]
     posted = {path: status for (method, path), status in answers.items() if method == "POST"}
     assert posted == {
@@ -103,15 +101,15 @@ def test_a_foreign_page_reads_nothing_and_sends_nothing(
 
 
 def test_a_foreign_page_can_link_to_the_page_but_not_frame_it(
-    app: str, browser: Any, stage: Stage
+    app: str, browser: Any, site: Site
 ) -> None:
-    stage.html = f'<iframe src="{app}/"></iframe><a href="{app}/">the page</a>'
+    site.html = f'<iframe src="{app}/"></iframe><a href="{app}/">the page</a>'
     context = browser.new_context()
     context.set_default_timeout(WAIT)
     page = context.new_page()
     refusals: list[str] = []
     page.on("console", lambda message: refusals.append(message.text))
-    page.goto(stage.address)
+    page.goto(site.address)
     page.wait_for_function("true")
     assert any("frame-ancestors" in text for text in refusals), refusals
     page.locator("a").click()
@@ -120,15 +118,15 @@ def test_a_foreign_page_can_link_to_the_page_but_not_frame_it(
 
 
 @pytest.fixture(scope="module")
-def space(tmp_path_factory: pytest.TempPathFactory, stage: Stage) -> Iterator[Served]:
+def space(tmp_path_factory: pytest.TempPathFactory, site: Site) -> Iterator[Served]:
     """The page as on a Space, for a stand-in of huggingface.co."""
-    env = {**SPACE, "VGGVIZ_FRAMES": stage.address}
+    env = {**SPACE, "VGGVIZ_FRAMES": site.address}
     with served(tmp_path_factory.mktemp("space"), SERVE, env) as server:
         yield server
 
 
-def test_in_the_frame_of_a_space_the_page_works(space: Served, browser: Any, stage: Stage) -> None:
-    stage.html = f'<iframe src="{space.address}/?__theme=light" width="1300" height="900"></iframe>'
+def test_in_the_frame_of_a_space_the_page_works(space: Served, browser: Any, site: Site) -> None:
+    site.html = f'<iframe src="{space.address}/?__theme=light" width="1300" height="900"></iframe>'
     context = browser.new_context(viewport={"width": 1440, "height": 1000}, locale="en-GB")
     context.set_default_timeout(WAIT)
     page = context.new_page()
@@ -140,7 +138,7 @@ def test_in_the_frame_of_a_space_the_page_works(space: Served, browser: Any, sta
     page.on(
         "response", lambda one: refused.append(one.url) if one.status in (401, 403, 421) else None
     )
-    page.goto(stage.address)
+    page.goto(site.address)
     (frame,) = page.main_frame.child_frames
     frame.locator(f"{MAPS} img").nth(1).wait_for()
     frame.locator("#picture input[type=file]").wait_for(state="attached")
@@ -151,11 +149,11 @@ def test_in_the_frame_of_a_space_the_page_works(space: Served, browser: Any, sta
 
 
 def test_a_space_is_framed_by_hugging_face_and_no_one_else(
-    tmp_path: Path, space: Served, stage: Stage
+    tmp_path: Path, space: Served, site: Site
 ) -> None:
     from vggviz.server.settings import Settings
 
     assert Settings.from_environ(SPACE).frames == "https://huggingface.co https://*.hf.space"
     assert Settings.from_environ({}).frames == ""
     policy = httpx.get(space.address).headers["Content-Security-Policy"]
-    assert policy.endswith(f"frame-ancestors 'self' {stage.address}")
+    assert policy.endswith(f"frame-ancestors 'self' {site.address}")

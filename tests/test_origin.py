@@ -33,14 +33,14 @@ def client(bound: str = "0.0.0.0", **settings: tuple[str, ...]) -> TestClient:
     return TestClient(Starlette(routes=routes, middleware=middleware))
 
 
-def browser(stage: str, mode: str, dest: str, **more: str) -> dict[str, str]:
+def browser(site: str, mode: str, dest: str, **more: str) -> dict[str, str]:
     """Headers of the Fetch Metadata standard."""
-    fetch = {"Sec-Fetch-Site": stage, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
+    fetch = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
     return {**fetch, **{name.replace("_", "-"): value for name, value in more.items()}}
 
 
 SAME = browser("same-origin", "cors", "empty")
-FORM = browser("cross-stage", "navigate", "document", Origin="https://evil.example")
+FORM = browser("cross-site", "navigate", "document", Origin="https://evil.example")
 
 
 @pytest.mark.parametrize(
@@ -57,21 +57,21 @@ FORM = browser("cross-stage", "navigate", "document", Origin="https://evil.examp
         ("POST", JOIN, SAME, 200),
         ("POST", JOIN, {**SAME, "Origin": "https://behind.a.proxy"}, 200),  # Host is the proxy's
         ("POST", JOIN, browser("none", "cors", "empty"), 200),
-        ("POST", JOIN, browser("cross-stage", "cors", "empty"), 403),
-        ("POST", JOIN, browser("same-stage", "cors", "empty"), 403),  # another port or subdomain
+        ("POST", JOIN, browser("cross-site", "cors", "empty"), 403),
+        ("POST", JOIN, browser("same-site", "cors", "empty"), 403),  # another port or subdomain
         ("POST", "/gradio_api/upload", FORM, 403),
         ("POST", "/login", FORM, 403),
-        ("PUT", "/", browser("cross-stage", "navigate", "document"), 403),
-        ("GET", "/config", browser("cross-stage", "no-cors", "script"), 403),
-        ("GET", "/gradio_api/file=x.png", browser("cross-stage", "no-cors", "image"), 403),
-        ("GET", "/gradio_api/mcp/", browser("cross-stage", "navigate", "document"), 403),
-        ("GET", "/logout", browser("cross-stage", "navigate", "document"), 403),
-        ("GET", "/", browser("cross-stage", "navigate", "document"), 200),  # a link
-        ("GET", "/", browser("cross-stage", "navigate", "iframe"), 200),  # see frame-ancestors
+        ("PUT", "/", browser("cross-site", "navigate", "document"), 403),
+        ("GET", "/config", browser("cross-site", "no-cors", "script"), 403),
+        ("GET", "/gradio_api/file=x.png", browser("cross-site", "no-cors", "image"), 403),
+        ("GET", "/gradio_api/mcp/", browser("cross-site", "navigate", "document"), 403),
+        ("GET", "/logout", browser("cross-site", "navigate", "document"), 403),
+        ("GET", "/", browser("cross-site", "navigate", "document"), 200),  # a link
+        ("GET", "/", browser("cross-site", "navigate", "iframe"), 200),  # see frame-ancestors
         (
             "OPTIONS",
             JOIN,
-            {**browser("cross-stage", "cors", "empty"), "Origin": "https://e.co"},
+            {**browser("cross-site", "cors", "empty"), "Origin": "https://e.co"},
             403,
         ),
     ],
@@ -87,7 +87,7 @@ def test_other_stages_can_link_to_the_page_and_nothing_else(
 def test_the_frame_of_a_space_and_all_that_it_asks_are_let_through() -> None:
     """As Chromium sends them from https://huggingface.co/spaces/someone/vggviz."""
     visitor, own = client(), {"Host": SPACE, "Referer": f"https://{SPACE}/"}
-    frame = browser("cross-stage", "navigate", "iframe", Referer="https://huggingface.co/")
+    frame = browser("cross-site", "navigate", "iframe", Referer="https://huggingface.co/")
     assert visitor.get("/?__theme=light", headers={"Host": SPACE, **frame}).status_code == 200
     for path, mode, dest in (
         ("/theme.css", "no-cors", "style"),
@@ -106,7 +106,7 @@ def test_the_frame_of_a_space_and_all_that_it_asks_are_let_through() -> None:
 def test_an_origin_that_is_configured_may_call() -> None:
     visitor = client(origins=("https://friend.example",))
     for origin, status in (("https://friend.example", 200), ("https://friend.example.org", 403)):
-        sent = {"Host": "page.example", **browser("cross-stage", "cors", "empty"), "Origin": origin}
+        sent = {"Host": "page.example", **browser("cross-site", "cors", "empty"), "Origin": origin}
         assert visitor.post(JOIN, headers=sent).status_code == status
         assert visitor.options(JOIN, headers=sent).status_code == status
 
@@ -145,7 +145,7 @@ def test_a_foreign_name_that_points_here_gets_no_answer(
 
 @pytest.mark.parametrize(
     ("frames", "cookie"),
-    [((), b"SameStage=Lax"), (("https://huggingface.co",), b"SameStage=None; Partitioned")],
+    [((), b"SameSite=Lax"), (("https://huggingface.co",), b"SameSite=None; Partitioned")],
 )
 def test_every_answer_has_the_headers_and_cookies_stay_at_home(
     frames: tuple[str, ...], cookie: bytes
@@ -172,7 +172,7 @@ def test_the_scripts_of_a_configured_origin_read_answers_without_cookies(tmp_pat
     env = {"VGGVIZ_ORIGINS": "https://friend.example"}
     with served(tmp_path, SERVE, env) as server:
         for origin, allowed in (("https://friend.example", True), ("https://evil.example", False)):
-            sent = {**browser("cross-stage", "cors", "empty"), "Origin": origin}
+            sent = {**browser("cross-site", "cors", "empty"), "Origin": origin}
             asks = {**sent, "Access-Control-Request-Method": "POST"}
             url = f"{server.address}/gradio_api/queue/join"
             for found in (httpx.options(url, headers=asks), httpx.post(url, headers=sent)):

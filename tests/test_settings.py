@@ -103,7 +103,7 @@ def test_the_environment_is_read_nowhere_else() -> None:
         for file in package.rglob("*.py")
         if "VGGVIZ_" in file.read_text("utf-8")
     ]
-    assert sorted(naming) == ["cli/serve.py", "serve/settings.py"]
+    assert sorted(naming) == ["cli/serve.py", "server/settings.py"]
     assert variable("at_once") == "VGGVIZ_AT_ONCE"
 
 
