@@ -138,7 +138,7 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, picture: Path) -> N
         ((*own, "--std", "0.5,0.5"), "mean and std have 1 or 3 numbers"),
         ((*own, "--std", "0"), "std from 0.001 up"),
         (("explain", picture, "--size", 64), "--size can't be given with 'tiny50'"),
-        (("explain", picture, "--network", "timm:resnet5000"), "timm has no network"),
+        (("explain", picture, "--network", "torchvision:resnet5000"), "torchvision has no network"),
         (("explain", picture, "--network", f"{LISTING}:vgg11"), "the nearest are vgg1"),
         (("find", "--network", f"{LISTING}:vgg16", "--size", 8), "can't take a picture"),
     ]:
