@@ -122,8 +122,8 @@ def _off(explainer: Explainer, explanation: Explanation) -> Prediction | None:
     model = explainer.model
     if not len(model.attention):
         return None
-    lowest = next(stage for stage in STAGES if stage in model.attention)
-    with torch.no_grad(), bypass(model, [f"attention.{stage}" for stage in model.attention]):
+    lowest = next(stage for stage in model.stages if stage in model.attention)
+    with torch.no_grad(), bypass(model, model.attention_paths()):
         logits = model(explanation.features[lowest][None], lowest)[0]
     return explainer.prediction(logits)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from vggviz.hooks.capture import Trace, described
+from vggviz.networks.outputs import output_members
 from vggviz.types import Grid, InputError
 
 __all__ = ["Targets", "check_maps", "check_outputs", "class_indices", "logits_of"]
@@ -27,14 +28,9 @@ def logits_of(output: object, batch: int) -> Tensor:
     def fits(value: object) -> bool:
         return isinstance(value, Tensor) and value.ndim == 2 and len(value) == batch
 
-    members: Sequence[object] = (output,)
-    if isinstance(output, Mapping):
-        members = (output["logits"],) if "logits" in output else tuple(output.values())
-    elif hasattr(output, "logits"):
-        members = (output.logits,)
-    elif isinstance(output, tuple | list):
-        members = output
-    found: list[Any] = list({id(value): value for value in members if fits(value)}.values())
+    found: list[Any] = list(
+        {id(value): value for value in output_members(output) if fits(value)}.values()
+    )
     if len(found) == 1:
         logits: Tensor = found[0]
         return logits

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vggviz.hooks.passes import Place
 from vggviz.hooks.survey import FeatureMap, survey
 from vggviz.networks.named import NetworkError, nearest
+from vggviz.networks.outputs import output_members
 from vggviz.networks.protocol import Network
 from vggviz.types import InputError
 
@@ -168,14 +169,7 @@ def _logits(output: Any, batch: int, which: int | str | None) -> Tensor:
             output = output[which]
         except (KeyError, IndexError, TypeError):
             raise NetworkError("no_output", output=which) from None
-    members: Sequence[Any] = (output,)
-    if isinstance(output, Mapping):
-        members = (output["logits"],) if "logits" in output else tuple(output.values())
-    elif hasattr(output, "logits"):
-        members = (output.logits,)
-    elif isinstance(output, tuple | list):
-        members = output
-    for member in members:
+    for member in output_members(output):
         if not isinstance(member, Tensor) or len(member) != batch or member.ndim == 3:
             continue
         if member.ndim < 3 or member.shape[2:].numel() == 1:
