@@ -176,15 +176,21 @@ def test_a_network_of_timm(tmp_path: Path, picture: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_last_self_attention_has_a_map() -> None:
-    """Behind it only the class token counts: a map of its output would be flat."""
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_last_self_attention_has_a_map(bias: bool) -> None:
+    """Behind it only the class token counts: a map of its output would be flat.
+
+    Without a bias a linear layer's output is no view in PyTorch; on some processors never.
+    """
     timm = pytest.importorskip("timm", reason="needs the extra 'timm'")
     from vggviz.cam import cams
     from vggviz.networks import ForeignNetwork
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = ForeignNetwork(timm.create_model("deit_tiny_patch16_224", img_size=64), 64)
+        network = ForeignNetwork(
+            timm.create_model("deit_tiny_patch16_224", img_size=64, qkv_bias=bias), 64
+        )
     assert list(network.attention) == [f"blocks.{n}.norm1" for n in range(12)]
     x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     methods = ("layercam", "attention*gradient")

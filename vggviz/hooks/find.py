@@ -187,7 +187,7 @@ class Search(Pass):
         self, gate: Tensor, roots: Iterable[Root], features: Tensor, summed: bool = False
     ) -> bool:
         """There is a product of a marked tensor and features. Returns whether it is attention."""
-        note, base = self.marks.note(features), features._base
+        note = self.marks.note(features)
         same = gate.shape == features.shape
         any_found = False
         for root in roots:
@@ -199,8 +199,7 @@ class Search(Pass):
             elif not summed and not (same and root.origin == note.origin):  # no activation
                 layout = self.geometry.weighing(root.raw, gate, features.shape, note.axes)
             if layout is not None:
-                stage = note.module or (self.marks.note(base).module if base is not None else "")
-                self.found(root, layout, stage or self.stack[-1])
+                self.found(root, layout, note.module or self.stack[-1])
                 any_found = True
         return any_found
 
@@ -261,6 +260,8 @@ class Search(Pass):
             note = self.marks.note(tensor)
             note.origin, note.roots, note.half = first.origin, first.roots, first.half
             note.scores = first.scores
+            if tensor.numel() == source.numel():  # all that the module returned, not a part of it
+                note.module = first.module
             note.axes = axes or (first.axes if tensor.shape == source.shape else "")
 
     def spread(self, call: Call, inputs: list[Tensor], output: Any, given: Any) -> None:

@@ -185,7 +185,7 @@ def _stage(place: Place, maps: Mapping[str, FeatureMap]) -> str | None:
     around = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
     weighed = maps[place.stage].grid if place.stage in maps else place.layout.grid
     found = [path for path in around if path in maps and maps[path].grid == weighed]
-    if place.kind == "token" and place.stage == place.path:
+    if place.kind == "token" and f"{place.stage}.".startswith(f"{place.path}."):
         # What it weighs is made inside. Its output won't do: behind the last self-attention only
         # the class token counts. Its input is the map that was completed before it began.
         inside = [path == place.path or path.startswith(f"{place.path}.") for path in maps]
