@@ -1,7 +1,7 @@
 """Attention modules: each takes `channels` and maps (B, C, H, W) to (B, C, H, W).
 
 A new type is a module in a file of its own, an entry in `ATTENTION` and a slow reference
-implementation in `tests/reference.py`.
+implementation in `tests/support/reference.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The CAM methods by key.
 
 A new method is a function in `formulas.py` (or a file of its own), an entry in `METHODS` and a slow
-reference implementation in `tests/reference.py`.
+reference implementation in `tests/support/reference.py`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import pytest
 from vggviz.cli import main
 from vggviz.files import assets_folder
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text("utf-8")
 # Made by the commands before them, or the reader's own.
 MADE = {"mine.safetensors", "my-folders/", "maps", "out", "out/", "runs/"}

@@ -15,7 +15,7 @@ from vggviz.data import open_dataset, read_crops
 from vggviz.images import Preprocess
 from vggviz.weights import assets_folder, bundled_types, load_network, read_backbone
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TYPES = ("none", *ATTENTION)
 ARCHIVE = ROOT.parent / "shared" / "data" / "tiny-imagenet-50.zip"
 MEASURED: dict[str, Any] = json.loads((assets_folder() / "weights" / "evaluation.json").read_text())

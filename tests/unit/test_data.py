@@ -15,7 +15,7 @@ from torchvision.datasets import ImageFolder
 from vggviz.data import DataError, open_dataset, open_parts, read_crops
 from vggviz.images import ImageError, Preprocess
 
-SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "tiny-imagenet-50.zip"
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "tiny-imagenet-50.zip"
 shared = pytest.mark.skipif(not SHARED.is_file(), reason="needs the shared training data")
 
 

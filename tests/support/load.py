@@ -1,4 +1,4 @@
-"""Load on the page, as a table and JSON: `python tests/load.py --seconds 600 --json load.json`.
+"""Load test of the page: `python tests/support/load.py --seconds 600 --json load.json`.
 
 Simulated students in a process of their own against a server that this starts, on this machine
 only. Everything is bounded: so many students, so many seconds, so many requests.

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from vggviz.cli import app
 
 LISTING = Path(seed_listing.__file__)
-TUTORIAL = LISTING.parent.parent / "docs" / "tutorials" / "your-own-network.md"
+TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorials" / "your-own-network.md"
 BLOCK = re.compile(r"```(python|bash)(?: file=(\S+))?\n(.*?)```", re.DOTALL)
 
 

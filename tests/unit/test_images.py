@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from pictures import encode, noise, pixels, refusal
 from PIL import GifImagePlugin, Image, ImageCms, ImageFile
 from torchvision.models import VGG19_Weights
 from torchvision.transforms._presets import ImageClassification
@@ -37,39 +38,12 @@ from vggviz.images import (
 )
 
 
-def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def noise(width: int, height: int, channels: int = 3, seed: int = 0) -> np.ndarray:
-    shape = (height, width, channels)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
 def photo(width: int, height: int) -> Image.Image:
     """Smooth structure at several scales plus noise: what a resampler could get wrong shows."""
     y, x = np.mgrid[0:height, 0:width] / max(width, height)
     waves = np.stack([np.sin(40 * x + 9 * y), np.cos(25 * y), np.sin(70 * x * y)], axis=-1)
     grain = np.random.default_rng(width * height).normal(0, 20, (height, width, 3))
     return Image.fromarray((127 + 90 * waves + grain).clip(0, 255).astype(np.uint8))
-
-
-def pixels(source: Any, **options: Any) -> np.ndarray:
-    image = open_image(source, **options)
-    assert image.mode == "RGB"
-    assert type(image) is Image.Image
-    assert image.info.keys() <= {"range"}
-    return np.asarray(image)
-
-
-def refusal(source: Any) -> str:
-    with pytest.raises(ImageError) as caught:
-        open_image(source)
-    message = str(caught.value)
-    assert re.fullmatch(r"[^\n]+[^.\n]\.", message), "one sentence"
-    return message
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes, *extra: bytes) -> bytes:

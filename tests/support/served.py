@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 APP = ("app.py",)
 SERVE = ("-m", "vggviz.cli", "serve")
 START = 400  # seconds, of which a machine that does nothing else needs ten
@@ -25,6 +25,17 @@ OFFLINE = {
         ("http_proxy", "https_proxy", "HTTPS_PROXY", "HTTP_PROXY"), "http://127.0.0.1:9"
     ),
     "no_proxy": "127.0.0.1,localhost",
+}
+
+SPACE = {
+    "SYSTEM": "spaces",
+    "SPACE_ID": "someone/vggviz",
+    "SPACE_AUTHOR_NAME": "someone",
+    "SPACE_REPO_NAME": "vggviz",
+    "SPACE_HOST": "someone-vggviz.hf.space",
+    "GRADIO_SERVER_NAME": "0.0.0.0",
+    "GRADIO_SSR_MODE": "True",
+    "GRADIO_ANALYTICS_ENABLED": "False",
 }
 
 

@@ -31,7 +31,7 @@ from vggviz.images import Preprocess
 from vggviz.networks import Network
 from vggviz.weights import Card, assets_folder
 
-README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 KOALA = assets_folder() / "examples" / "koala.jpg"
 GRADIENT, ACTIVATION, ATTENDING, PASSES = NEW = (
     "dummy-gradient",

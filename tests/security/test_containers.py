@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import encode, noise, pixels, refusal
 from PIL import Image
-from test_images import encode, noise, pixels, refusal
 
 from vggviz.images.formats import take_apart
 

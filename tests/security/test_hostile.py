@@ -33,7 +33,7 @@ REFUSED = 120_000  # kB, for a picture that is refused once it was partly read
 def told(
     corpus: Mapping[str, Hostile], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[dict[str, Any]]]:
-    """What `python tests/hostile.py` tells of each file."""
+    """What `python tests/support/hostile.py` tells of each file."""
     folder = tmp_path_factory.mktemp("corpus")
     hostile.write(folder, corpus.values())
     command = [sys.executable, hostile.__file__, str(folder)]

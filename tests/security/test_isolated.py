@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import encode, noise
 from PIL import Image
 from test_containers import fax
-from test_images import encode, noise
 
 from vggviz.images import ImageError, isolated, open_image
 from vggviz.images.isolated import IsolatedDecoder
@@ -173,7 +173,7 @@ def test_the_template_ends_with_its_owner() -> None:
         "print(decoder._template[0].pid, flush=True)\n"
         "os._exit(0)\n"  # without any clean-up
     )
-    file = Path(__file__).parent.parent / "assets" / "examples"
+    file = Path(__file__).parents[2] / "assets" / "examples"
     picture = next(file.glob("*.jpg"))
     run = subprocess.run([sys.executable, "-c", code, picture], capture_output=True, text=True)
     pid = int(run.stdout)

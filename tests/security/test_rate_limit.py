@@ -181,7 +181,7 @@ def test_an_error_is_logged_by_type_and_place_without_its_words() -> None:
     assert "sister" not in line
     assert (told["event"], told["level"]) == ("no %s", "error")
     assert [one["type"] for one in told["error"]] == ["KeyError", "OSError"]
-    assert told["error"][0]["at"][0].startswith("test_watch.py:")
+    assert told["error"][0]["at"][0].startswith("test_rate_limit.py:")
 
 
 def test_of_what_another_library_says_in_whole_only_the_place_is_told() -> None:

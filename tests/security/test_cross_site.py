@@ -15,8 +15,7 @@ import httpx
 import pytest
 from conftest import WAIT
 from page import ANSWER, EXAMPLES, MAPS, changes, upload
-from served import SERVE, Served, served
-from test_space import SPACE
+from served import SERVE, SPACE, Served, served
 
 
 @dataclass

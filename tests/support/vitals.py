@@ -1,4 +1,4 @@
-"""Measure the page in a real Chromium: `python tests/vitals.py http://127.0.0.1:7860`.
+"""Measure the page in a real Chromium: `python tests/support/vitals.py http://127.0.0.1:7860`.
 
 Largest Contentful Paint, layout shift, the slowest interaction (Event Timing, as Interaction to
 Next Paint counts it) over every view setting and every tab, and the time from an upload to the

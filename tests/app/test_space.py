@@ -17,22 +17,12 @@ from typing import Any
 import httpx
 import pytest
 from gradio_client import Client, handle_file
-from served import PATIENT, ROOT, Served, served
+from served import PATIENT, ROOT, SPACE, Served, served
 
 from vggviz.weights import assets_folder
 
 EXAMPLES = assets_folder() / "examples"
 HOSTING = ROOT / "assets" / "hosting"
-SPACE = {
-    "SYSTEM": "spaces",
-    "SPACE_ID": "someone/vggviz",
-    "SPACE_AUTHOR_NAME": "someone",
-    "SPACE_REPO_NAME": "vggviz",
-    "SPACE_HOST": "someone-vggviz.hf.space",
-    "GRADIO_SERVER_NAME": "0.0.0.0",
-    "GRADIO_SSR_MODE": "True",
-    "GRADIO_ANALYTICS_ENABLED": "False",
-}
 """The variables of a Space that Gradio reads."""
 
 
