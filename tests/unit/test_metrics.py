@@ -19,15 +19,14 @@ from vggviz.images import Crop
 from vggviz.metrics.localisation import (
     box_area,
     contains,
+    crop_box,
     misses_centre,
     peak,
     pointing,
-    spatial_view,
-    through_crop,
 )
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.metrics.statistics import bootstrap, calibration, mcnemar, median
-from vggviz.types import AttentionRecord, Grid, Kind
+from vggviz.types import Grid, Kind
 
 KINDS: dict[Kind, tuple[tuple[int, ...], Grid, Grid | None]] = {
     "channel": ((3, 8), (4, 4), None),
@@ -35,7 +34,10 @@ KINDS: dict[Kind, tuple[tuple[int, ...], Grid, Grid | None]] = {
     "volume": ((3, 8, 4, 6), (4, 6), None),
     "token": ((3, 2, 16, 4), (4, 4), (2, 2)),
     "pool": ((3, 24), (4, 6), None),
+    "axis": ((3, 8, 4), (4, 1), None),
+    "branch": ((3, 3, 8), (0, 0), None),
 }
+SUMS = {"token": -1, "pool": -1, "branch": 1}  # the axis of distributions
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -44,7 +46,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 def attention(kind: Kind) -> Tensor:
     weights = drawn(*KINDS[kind][0])
-    return weights / weights.sum(-1, keepdim=True) if kind in ("token", "pool") else weights
+    return weights / weights.sum(SUMS[kind], keepdim=True) if kind in SUMS else weights
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -123,23 +125,10 @@ def test_chance_is_what_random_points_hit() -> None:
 def test_boxes_go_through_the_crop() -> None:
     crop = Crop(left=20, top=0, right=60, bottom=40, width=80, height=40)
     box = torch.tensor([30.0, 10, 50, 20])
-    assert through_crop(box, crop, 80).tolist() == [20, 20, 60, 40]
-    assert through_crop(torch.tensor([0.0, 0, 80, 40]), crop, 80).tolist() == [0, 0, 80, 80]
-    outside = through_crop(torch.tensor([0.0, 0, 10, 40]), crop, 80)
+    assert crop_box(box, crop, 80).tolist() == [20, 20, 60, 40]
+    assert crop_box(torch.tensor([0.0, 0, 80, 40]), crop, 80).tolist() == [0, 0, 80, 80]
+    outside = crop_box(torch.tensor([0.0, 0, 10, 40]), crop, 80)
     assert box_area(outside[None], (80, 80)).item() == 0
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_spatial_views_are_those_of_the_records(kind: Kind) -> None:
-    weights, (_, grid, keys) = attention(kind), KINDS[kind]
-    views = spatial_view(kind, weights, grid, keys)
-    for index, one in enumerate(weights):
-        record = AttentionRecord("block5", kind, one, grid, keys).spatial
-        if record is None:
-            assert views is None
-        else:
-            assert views is not None
-            torch.testing.assert_close(views[index], record)
 
 
 # Other weights -------------------------------------------------------------------------------
@@ -152,8 +141,9 @@ def test_replacements_keep_shape_and_distributions(name: str, kind: Kind) -> Non
     changed = REPLACEMENTS[name](kind, weights, seeded())
     assert changed.shape == weights.shape
     assert torch.equal(weights, before)
-    if kind in ("token", "pool"):
-        torch.testing.assert_close(changed.sum(-1), torch.ones(weights.shape[:-1]))
+    if kind in SUMS:
+        sums = changed.sum(SUMS[kind])
+        torch.testing.assert_close(sums, torch.ones_like(sums))
         assert changed.min() >= 0
     alone = [REPLACEMENTS[name](kind, one[None], seeded()) for one in weights]
     if name != "shuffled":  # every picture for itself
@@ -189,8 +179,9 @@ def test_shuffled_keeps_each_pictures_weights(kind: Kind) -> None:
     assert torch.equal(changed.flatten(1).sort(1).values, weights.flatten(1).sort(1).values)
     assert torch.equal(changed, REPLACEMENTS["shuffled"](kind, weights, seeded()))
     assert not torch.equal(changed, REPLACEMENTS["shuffled"](kind, weights, seeded(1)))
-    if kind == "token":  # one order of keys for all queries and heads of a picture
-        order = [(weights[0, 0, 0] == value).nonzero().item() for value in changed[0, 0, 0]]
+    if kind in ("token", "branch"):  # one order of keys for all queries and heads of a picture
+        row = (0,) * (weights.ndim - 1)
+        order = [(weights[row] == value).nonzero().item() for value in changed[row]]
         assert torch.equal(changed[0], weights[0][..., order])
 
 
@@ -202,6 +193,8 @@ def test_identity_does_nothing_or_looks_at_the_nearest_key() -> None:
     assert torch.equal(own[0, 0], torch.eye(9))
     nearest = identity("token", attention("token"), seeded())[2, 1].argmax(-1)
     assert nearest.tolist() == [0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3]
+    with_class_token = identity("token", torch.full((1, 1, 10, 10), 0.1), seeded())
+    assert torch.equal(with_class_token[0, 0], torch.eye(10))
     with pytest.raises(ValueError, match="8 queries and 4 keys"):
         identity("token", torch.full((1, 1, 8, 4), 0.25), seeded())
 

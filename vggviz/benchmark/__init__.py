@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vggviz.benchmark.cases import BARE, CASES
-from vggviz.benchmark.fixtures import Bed, Case
+from vggviz.benchmark.fixtures import Case, Fixtures
 from vggviz.benchmark.interval import Interval, Measured
 from vggviz.benchmark.measures import MEASURES
 from vggviz.benchmark.report import Report, Timing, table
@@ -13,8 +13,8 @@ __all__ = [
     "BARE",
     "CASES",
     "MEASURES",
-    "Bed",
     "Case",
+    "Fixtures",
     "Interval",
     "Measured",
     "Report",

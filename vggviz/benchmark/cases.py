@@ -1,4 +1,4 @@
-"""What is timed: the bare forward pass, our explanations, and other libraries doing the same."""
+"""The timed cases: bare forward passes, our explanations, and those of other libraries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vggviz.benchmark import libraries
-from vggviz.benchmark.fixtures import Bed, Case, Work
+from vggviz.benchmark.fixtures import Case, Fixtures, Work
 from vggviz.cam import cams
 from vggviz.networks import Network
 from vggviz.networks.vgg import VGG
@@ -20,31 +20,33 @@ BARE = "bare"
 BATCH, CLASSES = 16, 3
 
 
-def _forward(bed: Bed, case: Case) -> Work:
-    return partial(_bare, bed.network(), bed.images(case.images))
+def _forward(fixtures: Fixtures, case: Case) -> Work:
+    return partial(_bare, fixtures.network(), fixtures.images(case.images))
 
 
-def _forward_channels_last(bed: Bed, _: Case) -> Work:
+def _forward_channels_last(fixtures: Fixtures, _: Case) -> Work:
     layout = torch.channels_last
-    return partial(_bare, bed.network("none", layout), bed.image.contiguous(memory_format=layout))
+    return partial(
+        _bare, fixtures.network("none", layout), fixtures.image.contiguous(memory_format=layout)
+    )
 
 
-def _forward_cbam(bed: Bed, _: Case) -> Work:
-    return partial(_bare, bed.network("cbam"), bed.image)
+def _forward_cbam(fixtures: Fixtures, _: Case) -> Work:
+    return partial(_bare, fixtures.network("cbam"), fixtures.image)
 
 
-def _forward_bf16(bed: Bed, _: Case) -> Work:
-    return partial(_bare, bed.explained("none", "bf16"), _half(bed.image))
+def _forward_bf16(fixtures: Fixtures, _: Case) -> Work:
+    return partial(_bare, fixtures.explained("none", "bf16"), _half(fixtures.image))
 
 
-def _forward_compiled(bed: Bed, _: Case) -> Work:
+def _forward_compiled(fixtures: Fixtures, _: Case) -> Work:
     """The same, compiled. Compiling happens in the warm-up, and takes longer than it ever saves
     on a CPU (24 s, for 3% of a forward pass), so that explanations don't."""
     if not (shutil.which("c++") or shutil.which("g++")):
         raise ModuleNotFoundError("torch.compile needs a C++ compiler")
-    model = bed.explained("none", "bf16")
+    model = fixtures.explained("none", "bf16")
     model.compile(fullgraph=True)
-    return partial(_bare, model, _half(bed.image))
+    return partial(_bare, model, _half(fixtures.image))
 
 
 def _half(images: Tensor) -> Tensor:
@@ -56,8 +58,10 @@ def _bare(model: Network, images: Tensor) -> list[Tensor]:
     return [model(images)]
 
 
-def _ours(bed: Bed, case: Case, attention: str = "none", precision: str = "exact") -> Work:
-    model, images = bed.explained(attention, precision), bed.images(case.images)
+def _ours(
+    fixtures: Fixtures, case: Case, attention: str = "none", precision: str = "exact"
+) -> Work:
+    model, images = fixtures.explained(attention, precision), fixtures.images(case.images)
     return partial(_cams, model, _half(images) if precision == "bf16" else images, case)
 
 

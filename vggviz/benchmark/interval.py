@@ -1,4 +1,4 @@
-"""Medians and between which bounds they lie."""
+"""Medians with their 95% intervals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one measure gave, each time that it was taken, in `unit`; `aim` is what it should be."""
+    """The values of one measure, in `unit`; `aim` is what it should be."""
 
     label: str
     unit: str

@@ -1,4 +1,4 @@
-"""What is measured by itself, not against a bare forward pass: answers, memory, the start."""
+"""The measures, each on its own: response times, memory, start, finding attention."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from time import perf_counter
 
+import torch
+
 from vggviz.cache import ExplanationCache
+from vggviz.cam import cams
 from vggviz.explainer import Explainer
 from vggviz.explanation import Explanation
+from vggviz.hooks import finding
 from vggviz.metrics.agreement import agreement
 from vggviz.metrics.faithfulness import perturb
+from vggviz.networks import ForeignNetwork
 from vggviz.plotting import overlay, stretch
 from vggviz.weights import assets_folder
 
@@ -124,13 +132,16 @@ cams(model, image, [model.path(f"block{n}") for n in range(1, 6)])
 
 def _memory() -> Take:
     """Peak memory of five maps at 224 px over that of one bare forward and backward pass."""
-    return lambda: _said(_PEAK.replace("{work}", _FIVE)) / _said(_PEAK.replace("{work}", _BARE))
+    return lambda: (
+        _printed_number(_PEAK.replace("{work}", _FIVE))
+        / _printed_number(_PEAK.replace("{work}", _BARE))
+    )
 
 
 def _import() -> Take:
     """`import vggviz` beyond Python itself."""
     program = "import time; t = time.perf_counter(); import vggviz; print(time.perf_counter() - t)"
-    return lambda: _said(program)
+    return lambda: _printed_number(program)
 
 
 def _load() -> Take:
@@ -139,18 +150,56 @@ def _load() -> Take:
         "import torch, time; t = time.perf_counter(); from vggviz import Explainer; "
         "Explainer.load('tiny50'); print(time.perf_counter() - t)"
     )
-    return lambda: _said(program)
+    return lambda: _printed_number(program)
 
 
-def _said(program: str) -> float:
+def _printed_number(program: str) -> float:
     """The number that a fresh Python prints."""
     return float(subprocess.check_output([sys.executable, "-c", program]))
+
+
+def _find(known: bool) -> Take:
+    """Attention found and Grad-CAM at the last stage of SE-ResNet-50 in one pass at 224 px, by a
+    search or at `known` places, in units of the network's bare forward pass just before.
+
+    Raises ModuleNotFoundError without timm.
+    """
+    create = import_module("timm").create_model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        plain = create("legacy_seresnet50").eval().requires_grad_(False)
+    network = ForeignNetwork(plain, 224)
+    stage = network.stages[-1]
+    image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+
+    def explain() -> None:
+        with nullcontext() if known else finding(plain):
+            cams(network if known else plain, image, [stage])
+
+    def take() -> float:
+        start = perf_counter()
+        with torch.inference_mode():
+            plain(image)
+        between = perf_counter()
+        explain()
+        return (perf_counter() - between) / (between - start)
+
+    return take
 
 
 MEASURES: dict[str, Measure] = {
     "page": Measure("tiny50, all that the page shows of a picture", "ms", "p95 ≤ 60", _page, 8),
     "again": Measure("tiny50, a second view of the same picture", "ms", "≤ 20", _again, 8),
     "faithful": Measure("tiny50, deletion and insertion of one map", "s", "≤ 2", _faithful),
+    "find": Measure(
+        "find_attention + Grad-CAM of one stage, SE-ResNet-50 at 224 px: first search",
+        "× bare forward",
+        "",
+        partial(_find, known=False),
+    ),
+    "find-known": Measure(
+        "the same at places that are known", "× bare forward", "≤ 1.15", partial(_find, known=True)
+    ),
     "memory": Measure(
         "peak memory of five maps at 224 px", "× bare forward and backward", "≤ 1.5", _memory
     ),

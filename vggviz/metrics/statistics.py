@@ -1,4 +1,4 @@
-"""How sure a measured number is: bootstrap intervals, McNemar's test, calibration error."""
+"""Bootstrap intervals, McNemar's test, calibration error. Computed on the CPU, in float64."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def bootstrap(
     interval).
     """
     count = _counted(values)
-    values = values.double()
+    values = values.cpu().double()
     means = torch.cat([drawn @ values / count for drawn in _draws(count, resamples, generator)])
     low, high = means.quantile(means.new_tensor([0.025, 0.975]), dim=0)
     return [Estimate(*triple) for triple in torch.stack((values.mean(0), low, high), 1).tolist()]
@@ -61,7 +61,7 @@ def calibration(
     Davison, Hinkley 1997, 'Bootstrap Methods', eq. 5.6.
     """
     count = _counted(targets)
-    probabilities = logits.softmax(-1)
+    probabilities, targets = logits.cpu().softmax(-1), targets.cpu()
     error = float(
         multiclass_calibration_error(
             probabilities, targets, num_classes=logits.shape[1], n_bins=BINS, norm="l1"

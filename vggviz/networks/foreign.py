@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -143,9 +144,19 @@ class ForeignNetwork(Network):
         return found[-1] if found else None
 
     def parameter_groups(self) -> dict[str, tuple[str, ...]]:
-        """The modules that have parameters of their own, by path, from the top down."""
-        paths = [path for path, one in self.named_modules() if path and any(one.parameters(False))]
-        return {path: (path,) for path in reversed(paths)}
+        """The modules that have parameters of their own, from the top down, together with those
+        beside them: 'layer4' stands for all below it, 'conv1' and 'fc' for themselves.
+
+        A group's name ends with the first part of the path that has a digit.
+        """
+        groups: dict[str, tuple[str, ...]] = {}
+        for path, one in reversed([*self.named_modules()]):
+            if path and any(True for _ in one.parameters(False)):
+                parts = path.split(".")
+                numbered = (n for n, part in enumerate(parts, 1) if re.search(r"\d", part))
+                name = ".".join(parts[: next(numbered, len(parts))])
+                groups[name] = (*groups.get(name, ()), path)
+        return groups
 
     def gammas(self) -> dict[str, float]:
         """Nothing: what a network blends in is known of vggviz's own only."""

@@ -1,4 +1,4 @@
-"""Which pictures maps are judged on, and how examples of them are drawn."""
+"""The sample of pictures on which maps are measured, and examples drawn from it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from vggviz.data import DataError, Dataset
-from vggviz.evaluation.maps.job import Pictures
-from vggviz.evaluation.pictures import batches, classes_of
+from vggviz.evaluation.pictures import Pictures, batches, classes_of
 from vggviz.images import ImageError, Preprocess
 from vggviz.plotting import overlay, stretch
 from vggviz.weights import Card, ForeignCard
 
-__all__ = ["Sample", "drawing"]
+__all__ = ["Sample", "overlay_png"]
 
 SIDE = 160  # of an example, in pixels
 
@@ -40,33 +41,33 @@ class Sample:
         self.dataset = dataset.subset(order[:count])
         self._size = size
         self._unreadable = unreadable
-        self._read: dict[Preprocess, Pictures] = {}
+        self._loaded: dict[Preprocess, Pictures] = {}
 
     def fingerprint(self) -> str:
-        """SHA-256 of all that numbers depend on: the files with what is in them, classes, boxes."""
+        """SHA-256 of all that numbers depend on: the files and their content, classes, boxes."""
         data = self.dataset
         boxes = None if data.boxes is None else data.boxes.tolist()
         facts = [data.labels, data.wnids, data.targets.tolist(), boxes]
         files = [(file, hashlib.sha256(self._content(file)).hexdigest()) for file in data.files]
         return hashlib.sha256(json.dumps([facts, files]).encode()).hexdigest()
 
-    def seen_by(self, card: Card | ForeignCard) -> Pictures:
+    def pictures(self, card: Card | ForeignCard) -> Pictures:
         """The pictures with their classes as outputs of the network of `card`.
 
         Raises DataError for a class that it does not know, and where no picture can be read;
-        ImageError for one that can't be where no one takes the errors.
+        ImageError for one that can't be where `unreadable` is None.
         """
         classes = classes_of(self.dataset, card)
-        if card.preprocess not in self._read:
-            self._read[card.preprocess] = self._load(card.preprocess)
-        there = self._read[card.preprocess]
-        return Pictures(there.images, classes[there.targets], there.boxes, there.names)
+        if card.preprocess not in self._loaded:
+            self._loaded[card.preprocess] = self._load(card.preprocess)
+        loaded = self._loaded[card.preprocess]
+        return replace(loaded, targets=classes[loaded.targets])
 
     def _content(self, file: str) -> bytes:
         try:
             return self.dataset.read(file)
         except (ImageError, OSError):
-            return b""  # it is told of when it is looked at
+            return b""  # the error is reported when the picture is opened
 
     def _load(self, preprocess: Preprocess) -> Pictures:
         """With the data's own classes."""
@@ -80,23 +81,12 @@ class Sample:
         parts = [part[preprocess] for part in found]
         if not parts:
             raise DataError("none of the pictures can be read")
-        indices = torch.cat([part.indices for part in parts])
-        boxes = [part.boxes for part in parts if part.boxes is not None]
-        return Pictures(
-            torch.cat([part.images for part in parts]),
-            self.dataset.targets[indices],
-            torch.cat(boxes) if boxes else None,
-            tuple(self.dataset.files[index] for index in indices.tolist()),
-        )
+        return Pictures.joined(parts)
 
 
-def drawing(preprocess: Preprocess) -> Callable[[Tensor, Tensor], str]:
-    """A function that lays a map (h, w) over its picture (3, S, S): a PNG in base64."""
-
-    def draw(image: Tensor, values: Tensor) -> str:
-        pixels = cv2.resize(preprocess.denormalise(image), (SIDE, SIDE)).astype(np.uint8)
-        drawn = overlay(pixels, stretch(values.numpy())[0])
-        _, code = cv2.imencode(".png", drawn[..., ::-1])  # OpenCV wants blue first
-        return base64.b64encode(code.tobytes()).decode()
-
-    return draw
+def overlay_png(pixels: npt.NDArray[np.uint8], values: Tensor) -> str:
+    """A map (h, w) over its picture (S, S, 3), 160 × 160: a PNG in base64."""
+    small = cv2.resize(pixels, (SIDE, SIDE)).astype(np.uint8)
+    drawn = overlay(small, stretch(values.numpy())[0])
+    _, code = cv2.imencode(".png", drawn[..., ::-1])  # OpenCV wants blue first
+    return base64.b64encode(code.tobytes()).decode()
