@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vggviz import benchmark as bench
-from vggviz.benchmark import CASES, MEASURES, Fixtures, Interval, Measured, Report, Timing
+from vggviz.benchmark import CASES, MEASURES, Fixtures, Interval, Measured, Report, Timing, measures
 from vggviz.networks import Network
 from vggviz.platform.machine import Machine, machine
 
@@ -377,6 +377,31 @@ def test_each_measure_measures(name: str) -> None:
     assert 0 < min(first, second) < 60_000
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_finding_finds_all_attention_and_the_map(known: bool) -> None:
+    pytest.importorskip("timm", reason="needs the extra 'timm'")
+    bare, explain = measures.find_works(known)
+    count, cam = explain()
+    assert count == 16  # a squeeze-and-excitation in each of 3 + 4 + 6 + 3 blocks
+    assert cam.shape == (7, 7)
+    assert cam.max() > cam.min()
+    assert bare().shape == (1, 1000)
+    assert 0.1 < MEASURES["find-known" if known else "find"].prepare()() < 100
+
+
+def test_a_measure_without_its_library_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)  # importing it now fails
+    told: list[tuple[int, int]] = []
+    found = bench.run(
+        size=32, width=0.125, repeats=1, names=("find",), progress=lambda *now: told.append(now)
+    )
+    assert (found.missing, dict(found.measured)) == (("find",), {})
+    assert told[-1] == (4, 4)
+    label = MEASURES["find"].label
+    lines = [cells(line) for line in bench.table(found).splitlines()]
+    assert [label, "not installed", "", "", MEASURES["find"].aim] in lines
+
+
 def test_a_second_view_costs_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     take = MEASURES["again"].prepare()
 
@@ -392,8 +417,6 @@ def test_a_second_view_costs_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_memory_sees_what_is_held() -> None:
-    from vggviz.benchmark import measures
-
     held = measures._printed_number(
         measures._PEAK.replace("{work}", "x = bytearray(b'1') * (96 << 20)")
     )

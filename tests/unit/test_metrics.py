@@ -24,7 +24,7 @@ from vggviz.metrics.localisation import (
     peak,
     pointing,
 )
-from vggviz.metrics.replacement import REPLACEMENTS
+from vggviz.metrics.replacement import REPLACEMENTS, change_to
 from vggviz.metrics.statistics import bootstrap, calibration, mcnemar, median
 from vggviz.types import Grid, Kind
 
@@ -195,6 +195,9 @@ def test_identity_does_nothing_or_looks_at_the_nearest_key() -> None:
     assert nearest.tolist() == [0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3]
     with_class_token = identity("token", torch.full((1, 1, 10, 10), 0.1), seeded())
     assert torch.equal(with_class_token[0, 0], torch.eye(10))
+    windows = torch.tensor([[0, 1], [0, 1], [2, 3], [2, 3]])  # of a row of four
+    inside = change_to("identity", seeded(), {"a": windows})("a", "token", drawn(2, 3, 4, 2))
+    assert torch.equal(inside[1, 2], torch.eye(2).repeat(2, 1))
     with pytest.raises(ValueError, match="8 queries and 4 keys"):
         identity("token", torch.full((1, 1, 8, 4), 0.25), seeded())
 

@@ -17,7 +17,7 @@ from vggviz.hooks.capture import evaluating
 from vggviz.metrics.localisation import contains, peak
 from vggviz.metrics.replacement import change_to
 from vggviz.networks import Network
-from vggviz.networks.change import change_attention
+from vggviz.networks.change import change_attention, key_positions
 
 __all__ = ["Observations", "Observer", "device_of"]
 
@@ -108,7 +108,7 @@ class Observer:
 
     def _logits_with(self, name: str, generator: torch.Generator, images: Tensor) -> Tensor:
         """The logits with other weights at all stages."""
-        change = change_to(name, generator)
+        change = change_to(name, generator, key_positions(self.model))
         with torch.no_grad(), evaluating(self.model), change_attention(self.model, change):
             logits: Tensor = self.model(images)
         return logits.cpu()

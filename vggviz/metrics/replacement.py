@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -15,12 +15,15 @@ Replacement = Callable[[Kind, Tensor, torch.Generator], Tensor]
 DISTRIBUTIONS = {"token": -1, "pool": -1, "branch": 1}  # kind -> the axis along which the sum is 1
 
 
-def identity(kind: Kind, weights: Tensor, generator: torch.Generator) -> Tensor:
+def identity(
+    kind: Kind, weights: Tensor, generator: torch.Generator, positions: Tensor | None = None
+) -> Tensor:
     """The weights that do nothing: gates of 1, tokens that look at themselves.
 
-    Where there are fewer keys than queries, each query looks at the key nearest to it (on square
-    grids). No weights of `pool` and `branch` do nothing: all positions, or branches, count alike.
-    Raises ValueError for a `token` map whose nearest keys are not known, as in windows.
+    `positions` (N, M) says where each query's own keys lie, as in windows. Without it, where there
+    are fewer keys than queries, each query looks at the key nearest to it, on square grids. No
+    weights of `pool` and `branch` do nothing: all positions, or branches, count alike.
+    Raises ValueError for a `token` map whose nearest keys are not known.
     """
     if kind in ("pool", "branch"):
         return uniform(kind, weights, generator)
@@ -28,7 +31,9 @@ def identity(kind: Kind, weights: Tensor, generator: torch.Generator) -> Tensor:
         return torch.ones_like(weights)
     queries, keys = weights.shape[-2:]
     index = torch.arange(queries, device=weights.device)
-    if queries != keys:
+    if positions is not None:
+        index = (positions.to(weights.device) == index[:, None]).int().argmax(1)
+    elif queries != keys:
         side, across = round(queries**0.5), round(keys**0.5)
         if side**2 != queries or across**2 != keys:
             raise ValueError(f"no nearest keys: {queries} queries and {keys} keys are not squares")
@@ -79,6 +84,15 @@ REPLACEMENTS: dict[str, Replacement] = {
 }
 
 
-def change_to(name: str, generator: torch.Generator) -> Callable[[str, Kind, Tensor], Tensor]:
-    """The function (path, kind, weights) → other weights, of a key of `REPLACEMENTS`."""
-    return lambda _, kind, weights: REPLACEMENTS[name](kind, weights, generator)
+def change_to(
+    name: str, generator: torch.Generator, positions: Mapping[str, Tensor] | None = None
+) -> Callable[[str, Kind, Tensor], Tensor]:
+    """The function (path, kind, weights) → other weights, of a key of `REPLACEMENTS`; `positions`
+    by path as for `identity`, see `networks.change.key_positions`."""
+
+    def change(path: str, kind: Kind, weights: Tensor) -> Tensor:
+        if name == "identity":
+            return identity(kind, weights, generator, (positions or {}).get(path))
+        return REPLACEMENTS[name](kind, weights, generator)
+
+    return change

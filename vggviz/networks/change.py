@@ -7,12 +7,13 @@ from copy import deepcopy
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vggviz.hooks import finding
 from vggviz.hooks.capture import Change, intervene
 from vggviz.networks import ForeignNetwork, Network, build_network
 
-__all__ = ["change_attention", "untrained_copy"]
+__all__ = ["change_attention", "key_positions", "untrained_copy"]
 
 
 def change_attention(network: Network, change: Change) -> AbstractContextManager[object]:
@@ -21,6 +22,13 @@ def change_attention(network: Network, change: Change) -> AbstractContextManager
     if isinstance(network, ForeignNetwork):
         return finding(network, network.places, change=change)
     return intervene(network, change)
+
+
+def key_positions(network: Network) -> dict[str, Tensor]:
+    """Where the keys (N, M) of each query lie, by path, where attention works in windows."""
+    places = network.places if isinstance(network, ForeignNetwork) else ()
+    found = {place.path: place.layout.positions for place in places}
+    return {path: positions for path, positions in found.items() if positions is not None}
 
 
 def untrained_copy(network: Network, generator: torch.Generator) -> Network:

@@ -9,7 +9,7 @@ from vggviz.evaluation.maps.frames import pivot
 from vggviz.evaluation.maps.job import Job, MapMetric, Part, Row
 from vggviz.evaluation.maps.plots import plot_by_replacement
 from vggviz.metrics.replacement import REPLACEMENTS, change_to
-from vggviz.networks.change import change_attention
+from vggviz.networks.change import change_attention, key_positions
 
 __all__ = ["CAUSALITY"]
 
@@ -33,8 +33,9 @@ def measure(job: Job) -> Part:
     rows: list[Row] = []
     notes: list[str] = []
     for name in REPLACEMENTS:
+        change = change_to(name, job.generator(), key_positions(job.model))
         try:
-            with change_attention(job.model, change_to(name, job.generator())):
+            with change_attention(job.model, change):
                 after = job.logits(job.pictures)
         except ValueError as error:
             notes.append(f"{name}: {error}")
