@@ -34,7 +34,6 @@ from vggviz.hooks import finding
 from vggviz.hooks.tap import Tap
 from vggviz.metrics.replacement import REPLACEMENTS, change_to
 from vggviz.networks import ForeignNetwork, Network
-from vggviz.networks.change import key_positions, untrained_copy
 
 Build = Callable[..., Network]
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
@@ -179,7 +178,7 @@ def test_transformers_are_evaluated(name: str) -> None:
     assert set(rows[rows["metric"] == "causality"]["against"]) == set(REPLACEMENTS)
     model = one.model
     assert isinstance(model, ForeignNetwork)
-    change = change_to("identity", torch.Generator(), key_positions(model))
+    change = change_to("identity", torch.Generator(), model.key_positions())
     with torch.no_grad(), finding(model, model.places, change=change) as places:
         model(torch.zeros(1, 3, 224, 224))
     for record in (found.record() for found in places[::3]):  # each token looks at itself
@@ -200,20 +199,23 @@ def test_without_attention_it_says_so() -> None:
     assert report.notes == ("causality: no attention to replace (plain)",)
 
 
-def test_an_untrained_copy_has_other_weights_everywhere(
+def test_an_untrained_network_has_other_weights_everywhere(
     network: nn.Module, untouched: Untouched
 ) -> None:
     model = ForeignNetwork(network, SIZE)
-    network.register_parameter("scale", nn.Parameter(torch.tensor([1.0, 2, 3])))
+    groups = model.parameter_groups()
+    assert groups["6"] == ("6.conv", "6.mlp.2", "6.mlp.0")
     with untouched(model):
         first, same, other = (
-            untrained_copy(model, torch.Generator().manual_seed(seed)).state_dict()
+            model.untrained(groups, torch.Generator().manual_seed(seed)).state_dict()
             for seed in (0, 0, 1)
         )
+        one = model.untrained(["6"], torch.Generator()).state_dict()
     for key, value in model.state_dict().items():
         assert torch.equal(first[key], same[key]), key
         assert not torch.equal(first[key], value), key
         assert not torch.equal(first[key], other[key]), key
+        assert torch.equal(one[key], value) == (not key.startswith("6.")), key
 
 
 # Classes that a network doesn't know ----------------------------------------------------------

@@ -17,7 +17,6 @@ from vggviz.hooks.capture import evaluating
 from vggviz.metrics.localisation import contains, peak
 from vggviz.metrics.replacement import change_to
 from vggviz.networks import Network
-from vggviz.networks.change import change_attention, key_positions
 
 __all__ = ["Observations", "Observer", "device_of"]
 
@@ -108,8 +107,8 @@ class Observer:
 
     def _logits_with(self, name: str, generator: torch.Generator, images: Tensor) -> Tensor:
         """The logits with other weights at all stages."""
-        change = change_to(name, generator, key_positions(self.model))
-        with torch.no_grad(), evaluating(self.model), change_attention(self.model, change):
+        change = change_to(name, generator, self.model.key_positions())
+        with torch.no_grad(), evaluating(self.model), self.model.intervene(change):
             logits: Tensor = self.model(images)
         return logits.cpu()
 

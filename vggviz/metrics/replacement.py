@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from vggviz.hooks.neutral import neutral_weights
 from vggviz.types import Kind
 
 __all__ = ["REPLACEMENTS", "Replacement", "change_to"]
@@ -15,31 +16,9 @@ Replacement = Callable[[Kind, Tensor, torch.Generator], Tensor]
 DISTRIBUTIONS = {"token": -1, "pool": -1, "branch": 1}  # kind -> the axis along which the sum is 1
 
 
-def identity(
-    kind: Kind, weights: Tensor, generator: torch.Generator, positions: Tensor | None = None
-) -> Tensor:
-    """The weights that do nothing: gates of 1, tokens that look at themselves.
-
-    `positions` (N, M) says where each query's own keys lie, as in windows. Without it, where there
-    are fewer keys than queries, each query looks at the key nearest to it, on square grids. No
-    weights of `pool` and `branch` do nothing: all positions, or branches, count alike.
-    Raises ValueError for a `token` map whose nearest keys are not known.
-    """
-    if kind in ("pool", "branch"):
-        return uniform(kind, weights, generator)
-    if kind != "token":
-        return torch.ones_like(weights)
-    queries, keys = weights.shape[-2:]
-    index = torch.arange(queries, device=weights.device)
-    if positions is not None:
-        index = (positions.to(weights.device) == index[:, None]).int().argmax(1)
-    elif queries != keys:
-        side, across = round(queries**0.5), round(keys**0.5)
-        if side**2 != queries or across**2 != keys:
-            raise ValueError(f"no nearest keys: {queries} queries and {keys} keys are not squares")
-        nearest = ((index[:side] + 0.5) * across / side).long()
-        index = (nearest[:, None] * across + nearest).flatten()  # (N,)
-    return torch.nn.functional.one_hot(index, keys).to(weights).expand_as(weights).contiguous()
+def identity(kind: Kind, weights: Tensor, generator: torch.Generator) -> Tensor:
+    """The weights that do nothing: see `neutral_weights`."""
+    return neutral_weights(kind, weights)
 
 
 def uniform(kind: Kind, weights: Tensor, generator: torch.Generator) -> Tensor:
@@ -75,7 +54,7 @@ def shuffled(kind: Kind, weights: Tensor, generator: torch.Generator) -> Tensor:
     return flat.gather(-1, index).reshape(weights.shape)
 
 
-# (kind, weights (B, ...), generator) -> weights of the same shape; see `change_attention`.
+# (kind, weights (B, ...), generator) -> weights of the same shape; see `change_to`.
 REPLACEMENTS: dict[str, Replacement] = {
     "identity": identity,
     "uniform": uniform,
@@ -85,14 +64,14 @@ REPLACEMENTS: dict[str, Replacement] = {
 
 
 def change_to(
-    name: str, generator: torch.Generator, positions: Mapping[str, Tensor] | None = None
+    name: str, generator: torch.Generator, positions: Mapping[str, Tensor]
 ) -> Callable[[str, Kind, Tensor], Tensor]:
-    """The function (path, kind, weights) → other weights, of a key of `REPLACEMENTS`; `positions`
-    by path as for `identity`, see `networks.change.key_positions`."""
+    """The function (path, kind, weights) → other weights for `Network.intervene`, of a key of
+    `REPLACEMENTS`; `positions` are the network's `key_positions`."""
 
     def change(path: str, kind: Kind, weights: Tensor) -> Tensor:
         if name == "identity":
-            return identity(kind, weights, generator, (positions or {}).get(path))
+            return neutral_weights(kind, weights, positions.get(path))
         return REPLACEMENTS[name](kind, weights, generator)
 
     return change

@@ -9,7 +9,6 @@ from vggviz.evaluation.maps.frames import pivot
 from vggviz.evaluation.maps.job import Job, MapMetric, Part, Row
 from vggviz.evaluation.maps.plots import plot_by_replacement
 from vggviz.metrics.replacement import REPLACEMENTS, change_to
-from vggviz.networks.change import change_attention, key_positions
 
 __all__ = ["CAUSALITY"]
 
@@ -26,16 +25,16 @@ def measure(job: Job) -> Part:
     if not len(job.model.attention):
         return Part((), notes=("no attention to replace",))
     targets = job.pictures.targets
-    with change_attention(job.model, lambda _, __, weights: weights.clone()):
+    with job.model.intervene(lambda _, __, weights: weights.clone()):
         before = job.logits(job.pictures)
     centred = before - before.mean(1, keepdim=True)
     size, right = centred.norm(dim=1), before.argmax(1) == targets
     rows: list[Row] = []
     notes: list[str] = []
     for name in REPLACEMENTS:
-        change = change_to(name, job.generator(), key_positions(job.model))
+        change = change_to(name, job.generator(), job.model.key_positions())
         try:
-            with change_attention(job.model, change):
+            with job.model.intervene(change):
                 after = job.logits(job.pictures)
         except ValueError as error:
             notes.append(f"{name}: {error}")

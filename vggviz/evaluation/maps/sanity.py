@@ -7,8 +7,7 @@ from pandas import DataFrame
 from vggviz.evaluation.maps.frames import table_by_map
 from vggviz.evaluation.maps.job import Job, MapMetric, Part, Row
 from vggviz.evaluation.maps.plots import plot_by_depth
-from vggviz.metrics.sanity import randomise, similarities
-from vggviz.networks.change import untrained_copy
+from vggviz.metrics.agreement import MEASURES, agreements
 
 __all__ = ["SANITY"]
 
@@ -18,19 +17,20 @@ COLUMNS = 7  # layers in the table
 
 def measure(job: Job) -> Part:
     """The likeness of every map to itself after layers were made untrained, for the class that the
-    whole network predicts: all layers from the top down to one, and each one alone."""
+    whole network predicts: all layers from the top down to one, and each one alone.
+
+    Adebayo et al. 2018, 'Sanity Checks for Saliency Maps', section 3.
+    """
     pictures = job.few_pictures()
     targets = job.logits(pictures).argmax(1)
     before = job.views(pictures, targets)
-    fresh = untrained_copy(job.model, job.generator())
-    rows: list[Row] = []
-    for word, cascading in (("cascading", True), ("independent", False)):
-        layers = job.model.parameter_groups()
-        for layer, model in randomise(job.model, fresh, layers, cascading=cascading):
-            after = job.views(pictures, targets, model)
+    layers, rows = [*job.model.parameter_groups()], list[Row]()
+    for number, layer in enumerate(layers):
+        for word, groups in (("cascading", layers[: number + 1]), ("independent", [layer])):
+            after = job.views(pictures, targets, job.model.untrained(groups, job.generator()))
             for view, maps in before.items():
-                spearman, ssim = similarities(maps, after[view]).T
-                columns = {f"spearman, {word}": spearman, f"ssim, {word}": ssim}
+                found = dict(zip(MEASURES, agreements(maps, after[view]).T, strict=True))
+                columns = {f"{name}, {word}": found[name] for name in ("spearman", "ssim")}
                 rows += job.rows(METRIC, view, columns, layer)
     return Part(tuple(rows))
 
