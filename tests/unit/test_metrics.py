@@ -25,7 +25,8 @@ from vggviz.metrics.localisation import (
     pointing,
 )
 from vggviz.metrics.replacement import REPLACEMENTS, change_to
-from vggviz.metrics.statistics import bootstrap, calibration, mcnemar, median
+from vggviz.metrics.statistics import bootstrap, calibration, mcnemar
+from vggviz.platform.timing import Interval
 from vggviz.types import Grid, Kind
 
 KINDS: dict[Kind, tuple[tuple[int, ...], Grid, Grid | None]] = {
@@ -286,8 +287,10 @@ def test_the_calibration_interval_holds_the_truth() -> None:
 def test_the_median_lies_between_order_statistics() -> None:
     # Of 15 values the 4th and the 12th: 2 · P(Binomial(15, 1/2) ≤ 3) = 3.5%.
     values = [float(value) for value in torch.randperm(15, generator=seeded())]
-    estimate = median(values)
-    assert (estimate.value, estimate.low, estimate.high) == (7, 3, 11)
-    assert median([1.0, 2, 3, 4, 5, 6]).value == 3.5
-    with pytest.raises(ValueError, match="at least 6 values, not 5"):
-        median([1.0] * 5)
+    assert Interval.of(values) == (7, 3, 11)
+    for count in (6, 9, 15, 40):
+        some = drawn(count, seed=count).double()
+        found = Interval.of(some.tolist())
+        judge = stats.quantile_test(some.tolist(), p=0.5).confidence_interval(0.95)
+        assert found[1:] == (judge.low, judge.high)
+        assert found.median == pytest.approx(float(some.quantile(0.5)))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from vggviz.benchmark.cases import BARE, CASES
 from vggviz.benchmark.fixtures import Case, Fixtures
-from vggviz.benchmark.interval import Interval, Measured
-from vggviz.benchmark.measures import MEASURES
+from vggviz.benchmark.measures import MEASURES, Measured
 from vggviz.benchmark.report import Report, Timing, table
 from vggviz.benchmark.rounds import run
+from vggviz.platform.timing import Interval
 
 __all__ = [
     "BARE",

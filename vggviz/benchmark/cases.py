@@ -20,19 +20,14 @@ BARE = "bare"
 BATCH, CLASSES = 16, 3
 
 
-def _forward(fixtures: Fixtures, case: Case) -> Work:
-    return partial(_bare, fixtures.network(), fixtures.images(case.images))
-
-
-def _forward_channels_last(fixtures: Fixtures, _: Case) -> Work:
-    layout = torch.channels_last
-    return partial(
-        _bare, fixtures.network("none", layout), fixtures.image.contiguous(memory_format=layout)
-    )
-
-
-def _forward_cbam(fixtures: Fixtures, _: Case) -> Work:
-    return partial(_bare, fixtures.network("cbam"), fixtures.image)
+def _forward(
+    fixtures: Fixtures,
+    case: Case,
+    attention: str = "none",
+    layout: torch.memory_format = torch.contiguous_format,
+) -> Work:
+    images = fixtures.images(case.images).contiguous(memory_format=layout)
+    return partial(_bare, fixtures.network(attention, layout), images)
 
 
 def _forward_bf16(fixtures: Fixtures, _: Case) -> Work:
@@ -78,14 +73,16 @@ def _cams(model: Network, images: Tensor, case: Case) -> list[Tensor]:
 _cbam = partial(_ours, attention="cbam")
 _bf16 = partial(_ours, precision="bf16")
 
+_channels_last = partial(_forward, layout=torch.channels_last)
+
 STAGES = VGG.stages
 LAST = STAGES[-1:]
 CASES: dict[str, Case] = {
     BARE: Case("bare forward", _forward),
-    "bare-channels-last": Case("bare forward, channels-last", _forward_channels_last),
+    "bare-channels-last": Case("bare forward, channels-last", _channels_last),
     "bare-bf16": Case("bare forward, bfloat16", _forward_bf16),
     "bare-compiled": Case("bare forward, bfloat16, compiled", _forward_compiled),
-    "bare-cbam": Case("bare forward with cbam", _forward_cbam),
+    "bare-cbam": Case("bare forward with cbam", partial(_forward, attention="cbam")),
     "bare-b16": Case("bare forward, batch 16", _forward, images=BATCH),
     "vggviz-1": Case("vggviz", _ours, LAST),
     "vggviz-5": Case("vggviz", _ours, STAGES),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import import_module
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,10 +24,11 @@ from vggviz.hooks import finding
 from vggviz.metrics.agreement import agreement
 from vggviz.metrics.faithfulness import perturb
 from vggviz.networks import ForeignNetwork
+from vggviz.platform.timing import Interval
 from vggviz.plotting import overlay, stretch
 from vggviz.weights import assets_folder
 
-__all__ = ["MEASURES", "Measure"]
+__all__ = ["MEASURES", "Measure", "Measured", "find_works"]
 
 Take = Callable[[], float]
 
@@ -39,6 +42,30 @@ class Measure:
     aim: str
     prepare: Callable[[], Take]
     often: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The values of one measure, in `unit`; `aim` is what it should be."""
+
+    label: str
+    unit: str
+    aim: str
+    values: tuple[float, ...]
+
+    @property
+    def interval(self) -> Interval:
+        """The median, and where it lies with a confidence of 95%."""
+        return Interval.of(self.values)
+
+    @property
+    def p95(self) -> float:
+        """What at least 95% of the values don't exceed: of n, the ⌈0.95 n⌉th."""
+        return sorted(self.values)[math.ceil(0.95 * len(self.values)) - 1]
+
+    def to_json(self) -> dict[str, Any]:
+        """All values, the median, its interval and the 95th percentile."""
+        return {**asdict(self), **self.interval._asdict(), "p95": self.p95}
 
 
 def _page() -> Take:

@@ -10,9 +10,9 @@ from typing import Any
 from pandas import DataFrame
 
 from vggviz.benchmark.cases import BARE, CASES
-from vggviz.benchmark.interval import Interval, Measured
-from vggviz.benchmark.measures import MEASURES
+from vggviz.benchmark.measures import MEASURES, Measured
 from vggviz.platform.machine import Machine
+from vggviz.platform.timing import Interval
 from vggviz.tables import markdown
 
 __all__ = ["Report", "Timing", "table"]

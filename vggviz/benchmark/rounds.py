@@ -10,8 +10,7 @@ import torch
 
 from vggviz.benchmark.cases import BARE, CASES
 from vggviz.benchmark.fixtures import Fixtures
-from vggviz.benchmark.interval import Measured
-from vggviz.benchmark.measures import MEASURES
+from vggviz.benchmark.measures import MEASURES, Measured
 from vggviz.benchmark.report import Report, Timing
 from vggviz.platform.machine import machine
 from vggviz.platform.timing import interleaved

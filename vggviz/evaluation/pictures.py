@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import compress
 
@@ -17,7 +17,14 @@ from vggviz.metrics.localisation import crop_box
 from vggviz.types import matching
 from vggviz.weights import Card, ForeignCard
 
-__all__ = ["Pictures", "batches", "classes_of", "shared_classes", "unknown_note"]
+__all__ = [
+    "Pictures",
+    "batches",
+    "classes_of",
+    "load_pictures",
+    "shared_classes",
+    "unknown_note",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,18 +41,6 @@ class Pictures:
     targets: Tensor
     boxes: Tensor | None
     names: tuple[str, ...]
-
-    @classmethod
-    def joined(cls, parts: Sequence[Pictures]) -> Pictures:
-        """All pictures of several batches."""
-        boxes = [part.boxes for part in parts if part.boxes is not None]
-        return cls(
-            torch.cat([part.images for part in parts]),
-            torch.cat([part.indices for part in parts]),
-            torch.cat([part.targets for part in parts]),
-            torch.cat(boxes) if boxes else None,
-            tuple(name for part in parts for name in part.names),
-        )
 
     def at(self, rows: Tensor) -> Pictures:
         """Those at `rows`: indices (m,), or bool (n,)."""
@@ -104,6 +99,17 @@ def batches(
                 )
                 for one in preprocesses
             }
+
+
+def load_pictures(
+    dataset: Dataset, preprocess: Preprocess, unreadable: Callable[[ImageError], None] | None
+) -> Pictures:
+    """All pictures that can be read, at once; see `batches`. Raises DataError where there is none,
+    ImageError for one that can't be read where `unreadable` is None."""
+    report = None if unreadable is None else lambda _, error: unreadable(error)
+    for part in batches(dataset, [preprocess], max(1, len(dataset)), unreadable=report):
+        return part[preprocess]
+    raise DataError("none of the pictures can be read")
 
 
 def classes_of(dataset: Dataset, card: Card | ForeignCard) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from operator import truediv
 from typing import Protocol
 
 import torch
@@ -19,9 +20,9 @@ from vggviz.evaluation.result import Cost, Evaluation, Result
 from vggviz.hooks.capture import evaluating
 from vggviz.images import ImageError
 from vggviz.metrics.replacement import REPLACEMENTS
-from vggviz.metrics.statistics import median
+from vggviz.metrics.statistics import Estimate
 from vggviz.networks import Network
-from vggviz.platform.timing import interleaved
+from vggviz.platform.timing import Interval, interleaved
 from vggviz.weights import Card, ForeignCard
 
 __all__ = ["Subject", "evaluate"]
@@ -165,10 +166,10 @@ def _costs(
         name: Cost(
             parameters=parameters(subject.model),
             multiply_adds=multiply_adds(subject.model, *works[name].args),
-            latency=median(seconds[name]),
+            latency=Estimate(*Interval.of(seconds[name])),
             ratio=None
             if name == reference
-            else median([a / b for a, b in zip(seconds[name], seconds[reference], strict=True)]),
+            else Estimate(*Interval.of([*map(truediv, seconds[name], seconds[reference])])),
         )
         for name, subject in subjects.items()
     }

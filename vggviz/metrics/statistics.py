@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-__all__ = ["Estimate", "bootstrap", "calibration", "mcnemar", "median"]
+__all__ = ["Estimate", "bootstrap", "calibration", "mcnemar"]
 
 CHUNK = 500  # resamples that are in memory at once
 BINS = 15
@@ -92,21 +92,6 @@ def mcnemar(first: Tensor, second: Tensor) -> float:
     if better + worse == 0:
         return 1.0
     return float(stats.binomtest(better, better + worse, 0.5).pvalue)
-
-
-def median(values: Sequence[float]) -> Estimate:
-    """The median with its distribution-free interval, between two order statistics.
-
-    Raises ValueError for fewer than 6 values, which can't reach 95%.
-
-    Conover 1999, 'Practical Nonparametric Statistics', section 3.2 (computed by SciPy).
-    """
-    if len(values) < 6:
-        raise ValueError(f"a median with its interval needs at least 6 values, not {len(values)}")
-    test = stats.quantile_test(list(values), p=0.5)
-    low, high = test.confidence_interval(0.95)
-    middle = torch.tensor(values, dtype=torch.float64).quantile(0.5)
-    return Estimate(float(middle), float(low), float(high))
 
 
 def _counted(values: Tensor) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from pandas import DataFrame
 from torch import Tensor
 
 from vggviz.evaluation.maps.frames import table_by_map
@@ -15,7 +14,6 @@ from vggviz.metrics.baselines import centre
 
 __all__ = ["AGREEMENT"]
 
-METRIC = "agreement"
 REFERENCE = "gradcam"
 COLUMNS = {
     "ρ": ("spearman", REFERENCE),
@@ -56,7 +54,7 @@ def measure(job: Job) -> Part:
         for against, control in controls.items():
             found = agreements(maps, control)
             columns = dict(zip(MEASURES, found.T, strict=True))
-            rows += job.rows(METRIC, (stage, kind), columns, against)
+            rows += job.rows((stage, kind), columns, against)
             if against == REFERENCE and kind not in job.methods:
                 examples.append(((stage, kind), found[:, 0]))
     notes = () if job.other is not None else ("no network of another seed: no ceiling",)
@@ -64,20 +62,15 @@ def measure(job: Job) -> Part:
         return Part(tuple(rows), notes=notes)
     (stage, kind), values = examples[-1]
     title = f"{kind} at {stage} and Grad-CAM, ρ"
-    extremes = job.extremes(METRIC, title, pictures, views[stage, kind], values)
-    return Part(tuple(rows), tuple(extremes), notes)
-
-
-def table(rows: DataFrame) -> DataFrame:
-    """A line for each map at each stage."""
-    return table_by_map(rows, COLUMNS, every_stage=True)
+    extremes = job.extremes(title, pictures, views[stage, kind], values)
+    return Part(tuple(rows), extremes, notes)
 
 
 AGREEMENT = MapMetric(
     measure,
     "How alike each map and Grad-CAM of the same stage are, for the class that the network "
     "predicts: Spearman's ρ, Kendall's τ_b, IoU of the top 20%, SSIM; and ρ with controls.",
-    table,
+    partial(table_by_map, columns=COLUMNS, every_stage=True),
     partial(
         plot_by_stage, measure="spearman", against=REFERENCE, label="Spearman's ρ with Grad-CAM"
     ),

@@ -12,8 +12,6 @@ from vggviz.metrics.replacement import REPLACEMENTS, change_to
 
 __all__ = ["CAUSALITY"]
 
-METRIC = "causality"
-
 
 def measure(job: Job) -> Part:
     """What each of `REPLACEMENTS`, at all stages together, does to the network's answers.
@@ -47,7 +45,7 @@ def measure(job: Job) -> Part:
             "accuracy lost": right.double() - (after.argmax(1) == targets).double(),
             "probability lost": lost[0] - lost[1],
         }
-        rows += job.rows(METRIC, ("all", "attention"), columns, name)
+        rows += job.rows(("all", "attention"), columns, name)
     return Part(tuple(rows), notes=tuple(notes))
 
 

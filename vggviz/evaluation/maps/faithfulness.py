@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from pandas import DataFrame
 from torch import Tensor
 
 from vggviz.evaluation.maps.frames import table_by_map
@@ -20,9 +19,12 @@ from vggviz.metrics.road import road
 
 __all__ = ["COARSE", "FAITHFULNESS"]
 
-METRIC = "faithfulness"
 COARSE = replace(SCALED, steps=8)  # the mean over many pictures needs fewer points than one curve
 FRACTIONS = (0.2, 0.5, 0.8)  # of ROAD
+COLUMNS = {
+    name.replace("road", "ROAD"): (name, "")
+    for name in ("deletion", "insertion", "drop", "increase", "road")
+}
 AT_ONCE = 16  # pictures of a pass: their features stay in the processor's cache, a fifth faster
 
 
@@ -40,13 +42,13 @@ def measure(job: Job) -> Part:
         for view, maps in {**views, **known}.items():
             columns = _columns(job, *(x.to(device) for x in (pictures.images, maps, targets)))
             insertions[view] = columns["insertion"]
-            rows += job.rows(METRIC, view, columns)
+            rows += job.rows(view, columns)
     if not views:
         return Part(tuple(rows), notes=("no attention over positions, and no CAM method named",))
     view = next((v for v in reversed(views) if v[1] == "gradcam"), [*views][-1])
     title = f"{view[1]} at {view[0]}, insertion"
-    extremes = job.extremes(METRIC, title, pictures, views[view], insertions[view])
-    return Part(tuple(rows), tuple(extremes))
+    extremes = job.extremes(title, pictures, views[view], insertions[view])
+    return Part(tuple(rows), extremes)
 
 
 def _columns(job: Job, images: Tensor, maps: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -61,17 +63,11 @@ def _columns(job: Job, images: Tensor, maps: Tensor, targets: Tensor) -> dict[st
     return {name: values.cpu() for name, values in columns.items()}
 
 
-def table(rows: DataFrame) -> DataFrame:
-    """A line for each map at its deepest stage."""
-    names = ("deletion", "insertion", "drop", "increase", "road")
-    return table_by_map(rows, {name.replace("road", "ROAD"): (name, "") for name in names})
-
-
 FAITHFULNESS = MapMetric(
     measure,
     "Areas under the deletion (lower is better) and insertion curves, the average drop in "
     "confidence (lower is better), how often it increases, and ROAD (LeRF − MoRF).",
-    table,
+    partial(table_by_map, columns=COLUMNS),
     partial(plot_by_stage, measure="insertion", label="area under insertion"),
     depends_on=("curves",),
 )

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vggviz.cam import cams
 from vggviz.evaluation.attention import named_records
-from vggviz.evaluation.maps.sample import overlay_png
 from vggviz.evaluation.observer import device_of
 from vggviz.evaluation.pictures import Pictures
 from vggviz.evaluation.run import Subject
 from vggviz.hooks.capture import evaluating
 from vggviz.metrics.statistics import bootstrap
 from vggviz.networks import Network
+from vggviz.plotting import overlay, stretch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CURVES", "Example", "Job", "MapMetric", "Part", "Row", "View"]
 
+SIDE = 160  # of an example, in pixels
 CURVES = 24  # pictures for metrics that take hundreds of passes each
 View = tuple[str, str]  # stage, and a kind of attention (see `named_records`) or a CAM method
 
@@ -87,13 +91,14 @@ class MapMetric:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One network and all that a metric needs to measure its maps.
+    """One network and all that a `metric` needs to measure its maps.
 
     `pictures` have the network's own outputs as targets. `training` are pictures with boxes to
     choose thresholds on, `other` the same network of another seed; None where there is none.
     `curves` is how many pictures metrics of many passes take.
     """
 
+    metric: str
     name: str
     subject: Subject
     pictures: Pictures
@@ -150,9 +155,7 @@ class Job:
         stages = sorted(found, key=lambda view: order[view[0]])
         return {view: torch.stack(found[view]) for view in stages}
 
-    def rows(
-        self, metric: str, view: View, columns: Mapping[str, Tensor], against: str = ""
-    ) -> list[Row]:
+    def rows(self, view: View, columns: Mapping[str, Tensor], against: str = "") -> list[Row]:
         """A row for each measure's values over pictures (n,), NaN where a picture has none."""
         rows: list[Row] = []
         for measure, values in columns.items():
@@ -163,25 +166,24 @@ class Job:
             if len(known):
                 (one,) = bootstrap(known[:, None], self.generator(), resamples=self.resamples)
                 value, low, high = one.value, one.low, one.high
-            key = (metric, self.name, *view, measure, against)
+            key = (self.metric, self.name, *view, measure, against)
             rows.append(Row(*key, value, low, high, len(known)))
         return rows
 
     def extremes(
-        self, metric: str, title: str, pictures: Pictures, maps: Tensor, values: Tensor
-    ) -> list[Example]:
+        self, title: str, pictures: Pictures, maps: Tensor, values: Tensor
+    ) -> tuple[Example, ...]:
         """The three best and the three worst pictures by `values` (n,), with their maps."""
         known = values.isfinite().nonzero()[:, 0]
         order = known[values[known].argsort(descending=True, stable=True)].tolist()
-        preprocess = self.subject.card.preprocess
-        return [
-            Example(
-                metric,
-                self.name,
-                f"{word}: {title} {float(values[index]):.2f}".replace("-", "−"),
-                pictures.names[index],
-                overlay_png(preprocess.denormalise(pictures.images[index]), maps[index]),
-            )
-            for word, indices in (("best", order[:3]), ("worst", order[3:][-3:]))
-            for index in indices
-        ]
+        best_and_worst = [("best", k) for k in order[:3]] + [("worst", k) for k in order[3:][-3:]]
+        examples: list[Example] = []
+        for word, k in best_and_worst:
+            pixels = self.subject.card.preprocess.denormalise(pictures.images[k])
+            small = cv2.resize(pixels, (SIDE, SIDE)).astype(np.uint8)
+            drawn = overlay(small, stretch(maps[k].numpy())[0])
+            png = cv2.imencode(".png", drawn[..., ::-1])[1].tobytes()  # OpenCV wants blue first
+            heading = f"{word}: {title} {float(values[k]):.2f}".replace("-", "−")
+            code = base64.b64encode(png).decode()
+            examples.append(Example(self.metric, self.name, heading, pictures.names[k], code))
+        return tuple(examples)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from pandas import DataFrame
 from torch import Tensor
 
 from vggviz.evaluation.maps.frames import table_by_map
@@ -18,7 +17,8 @@ from vggviz.metrics.localisation import box_area, energy, misses_centre, pointin
 
 __all__ = ["LOCALISATION"]
 
-METRIC = "localisation"
+MEASURES = ("pointing", "pointing, tolerant", "pointing, off-centre", "energy", "MaxBoxAccV2")
+COLUMNS = {name: (name, "") for name in MEASURES}
 TOLERANCE = 0.03  # of the picture's side: the paper's 15 pixels of pictures of about 500
 
 
@@ -50,14 +50,14 @@ def measure(job: Job) -> Part:
             names = [f"box at {overlap:.0%}" for overlap in OVERLAPS]
             columns |= dict(zip(names, fits.T, strict=True))
             columns["MaxBoxAccV2"] = fits.mean(1)
-        rows += job.rows(METRIC, view, columns)
+        rows += job.rows(view, columns)
     area = box_area(boxes, size)
-    rows += job.rows(METRIC, ("", "chance"), {"pointing": area, "energy": area})
+    rows += job.rows(("", "chance"), {"pointing": area, "energy": area})
     view = next((v for v in reversed(views) if v[1] == "gradcam"), next(iter(views)))
     title = f"{view[1]} at {view[0]}, energy in the box"
-    extremes = job.extremes(METRIC, title, pictures, views[view], inside[view])
+    extremes = job.extremes(title, pictures, views[view], inside[view])
     notes = () if learned else ("no training boxes: no thresholds for MaxBoxAccV2",)
-    return Part(tuple(rows), tuple(extremes), notes)
+    return Part(tuple(rows), extremes, notes)
 
 
 def _views(job: Job, pictures: Pictures) -> dict[View, Tensor]:
@@ -74,17 +74,11 @@ def _boxed(pictures: Pictures) -> Pictures | None:
     return pictures.at(there) if bool(there.any()) else None
 
 
-def table(rows: DataFrame) -> DataFrame:
-    """A line for each map at its deepest stage."""
-    names = ("pointing", "pointing, tolerant", "pointing, off-centre", "energy", "MaxBoxAccV2")
-    return table_by_map(rows, {name: (name, "") for name in names})
-
-
 LOCALISATION = MapMetric(
     measure,
     "Maps of the true class against boxes: pointing, with a tolerance of 3% of the side, on "
     "pictures whose box misses the centre; the energy in the box; MaxBoxAccV2.",
-    table,
+    partial(table_by_map, columns=COLUMNS),
     partial(plot_by_stage, measure="energy", label="energy in the box"),
     depends_on=("training",),
 )

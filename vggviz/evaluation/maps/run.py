@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from pandas import DataFrame
 
 import vggviz
@@ -21,11 +22,10 @@ from vggviz.evaluation.maps.faithfulness import FAITHFULNESS
 from vggviz.evaluation.maps.job import CURVES, Example, Job, MapMetric, Part, Row
 from vggviz.evaluation.maps.localisation import LOCALISATION
 from vggviz.evaluation.maps.partial_results import PartialResult
-from vggviz.evaluation.maps.sample import Sample
 from vggviz.evaluation.maps.sanity import SANITY
-from vggviz.evaluation.pictures import shared_classes
+from vggviz.evaluation.pictures import Pictures, classes_of, load_pictures, shared_classes
 from vggviz.evaluation.run import Subject
-from vggviz.images import ImageError
+from vggviz.images import ImageError, Preprocess
 from vggviz.networks import Network
 
 __all__ = ["METRICS", "Report", "evaluate_maps"]
@@ -107,27 +107,35 @@ def evaluate_maps(
     }
     cards = [subject.card for subject in subjects.values()]
     dataset, unknown = shared_classes(dataset, cards)
-    sample = Sample(dataset, pictures, seed, batch, unreadable)
-    training_sample: Sample | None = None
+    sample = _sample(dataset, pictures, seed)
+    training_sample: Dataset | None = None
     if training is not None and training.boxes is not None:
-        training = shared_classes(training, cards)[0]
-        training_sample = Sample(training, pictures, seed, batch, unreadable)
-    fingerprints = sample.fingerprint(), training_sample and training_sample.fingerprint()
+        training_sample = _sample(shared_classes(training, cards)[0], pictures, seed)
+    loaded: dict[tuple[int, Preprocess], Pictures] = {}
+
+    def pictures_for(subject: Subject, part: Dataset) -> Pictures:
+        """With their classes as outputs of the network; each is decoded once for all networks."""
+        key = id(part), subject.card.preprocess
+        if key not in loaded:
+            loaded[key] = load_pictures(part, subject.card.preprocess, unreadable)
+        classes = classes_of(part, subject.card)
+        return replace(loaded[key], targets=classes[loaded[key].targets])
+
     parts: dict[tuple[str, str], Part] = {}
     total = len(subjects) * len(metrics)
     for name, subject in subjects.items():
-        card, other = subject.card, _other(subject, (others or {}).get(name))
+        other = _other(subject, (others or {}).get(name))
+        shown = pictures_for(subject, sample)
+        boxed = None if training_sample is None else pictures_for(subject, training_sample)
         facts = {
             "version": vggviz.__version__,
             "weights": _digest(subject),
-            "preprocess": card.preprocess.to_json(),
-            "classes": [card.labels, card.wnids],
-            "pictures": fingerprints[0],
+            "pictures": _picture_digest(shown),
             "settings": [stages_of[name], list(methods), seed, resamples],
         }
         some = {  # the facts that only some metrics depend on
             "other": None if other is None else _digest(other),
-            "training": fingerprints[1],
+            "training": None if boxed is None else _picture_digest(boxed),
             "curves": curves,
             "batch": batch,
         }
@@ -138,10 +146,11 @@ def evaluate_maps(
             part = stored.load()
             if part is None:
                 job = Job(
+                    metric=metric,
                     name=name,
                     subject=subject,
-                    pictures=sample.pictures(card),
-                    training=None if training_sample is None else training_sample.pictures(card),
+                    pictures=shown,
+                    training=boxed,
                     other=None if other is None else other.model,
                     stages=stages_of[name],
                     methods=tuple(methods),
@@ -155,8 +164,8 @@ def evaluate_maps(
             parts[name, metric] = part
             progress(len(parts), total, "")
     settings = {
-        "pictures": len(sample.dataset),
-        "curves": min(curves, len(sample.dataset)),
+        "pictures": len(sample),
+        "curves": min(curves, len(sample)),
         "stages": list(dict.fromkeys(stage for some in stages_of.values() for stage in some)),
         "methods": list(methods),
         "metrics": list(metrics),
@@ -191,6 +200,20 @@ def _other(subject: Subject, other: Subject | None) -> Subject | None:
     ):
         raise ValueError("a network of another seed must be built alike, with the same classes")
     return other
+
+
+def _sample(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """`count` pictures in an order that is drawn, so that the first of them are a sample too."""
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
+    return dataset.subset(order[:count])
+
+
+def _picture_digest(pictures: Pictures) -> str:
+    """The SHA-256 of pictures, their classes and boxes."""
+    found = hashlib.sha256(json.dumps(pictures.names).encode())
+    for values in (pictures.images, pictures.targets, pictures.boxes):
+        found.update(b"" if values is None else values.contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _digest(subject: Subject) -> str:

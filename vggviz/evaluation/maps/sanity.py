@@ -11,7 +11,6 @@ from vggviz.metrics.agreement import MEASURES, agreements
 
 __all__ = ["SANITY"]
 
-METRIC = "sanity"
 COLUMNS = 7  # layers in the table
 
 
@@ -31,7 +30,7 @@ def measure(job: Job) -> Part:
             for view, maps in before.items():
                 found = dict(zip(MEASURES, agreements(maps, after[view]).T, strict=True))
                 columns = {f"{name}, {word}": found[name] for name in ("spearman", "ssim")}
-                rows += job.rows(METRIC, view, columns, layer)
+                rows += job.rows(view, columns, layer)
     return Part(tuple(rows))
 
 
