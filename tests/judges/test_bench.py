@@ -15,7 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vggviz import benchmark as bench
-from vggviz.benchmark import CASES, MEASURES, Fixtures, Interval, Measured, Report, Timing, measures
+from vggviz.benchmark import (
+    CASES,
+    MEASURES,
+    Fixtures,
+    Interval,
+    MeasureValues,
+    Report,
+    Timing,
+    measures,
+)
 from vggviz.networks import Network
 from vggviz.platform.machine import Machine, machine
 
@@ -358,10 +367,10 @@ def test_every_case_names_its_like() -> None:
 
 def test_measures_are_told_beside_the_timings() -> None:
     values = tuple(float(value) for value in range(20, 0, -1))
-    page = Measured("a page", "ms", "p95 ≤ 60", values)
+    page = MeasureValues("a page", "ms", "p95 ≤ 60", values)
     assert page.interval == (10.5, 6, 15)
     assert page.p95 == 19  # of 20 values, 19 do not exceed it
-    assert Measured("", "", "", (3.0,)).p95 == 3
+    assert MeasureValues("", "", "", (3.0,)).p95 == 3
     found = replace(report(bare=(1, 1, 1, 1, 1, 1)), measured={"page": page})
     lines = [cells(line) for line in bench.table(found).splitlines()]
     assert ["a page", "10.5 ms", "6–15", "19", "p95 ≤ 60"] in lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vggviz.benchmark.cases import BARE, CASES
 from vggviz.benchmark.fixtures import Case, Fixtures
-from vggviz.benchmark.measures import MEASURES, Measured
+from vggviz.benchmark.measures import MEASURES, MeasureValues
 from vggviz.benchmark.report import Report, Timing, table
 from vggviz.benchmark.rounds import run
 from vggviz.platform.timing import Interval
@@ -16,7 +16,7 @@ __all__ = [
     "Case",
     "Fixtures",
     "Interval",
-    "Measured",
+    "MeasureValues",
     "Report",
     "Timing",
     "run",

@@ -28,14 +28,14 @@ from vggviz.platform.timing import Interval
 from vggviz.plotting import overlay, stretch
 from vggviz.weights import assets_folder
 
-__all__ = ["MEASURES", "Measure", "Measured", "find_works"]
+__all__ = ["MEASURES", "Measure", "MeasureValues", "find_works"]
 
 Take = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One number in `unit`, taken anew each time; `often` times in every round asked for."""
+    """One number in `unit`, taken anew each time; `often` times a round."""
 
     label: str
     unit: str
@@ -45,7 +45,7 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasureValues:
     """The values of one measure, in `unit`; `aim` is what it should be."""
 
     label: str
@@ -87,7 +87,7 @@ def _page() -> Take:
 
 
 def _again() -> Take:
-    """The same picture asked for once more: another opacity, no pass."""
+    """The same picture once more, at another opacity: no pass."""
     explainer, cache = Explainer.load("tiny50", "cbam"), Cache()
     file = _pictures()[0]
     opacities = itertools.cycle((0.3, 0.5, 0.7))

@@ -10,7 +10,7 @@ from typing import Any
 from pandas import DataFrame
 
 from vggviz.benchmark.cases import BARE, CASES
-from vggviz.benchmark.measures import MEASURES, Measured
+from vggviz.benchmark.measures import MEASURES, MeasureValues
 from vggviz.platform.machine import Machine
 from vggviz.platform.timing import Interval
 from vggviz.tables import markdown
@@ -50,7 +50,7 @@ class Report:
     width: float
     timings: Mapping[str, Timing]
     missing: tuple[str, ...] = ()
-    measured: Mapping[str, Measured] = field(default_factory=dict[str, Measured])
+    measured: Mapping[str, MeasureValues] = field(default_factory=dict[str, MeasureValues])
 
     def ratio(self, name: str, to: str = BARE) -> Interval:
         """How many times longer `name` took for a picture than `to`: the median of the rounds'

@@ -10,7 +10,7 @@ import torch
 
 from vggviz.benchmark.cases import BARE, CASES
 from vggviz.benchmark.fixtures import Fixtures
-from vggviz.benchmark.measures import MEASURES, Measured
+from vggviz.benchmark.measures import MEASURES, MeasureValues
 from vggviz.benchmark.report import Report, Timing
 from vggviz.platform.machine import machine
 from vggviz.platform.timing import interleaved
@@ -46,7 +46,7 @@ def run(
         raise ValueError(f"no case {unknown[0]!r}: choose from {', '.join(known)}")
     if repeats < 1:
         raise ValueError(f"there must be at least 1 round, not {repeats}")
-    wanted = [name for name in CASES if names is None or name in names or name == BARE]
+    cases = [name for name in CASES if names is None or name in names or name == BARE]
     calls = {
         name: 1 + repeats * measure.often
         for name, measure in MEASURES.items()
@@ -57,11 +57,11 @@ def run(
     try:
         where = machine()
         fixtures = Fixtures(size, width)
-        works, missing = _prepared({name: partial(CASES[name].ready, fixtures) for name in wanted})
+        works, missing = _prepared({name: partial(CASES[name].ready, fixtures) for name in cases})
         total = len(works) * (repeats + 1) + sum(calls.values())
         seconds = interleaved(works, repeats, progress=lambda done, _: progress(done, total))
         works.clear()  # their networks would be counted as memory of what comes
-        measured: dict[str, Measured] = {}
+        measured: dict[str, MeasureValues] = {}
         done = total - sum(calls.values())
         for name, count in calls.items():
             measure, values = MEASURES[name], list[float]()
@@ -72,7 +72,7 @@ def run(
                 done += 1
                 progress(done, total)
             if values:
-                found = Measured(measure.label, measure.unit, measure.aim, tuple(values[1:]))
+                found = MeasureValues(measure.label, measure.unit, measure.aim, tuple(values[1:]))
                 measured[name] = found
     finally:
         torch.set_num_threads(before)

@@ -144,8 +144,8 @@ def confidence(
     _check(pixels, maps)
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     unit = (maps - low) / torch.where(high > low, high - low, 1)
-    shown = pixels * _resized(unit, _size(pixels))[:, None]
-    before, after = (probability(predict, x, targets) for x in (pixels, shown))
+    masked = pixels * _resized(unit, _size(pixels))[:, None]
+    before, after = (probability(predict, x, targets) for x in (pixels, masked))
     drop = (before - after).clamp(min=0) / torch.where(before > 0, before, 1)
     return drop, after > before
 

@@ -101,8 +101,8 @@ def impute(
         new = _dot(residual, residual)
         direction = residual + new / torch.where(size > 0, size, 1) * direction
         size = new
-    drawn = torch.randn(pixels.shape, generator=generator).to(pixels) * noise if noise else 0
-    return known + free * (x + drawn)
+    jitter = torch.randn(pixels.shape, generator=generator).to(pixels) * noise if noise else 0
+    return known + free * (x + jitter)
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def bootstrap(
     """
     count = _counted(values)
     values = values.cpu().double()
-    means = torch.cat([drawn @ values / count for drawn in _draws(count, resamples, generator)])
+    means = torch.cat([times @ values / count for times in _draws(count, resamples, generator)])
     low, high = means.quantile(means.new_tensor([0.025, 0.975]), dim=0)
     return [Estimate(*triple) for triple in torch.stack((values.mean(0), low, high), 1).tolist()]
 
@@ -71,10 +71,10 @@ def calibration(
     bins = torch.bucketize(confidence, torch.linspace(0, 1, BINS + 1), right=True) - 1
     inside = torch.nn.functional.one_hot(bins, BINS + 1).double()  # (n, bins); a sure 1 is alone
     gaps = inside * ((chosen == targets).double() - confidence.double())[:, None]
-    drawn = torch.cat(
-        [(draws @ gaps).abs().sum(1) / count for draws in _draws(count, resamples, generator)]
+    errors = torch.cat(
+        [(times @ gaps).abs().sum(1) / count for times in _draws(count, resamples, generator)]
     )
-    low, high = drawn.quantile(drawn.new_tensor([0.025, 0.975])).tolist()
+    low, high = errors.quantile(errors.new_tensor([0.025, 0.975])).tolist()
     return Estimate(error, max(0.0, 2 * error - high), max(0.0, 2 * error - low))
 
 
@@ -104,7 +104,7 @@ def _draws(count: int, resamples: int, generator: torch.Generator) -> Iterator[T
     """(resamples, count) in parts: how often each row was drawn."""
     for start in range(0, resamples, CHUNK):
         rows = min(CHUNK, resamples - start)
-        drawn = torch.randint(count, (rows, count), generator=generator)
-        drawn = drawn + torch.arange(rows)[:, None] * count
-        times = torch.bincount(drawn.flatten(), minlength=rows * count)
+        indices = torch.randint(count, (rows, count), generator=generator)
+        indices = indices + torch.arange(rows)[:, None] * count
+        times = torch.bincount(indices.flatten(), minlength=rows * count)
         yield times.reshape(rows, count).double()  # (rows·count,) -> (rows, count)

@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from vggviz.evaluation.maps.frames import table_by_map
-from vggviz.evaluation.maps.job import Job, MapMetric, Part, Row, View
+from vggviz.evaluation.maps.job import Job, MapKey, MapMetric, Part, Row
 from vggviz.evaluation.maps.plots import plot_by_stage
 from vggviz.metrics.agreement import MEASURES, agreements
 from vggviz.metrics.baselines import centre
@@ -40,7 +40,7 @@ def measure(job: Job) -> Part:
     views = job.views(pictures, targets)
     others = job.views(pictures, targets, job.other) if job.other is not None else {}
     rows: list[Row] = []
-    examples: list[tuple[View, Tensor]] = []
+    examples: list[tuple[MapKey, Tensor]] = []
     for (stage, kind), maps in views.items():
         gradcam = views[stage, REFERENCE]
         controls = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vggviz.evaluation.maps.frames import table_by_map
-from vggviz.evaluation.maps.job import Job, MapMetric, Part, Row, View
+from vggviz.evaluation.maps.job import Job, MapKey, MapMetric, Part, Row
 from vggviz.evaluation.maps.plots import plot_by_stage
 from vggviz.evaluation.observer import device_of
 from vggviz.hooks.capture import evaluating
@@ -36,7 +36,7 @@ def measure(job: Job) -> Part:
     views = job.views(pictures, targets)
     known = {("", name): make(pictures.images, job.generator()) for name, make in BASELINES.items()}
     rows: list[Row] = []
-    insertions: dict[View, Tensor] = {}
+    insertions: dict[MapKey, Tensor] = {}
     device = device_of(job.model)
     with evaluating(job.model):
         for view, maps in {**views, **known}.items():

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-__all__ = ["CURVES", "Example", "Job", "MapMetric", "Part", "Row", "View"]
+__all__ = ["CURVES", "Example", "Job", "MapKey", "MapMetric", "Part", "Row"]
 
 SIDE = 160  # of an example, in pixels
 CURVES = 24  # pictures for metrics that take hundreds of passes each
-View = tuple[str, str]  # stage, and a kind of attention (see `named_records`) or a CAM method
+MapKey = tuple[str, str]  # stage, and a kind of attention (see `named_records`) or a CAM method
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +133,13 @@ class Job:
 
     def views(
         self, pictures: Pictures, targets: Tensor, model: nn.Module | None = None
-    ) -> dict[View, Tensor]:
+    ) -> dict[MapKey, Tensor]:
         """The maps (n, h, w) of every method and attention over positions at every stage, of the
         network or of another `model` that is built alike."""
         model = model or self.model
         device = device_of(model)
         paths = {stage: self.model.path(stage) for stage in self.stages}
-        found: dict[View, list[Tensor]] = {}
+        found: dict[MapKey, list[Tensor]] = {}
         batches = zip(pictures.images.split(self.batch), targets.split(self.batch), strict=True)
         for images, classes in batches:
             result = cams(model, images.to(device), [*paths.values()], self.methods, classes[None])
@@ -155,7 +155,7 @@ class Job:
         stages = sorted(found, key=lambda view: order[view[0]])
         return {view: torch.stack(found[view]) for view in stages}
 
-    def rows(self, view: View, columns: Mapping[str, Tensor], against: str = "") -> list[Row]:
+    def rows(self, view: MapKey, columns: Mapping[str, Tensor], against: str = "") -> list[Row]:
         """A row for each measure's values over pictures (n,), NaN where a picture has none."""
         rows: list[Row] = []
         for measure, values in columns.items():
@@ -181,8 +181,8 @@ class Job:
         for word, k in best_and_worst:
             pixels = self.subject.card.preprocess.denormalise(pictures.images[k])
             small = cv2.resize(pixels, (SIDE, SIDE)).astype(np.uint8)
-            drawn = overlay(small, stretch(maps[k].numpy())[0])
-            png = cv2.imencode(".png", drawn[..., ::-1])[1].tobytes()  # OpenCV wants blue first
+            overlaid = overlay(small, stretch(maps[k].numpy())[0])
+            png = cv2.imencode(".png", overlaid[..., ::-1])[1].tobytes()  # OpenCV wants blue first
             heading = f"{word}: {title} {float(values[k]):.2f}".replace("-", "−")
             code = base64.b64encode(png).decode()
             examples.append(Example(self.metric, self.name, heading, pictures.names[k], code))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vggviz.evaluation.maps.frames import table_by_map
-from vggviz.evaluation.maps.job import Job, MapMetric, Part, Row, View
+from vggviz.evaluation.maps.job import Job, MapKey, MapMetric, Part, Row
 from vggviz.evaluation.maps.plots import plot_by_stage
 from vggviz.evaluation.pictures import Pictures
 from vggviz.metrics.baselines import centre
@@ -35,7 +35,7 @@ def measure(job: Job) -> Part:
     boxes, size = pictures.boxes, (pictures.images.shape[-2], pictures.images.shape[-1])
     views, learned = _views(job, pictures), {} if training is None else _views(job, training)
     rows: list[Row] = []
-    inside: dict[View, Tensor] = {}
+    inside: dict[MapKey, Tensor] = {}
     for view, maps in views.items():
         hits, inside[view] = pointing(maps, boxes, size).double(), energy(maps, boxes, size)
         columns = {
@@ -60,7 +60,7 @@ def measure(job: Job) -> Part:
     return Part(tuple(rows), extremes, notes)
 
 
-def _views(job: Job, pictures: Pictures) -> dict[View, Tensor]:
+def _views(job: Job, pictures: Pictures) -> dict[MapKey, Tensor]:
     """The maps of the true class, and a Gaussian with its peak in the very middle."""
     middle = centre((31, 31)).expand(len(pictures.images), -1, -1)
     return {**job.views(pictures, pictures.targets), ("", "centre"): middle}

@@ -125,32 +125,32 @@ def evaluate_maps(
     total = len(subjects) * len(metrics)
     for name, subject in subjects.items():
         other = _other(subject, (others or {}).get(name))
-        shown = pictures_for(subject, sample)
-        boxed = None if training_sample is None else pictures_for(subject, training_sample)
+        own = pictures_for(subject, sample)
+        boxes = None if training_sample is None else pictures_for(subject, training_sample)
         facts = {
             "version": vggviz.__version__,
             "weights": _digest(subject),
-            "pictures": _picture_digest(shown),
+            "pictures": _picture_digest(own),
             "settings": [stages_of[name], list(methods), seed, resamples],
         }
         some = {  # the facts that only some metrics depend on
             "other": None if other is None else _digest(other),
-            "training": None if boxed is None else _picture_digest(boxed),
+            "training": None if boxes is None else _picture_digest(boxes),
             "curves": curves,
             "batch": batch,
         }
         for metric in metrics:
             progress(len(parts), total, f"{metric} of {name}")
-            own = {key: some[key] for key in METRICS[metric].depends_on}
-            stored = PartialResult(folder, metric, name, facts | own)
+            more = {key: some[key] for key in METRICS[metric].depends_on}
+            stored = PartialResult(folder, metric, name, facts | more)
             part = stored.load()
             if part is None:
                 job = Job(
                     metric=metric,
                     name=name,
                     subject=subject,
-                    pictures=shown,
-                    training=boxed,
+                    pictures=own,
+                    training=boxes,
                     other=None if other is None else other.model,
                     stages=stages_of[name],
                     methods=tuple(methods),
