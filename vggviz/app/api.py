@@ -34,6 +34,7 @@ from vggviz.explanation import Explanation
 from vggviz.images import ImageError
 from vggviz.locales import preferred_language, text
 from vggviz.metrics import faithfulness as curves
+from vggviz.platform.device import run_network
 
 __all__ = ["build", "explain", "faithfulness", "figure", "pixel"]
 
@@ -227,7 +228,8 @@ def _curves(
     kinds: tuple[curves.Kind, ...] = ("deletion", "insertion")
     for kind in kinds:
         points: list[tuple[float, float]] = []
-        for point in curves.perturb(explainer.model, pixels, map, explanation.target.index, kind):
+        predict = partial(run_network, explainer.model)
+        for point in curves.perturb(predict, pixels, map, explanation.target.index, kind):
             points.append(point)
             check(len(points), curves.SCALED.steps + 1)
         fractions, scores = (list(values) for values in zip(*points, strict=True))

@@ -22,6 +22,7 @@ from vggviz.explainer import Report
 from vggviz.locales import text
 from vggviz.metrics.baselines import noise
 from vggviz.metrics.faithfulness import SCALED, Kind, area, perturb, scaled_batch_size
+from vggviz.platform.device import run_network
 
 NAME = "faithful.name"
 
@@ -53,6 +54,7 @@ def measure(
 ) -> Iterator[Curves]:
     """All curves of what is shown, as they grow: the same dict again and again. `check` ends it."""
     explainer = explainer_of(networks, shown, own)
+    predict = partial(run_network, explainer.model)
     pixels = explainer.preprocess.normalise(shown.crop)
     often = scaled_batch_size((pixels.shape[-2], pixels.shape[-1]), BATCH)
     curves: Curves = {}
@@ -60,7 +62,7 @@ def measure(
         for name, map in maps_of(shown, stage).items():
             points = curves[kind, name] = []
             target = shown.target.index
-            for point in perturb(explainer.model, pixels, map, target, kind, SCALED, batch=BATCH):
+            for point in perturb(predict, pixels, map, target, kind, SCALED, batch=BATCH):
                 points.append(point)
                 check(len(points), POINTS)
                 if len(points) % often == 0 or len(points) == POINTS:
