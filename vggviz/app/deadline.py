@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 
-from gradio.context import LocalContext
-from gradio.queueing import Event
-
 from vggviz.app.inputs import refusal
 from vggviz.explainer import Report
+from vggviz.gradio_private import current_event
 from vggviz.locales import text
 
 __all__ = ["patience"]
@@ -22,7 +20,7 @@ def patience(seconds: float, lang: str = "en") -> Report:
     Gradio ends a generator at its next value then, but never a function: that would keep its place
     among those that may run at once to the end.
     """
-    event, start = _event(), time.monotonic()
+    event, start = current_event(), time.monotonic()
 
     def check(done: int = 0, total: int = 0) -> None:
         if event is not None and not event.alive:
@@ -31,13 +29,3 @@ def patience(seconds: float, lang: str = "en") -> Report:
             raise refusal(text(lang, "trouble.long", seconds=f"{seconds:g}"))
 
     return check
-
-
-def _event() -> Event | None:
-    """What Gradio's queue knows of the request that is being answered; None outside of it.
-
-    The stream of answers that a page, or a client of the API, holds open is what ends when it
-    leaves: the queue then marks what it asked for as no longer alive.
-    """
-    page, key = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
-    return page._queue.event_ids_to_events.get(key) if page is not None and key else None

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import base64
 import html
-from abc import ABCMeta
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.component_meta import ComponentMeta
-from gradio.data_classes import ImageData
 from PIL import Image
 
 from vggviz.cache import digest
+from vggviz.gradio_private import ImageData, NoStub, event_data
 from vggviz.images import ImageSource
 from vggviz.images.isolated import shared
 
-__all__ = ["Choice", "Given", "NoStub", "Picture", "refusal", "sent"]
+__all__ = ["Choice", "Given", "Picture", "refusal", "sent"]
 
 
 LONGEST = 300  # characters of a toast
-
-
-class NoStub(ComponentMeta):
-    """Gradio's metaclass, but without the .pyi file that it writes beside a component's source."""
-
-    def __new__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> type:
-        return ABCMeta.__new__(cls, name, bases, attrs)
 
 
 class Given:
@@ -88,7 +79,7 @@ class Choice(gr.Dropdown, metaclass=NoStub):
 def sent(event: gr.EventData) -> Mapping[str, Any]:
     """What came with an event of the page's scripts. It comes from a browser: its values may be
     anything, and it is empty where it is no object."""
-    data = getattr(event, "_data", None)
+    data = event_data(event)
     return data if isinstance(data, dict) else {}
 
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
-from gradio.data_classes import FileData
 
-from vggviz.app.inputs import NoStub
 from vggviz.explainer import Explainer
+from vggviz.gradio_private import NoStub
 from vggviz.weights import STOCK, WeightsError, fingerprint, read_card, stock_file
 
 SIZE = 24 << 20
@@ -91,6 +90,6 @@ class Upload(gr.UploadButton, metaclass=NoStub):
 
     is_template = True
 
-    def preprocess(self, payload: FileData | None) -> Path | None:  # type: ignore[override]
+    def preprocess(self, payload: gr.FileData | None) -> Path | None:  # type: ignore[override]
         """Where the file lies, None where none came."""
         return None if payload is None else Path(payload.path)
