@@ -1,4 +1,4 @@
-"""What browsers are told about every answer: load nothing from elsewhere, guess no types."""
+"""Security headers of every answer: load nothing from elsewhere, guess no types."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POLICY = (
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
 )
 _FILE = "default-src 'none'; sandbox"  # of what a visitor uploaded, opened as a page of its own
-_SAME_SITE = re.compile(r"(?i)samesite=none")
+_SAME_SITE_NONE = re.compile(r"(?i)samesite=none")
 
 
 class SecurityHeaders:
@@ -40,7 +40,7 @@ class SecurityHeaders:
             return
         is_file = "/gradio_api/file" in scope["path"]
 
-        async def sending(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["X-Content-Type-Options"] = "nosniff"
@@ -52,8 +52,8 @@ class SecurityHeaders:
                 ]
             await send(message)
 
-        await self.app(scope, receive, sending)
+        await self.app(scope, receive, send_with_headers)
 
     def _cookie(self, value: bytes) -> bytes:
-        instead = "SameSite=None; Partitioned" if self.frames else "SameSite=Lax"
-        return _SAME_SITE.sub(instead, value.decode("latin-1")).encode("latin-1")
+        replacement = "SameSite=None; Partitioned" if self.frames else "SameSite=Lax"
+        return _SAME_SITE_NONE.sub(replacement, value.decode("latin-1")).encode("latin-1")
