@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from pictures import encode, noise
 from PIL import Image
-from test_containers import fax
+from test_containers import jpeg_tiff
 
 from vggviz.images import ImageError, isolated, open_image
 from vggviz.images.isolated import IsolatedDecoder
@@ -68,8 +68,7 @@ def test_it_says_what_open_image_says(decoder: IsolatedDecoder, tmp_path: Path) 
 
 def test_one_visitors_picture_is_never_in_anothers(decoder: IsolatedDecoder) -> None:
     """Rows that a file leaves out would show what the same memory held before."""
-    one = Image.new("1", (256, 256))
-    early = fax(one, "group4", 0, 1, b"\x80\x08\x00\x80\0\0")
+    early = jpeg_tiff(16, False)
     secret = encode(Image.new("RGB", (256, 256), (171, 205, 239)), "TIFF", compression="tiff_lzw")
     with ThreadPoolExecutor(2) as pool:
         victims = [pool.submit(decoder.open_image, secret) for _ in range(20)]
