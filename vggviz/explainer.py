@@ -20,7 +20,7 @@ from vggviz.images import Crop, ImageSource, Preprocess, open_image
 from vggviz.networks import ForeignNetwork, Network
 from vggviz.platform import precision as fast
 from vggviz.platform.device import choose_device
-from vggviz.platform.versions import library_versions
+from vggviz.platform.machine import library_versions
 from vggviz.types import Prediction
 from vggviz.weights import WEIGHTS, Card, ForeignCard, WeightsError, load_network, network_card
 
@@ -63,7 +63,7 @@ class Explainer:
         copy: bool = True,
     ) -> None:
         self.device = choose_device(device)
-        self.precision = fast.known(precision)
+        self.precision = fast.check_precision(precision)
         self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         if self.precision == "bf16":
             model = fast.to_bfloat16(model)  # a copy
@@ -102,7 +102,7 @@ class Explainer:
         or one that is not the file's, and for an unknown precision or device; NetworkError for a
         network that can't be had.
         """
-        fast.known(precision)  # a wrong word is said before a long load
+        fast.check_precision(precision)  # a wrong word is said before a long load
         device = choose_device(device)
         if network_card.is_network_name(str(weights)):
             if attention is not None:

@@ -15,7 +15,7 @@ from PIL import Image
 from vggviz.cache import digest
 from vggviz.gradio_private import ImageData, NoStub, event_data
 from vggviz.images import ImageSource
-from vggviz.images.isolated import shared
+from vggviz.images.isolated import shared_decoder
 
 __all__ = ["Choice", "Given", "Picture", "refusal", "sent"]
 
@@ -46,7 +46,7 @@ class Given:
     @cached_property
     def image(self) -> Image.Image:
         """The picture as `open_image` reads it, decoded in a process that holds no other."""
-        return shared().open_image(self._content[1])
+        return shared_decoder().open_image(self._content[1])
 
 
 class Picture(gr.Image, metaclass=NoStub):

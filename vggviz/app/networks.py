@@ -16,7 +16,7 @@ from vggviz.app.pictures import Shown
 from vggviz.attention import ATTENTION
 from vggviz.cache import ExplanationCache, Kept
 from vggviz.explainer import Explainer, Report
-from vggviz.images.isolated import shared
+from vggviz.images.isolated import shared_decoder
 from vggviz.weights import WeightsError, bundled_types, stock_file
 
 Owned: TypeAlias = Mapping[str, Own]
@@ -46,7 +46,7 @@ class Networks:
         self._load = load
         self._room = room
         self.answers: Kept[Shown] = Kept(memory, lambda shown: shown.size)
-        self.explanations = ExplanationCache(memory, shared().open_image)
+        self.explanations = ExplanationCache(memory, shared_decoder().open_image)
         self.seconds = seconds
         self._loaded: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
         self._lock = Lock()

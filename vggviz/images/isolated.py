@@ -1,4 +1,4 @@
-"""Decode strangers' pictures in a process that has seen nobody's data.
+"""Decode strangers' pictures in a process that holds nobody's data.
 
 Protocol: the template (`vggviz.images.worker`) gets one end of a socket pair and a file in memory
 for each picture. The child that it forks says `+`; to it go, behind its length as 4 bytes, a JSON
@@ -91,14 +91,15 @@ class IsolatedDecoder:
         with ours, _memory() as output:
             output.truncate(3 * MAX_PIXELS)  # holes take no memory
             with theirs:
-                self._hand_over(theirs.fileno(), output.fileno())
+                self._send_to_template(theirs.fileno(), output.fileno())
             ours.settimeout(_TIMEOUT)
             try:
                 _receive(ours, 1)
             except OSError as error:
                 raise _NotStarted from error
-            asked = json.dumps({"name": name, "full_range": full_range, "size": len(data)}).encode()
-            ours.sendall(struct.pack("!I", len(asked)) + asked)
+            request = {"name": name, "full_range": full_range, "size": len(data)}
+            head = json.dumps(request).encode()
+            ours.sendall(struct.pack("!I", len(head)) + head)
             ours.sendall(data)
             (length,) = struct.unpack("!I", _receive(ours, 4))
             answer: dict[str, Any] = json.loads(_receive(ours, length))
@@ -117,7 +118,7 @@ class IsolatedDecoder:
             image.info["range"] = tuple(answer["range"])
         return image
 
-    def _hand_over(self, *files: int) -> None:
+    def _send_to_template(self, *files: int) -> None:
         with self._lock:
             for _ in range(2):
                 if self._template is None or self._template[0].poll() is not None:
@@ -176,6 +177,6 @@ def _receive(sock: socket.socket, length: int) -> bytearray:
 
 
 @cache
-def shared() -> IsolatedDecoder:
+def shared_decoder() -> IsolatedDecoder:
     """The decoder of this process."""
     return IsolatedDecoder()

@@ -69,11 +69,11 @@ def _serve(job: socket.socket, output: int) -> None:
     job.sendall(b"+")
     with job.makefile("rb") as file:
         (length,) = struct.unpack("!I", file.read(4))
-        asked = json.loads(file.read(length))
-        name, files = asked["name"], [file.read(asked["size"])]
+        request = json.loads(file.read(length))
+        name, files = request["name"], [file.read(request["size"])]
     answer: dict[str, Any]
     try:  # nothing here holds the file's bytes while the picture is made
-        image = decode(take_apart(files.pop(), name), name, asked["full_range"])
+        image = decode(take_apart(files.pop(), name), name, request["full_range"])
         answer = {"size": image.size, "range": image.info.get("range")}
         with mmap.mmap(output, 3 * image.width * image.height) as pixels:
             for box in bands(image.size):

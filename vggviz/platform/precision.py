@@ -8,7 +8,7 @@
 Rounding flips the signs of some ReLUs, and which ones depends on the CPU's kernels, so that no
 bound holds for each map of 'bf16'. Measured on tiny50 (16 pictures, four attention types, five
 methods), alike with the kernels for AVX-512 BF16, AVX-512, AVX2 and SSE4.1: probabilities within
-0.02 and the likeliest class the same in all 64 cases; the median rank correlation with the exact
+0.02 and the predicted class the same in all 64 cases; the median rank correlation with the exact
 maps is 0.99 to 1.00 in each block, but 5% of the maps at block5 and half of those at block1 lie
 below 0.99. So it is never chosen by itself. Times are VGG19's at 224 px, five Grad-CAMs.
 """
@@ -22,7 +22,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-__all__ = ["PRECISIONS", "known", "to_bfloat16"]
+__all__ = ["PRECISIONS", "check_precision", "to_bfloat16"]
 
 PRECISIONS: Mapping[str, str] = {
     "exact": "float32 throughout",
@@ -30,7 +30,7 @@ PRECISIONS: Mapping[str, str] = {
 }
 
 
-def known(precision: str) -> str:
+def check_precision(precision: str) -> str:
     """`precision` itself. Raises ValueError where it is no key of `PRECISIONS`."""
     if precision not in PRECISIONS:
         raise ValueError(f"no precision {precision!r}: choose from {', '.join(PRECISIONS)}")
