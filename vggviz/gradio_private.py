@@ -17,52 +17,25 @@ from typing import Any
 
 import gradio as gr
 from fastapi.exceptions import RequestValidationError
-from gradio.block_function import BlockFunction
+from gradio.block_function import BlockFunction as BlockFunction
 from gradio.component_meta import ComponentMeta
 from gradio.context import LocalContext
-from gradio.data_classes import ImageData, JsonData
-from gradio.http_server import LOCALHOST_NAME
-from gradio.queueing import Event, Queue
+from gradio.data_classes import ImageData as ImageData
+from gradio.data_classes import JsonData as JsonData
+from gradio.http_server import LOCALHOST_NAME as LOCALHOST_NAME
+from gradio.queueing import Event as Event
+from gradio.queueing import Queue as Queue
 from gradio.route_utils import CustomCORSMiddleware, FnIndexInferError
 from gradio.routes import App, ORJSONResponse
-from gradio.state_holder import SessionState, StateHolder
-from gradio.utils import get_upload_folder, is_in_or_equal, is_static_file
+from gradio.state_holder import SessionState as SessionState
+from gradio.state_holder import StateHolder
+from gradio.utils import get_upload_folder as get_upload_folder
+from gradio.utils import is_in_or_equal, is_static_file
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import Scope
-
-__all__ = [
-    "API_TEXTS",
-    "CACHEABLE",
-    "CLOSED",
-    "INVALID",
-    "LOCALHOST_NAME",
-    "LOGIN",
-    "OPEN",
-    "SHORT",
-    "BlockFunction",
-    "Event",
-    "ImageData",
-    "JsonData",
-    "NoStub",
-    "Queue",
-    "Server",
-    "SessionState",
-    "check_mcp_hosts",
-    "current_event",
-    "event_data",
-    "evict",
-    "get_upload_folder",
-    "has_password",
-    "is_known_file",
-    "is_logged_in",
-    "launch",
-    "oldest_messages",
-    "queue_of",
-    "request_kind",
-]
 
 CLOSED = re.compile(
     r"/gradio_api/(proxy=|file[=/]https?:|deep_link|component_server|process_recording|stream/|token|"

@@ -106,6 +106,10 @@ def hostile(data, name):
         while True: pass
     if name == "file":
         open(sys.argv[2], "wb", buffering=0).write(b"x")
+    if name == "stall":
+        import signal
+        signal.alarm(0)
+        time.sleep(6)
     if name == "crash":
         import os; os.abort()
     return real(data, name)
@@ -115,7 +119,7 @@ worker.main()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
-@pytest.mark.parametrize("what", ["memory", "processor", "file", "crash"])
+@pytest.mark.parametrize("what", ["memory", "processor", "file", "stall", "crash"])
 def test_a_decoder_that_goes_wild_is_ended(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +129,8 @@ def test_a_decoder_that_goes_wild_is_ended(
     start += "sys.path[:] = json.loads(sys.argv[1]); "
     start += f"exec(open({str(tmp_path / 'wild.py')!r}).read())"
     monkeypatch.setattr(isolated, "_START", start)
+    if what == "stall":
+        monkeypatch.setattr(isolated, "_TIMEOUT", 4)
     decoder = IsolatedDecoder()
     data = encode(Image.fromarray(noise(64, 48)), "PNG")
     (tmp_path / what).write_bytes(data)
