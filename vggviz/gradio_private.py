@@ -37,6 +37,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import Scope
 
+API = "/gradio_api"
+FILES = "/gradio_api/file"
+MCP = "/gradio_api/mcp"
+HEARTBEAT = "/heartbeat/"  # a request that lasts as long as a page is open
+
 CLOSED = re.compile(
     r"/gradio_api/(proxy=|file[=/]https?:|deep_link|component_server|process_recording|stream/|token|"
     r"dev/|(undo-)?vibe|run-history|runs|profiling|mcp/(sse|messages))|/monitoring"
@@ -65,7 +70,7 @@ API_TEXTS = re.compile(rb"window\.gradio_api_info = .*?;?</script>", re.DOTALL)
 def request_kind(path: str) -> str | None:
     """What a POST to `path` is: 'work' for the queue (calls over MCP soon are), 'upload', 'login',
     'cancel', or None for anything else."""
-    if path.endswith("/queue/join") or "/gradio_api/call/" in path or "/gradio_api/mcp" in path:
+    if path.endswith("/queue/join") or f"{API}/call/" in path or MCP in path:
         return "work"
     if path.endswith("/upload"):
         return "upload"
@@ -208,6 +213,11 @@ async def evict(queue: Queue, session: str) -> None:
     await queue.clean_events(session_hash=session)
     queue.pending_messages_per_session.pop(session, None)
     queue.pending_event_ids_session.pop(session, None)
+
+
+def is_mcp_call(request: gr.Request) -> bool:
+    """Whether Gradio's MCP server passed a request on."""
+    return bool(request.headers.get("x-gradio-user") == "mcp")
 
 
 def event_data(event: object) -> Any:

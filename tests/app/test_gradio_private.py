@@ -18,7 +18,16 @@ import gradio as gr
 import pytest
 
 import vggviz
-from vggviz.gradio_private import API_TEXTS, CACHEABLE, CLOSED, OPEN, SHORT, request_kind
+from vggviz.gradio_private import (
+    API_TEXTS,
+    CACHEABLE,
+    CLOSED,
+    FILES,
+    HEARTBEAT,
+    OPEN,
+    SHORT,
+    request_kind,
+)
 
 T = TypeVar("T")
 PACKAGE = Path(vggviz.__file__).parent
@@ -143,6 +152,7 @@ def test_every_attribute_is_there() -> None:
     demo, app = in_loop(page), in_loop(App)
     queue, session = demo._queue, SessionState(demo)
     event = inspect.getsource(import_module("gradio.queueing").Event.__init__)
+    mcp = Path(str(gr.__file__)).with_name("mcp.py").read_text("utf-8")
     there = {
         "Blocks": {"_queue", "default_config", "mcp_server_obj"} <= set(dir(demo)),
         "Queue": {
@@ -151,6 +161,7 @@ def test_every_attribute_is_there() -> None:
             "event_ids_to_events",
         }
         <= set(vars(queue)),
+        "the header of MCP's calls": '"x-gradio-user": "mcp"' in mcp,
         "Event.alive": "self.alive = True" in event,
         "App": {"auth", "tokens", "cookie_id", "state_holder", "user_middleware"} <= set(vars(app)),
         "StateHolder.session_data": "session_data" in vars(StateHolder()),
@@ -186,6 +197,7 @@ def test_no_route_is_new_and_none_is_gone() -> None:
         assert f"/{path}" in paths
         assert SHORT.fullmatch(f"/{path}")
     assert set(CACHEABLE) <= set(paths)
+    assert all(any(part in path for path in paths) for part in (FILES, HEARTBEAT))
     assert all(OPEN.fullmatch(path) for path in ("/", "/theme.css", "/gradio_api/login_check"))
     kinds = {path: request_kind(path) for path in paths if request_kind(path)}
     assert set(kinds.values()) == {"work", "upload", "cancel", "login"}

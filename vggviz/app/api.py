@@ -31,6 +31,7 @@ from vggviz.attention import ATTENTION
 from vggviz.cam import METHODS, check_methods
 from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
+from vggviz.gradio_private import is_mcp_call
 from vggviz.images import ImageError
 from vggviz.locales import preferred_language, text
 from vggviz.metrics import faithfulness as curves
@@ -336,8 +337,7 @@ def _bound(function: Callable[..., Any], networks: Networks) -> Callable[..., An
         *given, request = args
         lang = preferred_language(None, request.headers.get("accept-language"))
         told = function(networks, *given, lang=lang)
-        for_mcp = request.headers.get("x-gradio-user") == "mcp"
-        return json.dumps(told) if for_mcp and not isinstance(told, str) else told
+        return json.dumps(told) if is_mcp_call(request) and not isinstance(told, str) else told
 
     asked = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
     known = inspect.signature(function)

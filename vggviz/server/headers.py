@@ -7,6 +7,8 @@ import re
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vggviz.gradio_private import FILES
+
 __all__ = ["SecurityHeaders"]
 
 # Gradio's page has scripts and styles in its HTML, and makes functions of the strings that
@@ -38,7 +40,7 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        is_file = "/gradio_api/file" in scope["path"]
+        is_file = FILES in scope["path"]
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

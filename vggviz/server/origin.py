@@ -16,6 +16,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from vggviz.gradio_private import API
+
 __all__ = ["SameOrigin", "is_loopback"]
 
 log = logging.getLogger(__name__)
@@ -78,7 +80,7 @@ class SameOrigin:
         if site is not None:
             navigates = headers.get("sec-fetch-mode") == "navigate"
             navigates = navigates and scope["method"] in ("GET", "HEAD")
-            to_page = "/gradio_api" not in scope["path"] and not scope["path"].endswith("/logout")
+            to_page = API not in scope["path"] and not scope["path"].endswith("/logout")
             return site not in ("same-origin", "none") and not (navigates and to_page)
         return origin is not None and not _same(origin, headers.get("host", ""))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vggviz.gradio_private import request_kind
+from vggviz.gradio_private import HEARTBEAT, request_kind
 from vggviz.server.metrics import Meters
 from vggviz.server.uploads import client_address
 
@@ -66,7 +66,7 @@ class RateLimit:
         self.traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or "/heartbeat/" in scope["path"]:
+        if scope["type"] != "http" or HEARTBEAT in scope["path"]:
             await self.app(scope, receive, send)
             return
         start, status = time.perf_counter(), 500

@@ -13,7 +13,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vggviz.app import LAUNCH
 from vggviz.app.page import HOUR
-from vggviz.gradio_private import CLOSED, INVALID, SHORT, Queue, get_upload_folder
+from vggviz.gradio_private import (
+    CLOSED,
+    INVALID,
+    MCP,
+    SHORT,
+    Queue,
+    get_upload_folder,
+    request_kind,
+)
 from vggviz.server.queue_eviction import QueueEviction
 from vggviz.server.structure import Structure
 from vggviz.server.uploads import BLOCKS, SHARE, UploadQuota, client_address
@@ -73,8 +81,8 @@ class RequestLimits:
             return
         await self.eviction.run(time.monotonic())
         path, address = scope["path"], client_address(scope)
-        started, size, large, is_upload = False, 0, False, path.endswith("/upload")
-        stored = is_upload or "/gradio_api/mcp" in path  # whose pictures become files, too
+        started, size, large, is_upload = False, 0, False, request_kind(path) == "upload"
+        stored = is_upload or MCP in path  # whose pictures become files, too
         most, over = (SMALL, TOO_LONG) if SHORT.fullmatch(path) else (BODY, TOO_LARGE)
         structure, tail = Structure(), b""
         refusal: tuple[int, str] | None = None

@@ -36,58 +36,35 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a host may set. The variable of `at_once` is VGGVIZ_AT_ONCE, and so for every field.
+    """What a host may set; lists have blanks between their words, and 0 is no limit.
 
-    Raises SettingsError, a sentence that names the variable, for an invalid value.
+    The variable of `at_once` is VGGVIZ_AT_ONCE, and so for every field. Raises SettingsError, a
+    sentence that names the variable, for an invalid value.
     """
 
-    host: str = ""
-    """The address to listen on. Empty: GRADIO_SERVER_NAME, or else this machine only."""
-    port: int = 0
-    """The port. 0: GRADIO_SERVER_PORT, or else the first free one from 7860 up."""
+    host: str = ""  # to listen on; "": GRADIO_SERVER_NAME, or else this machine only
+    port: int = 0  # 0: GRADIO_SERVER_PORT, or else the first free one from 7860 up
     password: str = field(default="", repr=False)
-    """What everyone must type first. Empty: nothing."""
+    # Host names under which the page is reached. "": any; of a loopback `host` loopback names only.
     hosts: str = ""
-    """Host names under which the page is reached, separated by blanks. Empty: any; but loopback
-    names only where `host` is a loopback address."""
-    origins: str = ""
-    """Origins of other web sites whose scripts may call the page, separated by blanks, without
-    cookies. Empty: none."""
-    frames: str = ""
-    """Origins of other web sites that may show the page in a frame, separated by blanks; *: any.
-    Empty: none; on a Space, Hugging Face's."""
-    preload: str = ""
-    """Weights to load at the start and offer first: such as imagenet, or a .safetensors file of
-    any size, by its path."""
+    origins: str = ""  # of other sites whose scripts may call the page, without cookies
+    frames: str = ""  # origins of other sites that may show the page in a frame; *: any
+    preload: str = ""  # weights to offer first: by name, or a .safetensors file of any size
     device: str = "auto"
-    """The device of the networks: cpu, cuda or mps; auto: CUDA where it is, else MPS, else cpu."""
-    engine: str = "local"
-    """Where networks run: in this process (local), or in Ray Serve's replicas (ray)."""
+    engine: str = "local"  # where networks run: in this process, or in replicas of Ray Serve
     replicas: int = 2
-    """The number of replicas of Ray Serve."""
-    cluster: str = ""
-    """The address of a running Ray cluster. Empty: one is started on this machine."""
-    places: int = 200
-    """The length of the queue; beyond it people are told that the page is busy."""
-    at_once: int = 2
-    """Explanations that run at the same time; with Ray at least a batch for each replica."""
-    sessions: int = 1000
-    """Sessions whose last results are kept; the least recently used go first."""
+    cluster: str = ""  # the address of a running Ray cluster; "": one is started here
+    places: int = 200  # the length of the queue
+    at_once: int = 2  # explanations at the same time; with Ray at least a batch for each replica
+    sessions: int = 1000  # whose last results are kept
+    # Explanations, as many uploads, and as many tries of a password, a minute for one address.
+    # Visitors behind a proxy are one address until uvicorn's FORWARDED_ALLOW_IPS names the proxy.
     rate: int = 0
-    """Explanations, as many uploads, and as many tries of a password, a minute for one address;
-    0: any number. The visitors of a proxy are one address, until uvicorn's variable
-    FORWARDED_ALLOW_IPS names the proxy's address."""
-    uploads: int = 2000
-    """The most megabytes that uploads may take on the disk, of which one address may have a
-    quarter; 0: any number. An upload is kept for an hour."""
-    seconds: int = 300
-    """The most seconds that one request may keep a network busy; 0: any number."""
-    grace: int = 30
-    """Seconds that running work may take when the server is told to stop."""
-    mcp: int = 0
-    """1: the page's functions can be called over MCP too; needs the extra mcp."""
-    log: str = "text"
-    """text, or json: one object a line, without anyone's pictures, file names or addresses."""
+    uploads: int = 2000  # megabytes on the disk, of which one address may have a quarter
+    seconds: int = 300  # that one request may keep a network busy
+    grace: int = 30  # seconds for running work when the server is told to stop
+    mcp: int = 0  # 1: the page's functions can be called over MCP
+    log: str = "text"  # or json: one object a line, without pictures, file names or addresses
 
     def __post_init__(self) -> None:
         for name, valid in _RANGES.items():
