@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import gradio as gr
-from gradio.data_classes import FileData
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vggviz.app.inputs import NoStub
 from vggviz.explainer import Explainer
+from vggviz.gradio_private import NoStub
 from vggviz.weights import STOCK, WeightsError, fingerprint, read_card, stock_file
 
 SIZE = 24 << 20
@@ -151,6 +150,6 @@ class Upload(gr.UploadButton, metaclass=NoStub):
 
     is_template = True
 
-    def preprocess(self, payload: FileData | None) -> Path | None:  # type: ignore[override]
+    def preprocess(self, payload: gr.FileData | None) -> Path | None:  # type: ignore[override]
         """Where the file lies, None where none came."""
         return None if payload is None else Path(payload.path)

@@ -18,6 +18,7 @@ from vggviz.hooks import Finding, Place, finding
 from vggviz.hooks.capture import TapReading, capture, evaluating
 from vggviz.hooks.tap import Tap
 from vggviz.networks import ForeignNetwork
+from vggviz.platform.device import move_to
 from vggviz.platform.forking import compute_after_fork
 from vggviz.types import InputError
 
@@ -47,7 +48,8 @@ def cams(
     (B, C, h, w), or a tuple whose first member is (see `capture`). `methods` are keys of `METHODS`;
     each is computed by its own function (see `Method`). `targets` is a class index, or indices
     (T,) for all images or (T, B); None, also as one of several, is each image's predicted class.
-    `watch` are module paths whose outputs are returned as well. All results are detached. A method
+    `watch` are module paths whose outputs are returned as well. All is computed on the model's
+    device; results are detached and on that of the images. A method
     that needs attention has maps at the layers that hold a tap over positions, and nowhere else.
     `progress(done, total)` is called by methods that need many forward passes.
 
@@ -87,6 +89,7 @@ def cams(
         return logits_of(model(images), len(images))
 
     compute_after_fork()
+    home, images = images.device, move_to(model, images)
     with _default_mode(images.device), evaluating(model), torch.no_grad():
         images = images.clone() if images.is_inference() else images
         if graph and _made_in_inference_mode(model):
@@ -134,14 +137,14 @@ def cams(
                 found = method.function(weights, gradient, reading.kind, grid, **more)
             else:
                 continue  # no attention over positions here
-            maps[layer, name] = found
+            maps[layer, name] = found.to(home)
     taps = {
-        path: replace(reading, weights=reading.weights.detach())
+        path: replace(reading, weights=reading.weights.detach().to(home))
         for path, reading in trace.taps.items()
     }
-    outputs = {path: trace.outputs[path].detach() for path in watch}
-    order, here = tuple(trace.outputs), _by_layer(foreign, layers, findings)
-    return CAMs(logits.detach(), classes, taps, maps, outputs, order, here)
+    outputs = {path: trace.outputs[path].detach().to(home) for path in watch}
+    order, here = tuple(trace.outputs), _by_layer(foreign, layers, findings, home)
+    return CAMs(logits.detach().to(home), classes.to(home), taps, maps, outputs, order, here)
 
 
 def _found(
@@ -153,10 +156,13 @@ def _found(
 
 
 def _by_layer(
-    foreign: ForeignNetwork | None, layers: Sequence[str], findings: Sequence[Finding]
+    foreign: ForeignNetwork | None,
+    layers: Sequence[str],
+    findings: Sequence[Finding],
+    home: torch.device,
 ) -> dict[str, tuple[Finding, ...]]:
-    """The findings at each layer, detached."""
-    there = {found.place: replace(found, weights=found.weights.detach()) for found in findings}
+    """The findings at each layer, detached, on the device `home`."""
+    there = {one.place: replace(one, weights=one.weights.detach().to(home)) for one in findings}
     return {
         layer: tuple(there[place] for place in foreign.attention[layer] if place in there)
         for layer in layers

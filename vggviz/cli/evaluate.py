@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,7 @@ from vggviz.cli.console import (
     split_list,
 )
 from vggviz.cli.map_report import report_maps
+from vggviz.cli.network import Device
 from vggviz.files import atomic_write
 from vggviz.platform.machine import machine
 from vggviz.texts import visible
@@ -55,6 +57,7 @@ def evaluate(
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 128,
     seed: Annotated[int, typer.Option(help="For resampling and shuffling.")] = 0,
     strict: Annotated[bool, typer.Option(help="Stop at an unreadable picture.")] = False,
+    device: Device = "auto",
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -90,7 +93,7 @@ def evaluate(
     if as_json is not None and metrics is not None:
         fail("--json is for the tables of accuracy and cost: --metrics writes to --out")
     dataset = _pictures(data, part)
-    subjects, reference = _subjects(weights, attention, against)
+    subjects, reference = _subjects(weights, attention, against, device)
     if as_json is not None:
         _prepare(as_json.parent, "--json")  # before the work, which takes minutes
     if metrics is not None:
@@ -109,6 +112,7 @@ def evaluate(
             seed=seed,
             batch=batch,
             strict=strict,
+            device=device,
         )
         return
 
@@ -152,17 +156,19 @@ def _pictures(data: Path, part: str | None) -> Dataset:
 
 
 def _subjects(
-    weights: str, attention: str | None, against: Path | None
+    weights: str, attention: str | None, against: Path | None, device: str
 ) -> tuple[dict[str, Explainer], str]:
     """The networks by name, and the name of the reference among them."""
     from vggviz import ATTENTION, Explainer
     from vggviz.weights import WEIGHTS, bundled_types
 
+    load = partial(Explainer.load, device=device)
+
     if weights not in WEIGHTS:
         if attention is not None:
             fail("a weights file brings its own attention: leave --attention out")
         files = [Path(weights)] if against is None else [against, Path(weights)]
-        loaded = [or_fail(Explainer.load, file) for file in files]
+        loaded = [or_fail(load, file) for file in files]
         names = [explainer.card.config.attention for explainer in loaded]
         if len(set(names)) < len(names):
             names = [file.stem for file in files]
@@ -178,7 +184,7 @@ def _subjects(
     else:
         chosen = split_list(str(attention))
     kinds = dict.fromkeys(("none", *chosen))
-    return {kind: or_fail(Explainer.load, weights, kind) for kind in kinds}, "none"
+    return {kind: or_fail(load, weights, kind) for kind in kinds}, "none"
 
 
 def _training(data: Path, dataset: Dataset) -> Dataset | None:
