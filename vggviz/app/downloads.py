@@ -91,8 +91,8 @@ def take(
             link = f"{address}?{query(state)}" if state and address else ""
             content = explanation.report(lang=lang, link=link).encode()
         else:
-            title = f"VGG19: {shown.top[0].label}"
-            content = FORMATS[format](explanation, stem if format == "json" else title)
+            title = f"{explanation.network}: {shown.top[0].label}"
+            content = FORMATS[format](explanation, title, lang)
     if len(content) > ROOM:
         raise refusal(text(lang, "take.too_large", size=len(content) >> 20, most=ROOM >> 20))
     data = base64.b64encode(content).decode()
