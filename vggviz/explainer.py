@@ -21,7 +21,7 @@ from vggviz.networks import ForeignNetwork, Network
 from vggviz.platform import precision as fast
 from vggviz.platform.versions import library_versions
 from vggviz.types import Prediction
-from vggviz.weights import WEIGHTS, Card, ForeignCard, WeightsError, load_network, network_card
+from vggviz.weights import WEIGHTS, Card, WeightsError, load_network, network_card
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -55,8 +55,7 @@ class Explainer:
     `model` is the network, in evaluation mode, frozen, in float32 and channels last: a copy of the
     one that is given, which stays as it is and whose later training is not followed. Without
     `copy` it is that one itself, changed in these ways. `card` says which weights they are;
-    `preprocess` takes a picture to (1, 3, S, S), normalised; `labels` and `wnids` name the
-    classes (`wnids`, WordNet ids, may be empty).
+    `preprocess` takes a picture to (1, 3, S, S), normalised; `labels` name the classes.
 
     `precision` is a key of `fast.PRECISIONS`: 'exact' or 'bf16' (about half the time on a CPU with
     bfloat16 hardware, maps of low blocks only roughly; see `fast`). Raises ValueError for another.
@@ -66,7 +65,7 @@ class Explainer:
     def __init__(
         self,
         model: Network,
-        card: Card | ForeignCard,
+        card: Card[Any],
         *,
         precision: str = "exact",
         device: str | torch.device = "cpu",
@@ -86,7 +85,6 @@ class Explainer:
         self.card = card
         self.preprocess: Preprocess = card.preprocess
         self.labels = card.labels
-        self.wnids = card.wnids
 
     @classmethod
     @torch.inference_mode(False)
@@ -334,8 +332,8 @@ class Explainer:
         with several labels their sigmoids. Raises WeightsError where they are no numbers."""
         if not logits.isfinite().all():
             raise WeightsError("logits_not_finite")
-        several = isinstance(self.card, ForeignCard) and self.card.config.multi_label
-        return prediction(logits, self.labels, several)
+        multi_label = getattr(self.card.config, "multi_label", False)
+        return prediction(logits, self.labels, multi_label)
 
     def _provenance(self, where: Crop) -> dict[str, Any]:
         return {
