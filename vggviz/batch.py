@@ -80,7 +80,7 @@ class Worker:
             said = _NO_MEMORY if _out_of_memory(error) else str(error)
             return Done(file, said, True, os.getpid())._asdict()
         first = explanation.prediction.top(1)[0]
-        notes = filter(None, (explanation.note, explanation.picture_note))
+        notes = filter(None, (explanation.note(), explanation.picture_note()))
         note = "".join(f" ({note})" for note in notes)
         shown = Path(job.out) / f"{row['stem']}.{job.formats[-1]}"
         said = f"{first.label} {first.probability:.1%}{note} → {shown}"
