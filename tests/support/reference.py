@@ -228,6 +228,118 @@ def simam(state: State, x: Image) -> tuple[Image, Shown]:
     return build(x, lambda c, i, j: a[c][i][j] * x[c][i][j]), {"weights": a}
 
 
+def batch_norm(state: State, name: str, c: int, value: float) -> float:
+    """Ioffe, Szegedy 2015, by the statistics that were seen, ε = 1e-5: one value of channel c."""
+    mean, variance, weight, bias = (
+        float(state[f"{name}.{part}"][c])
+        for part in ("running_mean", "running_var", "weight", "bias")
+    )
+    return (value - mean) / math.sqrt(variance + 1e-5) * weight + bias
+
+
+def convolve(state: State, name: str, x: Image, dilation: int = 1, groups: int = 1) -> Image:
+    """A convolution that keeps the size, zeros outside."""
+    kernels = state[f"{name}.weight"].tolist()  # [out][in of its group][row][column]
+    bias = state[f"{name}.bias"].tolist() if f"{name}.bias" in state else [0.0] * len(kernels)
+    _, height, width = size(x)
+    inside, reach = len(kernels[0]), len(kernels[0][0]) // 2
+    outside = len(kernels) // groups
+
+    def value(o: int, i: int, j: int) -> float:
+        total = bias[o]
+        for k in range(inside):
+            for di, row in enumerate(kernels[o][k]):
+                for dj, w in enumerate(row):
+                    a, b = i + (di - reach) * dilation, j + (dj - reach) * dilation
+                    if 0 <= a < height and 0 <= b < width:
+                        total += w * x[o // outside * inside + k][a][b]
+        return total
+
+    return [
+        [[value(o, i, j) for j in range(width)] for i in range(height)] for o in range(len(kernels))
+    ]
+
+
+def coordinate(state: State, x: Image) -> tuple[Image, Shown]:
+    """Hou 2021, eq. 4 to 9: rows and columns through one layer, a norm and h-swish, then apart."""
+    _, height, width = size(x)
+
+    def hidden(z: list[float]) -> list[float]:
+        scores = [batch_norm(state, "norm", c, s) for c, s in enumerate(linear(state, "reduce", z))]
+        return [s * min(max(s + 3, 0.0), 6.0) / 6 for s in scores]
+
+    of_rows = [[sum(plane[i]) / width for plane in x] for i in range(height)]
+    of_columns = [[sum(row[j] for row in plane) / height for plane in x] for j in range(width)]
+    r = [[sigmoid(s) for s in linear(state, "row", hidden(z))] for z in of_rows]  # [row][channel]
+    c = [[sigmoid(s) for s in linear(state, "column", hidden(z))] for z in of_columns]
+    y = build(x, lambda k, i, j: x[k][i][j] * r[i][k] * c[j][k])
+    return y, {"rows": list(zip(*r, strict=True)), "columns": list(zip(*c, strict=True))}
+
+
+def triplet(state: State, x: Image) -> tuple[Image, Shown]:
+    """Misra 2021, eq. 3: the mean of three gates, each from the maximum and the mean (eq. 2, the
+    Z-pool) along the third axis."""
+    _, height, width = size(x)
+
+    def gate(name: str, lines: list[list[list[float]]]) -> list[list[float]]:
+        """The gate of a plane whose lines along the third axis these are."""
+        pooled = [[[f(line) for line in row] for row in lines] for f in (max, average)]
+        (plane,) = convolve(state, f"{name}.conv", pooled)
+        return [[sigmoid(batch_norm(state, f"{name}.norm", 0, s)) for s in row] for row in plane]
+
+    m = gate("position", [[at(x, i, j) for j in range(width)] for i in range(height)])
+    r = gate("row", [[plane[i] for i in range(height)] for plane in x])
+    c = gate("column", [[[row[j] for row in plane] for j in range(width)] for plane in x])
+    y = build(x, lambda k, i, j: (m[i][j] + r[k][i] + c[k][j]) / 3 * x[k][i][j])
+    return y, {"spatial": m, "rows": r, "columns": c}
+
+
+def average(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def bam(state: State, x: Image) -> tuple[Image, Shown]:
+    """Park 2018, eq. 1: F + F ⊗ M; eq. 2: M = σ(M_c + M_s); eq. 3 and 4, dilation 4."""
+    z = [average(pixels(plane)) for plane in x]
+    squeezed = [relu(s) for s in linear(state, "channel.0", z)]
+    scores = linear(state, "channel.2", squeezed)
+    s = [batch_norm(state, "channel.3", c, value) for c, value in enumerate(scores)]
+    plane = x
+    for layer, dilation in ((0, 1), (2, 4), (4, 4)):
+        plane = convolve(state, f"spatial.{layer}", plane, dilation)
+        plane = build(plane, lambda c, i, j, p=plane: relu(p[c][i][j]))
+    (last,) = convolve(state, "spatial.6", plane)
+    m = [[batch_norm(state, "spatial.7", 0, value) for value in row] for row in last]
+    a = build(x, lambda c, i, j: sigmoid(s[c] + m[i][j]))
+    return build(x, lambda c, i, j: x[c][i][j] + a[c][i][j] * x[c][i][j]), {"weights": a}
+
+
+def selective_kernel(state: State, x: Image) -> tuple[Image, Shown]:
+    """Li 2019: split by two kernels, fuse (eq. 1 to 4), select (eq. 5 and 6)."""
+    channels = len(x)
+    features: list[Image] = []
+    for m in range(2):
+        plane = convolve(state, f"kernels.{m}.0", x, m + 1, math.gcd(channels, 32))
+        name = f"kernels.{m}.1"
+        features.append(
+            build(x, lambda c, i, j, p=plane, n=name: relu(batch_norm(state, n, c, p[c][i][j])))
+        )
+    fused = [
+        average(pixels(one)) + average(pixels(two)) for one, two in zip(*features, strict=True)
+    ]
+    hidden = [
+        relu(batch_norm(state, "norm", d, sum(w * v for w, v in zip(row, fused, strict=True))))
+        for d, row in enumerate(state["reduce.weight"].tolist())
+    ]
+    scores = [
+        sum(w * v for w, v in zip(row, hidden, strict=True))
+        for row in state["select.weight"].tolist()
+    ]
+    pairs = [softmax([scores[c], scores[channels + c]]) for c in range(channels)]
+    y = build(x, lambda c, i, j: sum(pairs[c][m] * features[m][c][i][j] for m in range(2)))
+    return y, {"branches": [[pair[m] for pair in pairs] for m in range(2)]}
+
+
 def batched(twin: Callable[[State, Image], tuple[Image, Shown]]) -> Twin:
     """Images one by one: (B, C, H, W) → y (B, C, H, W) and what each tap shows (B, ...)."""
 
@@ -251,6 +363,10 @@ ATTENTION_TWINS: dict[str, Twin] = {
     "self_attention": batched(self_attention),
     "softmax": batched(softmax_pooling),
     "simam": batched(simam),
+    "coordinate": batched(coordinate),
+    "triplet": batched(triplet),
+    "bam": batched(bam),
+    "selective_kernel": batched(selective_kernel),
 }
 
 

@@ -126,13 +126,15 @@ def through_crop(box: Tensor, crop: Crop, size: int) -> Tensor:
 
 def spatial_view(kind: Kind, weights: Tensor, grid: Grid, keys: Grid | None) -> Tensor | None:
     """Attention weights (B, ...) as maps over positions (B, h, w): `AttentionRecord.spatial` of
-    every picture of a batch; None for 'channel'."""
+    every picture of a batch; None for 'channel' and 'branch'."""
     if kind == "spatial":
         return weights
     if kind == "volume":
         return weights.mean(1)
     if kind == "token" and keys is not None:
         return weights.mean((1, 2)).reshape(-1, *keys)  # (B, M) -> (B, h, w)
+    if kind == "axis":
+        return weights.mean(1).reshape(-1, *grid)  # (B, C, H) -> (B, H, 1), or (B, 1, W)
     if kind == "pool":
         return weights.reshape(-1, *grid)  # (B, N) -> (B, H, W)
     return None
