@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vggviz.hooks import finding
+from vggviz.hooks.capture import Change
+from vggviz.hooks.neutral import neutral_weights
 from vggviz.hooks.passes import Place
 from vggviz.hooks.survey import FeatureMap, survey
 from vggviz.networks.named import NetworkError, nearest
@@ -41,6 +45,7 @@ class ForeignNetwork(Network):
     compiled.
     """
 
+    resumable = False
     maps: Mapping[str, FeatureMap]
     places: tuple[Place, ...]
     attention: Mapping[str, tuple[Place, ...]]  # type: ignore[assignment]  # no modules of ours
@@ -141,6 +146,15 @@ class ForeignNetwork(Network):
         """The last attention at `stage` that weighs positions, if there is one."""
         found = [place for place in self.attention.get(stage, ()) if place.kind in POSITIONS]
         return found[-1] if found else None
+
+    def intervene(self, change: Change) -> AbstractContextManager[object]:
+        """As `Network.intervene`, for the attention that was found."""
+        return finding(self, self.places, change=change)
+
+    def bypass(self) -> AbstractContextManager[object]:
+        """Inside the `with` the network goes on with weights that do nothing: see
+        `neutral_weights`."""
+        return self.intervene(lambda path, kind, weights: neutral_weights(kind, weights))
 
     def parameter_groups(self) -> dict[str, tuple[str, ...]]:
         """The modules that have parameters of their own, by path, from the top down."""
