@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "POSITIONS",
     "AttentionRecord",
     "Error",
     "Grid",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 Kind = Literal["channel", "spatial", "volume", "token", "pool", "axis", "branch", "other"]
+POSITIONS: tuple[Kind, ...] = ("spatial", "volume", "token", "pool")
+"""The kinds that have a weight for every position."""
 Grid = tuple[int, int]
 
 

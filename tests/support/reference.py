@@ -430,6 +430,81 @@ def xgradcam(activation: Tensor, gradient: Tensor) -> Tensor:
     return combine(a, lambda c, i, j: w[c] * a[c][i][j])
 
 
+def gradcam_elementwise(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Each product on its own through the ReLU, then summed over channels."""
+    a, g = activation.tolist(), gradient.tolist()
+    return combine(a, lambda c, i, j: relu(a[c][i][j] * g[c][i][j]))
+
+
+def shapleycam(activation: Tensor, gradient: Tensor, curvature: Tensor) -> Tensor:
+    """Cai 2025: w_c is the mean of g − (H A)/2."""
+    a, g, h = activation.tolist(), gradient.tolist(), curvature.tolist()
+    w = [
+        average([s - k / 2 for s, k in zip(pixels(one), pixels(two), strict=True)])
+        for one, two in zip(g, h, strict=True)
+    ]
+    return combine(a, lambda c, i, j: w[c] * a[c][i][j])
+
+
+def finer_score(logits: list[float], target: int) -> float:
+    """Zhang et al. 2025: y_c − 0.6 · the mean of the three logits that are nearest to y_c."""
+    others = [y for d, y in enumerate(logits) if d != target]
+    nearest = sorted(others, key=lambda y: abs(y - logits[target]))[:3]
+    return logits[target] - 0.6 * average(nearest) if nearest else logits[target]
+
+
+def residual_softmax_score(logits: list[float], target: int) -> float:
+    """Cai 2025: y_c + ln p_c."""
+    return logits[target] + math.log(softmax(logits)[target])
+
+
+def refinecam(activations: list[Tensor], gradients: list[Tensor]) -> Tensor:
+    """Domeniconi et al. 2026: the product of Grad-CAM++ maps, each from 0 to 1, at one size."""
+    _, height, width = activations[0].shape
+    product = [[1.0] * width for _ in range(height)]
+    for depth, (activation, gradient) in enumerate(zip(activations, gradients, strict=True)):
+        plane = gradcam_plus_plus(activation, gradient).tolist()
+        low, high = min(pixels(plane)), max(pixels(plane))
+        if low == high and depth:
+            continue
+        scaled = [[(v - low) / (high - low) if high > low else 0.0 for v in row] for row in plane]
+        resized = resize(scaled, height, width)
+        product = [
+            [a * b for a, b in zip(one, two, strict=True)]
+            for one, two in zip(product, resized, strict=True)
+        ]
+    return torch.tensor(product, dtype=torch.float64)
+
+
+def eigengradcam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """The first principal component of the products, rising with their sum over channels."""
+    a, g = activation.tolist(), gradient.tolist()
+    products = build(a, lambda c, i, j: a[c][i][j] * g[c][i][j])
+    rows = [[v - average(pixels(plane)) for v in pixels(plane)] for plane in products]
+    v = np.linalg.svd(np.array(rows).T, full_matrices=False)[2][0]
+    _, height, width = size(a)
+    flat = [sum(row[n] * w for row, w in zip(rows, v, strict=True)) for n in range(height * width)]
+    evidence = [sum(pixels(plane)[n] for plane in products) for n in range(height * width)]
+    sign = -1.0 if sum(x * y for x, y in zip(flat, evidence, strict=True)) < 0 else 1.0
+    found = [[relu(sign * flat[i * width + j]) for j in range(width)] for i in range(height)]
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def ablationcam(
+    resume: Callable[[Tensor], Tensor], image: Tensor, activation: Tensor, target: int
+) -> Tensor:
+    """Desai, Ramaswamy 2020: what the score loses without each channel, not divided by it."""
+    a = activation.tolist()
+    whole = float(resume(activation[None].clone())[0, target])
+    losses: list[float] = []
+    for c in range(len(a)):
+        rest = [[[0.0] * len(r) for r in p] if k == c else p for k, p in enumerate(a)]
+        losses.append(
+            whole - float(resume(torch.tensor([rest], dtype=activation.dtype))[0, target])
+        )
+    return combine(a, lambda c, i, j: losses[c] * a[c][i][j])
+
+
 def eigencam(activation: Tensor, gradient: Tensor | None = None) -> Tensor:
     """Muhammad, Yeasin 2020: A V₁ by SVD of A (N, C), turned so that its sum is not negative."""
     _, height, width = activation.shape
@@ -515,5 +590,16 @@ FORMULA_TWINS: dict[str, Callable[..., Tensor]] = {
     "xgradcam": xgradcam,
     "eigencam": eigencam,
     "scorecam": scorecam,
+    "gradcam-elementwise": gradcam_elementwise,
+    "finercam": gradcam,  # of the gradients of `finer_score`
+    "shapleycam": shapleycam,
+    "refinecam": refinecam,
+    "eigengradcam": eigengradcam,
+    "ablationcam": ablationcam,
     "attention*gradient": attention_gradient,
+}
+
+SCORE_TWINS: dict[str, Callable[[list[float], int], float]] = {
+    "finercam": finer_score,
+    "shapleycam": residual_softmax_score,
 }

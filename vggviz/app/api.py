@@ -255,7 +255,7 @@ def _explained(
         raise refusal(text(lang, "api.texts"))
     explainer = networks.get(weights or "", attention or "")
     chosen = _listed(methods)
-    slow = [name for name in chosen if name in METHODS and METHODS[name].needs == "passes"]
+    slow = [name for name in chosen if name in METHODS and METHODS[name].slow]
     if slow and explainer.preprocess.size > SIDE:
         title = method_title(lang, slow[0])
         raise refusal(text(lang, "api.passes", method=title, weights=weights))

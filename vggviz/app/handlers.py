@@ -150,7 +150,7 @@ def more(
         return gr.skip(), gr.skip()
     with boundary(lang):
         explainer = networks.get(shown.question.weights, shown.attention, own)
-        stages = (asked.stage,) if METHODS[asked.method].needs == "passes" else STAGES
+        stages = (asked.stage,) if METHODS[asked.method].slow else STAGES
         targets = [shown.target.index, *([shown.contrast.index] if shown.contrast else [])]
         found: Sequence[Explanation] = ()
         check = networks.patience(lang)

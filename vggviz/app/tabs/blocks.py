@@ -41,7 +41,7 @@ def possible(shown: Shown, methods: Sequence[str]) -> tuple[str, ...]:
         for name in METHODS
         if name in methods
         and (weighs or METHODS[name].needs != "attention")
-        and (small or METHODS[name].needs != "passes")
+        and (small or not METHODS[name].slow)
     )
 
 
@@ -98,7 +98,7 @@ def _grid(lang: str, shown: Shown, found: Explanation, methods: Sequence[str]) -
         f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{t}</td>" for t in tiles)}</tr>'
         for name, tiles in rows
     )
-    slow = [name for name in methods if METHODS[name].needs == "passes"]
+    slow = [name for name in methods if METHODS[name].slow]
     left_out = [method_title(lang, name) for name in slow if name not in possible(shown, methods)]
     note = "".join(
         f'<p class="reading">{escape(text(lang, "blocks.slow", method=one))}</p>'
