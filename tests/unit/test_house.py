@@ -50,6 +50,7 @@ FLOORS = {
 # Within one floor, one way only.
 SIDEWAYS = {
     ("attention", "hooks"),
+    ("platform", "types"),
     ("types", "inline"),
     ("types", "locales"),
     ("cache", "explainer"),

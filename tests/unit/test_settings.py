@@ -24,6 +24,7 @@ def test_every_field_is_read_from_its_variable() -> None:
         "origins": "https://example.org http://[2001:db8::7]:8080",
         "frames": "https://*.example.org",
         "preload": "imagenet",
+        "attention": "mine.py:Mine",
         "engine": "ray",
         "replicas": 3,
         "cluster": "192.0.2.7:6379",

@@ -30,6 +30,13 @@ def serve(
             "file of any size (the page itself takes up to 24 MB)."
         ),
     ] = None,
+    attention: Annotated[
+        str | None,
+        typer.Option(
+            help="Attention to offer beside the built-in types, with commas: FILE.py:NAME (the "
+            "file is run), or what packages bring."
+        ),
+    ] = None,
     engine: Annotated[
         str | None, typer.Option(help="local, or ray: networks as Ray Serve's replicas.")
     ] = None,
@@ -44,7 +51,7 @@ def serve(
         fail("--password must not be empty")
     options = {
         **{"host": host, "port": port, "password": password},
-        **{"preload": weights, "engine": engine},
+        **{"preload": weights, "attention": attention, "engine": engine},
     }
     settings = or_fail(Settings.from_environ, os.environ)
     chosen = {name: value for name, value in options.items() if value is not None}

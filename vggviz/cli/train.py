@@ -15,6 +15,7 @@ from vggviz.cli.console import (
     CLASSES_HELP,
     WEIGHTS_HELP,
     fail,
+    or_fail,
     parse_image_sizes,
     print_classes,
     print_line,
@@ -119,6 +120,7 @@ def train(
         from vggviz.training.run import NetworkChoice, run_training
     except ModuleNotFoundError as error:
         fail(f"training needs {error.name}: pip install 'vggviz[train]'")
+    from vggviz import load_attention
     from vggviz.training import Progress, TrainConfig, TrainError
     from vggviz.weights import read_card
 
@@ -166,7 +168,7 @@ def train(
             config,
             NetworkChoice(
                 weights=weights,
-                attention=attention,
+                attention=or_fail(load_attention, attention),
                 stages=split_list(stages) if stages else None,
                 blend=blend,
                 width=width,

@@ -14,9 +14,10 @@ from vggviz.hooks.capture import Change
 from vggviz.hooks.neutral import neutral_weights
 from vggviz.hooks.passes import Place
 from vggviz.hooks.survey import FeatureMap, survey
-from vggviz.networks.named import NetworkError, nearest
+from vggviz.networks.named import NetworkError
 from vggviz.networks.outputs import output_members
 from vggviz.networks.protocol import Network
+from vggviz.platform.python_file import nearest
 from vggviz.types import POSITIONS, InputError
 
 __all__ = ["STRIP", "ForeignNetwork"]

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from types import FrameType
 from urllib.request import getproxies
 
@@ -20,6 +21,7 @@ from starlette.routing import Route
 
 import vggviz
 from vggviz.app import LAUNCH, QUEUE, build
+from vggviz.attention.named import load_attention
 from vggviz.explainer import Explainer
 from vggviz.platform.malloc import give_back_until
 from vggviz.server import fd_limit as sockets
@@ -41,12 +43,15 @@ QUIET = 1.0  # seconds without a request, after which no one is between asking a
 def page(settings: Settings) -> gr.Blocks:
     """The page with its queue and networks.
 
-    Raises SettingsError for weights that do not exist, and for what needs a missing extra.
+    Raises SettingsError for weights that do not exist, and for what needs a missing extra;
+    AttentionError for attention that can't be had.
     """
     if settings.mcp and find_spec("mcp") is None:
         raise SettingsError(f"{variable('mcp')} needs mcp: pip install 'vggviz[mcp]'")
     sockets.allow()
     start_logs(settings.log)
+    for name in _named(settings.attention):
+        load_attention(name)
     load, at_once = _engine(settings)
     networks, notice = offered(settings.preload, load, settings.seconds or math.inf)
     demo = build(networks)
@@ -128,12 +133,19 @@ def _engine(settings: Settings) -> tuple[Callable[[str, str], Explainer], int]:
     try:
         from vggviz import replicas
 
-        load = replicas.start(settings.replicas, settings.cluster)
+        names = _named(settings.attention)
+        load = replicas.start(settings.replicas, settings.cluster, attention=names)
         return load, max(settings.at_once, settings.replicas * replicas.BATCH)
     except ModuleNotFoundError as error:
         raise SettingsError("the engine ray needs ray: pip install 'vggviz[ray]'") from error
     except (RuntimeError, ConnectionError) as error:
         raise SettingsError(f"the engine ray can't start: {error}") from error
+
+
+def _named(attention: str) -> list[str]:
+    """The names in `Settings.attention`, files by whole paths: replicas run in other folders."""
+    names = [name.strip() for name in attention.split(",") if name.strip()]
+    return [str(Path(name).absolute()) if ".py:" in name else name for name in names]
 
 
 def _bypass_proxy(host: str) -> None:

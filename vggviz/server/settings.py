@@ -47,6 +47,9 @@ class Settings:
     preload: str = ""
     """Weights to load at the start and offer first: such as imagenet, or a .safetensors file of
     any size, by its path."""
+    attention: str = ""
+    """Attention to offer beside the built-in types, with commas: FILE.py:NAME, or what packages
+    bring. The code is run."""
     engine: str = "local"
     """Where networks run: in this process (local), or in Ray Serve's replicas (ray)."""
     replicas: int = 2
