@@ -138,7 +138,7 @@ def test_spatial_views_are_those_of_the_records(kind: Kind) -> None:
     views = spatial_view(kind, weights, grid, keys)
     for index, one in enumerate(weights):
         record = AttentionRecord("block5", kind, one, grid, keys).spatial
-        if record is None:
+        if record is None or kind == "axis":  # rows or columns alone point at nothing
             assert views is None
         else:
             assert views is not None
