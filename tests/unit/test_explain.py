@@ -139,7 +139,7 @@ def test_the_attention_shown_is_what_weighs_the_features(photograph: Path) -> No
 def test_every_attention_type_explains(attention: str, photograph: Path) -> None:
     explainer = build(attention)
     methods = ["gradcam", "eigencam"]
-    if attention not in ("none", "se", "eca"):
+    if attention not in ("none", "se", "eca", "coordinate", "selective_kernel"):
         methods.append("attention*gradient")
     found = explainer.explain(photograph, methods=methods)
     assert len(found.heatmaps) == 5 * len(methods)

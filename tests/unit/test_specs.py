@@ -230,6 +230,7 @@ def test_the_tables_of_the_readme_are_those_of_the_dicts() -> None:
         f"| `{key}` | {titled(spec)} | {spec.explanation} | {spec.start} |"
         for key, spec in types.items()
     ]
-    assert rows("CAM method") == [
-        f"| `{key}` | {titled(method)} | {method.explanation} |" for key, method in methods.items()
+    told = [row.rsplit("|", 2)[0] for row in rows("CAM method")]  # the last column: `test_peers`
+    assert told == [
+        f"| `{key}` | {titled(method)} | {method.explanation} " for key, method in methods.items()
     ]

@@ -239,7 +239,7 @@ def _explanation(
         raise user_error(session.text("api.texts"))
     explainer = session.networks.get(weights or "", attention or "")
     chosen = _names(methods)
-    slow = [name for name in chosen if name in METHODS and METHODS[name].needs == "passes"]
+    slow = [name for name in chosen if name in METHODS and METHODS[name].slow]
     if slow and explainer.preprocess.size > SIDE:
         title = method_title(session.lang, slow[0])
         raise user_error(session.text("api.passes", method=title, weights=weights))

@@ -168,7 +168,7 @@ class Session:
         """The last result with the maps of one more CAM method: at all stages, but one that takes
         many passes at this one only."""
         result = self.current
-        stages = (stage,) if METHODS[method].needs == "passes" else result.names
+        stages = (stage,) if METHODS[method].slow else result.names
         if METHODS[method].needs == "attention" and not result.weighs_positions:
             return result.with_maps((), stages, method)
         found = self.explanations(stages, (method,), contrast=True, progress=progress)

@@ -15,16 +15,16 @@ from vggviz.hooks.capture import Change
 from vggviz.hooks.neutral import neutral_weights
 from vggviz.hooks.passes import Place
 from vggviz.hooks.survey import FeatureMap, survey
-from vggviz.networks.named import NetworkError, nearest
+from vggviz.networks.named import NetworkError
 from vggviz.networks.outputs import output_members
 from vggviz.networks.protocol import Network
-from vggviz.types import InputError
+from vggviz.platform.python_file import nearest
+from vggviz.types import POSITIONS, InputError
 
 __all__ = ["STRIP", "ForeignNetwork"]
 
 STRIP = 8
 """The most stages that are shown when all are asked for."""
-POSITIONS = ("spatial", "volume", "token", "pool")
 GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601, as Pillow's convert("L")
 
 
