@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch._inductor.config as inductor_config
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -56,6 +55,8 @@ class Teacher(torch.nn.Module):
 @torch.no_grad()
 def all_features(pictures: Pictures, folder: Path) -> Tensor:
     """The features of all pictures, from files in `folder` where these exist."""
+    import torch._inductor.config as inductor_config  # takes seconds
+
     inductor_config.freezing = True  # norms and activations become part of the convolutions
     teacher = torch.compile(Teacher())
     shards = []
