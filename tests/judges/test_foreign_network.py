@@ -394,3 +394,39 @@ def test_an_unknown_layer_is_said(picture: Any) -> None:
         explainer.explain(picture, stages="stage")
     with pytest.raises(ValueError, match="'head' has no map"):
         explainer.explain(picture, stages="head")
+
+
+class Gated(nn.Module):
+    """A convolution whose channels are weighed by a sigmoid, then pooled and classified."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gate, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 4), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        x = x * self.gate(x.mean((2, 3))).sigmoid()[:, :, None, None]
+        return self.head(x.mean((2, 3)))
+
+
+def test_cams_of_changed_attention() -> None:
+    """Grad-CAM inside `intervene` is that of the network with the gates written out; `bypass` is
+    the network without the product."""
+    torch.manual_seed(0)
+    plain = Gated().eval()
+    network = ForeignNetwork(plain, 16)
+    x = pixels(16, 1)
+    with network.intervene(lambda path, kind, weights: torch.full_like(weights, 0.25)):
+        found = cams(network, x, ["conv"], ["gradcam"], [2])
+        with network.intervene(lambda path, kind, weights: weights * 2):
+            twice = network(x)
+    features = plain.conv(x).detach().requires_grad_()
+    logits = plain.head((features * 0.25).mean((2, 3)))
+    (gradient,) = torch.autograd.grad(logits[0, 2], features)
+    expected = (gradient.mean((2, 3), keepdim=True) * features).sum(1).relu()
+    torch.testing.assert_close(found.logits, logits.detach())
+    torch.testing.assert_close(found.maps["conv", "gradcam"][0], expected.detach())
+    torch.testing.assert_close(twice, plain.head((features * 0.5).mean((2, 3))))
+    with network.bypass():
+        torch.testing.assert_close(network(x), plain.head(features.mean((2, 3))))
+    torch.testing.assert_close(network(x), plain(x))

@@ -10,8 +10,7 @@ from gradio.block_function import BlockFunction
 from gradio.state_holder import SessionState
 from gradio.utils import get_upload_folder, is_in_or_equal, is_static_file
 
-from vggviz.app.handlers import boundary
-from vggviz.app.inputs import refusal
+from vggviz.app.errors import boundary, user_error
 from vggviz.locales import text
 
 __all__ = ["Page"]
@@ -41,7 +40,7 @@ class Page(gr.Blocks):
             _check(inputs)
             return await super().preprocess_data(block_fn, inputs, state, explicit_call)
         except _ODD as error:
-            raise refusal(text("en", "trouble.odd")) from error
+            raise user_error(text("en", "trouble.odd")) from error
 
     async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As Blocks does it. Raises gr.Error, a sentence for people."""
@@ -52,12 +51,12 @@ class Page(gr.Blocks):
             except gr.Error as error:
                 if not error.print_exception:  # ours
                     raise
-                raise refusal(text("en", "trouble.odd")) from error
+                raise user_error(text("en", "trouble.odd")) from error
 
 
 def _check(value: Any) -> None:
     if foreign(value):
-        raise refusal(text("en", "trouble.foreign"))
+        raise user_error(text("en", "trouble.foreign"))
 
 
 def foreign(value: Any) -> bool:

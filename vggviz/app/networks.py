@@ -10,43 +10,41 @@ from types import MappingProxyType
 from typing import TypeAlias
 from weakref import WeakValueDictionary
 
-from vggviz.app.deadline import patience
-from vggviz.app.own import Own
-from vggviz.app.pictures import Shown
+from vggviz.app.own import OwnNetwork
 from vggviz.attention import ATTENTION
-from vggviz.cache import ExplanationCache, Kept
-from vggviz.explainer import Explainer, Report
-from vggviz.images.isolated import shared
-from vggviz.weights import WeightsError, bundled_types, stock_file
+from vggviz.cache import Cache
+from vggviz.explainer import Explainer
+from vggviz.weights import STOCK, WeightsError, bundled_types, stock_file
 
-Owned: TypeAlias = Mapping[str, Own]
+__all__ = ["NO_NETWORKS", "Networks", "OwnNetworks"]
+
+OwnNetworks: TypeAlias = Mapping[str, OwnNetwork]
 """A session's own networks, by fingerprint."""
-NOTHING: Owned = MappingProxyType({})
+NO_NETWORKS: OwnNetworks = MappingProxyType({})
 
 
 class Networks:
-    """The networks of one page: loaded when first asked for, then kept for whoever may ask.
+    """The networks of one page, loaded when first used and then shared by all visitors.
 
-    `choices` are the attention types by weights, the default first. Own networks are kept beside
-    them, under their fingerprint and only for the sessions that hold them. At most `room`
-    parameters stay loaded beside the latest network's; the least recently used go first. `answers`
-    and `explanations` are what these networks said lately, by content, in `memory` bytes each. One
-    request may use them for `seconds`. Safe to share between threads.
+    `choices` are the attention types by weights, the default first. Own networks are loaded beside
+    them, by their fingerprint, for the sessions that have them. At most `max_parameters` stay
+    loaded beside the latest network's; the least recently used go first. `cache` holds results and
+    explanations by content, in `cache_bytes`. One request may use the networks for `seconds`. Safe
+    to share between threads.
     """
 
     def __init__(
         self,
         choices: Mapping[str, Sequence[str]],
         load: Callable[[str, str], Explainer] = Explainer.load,
-        room: int = 150_000_000,
-        memory: int = 128 << 20,
+        max_parameters: int = 150_000_000,
+        cache_bytes: int = 256 << 20,
         seconds: float = math.inf,
     ) -> None:
         self.choices = {weights: tuple(types) for weights, types in choices.items()}
         self._load = load
-        self._room = room
-        self.answers: Kept[Shown] = Kept(memory, lambda shown: shown.size)
-        self.explanations = ExplanationCache(memory, shared().open_image)
+        self._max_parameters = max_parameters
+        self.cache = Cache(cache_bytes)
         self.seconds = seconds
         self._loaded: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
         self._lock = Lock()
@@ -54,20 +52,17 @@ class Networks:
 
     @classmethod
     def bundled(cls) -> Networks:
-        """The trained networks that come along, ImageNet's where its file is already here, and an
-        untrained one of each attention type."""
+        """The trained networks that come along, ImageNet's where their files are already here, and
+        an untrained one of each attention type."""
         types = ("cbam", *(key for key in ("none", *ATTENTION) if key != "cbam"))
         trained = tuple(key for key in types if key in bundled_types())
         known = {"tiny50": trained} if trained else {}
-        if stock_file("imagenet").is_file():  # the page never starts a download
-            known["imagenet"] = types
+        for name in STOCK:  # the page never starts a download
+            if stock_file(name).is_file():
+                known[name] = types
         return cls({**known, "random": types})
 
-    def patience(self, lang: str = "en") -> Report:
-        """What long work of this request calls between its passes, so that it can be ended."""
-        return patience(self.seconds, lang)
-
-    def types(self, weights: str, own: Owned = NOTHING) -> tuple[str, ...]:
+    def types(self, weights: str, own: OwnNetworks = NO_NETWORKS) -> tuple[str, ...]:
         """The attention types of these weights. Raises WeightsError where there are no such."""
         if weights in own:
             return (own[weights].attention,)
@@ -75,12 +70,14 @@ class Networks:
             raise WeightsError("no_network_here", weights=weights)
         return self.choices[weights]
 
-    def labels(self, weights: str, attention: str, own: Owned = NOTHING) -> tuple[str, ...]:
+    def labels(
+        self, weights: str, attention: str, own: OwnNetworks = NO_NETWORKS
+    ) -> tuple[str, ...]:
         """The classes of these weights. Raises WeightsError."""
         return own[weights].labels if weights in own else self.get(weights, attention).labels
 
-    def get(self, weights: str, attention: str, own: Owned = NOTHING) -> Explainer:
-        """The network; who asks for one that is being loaded, waits. Raises WeightsError."""
+    def get(self, weights: str, attention: str, own: OwnNetworks = NO_NETWORKS) -> Explainer:
+        """The network, loaded now if it is not. Raises WeightsError."""
         if attention not in self.types(weights, own):
             raise WeightsError("no_network_with", weights=weights, attention=attention)
         key = (weights, attention)
@@ -94,13 +91,13 @@ class Networks:
             with self._lock:
                 self._loaded[key] = found
                 self._loaded.move_to_end(key)
-                self._make_room()
+                self._evict()
         return found
 
-    def _make_room(self) -> None:
+    def _evict(self) -> None:
         _latest, *older = reversed(self._loaded.items())
         size = 0
         for key, explainer in older:
             size += sum(parameter.numel() for parameter in explainer.model.parameters())
-            if size > self._room:
+            if size > self._max_parameters:
                 del self._loaded[key]

@@ -1,4 +1,4 @@
-"""Weights of one's own at the page's border: what a page that many share accepts and keeps."""
+"""Weights that a visitor uploads: what a page that many share accepts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZE = 24 << 20
 """The most bytes of a file: a whole network of tiny50's size has 10.1 MB, its adapters less, and
 half as much again leaves room for more width or classes."""
 HEADER = 1 << 20  # bytes of JSON: thousands of labels
-KEPT = 8  # networks in a session: their labels are in memory
+MOST_NETWORKS = 8  # of a session: their labels are in memory
 CLASSES = 2000  # a browser draws them all, in a list
 SIDES = range(
     32, 257
@@ -25,7 +25,7 @@ RESIZED = 512  # ... and pictures are resized to this before they are cropped
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class OwnNetwork:
     """A network of one session: its file, which is deleted after an hour, and what it holds.
 
     `fingerprint`, the SHA-256 of the file, is its key: who has no such file can't guess it.
@@ -39,7 +39,7 @@ class Own:
     labels: tuple[str, ...]
 
     @classmethod
-    def admit(cls, file: Path) -> Own:
+    def admit(cls, file: Path) -> OwnNetwork:
         """What a file says it is; no tensor is read. Raises WeightsError, never with a path."""
         if file.suffix != ".safetensors":
             raise WeightsError("upload_ending", name=file.name)
@@ -87,7 +87,7 @@ class Own:
 
 
 class Upload(gr.UploadButton, metaclass=NoStub):
-    """Gradio's upload button; whatever came in is judged by `Own.admit`."""
+    """Gradio's upload button; `OwnNetwork.admit` checks the file."""
 
     is_template = True
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vggviz.hooks.neutral import neutral_weights
 from vggviz.types import Kind
 
 __all__ = ["REPLACEMENTS", "Replacement"]
@@ -15,23 +16,8 @@ Replacement = Callable[[Kind, Tensor, torch.Generator], Tensor]
 
 
 def identity(kind: Kind, weights: Tensor, generator: torch.Generator) -> Tensor:
-    """The weights that do nothing: gates of 1.
-
-    Distributions have no such weights. `token`: each query looks only at the key nearest to it
-    (both grids must be square, as pictures here are); `pool`: all positions count alike.
-    Raises ValueError for a `token` map whose grids are not square.
-    """
-    if kind == "pool":
-        return uniform(kind, weights, generator)
-    if kind != "token":
-        return torch.ones_like(weights)
-    queries, keys = weights.shape[-2:]
-    side, across = round(queries**0.5), round(keys**0.5)
-    if side**2 != queries or across**2 != keys:
-        raise ValueError(f"no nearest keys: {queries} queries and {keys} keys are not squares")
-    nearest = ((torch.arange(side, device=weights.device) + 0.5) * across / side).long()
-    index = (nearest[:, None] * across + nearest).flatten()  # (N,)
-    return torch.nn.functional.one_hot(index, keys).to(weights).expand_as(weights).contiguous()
+    """The weights that do nothing: see `neutral_weights`."""
+    return neutral_weights(kind, weights)
 
 
 def uniform(kind: Kind, weights: Tensor, generator: torch.Generator) -> Tensor:
