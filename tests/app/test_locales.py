@@ -12,22 +12,24 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
 import vggviz
-from vggviz.app.choices import weights_of
-from vggviz.app.handlers import sentence
+from vggviz.app.choices import network_choices
+from vggviz.app.errors import sentence
 from vggviz.app.networks import Networks
+from vggviz.app.session import Session
 from vggviz.app.tabs import TABS
 from vggviz.attention import ATTENTION
 from vggviz.cam import METHODS
 from vggviz.images import Preprocess
 from vggviz.locales import LANGUAGES, TEXTS, preferred_language, text
 from vggviz.networks import NetworkConfig, NetworkError, load_weights
-from vggviz.types import Error, InputError
+from vggviz.types import Error, InputError, Kind
 from vggviz.weights import WEIGHTS, Card, WeightsError
 
 PACKAGE = Path(vggviz.__file__).parent
@@ -113,11 +115,17 @@ def test_no_english_sentence_stands_in_another_language() -> None:
 
 
 def test_every_key_is_used() -> None:
-    assert unused([key for key in ENGLISH if not key.startswith(("report.", "error."))], "") == []
+    sections = ("report.", "figure.")  # of which the code of `plotting` takes all at once
+    assert unused([key for key in ENGLISH if not key.startswith((*sections, "error."))], "") == []
     assert unused([key[6:] for key in ENGLISH if key.startswith("error.")], "") == []
-    report = [key[7:] for key in ENGLISH if key.startswith("report.")]
-    trained = {"nothing", "backbone"}  # what `provenance["trained"]` may be
-    assert set(unused(report, "plotting")) <= trained
+    texts = [key for key in ENGLISH if key.startswith(sections)]
+    pages = "".join(file.read_text("utf-8") for file in (PACKAGE / "plotting").glob("*.html"))
+    used = {f"report.{key}" for key in re.findall(r"\bwords\.(\w+)", pages)}
+    used |= {f"figure.{key}" for key in re.findall(r"\blabels\.(\w+)", pages)}
+    kinds = {f"{part}{kind}" for part in sections for kind in get_args(Kind)}
+    trained = {f"report.{key}" for key in ("nothing", "backbone")}  # of `provenance["trained"]`
+    left = {key for key in unused(texts, "") if unused([key[7:]], "plotting")}
+    assert left <= used | kinds | trained
 
 
 def test_an_unused_key_is_found() -> None:
@@ -137,7 +145,7 @@ def test_every_key_in_the_code_exists() -> None:
 def test_every_network_that_a_host_may_offer_has_a_name() -> None:
     networks = Networks(dict.fromkeys(WEIGHTS, ("none",)))
     for lang in LANGUAGES:
-        assert [key for _, key in weights_of(networks, lang=lang)] == list(WEIGHTS)
+        assert [key for _, key in network_choices(Session(networks, lang=lang))] == list(WEIGHTS)
 
 
 def test_every_tab_has_a_name() -> None:

@@ -14,7 +14,7 @@ import torch
 from gradio_client import Client, handle_file
 from served import OFFLINE, SERVE, served
 
-from vggviz.app.own import SIZE, Own
+from vggviz.app.own import SIZE, OwnNetwork
 from vggviz.images import Preprocess
 from vggviz.networks import NetworkConfig, build_network
 from vggviz.server.preload import load_networks
@@ -33,7 +33,7 @@ def large(tmp_path: Path) -> Path:
     save_network(model, Card("large", config, Preprocess(64, 64), ("cup", "ladder", "kiwi")), file)
     assert file.stat().st_size > SIZE
     with pytest.raises(WeightsError, match="`vggviz serve --weights FILE` opens a file of an"):
-        Own.admit(file)
+        OwnNetwork.admit(file)
     return file
 
 

@@ -16,7 +16,7 @@ import torch
 import torchvision
 from captum.attr import LayerActivation, LayerGradientXActivation
 from matplotlib.text import Text
-from test_cam_judges import captum, distance, torchcam_judge
+from peers import captum, distance, torchcam_judge
 from torch import Tensor, nn
 
 from vggviz.cam import cams

@@ -20,7 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vggviz import METHODS, Explainer, NetworkConfig
 from vggviz import plotting as render
-from vggviz.app.handlers import boundary, known
+from vggviz.app.errors import boundary
+from vggviz.app.networks import Networks
+from vggviz.app.session import Session
 from vggviz.attention import ATTENTION
 from vggviz.batch import Worker
 from vggviz.cam import MapError, cams
@@ -70,7 +72,7 @@ def test_a_deep_picture_says_how_it_was_shown(tmp_path: Path) -> None:
     explainer = Explainer.load("tiny50")
     found = explainer.explain(tmp_path / "scan.png", "block5")
     assert found.provenance["picture"] == {"stretched": [0.0, 4095.0], "one_colour": False}
-    assert found.picture_note == "values 0 to 4095 shown as black to white"
+    assert found.picture_note().startswith("values 0 to 4095 of the picture file")
     assert "Values 0 to 4095 of the picture file" in found.report()
     assert "文件中 0 到 4095" in found.report(lang="zh")
     (batched,) = explainer.explain_batch([tmp_path / "scan.png"], [None], "block5")
@@ -80,7 +82,7 @@ def test_a_deep_picture_says_how_it_was_shown(tmp_path: Path) -> None:
     assert whole.image.max() <= 15
     flat = explainer.explain(Image.new("RGB", (80, 80), "teal"), "block5")
     assert flat.provenance["picture"] == {"stretched": None, "one_colour": True}
-    assert "one colour" in flat.picture_note
+    assert "one colour" in flat.picture_note()
     assert "one colour" in flat.report()
 
 
@@ -137,7 +139,7 @@ def test_the_attention_shown_is_what_weighs_the_features(photograph: Path) -> No
 def test_every_attention_type_explains(attention: str, photograph: Path) -> None:
     explainer = build(attention)
     methods = ["gradcam", "eigencam"]
-    if attention not in ("none", "se", "eca"):
+    if attention not in ("none", "se", "eca", "coordinate", "selective_kernel"):
         methods.append("attention*gradient")
     found = explainer.explain(photograph, methods=methods)
     assert len(found.heatmaps) == 5 * len(methods)
@@ -211,7 +213,7 @@ def test_a_label_of_digits_is_that_label_and_a_number_an_index(explainer: Explai
     card = replace(explainer.card, labels=("2019", "2020", "1"), wnids=())
     years = Explainer(explainer.model, card)
     assert [years.index(target) for target in ("2019", "1", 1, "2")] == [0, 2, 1, 2]
-    assert known(years, "1") == 1  # a dropdown's value
+    assert Session(Networks({})).class_index(years, "1") == 1  # a dropdown's value
     with pytest.raises(ValueError, match="no class 2021: there are 0 to 2"):
         years.index("2021")
 
@@ -348,7 +350,7 @@ def test_what_is_untrained_is_said_wherever_results_show(photograph: Path) -> No
     explainer = Explainer.load("random", "se", stages=("block5",))
     assert explainer.preprocess.size == 224
     found = explainer.explain(photograph, "block5")
-    assert "untrained" in found.note
+    assert "untrained" in found.note()
     assert "untrained" in found.to_json()["note"]
     assert any("untrained" in text.get_text() for text in found.figure().texts)
 
@@ -362,7 +364,7 @@ def test_fresh_attention_is_ignored_only_where_it_is_blended_in(
     explainer = build(blend=blend)
     explainer.card = replace(explainer.card, trained="backbone")
     found = explainer.explain(photograph, "block5")
-    assert said in found.note
+    assert said in found.note()
     assert said in found.report()
 
 

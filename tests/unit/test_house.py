@@ -51,6 +51,7 @@ FLOORS = {
 # Within one floor, one way only.
 SIDEWAYS = {
     ("attention", "hooks"),
+    ("platform", "types"),
     ("types", "inline"),
     ("platform", "types"),
     ("types", "locales"),

@@ -26,6 +26,7 @@ def test_every_field_is_read_from_its_variable() -> None:
         "frames": "https://*.example.org",
         "preload": "imagenet",
         "device": "cpu",
+        "attention": "mine.py:Mine",
         "engine": "ray",
         "replicas": 3,
         "cluster": "192.0.2.7:6379",

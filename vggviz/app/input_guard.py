@@ -6,8 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from vggviz.app.handlers import boundary
-from vggviz.app.inputs import refusal
+from vggviz.app.errors import boundary, user_error
 from vggviz.gradio_private import BlockFunction, SessionState, event_data, is_known_file
 from vggviz.locales import text
 
@@ -38,7 +37,7 @@ class Page(gr.Blocks):
             _check(inputs)
             return await super().preprocess_data(block_fn, inputs, state, explicit_call)
         except _ODD as error:
-            raise refusal(text("en", "trouble.odd")) from error
+            raise user_error(text("en", "trouble.odd")) from error
 
     async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As Blocks does it. Raises gr.Error, a sentence for people."""
@@ -49,12 +48,12 @@ class Page(gr.Blocks):
             except gr.Error as error:
                 if not error.print_exception:  # ours
                     raise
-                raise refusal(text("en", "trouble.odd")) from error
+                raise user_error(text("en", "trouble.odd")) from error
 
 
 def _check(value: Any) -> None:
     if foreign(value):
-        raise refusal(text("en", "trouble.foreign"))
+        raise user_error(text("en", "trouble.foreign"))
 
 
 def foreign(value: Any) -> bool:

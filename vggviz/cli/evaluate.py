@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vggviz.cli.choices import attention_keys
 from vggviz.cli.console import (
     WEIGHTS_HELP,
     fail,
@@ -43,7 +44,8 @@ def evaluate(
     attention: Annotated[
         str | None,
         typer.Option(
-            help="all, or with commas, of: {attention}. none is always there. Not for a file."
+            help="all, or with commas, of: {attention}. none is always there. For a weights file "
+            "only the code that it was trained with."
         ),
     ] = None,
     against: Annotated[
@@ -165,8 +167,9 @@ def _subjects(
     load = partial(Explainer.load, device=device)
 
     if weights not in WEIGHTS:
-        if attention is not None:
+        if attention is not None and {"all", "none", *ATTENTION} & {*split_list(attention)}:
             fail("a weights file brings its own attention: leave --attention out")
+        attention_keys(attention or "")
         files = [Path(weights)] if against is None else [against, Path(weights)]
         loaded = [or_fail(load, file) for file in files]
         names = [explainer.card.config.attention for explainer in loaded]
@@ -182,7 +185,7 @@ def _subjects(
     if attention in (None, "all"):
         chosen = bundled_types() if weights == "tiny50" else tuple(ATTENTION)
     else:
-        chosen = split_list(str(attention))
+        chosen = attention_keys(str(attention))
     kinds = dict.fromkeys(("none", *chosen))
     return {kind: or_fail(load, weights, kind) for kind in kinds}, "none"
 

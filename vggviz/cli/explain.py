@@ -40,7 +40,7 @@ Weights = Annotated[
     typer.Option(help=WEIGHTS_HELP),
 ]
 Attention = Annotated[
-    str | None, typer.Option(help="none, or of: {attention}. A weights file brings its own.")
+    str | None, typer.Option(help="none, or of: {attention}. A weights file brings its own name.")
 ]
 
 

@@ -33,6 +33,13 @@ def serve(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or mps; auto, the default, takes what is there.")
     ] = None,
+    attention: Annotated[
+        str | None,
+        typer.Option(
+            help="Attention to offer beside the built-in types, with commas: FILE.py:NAME (the "
+            "file is run), or what packages bring."
+        ),
+    ] = None,
     engine: Annotated[
         str | None, typer.Option(help="local, or ray: networks as Ray Serve's replicas.")
     ] = None,
@@ -47,7 +54,7 @@ def serve(
         fail("--password must not be empty")
     options = {
         **{"host": host, "port": port, "password": password},
-        **{"preload": weights, "device": device, "engine": engine},
+        **{"preload": weights, "attention": attention, "device": device, "engine": engine},
     }
     settings = or_fail(Settings.from_environ, os.environ)
     chosen = {name: value for name, value in options.items() if value is not None}

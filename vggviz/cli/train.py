@@ -122,6 +122,7 @@ def train(
         from vggviz.training.run import NetworkChoice, run_training
     except ModuleNotFoundError as error:
         fail(f"training needs {error.name}: pip install 'vggviz[train]'")
+    from vggviz import load_attention
     from vggviz.platform.device import choose_device
     from vggviz.training import Progress, TrainConfig, TrainError
     from vggviz.weights import read_card
@@ -172,7 +173,7 @@ def train(
             config,
             NetworkChoice(
                 weights=weights,
-                attention=attention,
+                attention=or_fail(load_attention, attention),
                 stages=split_list(stages) if stages else None,
                 blend=blend,
                 width=width,

@@ -12,7 +12,7 @@ from vggviz.cam import cams
 from vggviz.evaluation.pictures import Batch
 from vggviz.evaluation.result import GRADCAM, Spread
 from vggviz.hooks.capture import TapReading, evaluating, intervene
-from vggviz.metrics.localisation import contains, peak, spatial_view
+from vggviz.metrics.localisation import contains, peak, spatial_views
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.networks import Network
 from vggviz.platform.device import run_network
@@ -76,10 +76,9 @@ class Observer:
             for tap, reading in result.taps.items():
                 if tap.startswith(f"{path}."):
                     self._measure(stage, reading)
-                    view = spatial_view(reading.kind, reading.weights, reading.grid, reading.keys)
-                    if view is not None and batch.boxes is not None:
-                        self._point(stage, reading.kind, peak(view, size), batch.boxes)
             if batch.boxes is not None:
+                for kind, view in spatial_views(result.taps, path).items():
+                    self._point(stage, kind, peak(view, size), batch.boxes)
                 points = peak(result.maps[path, GRADCAM][0], size)
                 self._point(stage, GRADCAM, points, batch.boxes)
         if batch.boxes is not None:

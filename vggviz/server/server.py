@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from types import FrameType
 from urllib.request import getproxies
 
@@ -20,6 +21,7 @@ from starlette.routing import Route
 
 import vggviz
 from vggviz.app import LAUNCH, QUEUE, build
+from vggviz.attention.named import load_attention
 from vggviz.explainer import Explainer
 from vggviz.gradio_private import LOCALHOST_NAME, Queue, check_mcp_hosts, launch, queue_of
 from vggviz.platform.device import choose_device
@@ -43,12 +45,15 @@ IDLE = 1.0  # seconds without a request, after which no client is between sendin
 def page(settings: Settings) -> gr.Blocks:
     """The page with its queue and networks.
 
-    Raises SettingsError for weights that do not exist, and for what needs a missing extra.
+    Raises SettingsError for weights that do not exist, and for what needs a missing extra;
+    AttentionError for attention that can't be had.
     """
     if settings.mcp and find_spec("mcp") is None:
         raise SettingsError(f"{variable('mcp')} needs mcp: pip install 'vggviz[mcp]'")
     raise_fd_limit()
     start_logs(settings.log)
+    for name in _named(settings.attention):
+        load_attention(name)
     load, concurrency = _engine(settings)
     networks, notice = load_networks(settings.preload, load, settings.seconds or math.inf)
     demo = build(networks)
@@ -126,7 +131,8 @@ def _engine(settings: Settings) -> tuple[Load, int]:
             return partial(Explainer.load, device=device), settings.at_once
         from vggviz import replicas
 
-        load = replicas.start(settings.replicas, settings.cluster)
+        names = _named(settings.attention)
+        load = replicas.start(settings.replicas, settings.cluster, attention=names)
         return load, max(settings.at_once, settings.replicas * replicas.BATCH)
     except InputError as error:
         raise SettingsError(str(error)) from error
@@ -134,6 +140,12 @@ def _engine(settings: Settings) -> tuple[Load, int]:
         raise SettingsError("the engine ray needs ray: pip install 'vggviz[ray]'") from error
     except (RuntimeError, ConnectionError) as error:
         raise SettingsError(f"the engine ray can't start: {error}") from error
+
+
+def _named(attention: str) -> list[str]:
+    """The names in `Settings.attention`, files by whole paths: replicas run in other folders."""
+    names = [name.strip() for name in attention.split(",") if name.strip()]
+    return [str(Path(name).absolute()) if ".py:" in name else name for name in names]
 
 
 def _bypass_proxy(host: str) -> None:

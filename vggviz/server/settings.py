@@ -50,6 +50,7 @@ class Settings:
     origins: str = ""  # of other sites whose scripts may call the page, without cookies
     frames: str = ""  # origins of other sites that may show the page in a frame; *: any
     preload: str = ""  # weights to offer first: by name, or a .safetensors file of any size
+    attention: str = ""  # offered beside the built-in types, with commas: FILE.py:NAME, or a name
     device: str = "auto"
     engine: str = "local"  # where networks run: in this process, or in replicas of Ray Serve
     replicas: int = 2
