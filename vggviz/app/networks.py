@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
+import torch
 from torch import nn
 
 from vggviz.app.own import Fit, OwnNetwork
@@ -41,7 +42,8 @@ class Networks:
     to share between threads.
 
     `named` are networks of any kind by the name that `load_foreign` takes, with its other
-    arguments: they are loaded at once, stay loaded, and come first.
+    arguments: they are loaded at once, stay loaded, and come first. They and own networks compute
+    on `device`, others where `load` puts them.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class Networks:
         cache_bytes: int = 256 << 20,
         seconds: float = math.inf,
         named: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        device: str | torch.device = "cpu",
     ) -> None:
+        self._device = device
         self._named: dict[str, tuple[str, Mapping[str, Any], Explainer]] = {}
         for name, options in named.items():
             network, card = load_foreign(name, **options)
-            explainer = Explainer(network, card, copy=False)
+            explainer = Explainer(network, card, copy=False, device=device)
             self._named[card.config.network] = name, options, explainer
         found = {key: (one.card.config.attention,) for key, (_, _, one) in self._named.items()}
         self.choices = {**found, **{weights: tuple(types) for weights, types in choices.items()}}
@@ -155,7 +159,7 @@ class Networks:
     def _load_own(self, own: OwnNetwork) -> Explainer:
         """A session's network. Raises WeightsError."""
         if not own.fits:
-            return own.load()
+            return own.load(self._device)
         network, preprocess = self._plain(own.fits, len(own.labels))
         load_weights(network, own.read_plain())
         facts: dict[str, Any] = {
@@ -163,7 +167,8 @@ class Networks:
             "weights": own.name,
             "fingerprint": own.fingerprint,
         }
-        return Explainer(*foreign_network(network, preprocess, **facts), copy=False)
+        found = foreign_network(network, preprocess, **facts)
+        return Explainer(*found, copy=False, device=self._device)
 
     def _evict(self) -> None:
         _latest, *older = reversed(self._loaded.items())

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+import torch
+
 from vggviz.app.networks import Networks
 from vggviz.attention import ATTENTION
 from vggviz.explainer import Explainer
@@ -23,16 +25,20 @@ Load: TypeAlias = Callable[[str, str], Explainer]
 
 
 def load_networks(
-    preload: str, load: Load = Explainer.load, seconds: float = math.inf
+    preload: str,
+    load: Load = Explainer.load,
+    seconds: float = math.inf,
+    device: str | torch.device = "cpu",
 ) -> tuple[Networks, str]:
     """The page's networks, `preload` first and loaded, and a notice for visitors, '' for none.
 
     `preload` is weights by name, or a .safetensors file, which goes by its name and never by its
     path. Where weights by name can't be loaded the bundled networks stand alone, and the notice
-    says so. One request may use a network for `seconds`. Raises SettingsError for an unknown name
-    and for a file that can't be used.
+    says so. One request may use a network for `seconds`; visitors' own networks are on `device`.
+    Raises SettingsError for an unknown name and for a file that can't be used.
     """
-    bundled, networks = Networks.bundled().choices, partial(Networks, load=load, seconds=seconds)
+    bundled = Networks.bundled().choices
+    networks = partial(Networks, load=load, seconds=seconds, device=device)
     if not preload:
         return networks(bundled), ""
     is_name = preload in STOCK or preload in bundled

@@ -15,6 +15,7 @@ from types import FrameType
 from urllib.request import getproxies
 
 import gradio as gr
+import torch
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -54,8 +55,13 @@ def page(settings: Settings) -> gr.Blocks:
     start_logs(settings.log)
     for name in _named(settings.attention):
         load_attention(name)
-    load, concurrency = _engine(settings)
-    networks, notice = load_networks(settings.preload, load, settings.seconds or math.inf)
+    try:
+        device = choose_device(settings.device)
+    except InputError as error:
+        raise SettingsError(str(error)) from error
+    load, concurrency = _engine(settings, device)
+    limit = settings.seconds or math.inf
+    networks, notice = load_networks(settings.preload, load, limit, device)
     demo = build(networks)
     if notice:
         with demo:
@@ -122,20 +128,17 @@ def run(
         replicas.stop()
 
 
-def _engine(settings: Settings) -> tuple[Load, int]:
+def _engine(settings: Settings, device: torch.device) -> tuple[Load, int]:
     """The function that loads a network, and how many may run at once: with Ray, enough to fill
-    its batches. Raises SettingsError without Ray or the device."""
+    its batches. Raises SettingsError without Ray."""
+    if settings.engine == "local":
+        return partial(Explainer.load, device=device), settings.at_once
     try:
-        if settings.engine == "local":
-            device = choose_device(settings.device)
-            return partial(Explainer.load, device=device), settings.at_once
         from vggviz import replicas
 
         names = _named(settings.attention)
         load = replicas.start(settings.replicas, settings.cluster, attention=names)
         return load, max(settings.at_once, settings.replicas * replicas.BATCH)
-    except InputError as error:
-        raise SettingsError(str(error)) from error
     except ModuleNotFoundError as error:
         raise SettingsError("the engine ray needs ray: pip install 'vggviz[ray]'") from error
     except (RuntimeError, ConnectionError) as error:
