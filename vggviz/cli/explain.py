@@ -32,7 +32,7 @@ from vggviz.cli.network import (
     Pretrained,
     Size,
     Std,
-    chosen,
+    resolve_network,
 )
 
 Weights = Annotated[
@@ -107,7 +107,7 @@ def explain(
     if not endings:
         fail(f"--formats needs one or more of {', '.join(FORMATS)}")
     used = or_fail(check_methods, split_list(methods))
-    name, options = chosen(
+    name, options = resolve_network(
         network,
         weights,
         checkpoint=checkpoint,

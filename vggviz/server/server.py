@@ -7,11 +7,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
+from typing import Any
 from urllib.request import getproxies
 
 import gradio as gr
@@ -43,11 +44,13 @@ __all__ = ["page", "run"]
 IDLE = 1.0  # seconds without a request, after which no client is between sending and fetching
 
 
-def page(settings: Settings) -> gr.Blocks:
-    """The page with its queue and networks.
+def page(
+    settings: Settings, named: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> gr.Blocks:
+    """The page with its queue and networks, the `named` ones first (see `app.networks.Networks`).
 
     Raises SettingsError for weights that do not exist, and for what needs a missing extra;
-    AttentionError for attention that can't be had.
+    AttentionError and NetworkError for attention and networks that can't be had.
     """
     if settings.mcp and find_spec("mcp") is None:
         raise SettingsError(f"{variable('mcp')} needs mcp: pip install 'vggviz[mcp]'")
@@ -60,8 +63,8 @@ def page(settings: Settings) -> gr.Blocks:
     except InputError as error:
         raise SettingsError(str(error)) from error
     load, concurrency = _engine(settings, device)
-    limit = settings.seconds or math.inf
-    networks, notice = load_networks(settings.preload, load, limit, device)
+    seconds = settings.seconds or math.inf
+    networks, notice = load_networks(settings.preload, load, seconds, device, named)
     demo = build(networks)
     if notice:
         with demo:
