@@ -58,9 +58,8 @@ class Explainer:
     `copy` it is that one itself, changed in these ways. `card` says which weights they are;
     `preprocess` takes a picture to (1, 3, S, S), normalised; `labels` name the classes.
 
-    `precision` is a key of `fast.PRECISIONS`: 'exact' or 'bf16' (about half the time on a CPU with
-    bfloat16 hardware, maps of low blocks only roughly; see `fast`). `device` is 'auto' or a device
-    of PyTorch: see `choose_device`. Raises ValueError for others.
+    `precision` is 'exact' or 'bf16' (faster where the CPU has bfloat16, maps of low blocks only
+    roughly; see `fast`), `device` as for `choose_device`. Raises ValueError for others.
     """
 
     @torch.inference_mode(False)
