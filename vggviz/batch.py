@@ -83,7 +83,7 @@ class Worker:
             said = _NO_MEMORY if _out_of_memory(error) else str(error)
             return Done(file, said, True, os.getpid())._asdict()
         first = explanation.prediction.top(1)[0]
-        notes = filter(None, (explanation.note, explanation.picture_note))
+        notes = filter(None, (explanation.note(), explanation.picture_note()))
         note = "".join(f" ({note})" for note in notes)
         shown = Path(job.out) / f"{row['stem']}.{job.formats[-1]}"
         said = f"{first.label} {first.probability:.1%}{note} → {shown}"
@@ -138,9 +138,11 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
-def on_ray(job: Job, stems: Mapping[Path, str], workers: int | None = None) -> Iterator[Done]:
-    """The same over Ray Data: one actor for each GPU, or where there is none for each core, or
-    `workers` of them. They come in the order in which they are done.
+def on_ray(
+    job: Job, stems: Mapping[Path, str], workers: int | None = None, device: str = "auto"
+) -> Iterator[Done]:
+    """The same over Ray Data: one actor for each GPU, or where there is none, or `device` is 'cpu',
+    for each core, or `workers` of them. They come in the order in which they are done.
 
     Runs on the cluster of RAY_ADDRESS, or on this machine alone. Paths must mean
     the same on all its machines.
@@ -171,7 +173,8 @@ def on_ray(job: Job, stems: Mapping[Path, str], workers: int | None = None) -> I
     try:
         data.DataContext.get_current().enable_progress_bars = False
         has = ray.cluster_resources()
-        kind, device = ("GPU", "cuda") if has.get("GPU", 0) >= 1 else ("CPU", "cpu")
+        gpus = has.get("GPU", 0) >= 1 and device != "cpu"
+        kind, device = ("GPU", "cuda") if gpus else ("CPU", "cpu")
         count = min(workers or int(has[kind]), int(has[kind]), len(rows))
         dataset = data.from_items(rows, override_num_blocks=min(len(rows), 8 * count)).map(
             Worker,

@@ -14,7 +14,7 @@ from vggviz.app.examples import PICK, examples, strip
 from vggviz.app.input_guard import Page
 from vggviz.app.inputs import Choice, Picture, UploadedPicture
 from vggviz.app.networks import Networks
-from vggviz.app.own import Upload
+from vggviz.app.own import PICKLED, Upload
 from vggviz.app.session import Session
 from vggviz.app.shell import Shell
 from vggviz.app.tabs import TABS, explore
@@ -85,7 +85,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                     )
                     file = Upload(
                         text("en", "shell.own"),
-                        file_types=[".safetensors"],
+                        file_types=[".safetensors", *PICKLED],
                         size="sm",
                         elem_id="own",
                     )

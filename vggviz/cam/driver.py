@@ -19,6 +19,7 @@ from vggviz.hooks import Finding, Place, finding
 from vggviz.hooks.capture import TapReading, capture, evaluating
 from vggviz.hooks.tap import Tap
 from vggviz.networks import ForeignNetwork, Network
+from vggviz.platform.device import move_to
 from vggviz.platform.forking import compute_after_fork
 from vggviz.types import POSITIONS, InputError
 
@@ -42,7 +43,8 @@ def cams(
     (B, C, h, w), or a tuple whose first member is (see `capture`). `methods` are keys of `METHODS`;
     each is computed by its own function (see `Method`). `targets` is a class index, or indices
     (T,) for all images or (T, B); None, also as one of several, is each image's predicted class.
-    `watch` are module paths whose outputs are returned as well. All results are detached. A method
+    `watch` are module paths whose outputs are returned as well. All is computed on the model's
+    device; results are detached and on that of the images. A method
     that needs attention has maps at the layers that hold a tap over positions, and nowhere else.
     `progress(done, total)` is called by methods that need many forward passes.
 
@@ -80,6 +82,7 @@ def cams(
     scores = list(dict.fromkeys(METHODS[name].score for name in methods))
 
     compute_after_fork()
+    home, images = images.device, move_to(model, images)
     with _default_mode(images.device), evaluating(model), torch.no_grad():
         images = images.clone() if images.is_inference() else images
         if graph and _made_in_inference_mode(model):
@@ -117,14 +120,15 @@ def cams(
         maps: dict[tuple[str, str], Tensor] = {}
         for layer, name in product(layers, methods):
             if (found := captured.map_of(METHODS[name], layer, progress)) is not None:
-                maps[layer, name] = found
+                maps[layer, name] = found.to(home)
     taps = {
-        path: replace(reading, weights=reading.weights.detach())
+        path: replace(reading, weights=reading.weights.detach().to(home))
         for path, reading in trace.taps.items()
     }
-    watched = {path: outputs[path] for path in watch}
-    here = _by_layer(foreign, layers, findings)
-    return CAMs(logits.detach(), classes, taps, maps, watched, tuple(outputs), here)
+    watched = {path: outputs[path].to(home) for path in watch}
+    here = _by_layer(foreign, layers, findings, home)
+    logits, classes = logits.detach().to(home), classes.to(home)
+    return CAMs(logits, classes, taps, maps, watched, tuple(outputs), here)
 
 
 def _found(
@@ -136,10 +140,13 @@ def _found(
 
 
 def _by_layer(
-    foreign: ForeignNetwork | None, layers: Sequence[str], findings: Sequence[Finding]
+    foreign: ForeignNetwork | None,
+    layers: Sequence[str],
+    findings: Sequence[Finding],
+    home: torch.device,
 ) -> dict[str, tuple[Finding, ...]]:
-    """The findings at each layer, detached."""
-    there = {found.place: replace(found, weights=found.weights.detach()) for found in findings}
+    """The findings at each layer, detached, on the device `home`."""
+    there = {one.place: replace(one, weights=one.weights.detach().to(home)) for one in findings}
     return {
         layer: tuple(there[place] for place in foreign.attention[layer] if place in there)
         for layer in layers

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,7 @@ from vggviz.cli.console import (
     split_list,
 )
 from vggviz.cli.map_report import report_maps
+from vggviz.cli.network import Device
 from vggviz.files import atomic_write
 from vggviz.platform.machine import machine
 from vggviz.texts import visible
@@ -57,6 +59,7 @@ def evaluate(
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 128,
     seed: Annotated[int, typer.Option(help="For resampling and shuffling.")] = 0,
     strict: Annotated[bool, typer.Option(help="Stop at an unreadable picture.")] = False,
+    device: Device = "auto",
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -92,7 +95,7 @@ def evaluate(
     if as_json is not None and metrics is not None:
         fail("--json is for the tables of accuracy and cost: --metrics writes to --out")
     dataset = _pictures(data, part)
-    subjects, reference = _subjects(weights, attention, against)
+    subjects, reference = _subjects(weights, attention, against, device)
     if as_json is not None:
         _prepare(as_json.parent, "--json")  # before the work, which takes minutes
     if metrics is not None:
@@ -111,6 +114,7 @@ def evaluate(
             seed=seed,
             batch=batch,
             strict=strict,
+            device=device,
         )
         return
 
@@ -154,18 +158,20 @@ def _pictures(data: Path, part: str | None) -> Dataset:
 
 
 def _subjects(
-    weights: str, attention: str | None, against: Path | None
+    weights: str, attention: str | None, against: Path | None, device: str
 ) -> tuple[dict[str, Explainer], str]:
     """The networks by name, and the name of the reference among them."""
     from vggviz import ATTENTION, Explainer
     from vggviz.weights import WEIGHTS, bundled_types
+
+    load = partial(Explainer.load, device=device)
 
     if weights not in WEIGHTS:
         if attention is not None and {"all", "none", *ATTENTION} & {*split_list(attention)}:
             fail("a weights file brings its own attention: leave --attention out")
         attention_keys(attention or "")
         files = [Path(weights)] if against is None else [against, Path(weights)]
-        loaded = [or_fail(Explainer.load, file) for file in files]
+        loaded = [or_fail(load, file) for file in files]
         names = [explainer.card.config.attention for explainer in loaded]
         if len(set(names)) < len(names):
             names = [file.stem for file in files]
@@ -181,7 +187,7 @@ def _subjects(
     else:
         chosen = attention_keys(str(attention))
     kinds = dict.fromkeys(("none", *chosen))
-    return {kind: or_fail(Explainer.load, weights, kind) for kind in kinds}, "none"
+    return {kind: or_fail(load, weights, kind) for kind in kinds}, "none"
 
 
 def _training(data: Path, dataset: Dataset) -> Dataset | None:

@@ -11,6 +11,7 @@ from vggviz.cli.console import fail, or_fail, split_list
 
 __all__ = [
     "Checkpoint",
+    "Device",
     "Labels",
     "Mean",
     "MultiLabel",
@@ -32,6 +33,9 @@ NetworkName = Annotated[
 Checkpoint = Annotated[
     Path | None,
     typer.Option(help="The network's weights: .safetensors, .pth, .pt, .pth.tar or .ckpt."),
+]
+Device = Annotated[
+    str, typer.Option(help="cpu, cuda or mps; auto: CUDA where it is, else MPS, else the CPU.")
 ]
 Labels = Annotated[
     Path | None, typer.Option(help="A text file with the network's classes, one a line, in order.")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vggviz.cli.console import fail, or_fail, print_error, print_line, print_lines
-from vggviz.platform.malloc import keep_little
+from vggviz.platform.malloc import limit_malloc
 
 
 def serve(
@@ -30,6 +30,9 @@ def serve(
             "file of any size (the page itself takes up to 24 MB)."
         ),
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or mps; auto, the default, takes what is there.")
+    ] = None,
     attention: Annotated[
         str | None,
         typer.Option(
@@ -43,30 +46,30 @@ def serve(
 ) -> None:
     """Serve the page. An option goes before its environment variable, such as VGGVIZ_PORT."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
-    keep_little()
+    limit_malloc()
     from vggviz.server import Settings, page, run
-    from vggviz.server import lan as room
+    from vggviz.server.lan import lan_address, qr_code
 
     if password == "":  # as of a variable that is not set: better none than an open page
         fail("--password must not be empty")
     options = {
         **{"host": host, "port": port, "password": password},
-        **{"preload": weights, "attention": attention, "engine": engine},
+        **{"preload": weights, "attention": attention, "device": device, "engine": engine},
     }
     settings = or_fail(Settings.from_environ, os.environ)
     chosen = {name: value for name, value in options.items() if value is not None}
     settings = or_fail(lambda: replace(settings, **chosen))  # type: ignore[arg-type]
     if classroom:
-        settings = settings.for_a_room()
+        settings = settings.for_classroom()
 
     def ready(port: int) -> None:
         if classroom:
-            found = room.address(settings.host, port)
+            address = lan_address(settings.host, port)
             try:
-                print_lines(room.code(found))
+                print_lines(qr_code(address))
             except ModuleNotFoundError:
                 print_error("no QR code: pip install 'vggviz[serve]' draws one")
-            print_line(f"Everyone in this network: {found}")
+            print_line(f"Everyone in this network: {address}")
 
     demo = or_fail(page, settings)
     or_fail(run, demo, settings, ready)

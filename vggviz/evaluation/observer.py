@@ -15,6 +15,7 @@ from vggviz.hooks.capture import TapReading, evaluating, intervene
 from vggviz.metrics.localisation import contains, peak, spatial_views
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.networks import Network
+from vggviz.platform.device import run_network
 from vggviz.types import Kind
 
 __all__ = ["Observer", "Seen"]
@@ -107,8 +108,7 @@ class Observer:
             return replacement(kind, weights, generator)
 
         with evaluating(self.model), intervene(self.model, change), torch.no_grad():
-            logits: Tensor = self.model(images)
-        return logits
+            return run_network(self.model, images)
 
     def _point(self, stage: str, kind: str, points: Tensor, boxes: Tensor) -> None:
         self._hits.setdefault((stage, kind), []).append(contains(boxes, points))

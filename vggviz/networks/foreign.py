@@ -160,9 +160,16 @@ class ForeignNetwork(Network):
         return self.intervene(lambda path, kind, weights: neutral_weights(kind, weights))
 
     def feature_paths(self) -> dict[str, str]:
-        """As `Network.feature_paths`, where that module's output is a map."""
-        paths = {stage: self.input_path(stage) for stage in self.stages if stage in self.attention}
-        return {stage: path for stage, path in paths.items() if path in self.maps}
+        """As `Network.feature_paths`, where that module's output is a map; where a function stands
+        between a stage and its attention, the stage itself."""
+        paths: dict[str, str] = {}
+        for stage in self.stages:
+            for place in self.attention.get(stage, ())[:1]:
+                inside = f"{place.path}.".startswith(f"{stage}.")
+                path = place.stage if place.stage in self.maps or inside else stage
+                if path in self.maps:
+                    paths[stage] = path
+        return paths
 
     def to_map(self, path: str, features: Tensor) -> Tensor:
         """As `Network.to_map`; tokens without a position are left out."""

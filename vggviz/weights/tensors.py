@@ -18,7 +18,7 @@ from vggviz.attention.build import AttentionError
 from vggviz.files import atomic_write
 from vggviz.networks import build_network, resolve
 from vggviz.weights.card import Card, WeightsError
-from vggviz.weights.foreign import explain_refusal
+from vggviz.weights.refusal import explain_refusal
 
 __all__ = ["check_path", "fingerprint", "read_card", "read_tensors", "to_half", "write_safetensors"]
 

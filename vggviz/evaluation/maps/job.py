@@ -13,6 +13,7 @@ from vggviz.hooks.capture import evaluating
 from vggviz.metrics.localisation import spatial_views
 from vggviz.metrics.statistics import Estimate, bootstrap
 from vggviz.networks import Network
+from vggviz.platform.device import run_network
 
 __all__ = ["CURVES", "Example", "Job", "Part", "Pictures", "Row", "View"]
 
@@ -106,7 +107,7 @@ class Job:
     def likeliest(self, pictures: Pictures) -> Tensor:
         """The class that the network says of each picture: (n,)."""
         with evaluating(self.model), torch.no_grad():
-            logits = [self.model(part) for part in pictures.images.split(self.batch)]
+            logits = [run_network(self.model, part) for part in pictures.images.split(self.batch)]
         return torch.cat(logits).argmax(1)
 
     def views(
