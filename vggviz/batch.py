@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 import vggviz
+from vggviz.attention.named import load_attention
 from vggviz.explainer import Explainer
 from vggviz.explanation import FILES
 from vggviz.images import open_image
@@ -27,7 +28,8 @@ STORE = 96 << 20  # bytes that Ray may share: only names of files travel, and Ra
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is asked of every picture, as `Explainer.load` and `explain` take it, and where the
-    results go. `options` are other arguments of `load`, for a network by name."""
+    results go; but `attention` as `load_attention` takes it. `options` are other arguments of
+    `load`, for a network by name."""
 
     out: str
     weights: str = "tiny50"
@@ -53,7 +55,7 @@ class Done(NamedTuple):
 class Worker:
     """One network that explains pictures one after another; on a GPU where it was given one.
 
-    Raises what `Explainer.load` raises.
+    Raises what `load_attention` and `Explainer.load` raise.
     """
 
     def __init__(self, job: Mapping[str, Any], device: str = "cpu", threads: int = 0) -> None:
@@ -61,7 +63,8 @@ class Worker:
             torch.set_num_threads(threads)
         self._job = Job(**job)
         more = {"precision": self._job.precision, "device": device, **self._job.options}
-        self.explainer = Explainer.load(self._job.weights, self._job.attention, **more)
+        named = self._job.attention and load_attention(self._job.attention)
+        self.explainer = Explainer.load(self._job.weights, named, **more)
 
     def __call__(self, row: Mapping[str, str]) -> dict[str, Any]:
         """`row` holds `file`, and `stem`, the name of its results, which may begin with subfolders.
@@ -80,7 +83,7 @@ class Worker:
             said = _NO_MEMORY if _out_of_memory(error) else str(error)
             return Done(file, said, True, os.getpid())._asdict()
         first = explanation.prediction.top(1)[0]
-        notes = filter(None, (explanation.note, explanation.picture_note))
+        notes = filter(None, (explanation.note(), explanation.picture_note()))
         note = "".join(f" ({note})" for note in notes)
         shown = Path(job.out) / f"{row['stem']}.{job.formats[-1]}"
         said = f"{first.label} {first.probability:.1%}{note} → {shown}"
@@ -90,7 +93,9 @@ class Worker:
         """SHA-256 of all that the results of a picture depend on: the file's content, the network,
         what is asked of it, and the versions. Raises OSError."""
         job, network, picture = self._job, self.explainer, Path(file)
+        code = Path((job.attention or "").rpartition(":")[0])
         facts = [
+            fingerprint(code) if code.is_file() else "",
             fingerprint(picture) if picture.is_file() else "",  # a pipe is read only once
             network.card.fingerprint,
             network.card.to_json(),
@@ -133,9 +138,11 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
-def on_ray(job: Job, stems: Mapping[Path, str], workers: int | None = None) -> Iterator[Done]:
-    """The same over Ray Data: one actor for each GPU, or where there is none for each core, or
-    `workers` of them. They come in the order in which they are done.
+def on_ray(
+    job: Job, stems: Mapping[Path, str], workers: int | None = None, device: str = "auto"
+) -> Iterator[Done]:
+    """The same over Ray Data: one actor for each GPU, or where there is none, or `device` is 'cpu',
+    for each core, or `workers` of them. They come in the order in which they are done.
 
     Runs on the cluster of RAY_ADDRESS, or on this machine alone. Paths must mean
     the same on all its machines.
@@ -166,7 +173,8 @@ def on_ray(job: Job, stems: Mapping[Path, str], workers: int | None = None) -> I
     try:
         data.DataContext.get_current().enable_progress_bars = False
         has = ray.cluster_resources()
-        kind, device = ("GPU", "cuda") if has.get("GPU", 0) >= 1 else ("CPU", "cpu")
+        gpus = has.get("GPU", 0) >= 1 and device != "cpu"
+        kind, device = ("GPU", "cuda") if gpus else ("CPU", "cpu")
         count = min(workers or int(has[kind]), int(has[kind]), len(rows))
         dataset = data.from_items(rows, override_num_blocks=min(len(rows), 8 * count)).map(
             Worker,
@@ -188,10 +196,18 @@ def _absolute(job: Job) -> Job:
     def absolute(path: str) -> str:
         return str(Path(path).absolute()) if Path(path).is_file() else path
 
-    home, colon, name = job.weights.rpartition(":")
-    weights = f"{absolute(home)}:{name}" if colon else absolute(name)
+    def named(text: str) -> str:
+        home, colon, name = text.rpartition(":")
+        return f"{absolute(home)}:{name}" if colon else absolute(name)
+
+    weights, attention = named(job.weights), job.attention and named(job.attention)
     options = dict(job.options)
     if "checkpoint" in options:
         options["checkpoint"] = absolute(options["checkpoint"])
-    changed = {"weights": weights, "out": str(Path(job.out).absolute()), "options": options}
+    changed = {
+        "weights": weights,
+        "attention": attention,
+        "out": str(Path(job.out).absolute()),
+        "options": options,
+    }
     return Job(**{**asdict(job), **changed})

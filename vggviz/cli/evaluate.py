@@ -6,11 +6,13 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vggviz.cli.choices import attention_keys
 from vggviz.cli.console import (
     WEIGHTS_HELP,
     fail,
@@ -25,7 +27,17 @@ from vggviz.cli.console import (
     write_or_fail,
 )
 from vggviz.cli.map_report import report_maps
-from vggviz.cli.network import Checkpoint, Labels, Mean, NetworkName, Pretrained, Size, Std, chosen
+from vggviz.cli.network import (
+    Checkpoint,
+    Device,
+    Labels,
+    Mean,
+    NetworkName,
+    Pretrained,
+    Size,
+    Std,
+    resolve_network,
+)
 from vggviz.platform.machine import machine
 from vggviz.texts import visible
 
@@ -42,7 +54,8 @@ def evaluate(
     attention: Annotated[
         str | None,
         typer.Option(
-            help="all, or with commas, of: {attention}. none is always there. Not for a file."
+            help="all, or with commas, of: {attention}. none is always there. For a weights file "
+            "only the code that it was trained with."
         ),
     ] = None,
     network: NetworkName = None,
@@ -63,6 +76,7 @@ def evaluate(
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 128,
     seed: Annotated[int, typer.Option(help="For resampling and shuffling.")] = 0,
     strict: Annotated[bool, typer.Option(help="Stop at an unreadable picture.")] = False,
+    device: Device = "auto",
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -101,7 +115,7 @@ def evaluate(
     if as_json is not None and metrics is not None:
         fail("--json is for the tables of accuracy and cost: --metrics writes to --out")
     dataset = _pictures(data, part)
-    name, options = chosen(
+    name, options = resolve_network(
         network,
         weights,
         checkpoint=checkpoint,
@@ -111,7 +125,7 @@ def evaluate(
         std=std,
         pretrained=pretrained,
     )
-    subjects, reference = _subjects(name, attention, against, options)
+    subjects, reference = _subjects(name, attention, against, {**options, "device": device})
     if as_json is not None:
         _prepare(as_json.parent, "--json")  # before the work, which takes minutes
     if metrics is not None:
@@ -130,6 +144,7 @@ def evaluate(
             seed=seed,
             batch=batch,
             unreadable=None if strict else print_unreadable,
+            device=device,
         )
         return
 
@@ -176,21 +191,22 @@ def _subjects(
     from vggviz.weights import WEIGHTS, bundled_types
     from vggviz.weights.network_card import is_network_name
 
+    load = partial(or_fail, partial(Explainer.load, **options))
     if against is not None and (name in WEIGHTS or is_network_name(name)):
         fail("--against compares two weights files: give a file as --weights too")
     if is_network_name(name):
-        return {name: or_fail(Explainer.load, name, attention, **options)}, name
+        return {name: load(name, attention)}, name
     if name in WEIGHTS:
         if attention in (None, "all"):
             types = bundled_types() if name == "tiny50" else tuple(ATTENTION)
         else:
-            types = split_list(str(attention))
-        kinds = dict.fromkeys(("none", *types))
-        return {kind: or_fail(Explainer.load, name, kind) for kind in kinds}, "none"
-    if attention is not None:
+            types = attention_keys(str(attention))
+        return {kind: load(name, kind) for kind in dict.fromkeys(("none", *types))}, "none"
+    if attention is not None and {"all", "none", *ATTENTION} & {*split_list(attention)}:
         fail("a weights file brings its own attention: leave --attention out")
+    attention_keys(attention or "")
     files = [Path(name)] if against is None else [against, Path(name)]
-    loaded = [or_fail(Explainer.load, file) for file in files]
+    loaded = [load(file) for file in files]
     for names in (
         [explainer.card.config.attention for explainer in loaded],
         [file.stem for file in files],

@@ -24,6 +24,7 @@ from vggviz.cli.console import (
 )
 from vggviz.cli.network import (
     Checkpoint,
+    Device,
     Labels,
     Mean,
     MultiLabel,
@@ -31,7 +32,7 @@ from vggviz.cli.network import (
     Pretrained,
     Size,
     Std,
-    chosen,
+    resolve_network,
 )
 
 Weights = Annotated[
@@ -39,7 +40,7 @@ Weights = Annotated[
     typer.Option(help=WEIGHTS_HELP),
 ]
 Attention = Annotated[
-    str | None, typer.Option(help="none, or of: {attention}. A weights file brings its own.")
+    str | None, typer.Option(help="none, or of: {attention}. A weights file brings its own name.")
 ]
 
 
@@ -80,6 +81,7 @@ def explain(
         str,
         typer.Option(help="exact (float32), or bf16: faster where the CPU has it, maps roughly."),
     ] = "exact",
+    device: Device = "auto",
     engine: Annotated[
         str,
         typer.Option(
@@ -105,7 +107,7 @@ def explain(
     if not endings:
         fail(f"--formats needs one or more of {', '.join(FORMATS)}")
     used = or_fail(check_methods, split_list(methods))
-    name, options = chosen(
+    name, options = resolve_network(
         network,
         weights,
         checkpoint=checkpoint,
@@ -119,7 +121,7 @@ def explain(
     job = Job(
         *(str(out), name, attention, precision, stages, used, target, endings, full_range, options)
     )
-    worker = or_fail(Worker, asdict(job))
+    worker = or_fail(Worker, asdict(job), device)
     or_fail(worker.explainer.names, stages)
     if target is not None:
         or_fail(worker.explainer.index, target)
@@ -132,7 +134,7 @@ def explain(
         new = {file: stem for file, stem in stems.items() if not worker.explained(file, stem)}
         if len(new) < len(stems):
             print_line(f"{len(stems) - len(new)} of {len(stems)} pictures were explained already")
-        results, total = on_ray(job, new, workers), len(new)
+        results, total = on_ray(job, new, workers, device), len(new)
     else:
         rows = ({"file": str(file), "stem": stem} for file, stem in stems.items())
         results, total = (Done(**worker(row)) for row in rows), len(stems)

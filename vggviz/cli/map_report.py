@@ -28,6 +28,7 @@ def report_maps(
     metrics: str,
     stages: str,
     methods: str,
+    device: str,
     **options: Any,
 ) -> None:
     """Measure the maps, print the tables, and write maps.json, .csv, .md and .html to `out`.
@@ -46,7 +47,7 @@ def report_maps(
             metrics=tuple(maps.METRICS) if metrics == "all" else split_list(metrics),
             stages=None if stages == "all" else split_list(stages),
             methods=split_list(methods),
-            others=_by_name(subjects, others),
+            others=_by_name(subjects, others, device),
             folder=out,
             progress=progress,
             **options,
@@ -66,13 +67,15 @@ def report_maps(
     print_lines(f"{tables}\n\n{about}")
 
 
-def _by_name(subjects: Mapping[str, Explainer], files: Sequence[Path]) -> dict[str, Explainer]:
+def _by_name(
+    subjects: Mapping[str, Explainer], files: Sequence[Path], device: str
+) -> dict[str, Explainer]:
     """The network in each file under the name of that with the same attention."""
     from vggviz import Explainer
 
     found: dict[str, Explainer] = {}
     for file in files:
-        other = or_fail(Explainer.load, file)
+        other = or_fail(Explainer.load, file, device=device)
         kind = other.card.config.attention
         alike = [name for name, one in subjects.items() if one.card.config.attention == kind]
         if not alike:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vggviz.cam import cams
 from vggviz.evaluation.attention import named_records
@@ -17,8 +17,9 @@ from vggviz.hooks.capture import evaluating
 from vggviz.metrics.localisation import contains, peak
 from vggviz.metrics.replacement import change_to
 from vggviz.networks import Network
+from vggviz.platform.device import run_network
 
-__all__ = ["Observations", "Observer", "device_of"]
+__all__ = ["Observations", "Observer"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +51,6 @@ class Observer:
         self.model = model
         self.stages = tuple(s for s in model.stages if s in model.attention) or model.stages
         self._paths = {stage: model.path(stage) for stage in self.stages}
-        self._device = device_of(model)
         self._generators = {
             name: torch.Generator().manual_seed(seed)
             for name in (replacements if len(model.attention) else ())
@@ -68,22 +68,22 @@ class Observer:
 
     def observe(self, pictures: Pictures, targets: Tensor) -> None:
         """Run a batch whose classes are `targets` (B,), as outputs of the network."""
-        images, boxes = pictures.images.to(self._device), pictures.boxes
+        images, boxes = pictures.images, pictures.boxes
         methods = () if boxes is None else (GRADCAM,)
         result = cams(self.model, images, [*self._paths.values()], methods, targets[None])
-        self._logits.append(result.logits.cpu())
+        self._logits.append(result.logits)
         maps = {stage: defaultdict[str, list[Tensor]](list) for stage in self.stages}
-        for stage, name, record in named_records(result, self._paths):
+        for stage, name, record, position_map in named_records(result, self._paths):
             flat = record.weights.flatten().double()
             numbers = (*flat.aminmax(), flat.mean(), flat.std(correction=0))
             self._numbers[stage, name].append(torch.stack(numbers))
-            if record.spatial is not None:
-                maps[stage][name].append(record.spatial)
+            if position_map is not None:
+                maps[stage][name].append(position_map)
         if boxes is not None:
             self._boxes.append(boxes)
             size = (images.shape[-2], images.shape[-1])
             for stage, path in self._paths.items():
-                maps[stage][GRADCAM] = list(result.maps[path, GRADCAM][0].cpu())
+                maps[stage][GRADCAM] = list(result.maps[path, GRADCAM][0])
                 for name, several in maps[stage].items():
                     self._peaks[stage, name].append(peak(torch.stack(several), size))
         for name, generator in self._generators.items():
@@ -109,13 +109,7 @@ class Observer:
         """The logits with other weights at all stages."""
         change = change_to(name, generator, self.model.key_positions())
         with torch.no_grad(), evaluating(self.model), self.model.intervene(change):
-            logits: Tensor = self.model(images)
-        return logits.cpu()
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where the network's parameters are."""
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
+            return run_network(self.model, images)
 
 
 def _spread(stage: str, name: str, numbers: Tensor) -> Spread:

@@ -14,7 +14,7 @@ from torch import Tensor
 from vggviz.data import DataError, Dataset
 from vggviz.evaluation.cost import multiply_adds, parameters
 from vggviz.evaluation.estimator import Estimator
-from vggviz.evaluation.observer import Observer, device_of
+from vggviz.evaluation.observer import Observer
 from vggviz.evaluation.pictures import batches, classes_of, shared_classes
 from vggviz.evaluation.result import Cost, Evaluation, Result
 from vggviz.hooks.capture import evaluating
@@ -22,6 +22,7 @@ from vggviz.images import ImageError
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.metrics.statistics import Estimate
 from vggviz.networks import Network
+from vggviz.platform.device import run_network
 from vggviz.platform.timing import Interval, interleaved
 from vggviz.weights import Card, ForeignCard
 
@@ -156,8 +157,9 @@ def _costs(
     works: dict[str, partial[Tensor]] = {}
     for name, subject in subjects.items():
         size, generator = subject.card.preprocess.size, torch.Generator().manual_seed(0)
-        image = torch.randn(1, 3, size, size, generator=generator).to(device_of(subject.model))
-        works[name] = partial(subject.model, image.contiguous(memory_format=torch.channels_last))
+        image = torch.randn(1, 3, size, size, generator=generator)
+        image = image.contiguous(memory_format=torch.channels_last)
+        works[name] = partial(run_network, subject.model, image)
     with ExitStack() as stack, torch.no_grad():
         for subject in subjects.values():
             stack.enter_context(evaluating(subject.model))
@@ -165,7 +167,7 @@ def _costs(
     return {
         name: Cost(
             parameters=parameters(subject.model),
-            multiply_adds=multiply_adds(subject.model, *works[name].args),
+            multiply_adds=multiply_adds(*works[name].args),
             latency=Estimate(*Interval.of(seconds[name])),
             ratio=None
             if name == reference

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeAlias
+
+from typing_extensions import TypeVar
 
 from vggviz.attention import ATTENTION
 from vggviz.images import Preprocess
-from vggviz.networks import ARCHITECTURES, NetworkConfig
+from vggviz.networks import TORCHVISION, NetworkConfig
 from vggviz.texts import UNSEEN, is_blank
 from vggviz.types import Error, InputError, matching
 
-__all__ = ["STOCK", "WEIGHTS", "Backbone", "Card", "WeightsError"]
+__all__ = [
+    "STOCK",
+    "WEIGHTS",
+    "Backbone",
+    "Card",
+    "ForeignCard",
+    "ForeignConfig",
+    "WeightsError",
+    "checked_labels",
+]
 
 STOCK = {"imagenet": "vgg19", "imagenet_bn": "vgg19_bn"}
-STOCK |= {f"imagenet-{name}": name for name in ARCHITECTURES if name not in STOCK.values()}
-"""The architectures of torchvision's ImageNet weights by the weights' names."""
+STOCK |= {f"imagenet-{name}": name for name in TORCHVISION if name not in STOCK.values()}
+STOCK |= {"lite": "efficientnet_lite0"}
+"""The architectures of ImageNet weights by the weights' names: torchvision's, and 'lite'."""
 WEIGHTS = {
     "tiny50": "VGG19-BN at half width, 50 everyday classes of Tiny ImageNet; bundled",
     **{
         name: f"torchvision's {architecture}, 1,000 ImageNet classes; downloaded once"
         for name, architecture in STOCK.items()
     },
+    "lite": "EfficientNet-Lite0, 1,000 ImageNet classes; of the extra 'lite'",
     "random": "VGG19 at full size, untrained",
 }
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -78,7 +91,25 @@ class Backbone:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class ForeignConfig:
+    """A network that vggviz did not build: its name, the kinds of attention found in it ('channel,
+    spatial', or 'none'), its number of classes, and whether each is judged by itself."""
+
+    network: str
+    attention: str
+    num_classes: int
+    multi_label: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON types."""
+        return asdict(self)
+
+
+Config = TypeVar("Config", NetworkConfig, ForeignConfig, default=NetworkConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Card(Generic[Config]):
     """The description of weights: their network, preprocessing and classes.
 
     `trained` is 'all', 'backbone' (attention is fresh; a residual one has γ = 0) or 'nothing'.
@@ -87,7 +118,7 @@ class Card:
     """
 
     weights: str
-    config: NetworkConfig
+    config: Config
     preprocess: Preprocess
     labels: tuple[str, ...]
     wnids: tuple[str, ...] = ()
@@ -98,13 +129,26 @@ class Card:
 
     def index(self, target: int | str) -> int:
         """The class index of an index, a label or a WordNet id; a text of digits that is a label is
-        that label. Exact names come first, ids before labels: upper and lower case count only where
-        they tell labels apart, as 'Cardigan', a dog, and 'cardigan'; of equal labels the first is
-        meant.
+        that label. Exact names come first, ids before labels; case counts only where it tells
+        labels apart, as 'Cardigan', a dog, and 'cardigan'. Of equal labels the first is meant.
 
         Raises ValueError, with what comes closest, where there is no such class.
         """
-        return class_index(target, self.labels, self.wnids)
+        if not isinstance(target, int | str):
+            raise InputError("no_class_type", target=target)
+        if isinstance(target, str):
+            found = matching(target, (*self.wnids, *self.labels))
+            if found:
+                return found[0] - (len(self.wnids) if found[0] >= len(self.wnids) else 0)
+            if not re.fullmatch(r"-?\d{1,18}", target):
+                lowered = [label.lower() for label in self.labels]
+                close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
+                code = "no_class_but" if close else "no_class"
+                raise InputError(code, target=target, nearest=tuple(close))
+            target = int(target)
+        if not 0 <= target < len(self.labels):
+            raise InputError("no_class_index", target=target, last=len(self.labels) - 1)
+        return target
 
     def to_json(self) -> dict[str, Any]:
         """The card as JSON types."""
@@ -120,13 +164,13 @@ class Card:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Card:
+    def from_json(cls, data: Mapping[str, Any]) -> Card[NetworkConfig]:
         """The card that `to_json` wrote, which has no fingerprint: a file can't hold its own.
 
         Raises ValueError, KeyError or TypeError for an invalid description.
         """
         backbone = data.get("backbone")
-        card = cls(
+        card = Card(
             weights=_texts([data["weights"]], "a name")[0],
             config=NetworkConfig.from_json(data["config"]),
             preprocess=Preprocess.from_json(data["preprocess"]),
@@ -145,23 +189,7 @@ class Card:
         return card
 
 
-def class_index(target: int | str, labels: Sequence[str], wnids: Sequence[str]) -> int:
-    """See `Card.index`."""
-    if not isinstance(target, int | str):
-        raise InputError("no_class_type", target=target)
-    if isinstance(target, str):
-        found = matching(target, (*wnids, *labels))
-        if found:
-            return found[0] - (len(wnids) if found[0] >= len(wnids) else 0)
-        if not re.fullmatch(r"-?\d{1,18}", target):
-            lowered = [label.lower() for label in labels]
-            close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
-            code = "no_class_but" if close else "no_class"
-            raise InputError(code, target=target, nearest=tuple(close))
-        target = int(target)
-    if not 0 <= target < len(labels):
-        raise InputError("no_class_index", target=target, last=len(labels) - 1)
-    return target
+ForeignCard: TypeAlias = Card[ForeignConfig]
 
 
 def checked_labels(given: Any) -> tuple[str, ...]:

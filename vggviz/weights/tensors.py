@@ -14,10 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vggviz.attention.build import AttentionError
 from vggviz.files import atomic_write
 from vggviz.networks import build_network, resolve
 from vggviz.weights.card import Card, WeightsError
-from vggviz.weights.foreign import explain_refusal
+from vggviz.weights.refusal import explain_refusal
 
 __all__ = ["check_path", "fingerprint", "read_card", "read_tensors", "to_half", "write_safetensors"]
 
@@ -95,6 +96,8 @@ def read_card(file: Path, longest: int = HEADER) -> Card:
         card = Card.from_json(described)
         resolve(card.config)  # raises for an unknown architecture or stage
         return card
+    except AttentionError as error:
+        raise WeightsError(error.code, **error.values) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise WeightsError("bad_description", name=file.name, why=_excerpt(why)) from error

@@ -11,11 +11,11 @@ from torch import Tensor
 from vggviz.evaluation.maps.frames import table_by_map
 from vggviz.evaluation.maps.job import Job, MapKey, MapMetric, Part, Row
 from vggviz.evaluation.maps.plots import plot_by_stage
-from vggviz.evaluation.observer import device_of
 from vggviz.hooks.capture import evaluating
 from vggviz.metrics.baselines import BASELINES
 from vggviz.metrics.faithfulness import SCALED, area, confidence, curves
 from vggviz.metrics.road import road
+from vggviz.platform.device import run_network
 
 __all__ = ["COARSE", "FAITHFULNESS"]
 
@@ -37,10 +37,9 @@ def measure(job: Job) -> Part:
     known = {("", name): make(pictures.images, job.generator()) for name, make in BASELINES.items()}
     rows: list[Row] = []
     insertions: dict[MapKey, Tensor] = {}
-    device = device_of(job.model)
     with evaluating(job.model):
         for view, maps in {**views, **known}.items():
-            columns = _columns(job, *(x.to(device) for x in (pictures.images, maps, targets)))
+            columns = _columns(job, pictures.images, maps, targets)
             insertions[view] = columns["insertion"]
             rows += job.rows(view, columns)
     if not views:
@@ -53,14 +52,14 @@ def measure(job: Job) -> Part:
 
 def _columns(job: Job, images: Tensor, maps: Tensor, targets: Tensor) -> dict[str, Tensor]:
     fractions, batch = torch.linspace(0, 1, COARSE.steps + 1), min(job.batch, AT_ONCE)
+    predict = partial(run_network, job.model)
     areas = {
-        kind: area(fractions, curves(job.model, images, maps, targets, kind, COARSE, batch=batch))
+        kind: area(fractions, curves(predict, images, maps, targets, kind, COARSE, batch=batch))
         for kind in ("deletion", "insertion")
     }
-    drop, increase = confidence(job.model, images, maps, targets)
-    left = road(job.model, images, maps, targets, job.generator(), fractions=FRACTIONS, batch=batch)
-    columns = {**areas, "drop": drop, "increase": increase.float(), "road": left}
-    return {name: values.cpu() for name, values in columns.items()}
+    drop, increase = confidence(predict, images, maps, targets)
+    left = road(predict, images, maps, targets, job.generator(), fractions=FRACTIONS, batch=batch)
+    return {**areas, "drop": drop, "increase": increase.double(), "road": left}
 
 
 FAITHFULNESS = MapMetric(

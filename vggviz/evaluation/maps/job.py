@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from vggviz.cam import cams
 from vggviz.evaluation.attention import named_records
-from vggviz.evaluation.observer import device_of
 from vggviz.evaluation.pictures import Pictures
 from vggviz.evaluation.run import Subject
 from vggviz.hooks.capture import evaluating
 from vggviz.metrics.statistics import bootstrap
 from vggviz.networks import Network
+from vggviz.platform.device import run_network
 from vggviz.plotting import overlay, stretch
 
 if TYPE_CHECKING:
@@ -126,10 +126,9 @@ class Job:
 
     def logits(self, pictures: Pictures) -> Tensor:
         """The network's logits (n, K)."""
-        device = device_of(self.model)
         with evaluating(self.model), torch.no_grad():
-            parts = [self.model(part.to(device)) for part in pictures.images.split(self.batch)]
-        return torch.cat(parts).cpu()
+            parts = pictures.images.split(self.batch)
+            return torch.cat([run_network(self.model, part) for part in parts])
 
     def views(
         self, pictures: Pictures, targets: Tensor, model: nn.Module | None = None
@@ -137,20 +136,18 @@ class Job:
         """The maps (n, h, w) of every method and attention over positions at every stage, of the
         network or of another `model` that is built alike."""
         model = model or self.model
-        device = device_of(model)
         paths = {stage: self.model.path(stage) for stage in self.stages}
         found: dict[MapKey, list[Tensor]] = {}
         batches = zip(pictures.images.split(self.batch), targets.split(self.batch), strict=True)
         for images, classes in batches:
-            result = cams(model, images.to(device), [*paths.values()], self.methods, classes[None])
-            for stage, name, record in named_records(result, paths):
-                if record.spatial is not None:
-                    found.setdefault((stage, name), []).append(record.spatial)
+            result = cams(model, images, [*paths.values()], self.methods, classes[None])
+            for stage, name, _, position_map in named_records(result, paths):
+                if position_map is not None:
+                    found.setdefault((stage, name), []).append(position_map)
             for stage, path in paths.items():
                 for method in self.methods:
                     if (path, method) in result.maps:
-                        maps = result.maps[path, method][0].cpu()
-                        found.setdefault((stage, method), []).extend(maps)
+                        found.setdefault((stage, method), []).extend(result.maps[path, method][0])
         order = {stage: rank for rank, stage in enumerate(self.stages)}
         stages = sorted(found, key=lambda view: order[view[0]])
         return {view: torch.stack(found[view]) for view in stages}

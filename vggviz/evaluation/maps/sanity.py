@@ -24,9 +24,11 @@ def measure(job: Job) -> Part:
     targets = job.logits(pictures).argmax(1)
     before = job.views(pictures, targets)
     layers, rows = [*job.model.parameter_groups()], list[Row]()
+    device = next(job.model.parameters()).device
     for number, layer in enumerate(layers):
         for word, groups in (("cascading", layers[: number + 1]), ("independent", [layer])):
-            after = job.views(pictures, targets, job.model.untrained(groups, job.generator()))
+            model = job.model.untrained(groups, job.generator()).to(device)
+            after = job.views(pictures, targets, model)
             for view, maps in before.items():
                 found = dict(zip(MEASURES, agreements(maps, after[view]).T, strict=True))
                 columns = {f"{name}, {word}": found[name] for name in ("spearman", "ssim")}
