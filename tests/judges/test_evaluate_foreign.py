@@ -27,7 +27,7 @@ from vggviz.cli import app
 from vggviz.data import DataError
 from vggviz.evaluation import evaluate, table
 from vggviz.evaluation.maps import METRICS, evaluate_maps, markdown_of
-from vggviz.evaluation.observer import Observer
+from vggviz.evaluation.observer import Observations, Observer
 from vggviz.evaluation.pictures import batches, shared_classes
 from vggviz.explainer import Explainer
 from vggviz.hooks import finding
@@ -273,14 +273,24 @@ class Twice(nn.Module):
         return x
 
 
+def observed(one: Any) -> Observations:
+    (part,) = batches(blobs(), [one.card.preprocess], 99)
+    observer = Observer(one.model, (), 0)
+    observer.observe(part[one.card.preprocess], torch.zeros(10, dtype=torch.long))
+    return observer.observations()
+
+
+def test_rows_and_columns_point_at_nothing(small_vgg: Build) -> None:
+    found = observed(subject(small_vgg(attention="coordinate", stages=("block4",), num_classes=3)))
+    assert [(s.stage, s.kind) for s in found.spread] == [("block4", "axis"), ("block4", "axis_2")]
+    assert list(found.hits) == [("block4", "gradcam")]
+
+
 def test_two_taps_of_one_kind_are_kept_apart(small_vgg: Build) -> None:
     model = small_vgg(attention="spatial", stages=("block4",), num_classes=3)
     model.attention["block4"].module = Twice()
     one = subject(model)
-    (part,) = batches(blobs(), [one.card.preprocess], 99)
-    observer = Observer(one.model, (), 0)
-    observer.observe(part[one.card.preprocess], torch.zeros(10, dtype=torch.long))
-    found = observer.observations()
+    found = observed(one)
     assert [(s.stage, s.kind) for s in found.spread] == [
         ("block4", "spatial"), ("block4", "spatial_2")
     ]  # fmt: skip

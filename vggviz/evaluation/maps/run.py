@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from pandas import DataFrame
+from torch import Tensor
 
 import vggviz
 from vggviz.cam import check_methods
@@ -129,13 +130,13 @@ def evaluate_maps(
         boxes = None if training_sample is None else pictures_for(subject, training_sample)
         facts = {
             "version": vggviz.__version__,
-            "weights": _digest(subject),
+            "weights": _network_digest(subject),
             "pictures": _picture_digest(own),
             "settings": [stages_of[name], list(methods), seed, resamples],
         }
         some = {  # the facts that only some metrics depend on
-            "other": None if other is None else _digest(other),
-            "training": None if boxes is None else _picture_digest(boxes),
+            "other": other and _network_digest(other),
+            "training": _picture_digest(boxes),
             "curves": curves,
             "batch": batch,
         }
@@ -169,7 +170,7 @@ def evaluate_maps(
         "stages": list(dict.fromkeys(stage for some in stages_of.values() for stage in some)),
         "methods": list(methods),
         "metrics": list(metrics),
-        "networks": {name: _digest(one) for name, one in subjects.items()},
+        "networks": {name: _network_digest(one) for name, one in subjects.items()},
         "seed": seed,
         "resamples": resamples,
         "unknown": unknown,
@@ -194,10 +195,8 @@ def _depth(model: Network, stage: str) -> int:
 
 def _other(subject: Subject, other: Subject | None) -> Subject | None:
     """Raises ValueError for a network that is built otherwise."""
-    if other is not None and not all(
-        getattr(other.card, field) == getattr(subject.card, field)
-        for field in ("config", "labels", "preprocess")
-    ):
+    fields = ("config", "labels", "preprocess")
+    if other and any(getattr(other.card, f) != getattr(subject.card, f) for f in fields):
         raise ValueError("a network of another seed must be built alike, with the same classes")
     return other
 
@@ -208,17 +207,20 @@ def _sample(dataset: Dataset, count: int, seed: int) -> Dataset:
     return dataset.subset(order[:count])
 
 
-def _picture_digest(pictures: Pictures) -> str:
-    """The SHA-256 of pictures, their classes and boxes."""
-    found = hashlib.sha256(json.dumps(pictures.names).encode())
-    for values in (pictures.images, pictures.targets, pictures.boxes):
-        found.update(b"" if values is None else values.contiguous().numpy().tobytes())
+def _digest(facts: Any, tensors: Iterable[Tensor | None]) -> str:
+    """The SHA-256 of JSON facts and of every number in some tensors."""
+    found = hashlib.sha256(json.dumps(facts).encode())
+    for values in tensors:
+        found.update(b"" if values is None else values.cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
 
 
-def _digest(subject: Subject) -> str:
-    """The SHA-256 of a network: its configuration, and every number in it."""
-    found = hashlib.sha256(json.dumps(subject.card.config.to_json()).encode())
-    for key, value in sorted(subject.model.state_dict().items()):
-        found.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+def _network_digest(subject: Subject) -> str:
+    state = subject.model.state_dict()
+    return _digest([subject.card.config.to_json(), [*state]], state.values())
+
+
+def _picture_digest(pictures: Pictures | None) -> str:
+    if pictures is None:
+        return ""
+    return _digest(pictures.names, (pictures.images, pictures.targets, pictures.boxes))
