@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from vggviz.data.classes import choose_classes
-from vggviz.data.dataset import DataError, Dataset
+from vggviz.data.dataset import DataError, Dataset, choose_classes
 from vggviz.data.source import Source, is_picture
 from vggviz.data.splits import PARTS, part_named
 

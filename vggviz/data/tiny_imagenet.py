@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from vggviz.data.classes import choose_classes
-from vggviz.data.dataset import DataError, Dataset
+from vggviz.data.dataset import DataError, Dataset, choose_classes
 from vggviz.data.source import Source, is_picture
 
 __all__ = ["PARTS", "load_tiny_imagenet"]
