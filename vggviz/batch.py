@@ -73,9 +73,9 @@ class Worker:
         file, job = row["file"], self._job
         try:
             image = open_image(file, full_range=job.full_range)
-            found = self.explainer.explain(image, job.stages, job.methods, job.target)
+            explanation = self.explainer.explain(image, job.stages, job.methods, job.target)
             made_from = {"made_from": self.fingerprint(file)}
-            explanation = replace(found, provenance={**found.provenance, **made_from})
+            explanation = replace(explanation, provenance={**explanation.provenance, **made_from})
             # JSON last: `is_done` takes it for the sign that the other files are whole.
             formats = sorted(job.formats, key="json".__eq__)
             explanation.save(job.out, row["stem"], formats, job.lang)

@@ -79,7 +79,7 @@ def train(
     resume: Annotated[bool, Option(help="Resume a run that was stopped.")] = False,
     cache: Annotated[Path | None, Option(help="Folder of stored views for other runs.")] = None,
     workers: Annotated[
-        int | None, Option(min=0, help="Processes that read and augment: as many as pay.")
+        int | None, Option(min=0, help="Processes that read and augment; by default by the cores.")
     ] = None,
     strict: Annotated[bool, Option(help="Stop at an unreadable picture.")] = False,
 ) -> None:

@@ -25,7 +25,15 @@ from vggviz.weights.tensors import fingerprint
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
-__all__ = ["STOCK", "load_backbone", "load_stock", "stock_config", "stock_file", "stock_state"]
+__all__ = [
+    "STOCK",
+    "load_backbone",
+    "load_stock",
+    "stock_config",
+    "stock_file",
+    "stock_state",
+    "torchvision_preprocess",
+]
 
 # timm publishes a VGG's classifier as convolutions: weights (4096, C, 7, 7) and (4096, 4096, 1, 1).
 TIMM_NAMES = {
@@ -38,8 +46,22 @@ TIMM_NAMES = {
 def _weights(name: str) -> WeightsEnum:
     """torchvision's description of ImageNet weights `name`. Importing it takes a second."""
     models = import_module("torchvision.models")
-    found: WeightsEnum = models.get_model_weights(STOCK[name]).IMAGENET1K_V1
-    return found
+    weights: WeightsEnum = models.get_model_weights(STOCK[name]).IMAGENET1K_V1
+    return weights
+
+
+def torchvision_preprocess(weights: WeightsEnum) -> Preprocess:
+    """How pictures go into the network of torchvision's weights."""
+    transform = weights.transforms()
+    (size,), (resize,) = transform.crop_size, transform.resize_size
+    mode = transform.interpolation.value
+    return Preprocess(
+        size=size,
+        resize=max(size, resize),
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+        interpolation=mode if mode in ("bilinear", "bicubic") else "bicubic",
+    )
 
 
 def _repository(name: str) -> str:
@@ -78,28 +100,22 @@ def load_stock(
     """
     config = replace(stock_config(name, attention), **changes)
     enum = _weights(name if name in STOCK else "imagenet")
-    transform = enum.transforms()
     labels = tuple(enum.meta["categories"])
     if config.num_classes != len(labels):
         labels = tuple(f"class {k}" for k in range(config.num_classes))
     card = Card(
         weights=name,
         config=config,
-        preprocess=Preprocess(
-            size=transform.crop_size[0],
-            resize=transform.resize_size[0],
-            mean=tuple(transform.mean),
-            std=tuple(transform.std),
-        ),
+        preprocess=torchvision_preprocess(enum),
         labels=labels,
         trained="nothing" if name == "random" else "all" if attention == "none" else "backbone",
         facts={"licence": "BSD-3-Clause", "source": "torchvision"} if name in STOCK else {},
     )
-    state, known = stock_state(name) if name in STOCK else ({}, "")
+    state, digest = stock_state(name) if name in STOCK else ({}, "")
     model = build_network(config, generator or torch.Generator().manual_seed(0))
     if name in STOCK:
         load_backbone(model, state, name)
-    return model, replace(card, fingerprint=known)
+    return model, replace(card, fingerprint=digest)
 
 
 def stock_state(name: str, expected: str = "") -> tuple[dict[str, Tensor], str]:
