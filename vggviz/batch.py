@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 import vggviz
+from vggviz.attention.named import load_attention
 from vggviz.explainer import Explainer
 from vggviz.explanation import FILES
 from vggviz.images import open_image
@@ -26,8 +27,9 @@ STORE = 96 << 20  # bytes that Ray may share: only names of files travel, and Ra
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to compute for every picture, as `Explainer.load` and `explain` take it, and the folder
-    `out` for the results. `options` are other arguments of `load`, for a network by name."""
+    """What to compute for every picture, as `Explainer.load` and `explain` take it, but `attention`
+    as `load_attention` takes it, and the folder `out` for the results. `options` are other
+    arguments of `load`, for a network by name."""
 
     out: str
     weights: str = "tiny50"
@@ -55,7 +57,7 @@ class Outcome(NamedTuple):
 class Worker:
     """One network that explains pictures one after another.
 
-    Raises what `Explainer.load` raises.
+    Raises what `load_attention` and `Explainer.load` raise.
     """
 
     def __init__(self, job: Mapping[str, Any], device: str = "cpu", threads: int = 0) -> None:
@@ -63,7 +65,8 @@ class Worker:
             torch.set_num_threads(threads)
         self._job = Job(**job)
         more = {"precision": self._job.precision, "device": device, **self._job.options}
-        self.explainer = Explainer.load(self._job.weights, self._job.attention, **more)
+        named = self._job.attention and load_attention(self._job.attention)
+        self.explainer = Explainer.load(self._job.weights, named, **more)
 
     def __call__(self, row: Mapping[str, str]) -> dict[str, Any]:
         """Explain `row['file']`, write the results under the name `row['stem']`, which may begin
@@ -93,7 +96,9 @@ class Worker:
         """SHA-256 of all that the results of a picture depend on: the file's content, the network,
         the job, and the versions. Raises OSError."""
         job, explainer, picture = self._job, self.explainer, Path(file)
+        code = Path((job.attention or "").rpartition(":")[0])
         facts = [
+            fingerprint(code) if code.is_file() else "",
             fingerprint(picture) if picture.is_file() else "",  # a pipe is read only once
             explainer.card.fingerprint,
             explainer.card.to_json(),
@@ -134,10 +139,12 @@ def _out_of_memory(error: Exception) -> bool:
     )
 
 
-def on_ray(job: Job, stems: Mapping[Path, str], workers: int | None = None) -> Iterator[Outcome]:
+def on_ray(
+    job: Job, stems: Mapping[Path, str], workers: int | None = None, device: str = "auto"
+) -> Iterator[Outcome]:
     """Explain the pictures in `stems`, by file with the name of its results, over Ray Data, and
-    yield the outcomes as they come: one actor for each GPU, or where there is none for each core,
-    at most `workers`.
+    yield the outcomes as they come: one actor for each GPU, or where there is none, or `device` is
+    'cpu', for each core, at most `workers`.
 
     Runs on the cluster of RAY_ADDRESS, or on this machine alone. Paths must mean the same on all
     its machines. Raises ModuleNotFoundError without the extra 'ray', ValueError for fewer than one
@@ -159,7 +166,8 @@ def on_ray(job: Job, stems: Mapping[Path, str], workers: int | None = None) -> I
     try:
         data.DataContext.get_current().enable_progress_bars = False
         resources = ray.cluster_resources()
-        kind, device = ("GPU", "cuda") if resources.get("GPU", 0) >= 1 else ("CPU", "cpu")
+        gpus = resources.get("GPU", 0) >= 1 and device != "cpu"
+        kind, device = ("GPU", "cuda") if gpus else ("CPU", "cpu")
         count = min(workers or int(resources[kind]), int(resources[kind]), len(rows))
         dataset = data.from_items(rows, override_num_blocks=min(len(rows), 8 * count)).map(
             Worker,
@@ -180,9 +188,13 @@ def _absolute(job: Job) -> Job:
     def absolute(path: str) -> str:
         return str(Path(path).absolute()) if Path(path).is_file() else path
 
-    home, colon, name = job.weights.rpartition(":")
-    weights = f"{absolute(home)}:{name}" if colon else absolute(name)
+    def named(text: str) -> str:
+        home, colon, name = text.rpartition(":")
+        return f"{absolute(home)}:{name}" if colon else absolute(name)
+
+    weights, attention = named(job.weights), job.attention and named(job.attention)
     options = dict(job.options)
     if "checkpoint" in options:
         options["checkpoint"] = absolute(options["checkpoint"])
-    return replace(job, weights=weights, out=str(Path(job.out).absolute()), options=options)
+    out = str(Path(job.out).absolute())
+    return replace(job, weights=weights, attention=attention, out=out, options=options)

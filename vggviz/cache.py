@@ -1,213 +1,192 @@
-"""Answers that were given before: the same picture and the same question cost no pass."""
+"""A cache of explanations: the same picture, class and method cost no second pass."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias
 from weakref import WeakValueDictionary, ref
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import LRUCache
 from PIL.Image import Image
 
 from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageSource, open_image
 
-__all__ = ["ExplanationCache", "Kept", "digest"]
+__all__ = ["Cache", "explain_cached", "picture_digest", "store_explanations"]
 
 Target: TypeAlias = int | str | None
 Key: TypeAlias = tuple[object, ...]
-T = TypeVar("T")
-RANKED = 144  # bytes of a class in a prediction: a tuple, two numbers, and its place in the list
+RANKED_BYTES = 144  # of a class in a prediction: a tuple, two numbers, and its place in the list
 
 
-class Kept(Generic[T]):
-    """The values that were used last, in at most `room` bytes as `size` counts them.
+class _Sized(Protocol):
+    @property
+    def nbytes(self) -> int: ...
 
-    The least recently used go first; what would fill more than a quarter is not kept. Who wants
-    what is being made, waits for it. Values are shared between those who ask: treat them as
-    read-only. Safe to share between threads.
+
+class Cache:
+    """A least-recently-used cache of values with `nbytes`, in at most `max_bytes` in all.
+
+    A value of more than a quarter of that is not stored. `lock(key)` serialises those who compute
+    the same value, so that it is computed once. Values are shared: treat them as read-only. Safe to
+    share between threads.
     """
 
-    def __init__(self, room: int, size: Callable[[T], int]) -> None:
-        self._room, self._measure = room, size
-        self._values: OrderedDict[Key, tuple[T, int]] = OrderedDict()
-        self._size = 0
+    def __init__(self, max_bytes: int = 128 << 20) -> None:
+        self._values: LRUCache[Key, Any] = LRUCache(max_bytes, getsizeof=lambda one: one.nbytes)
         self._lock = Lock()
-        self._making: WeakValueDictionary[Key, Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[Key, Lock] = WeakValueDictionary()
 
     @property
-    def size(self) -> int:
-        """Bytes that are kept now."""
-        return self._size
+    def nbytes(self) -> int:
+        """Bytes of all values."""
+        return int(self._values.currsize)
 
     def __len__(self) -> int:
         return len(self._values)
 
-    def get(self, key: Key, make: Callable[[], T]) -> T:
-        """The value of this key, made now where there is none."""
-        with self.asking(key):
-            found = self.find(key)
+    def get(self, key: Key) -> Any:
+        """The value of this key, None where there is none."""
+        with self._lock:
+            return self._values.get(key)
+
+    def put(self, key: Key, value: _Sized) -> None:
+        """Store a value, in the place of one that had the same key."""
+        with self._lock:
+            self._values.pop(key, None)
+            if 4 * value.nbytes <= self._values.maxsize:
+                self._values[key] = value
+
+    def compute(self, key: Key, make: Callable[[], Any]) -> Any:
+        """The value of this key, computed by `make` where there is none."""
+        with self.lock(key):
+            found = self.get(key)
             if found is None:
                 found = make()
-                self.keep(key, found)
+                self.put(key, found)
         return found
 
     @contextmanager
-    def asking(self, question: Key) -> Generator[None, None, None]:
-        """One after the other, for all who ask this."""
+    def lock(self, key: Key) -> Generator[None, None, None]:
+        """Only one thread at a time is inside, for each key."""
         with self._lock:
-            lock = self._making.setdefault(question, Lock())
+            lock = self._locks.setdefault(key, Lock())
         with lock:
             yield
 
-    def find(self, key: Key) -> T | None:
-        """The value of this key, None where there is none."""
-        with self._lock:
-            if key not in self._values:
-                return None
-            self._values.move_to_end(key)
-            return self._values[key][0]
 
-    def keep(self, key: Key, value: T) -> None:
-        """Keep a value, in the place of one that had the same key."""
-        size = self._measure(value)
-        with self._lock:
-            self._size -= self._values.pop(key, (None, 0))[1]
-            if 4 * size > self._room:
-                return
-            self._values[key] = (value, size)
-            self._size += size
-            while self._size > self._room:
-                _, (_, freed) = self._values.popitem(last=False)
-                self._size -= freed
+def explain_cached(
+    cache: Cache,
+    explainer: Explainer,
+    image: ImageSource,
+    targets: Sequence[Target] = (None,),
+    stages: str | Sequence[str] = "all",
+    methods: Sequence[str] = ("gradcam",),
+    *,
+    where: Crop | None = None,
+    open_image: Callable[[ImageSource], Image] = open_image,
+    progress: Report = lambda done, total: None,
+) -> list[Explanation]:
+    """`explainer.explain_each` of the same arguments, and with the same errors, but what the cache
+    holds is not computed again: neither a class nor a method.
 
-
-class ExplanationCache:
-    """The latest explanations, by network, picture and question, in at most `room` bytes.
-
-    A picture is known by the SHA-256 of its bytes, or of its pixels where it has none: equal
-    content is the same under any name, and a file that was changed is another. For what else is
-    promised, see `Kept`. `open_image` reads what has to be explained anew.
+    Pictures are told apart by content (`picture_digest`). With `where` the image is the crop
+    (S, S, 3) that the network is to see, as for `explainer.explain_crop`.
     """
-
-    def __init__(
-        self, room: int = 128 << 20, open_image: Callable[[ImageSource], Image] = open_image
-    ) -> None:
-        self._kept: Kept[Explanation] = Kept(room, _bytes)
-        self._open_image = open_image
-
-    @property
-    def size(self) -> int:
-        """Bytes that are kept now."""
-        return self._kept.size
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def explain(
-        self,
-        explainer: Explainer,
-        image: ImageSource,
-        stages: str | Sequence[str] = "all",
-        methods: Sequence[str] = ("gradcam",),
-        target: Target = None,
-        *,
-        progress: Report = lambda done, total: None,
-    ) -> Explanation:
-        """`explainer.explain` of the same arguments, with the same errors."""
-        each = self.explain_each(explainer, image, (target,), stages, methods, progress=progress)
-        return each[0]
-
-    def explain_each(
-        self,
-        explainer: Explainer,
-        image: ImageSource,
-        targets: Sequence[Target],
-        stages: str | Sequence[str] = "all",
-        methods: Sequence[str] = ("gradcam",),
-        *,
-        progress: Report = lambda done, total: None,
-    ) -> list[Explanation]:
-        """`explainer.explain_each` of the same arguments: only classes that are not kept cost a
-        pass, and they share one. With the same errors."""
-        known, image = digest(image)
-
-        def ask(missing: Sequence[Target]) -> list[Explanation]:
-            return explainer.explain_each(
-                self._open_image(image), missing, stages, methods, progress=progress
-            )
-
-        return self._each(explainer, targets, (known, _places(stages), tuple(methods)), ask)
-
-    def explain_crop(
-        self,
-        explainer: Explainer,
-        crop: npt.NDArray[np.uint8],
-        where: Crop,
-        targets: Sequence[Target] = (None,),
-        stages: str | Sequence[str] = "all",
-        methods: Sequence[str] = ("gradcam",),
-        *,
-        progress: Report = lambda done, total: None,
-    ) -> list[Explanation]:
-        """`explainer.explain_crop` of the same arguments, as `explain_each`."""
-        known, _ = digest(crop)
-
-        def ask(missing: Sequence[Target]) -> list[Explanation]:
-            return explainer.explain_crop(crop, where, missing, stages, methods, progress=progress)
-
-        return self._each(explainer, targets, (known, where, _places(stages), tuple(methods)), ask)
-
-    def _each(
-        self,
-        explainer: Explainer,
-        targets: Sequence[Target],
-        asked: Key,
-        ask: Callable[[Sequence[Target]], list[Explanation]],
-    ) -> list[Explanation]:
-        wanted = [None if target is None else explainer.index(target) for target in targets]
-        question = (ref(explainer), *asked)  # an id could come back for another network
-        with self._kept.asking(question):
-            found = {target: self._kept.find((*question, target)) for target in wanted}
-            missing = [target for target, known in found.items() if known is None]
-            if missing:
-                for target, one in zip(missing, ask(missing), strict=True):
-                    found[target] = one
-                    self._kept.keep((*question, target), one)
-        return [known for target in wanted if (known := found[target]) is not None]
+    digest, image = picture_digest(image)
+    classes = [None if target is None else explainer.index(target) for target in targets]
+    places = explainer.names(stages)
+    keys = {one: (ref(explainer), digest, where, places, one) for one in classes}
+    with cache.lock((ref(explainer), digest, where, places)):
+        found = {one: cache.get(key) for one, key in keys.items()}
+        known = {one: set(entry.methods) if entry else set() for one, entry in found.items()}
+        lacking = [one for one in keys if found[one] is None or not known[one].issuperset(methods)]
+        if lacking:
+            missing = [m for m in methods if not all(m in known[one] for one in lacking)]
+            if where is not None:
+                crop = np.asarray(image)
+                new = explainer.explain_crop(
+                    crop, where, lacking, stages, missing, progress=progress
+                )
+            else:
+                picture = open_image(image)
+                new = explainer.explain_each(picture, lacking, stages, missing, progress=progress)
+            for one, explanation in zip(lacking, new, strict=True):
+                entry = _Entry(explanation, tuple(missing)).merged(found[one])
+                found[one] = entry
+                cache.put(keys[one], entry)
+    return [found[one].selected(methods) for one in classes]
 
 
-def _bytes(explanation: Explanation) -> int:
+def store_explanations(
+    cache: Cache,
+    explainer: Explainer,
+    explanations: Sequence[Explanation],
+    methods: Sequence[str] = ("gradcam",),
+) -> None:
+    """Put explanations of one picture at all stages, with the maps of `methods`, into the cache,
+    where `explain_cached` finds them by their crop. Features are left out."""
+    for one in explanations:
+        digest, _ = picture_digest(one.image)
+        key = (ref(explainer), digest, one.crop, explainer.names("all"), one.target.index)
+        cache.put(key, _Entry(replace(one, features={}), tuple(methods)))
+
+
+class _Entry:
+    """An explanation with the maps of all methods that were computed so far."""
+
+    def __init__(self, explanation: Explanation, methods: Sequence[str]) -> None:
+        self.explanation, self.methods = explanation, methods
+        self.nbytes = _nbytes(explanation)
+
+    def merged(self, older: _Entry | None) -> _Entry:
+        """This one with the maps of an older one."""
+        if older is None:
+            return self
+        both = older.explanation, self.explanation
+        order = max((one.stages for one in both), key=len)
+        found = {**older.explanation.heatmaps, **self.explanation.heatmaps}
+        maps = {key: found[key] for key in sorted(found, key=lambda key: order.index(key[0]))}
+        methods = tuple(dict.fromkeys((*older.methods, *self.methods)))
+        return _Entry(replace(older.explanation, heatmaps=maps), methods)
+
+    def selected(self, methods: Sequence[str]) -> Explanation:
+        """The explanation with the maps of these methods only, in the network's order."""
+        if tuple(methods) == self.methods:
+            return self.explanation
+        maps = self.explanation.heatmaps
+        order = [(stage, name) for stage in self.explanation.stages for name in methods]
+        return replace(self.explanation, heatmaps={key: maps[key] for key in order if key in maps})
+
+
+def _nbytes(explanation: Explanation) -> int:
     prediction = explanation.prediction
     tensors = [prediction.logits, *explanation.features.values()]
     arrays = [*explanation.arrays().values(), *(tensor.numpy() for tensor in tensors)]
-    return sum(array.nbytes for array in arrays) + RANKED * len(prediction.ranked)
-
-
-def _places(stages: str | Sequence[str]) -> str | tuple[str, ...]:
-    return stages if isinstance(stages, str) else tuple(stages)
+    return sum(array.nbytes for array in arrays) + RANKED_BYTES * len(prediction.ranked)
 
 
 class _Named(io.BytesIO):
-    """A file's bytes, still under its name: what is hashed is what is explained."""
+    """A file's bytes under its name: what is hashed is what is explained."""
 
     name: str = ""
 
 
-def digest(image: ImageSource) -> tuple[str, ImageSource]:
-    """The SHA-256 of a picture's content, and a source of that very content.
-
-    Raises ImageError for a picture that cannot be used.
-    """
+def picture_digest(
+    image: ImageSource | npt.NDArray[np.uint8],
+) -> tuple[str, ImageSource]:
+    """The SHA-256 of a picture's bytes, or of its pixels where it has none, and a source of that
+    very content. Raises ImageError for a picture that cannot be used."""
     with suppress(OSError):  # then `open_image` says what is wrong with the file
         if isinstance(image, str | os.PathLike) and Path(image).is_file():
             stream = _Named(Path(image).read_bytes())

@@ -19,7 +19,8 @@ from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageSource, Preprocess, open_image
 from vggviz.networks import ForeignNetwork, Network
 from vggviz.platform import precision as fast
-from vggviz.platform.versions import library_versions
+from vggviz.platform.device import choose_device
+from vggviz.platform.machine import library_versions
 from vggviz.types import Prediction
 from vggviz.weights import WEIGHTS, Card, WeightsError, load_network, network_card
 
@@ -58,7 +59,8 @@ class Explainer:
     `preprocess` takes a picture to (1, 3, S, S), normalised; `labels` name the classes.
 
     `precision` is a key of `fast.PRECISIONS`: 'exact' or 'bf16' (about half the time on a CPU with
-    bfloat16 hardware, maps of low blocks only roughly; see `fast`). Raises ValueError for another.
+    bfloat16 hardware, maps of low blocks only roughly; see `fast`). `device` is 'auto' or a device
+    of PyTorch: see `choose_device`. Raises ValueError for others.
     """
 
     @torch.inference_mode(False)
@@ -71,8 +73,8 @@ class Explainer:
         device: str | torch.device = "cpu",
         copy: bool = True,
     ) -> None:
-        self.device = torch.device(device)
-        self.precision = fast.known(precision)
+        self.device = choose_device(device)
+        self.precision = fast.check_precision(precision)
         self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         if self.precision == "bf16":
             model = fast.to_bfloat16(model)  # a copy
@@ -107,9 +109,10 @@ class Explainer:
         `checkpoint`, `labels` and `size`.
 
         Raises WeightsError or NetworkError where they cannot be had, ValueError for an unknown
-        precision or attention, or one that is not the file's.
+        precision, device or attention, or one that is not the file's.
         """
-        fast.known(precision)  # before a long load
+        fast.check_precision(precision)  # before a long load
+        device = choose_device(device)
         if network_card.is_network_name(str(weights)):
             if attention is not None:
                 raise ValueError(f"{weights} brings its own attention")
@@ -140,11 +143,10 @@ class Explainer:
         (B, 1, S, S): for a copy of it in float32, so that the model stays as it is.
 
         `labels`, `output` and `multi_label` as for `foreign_network`; `mean` and `std`, by default
-        ImageNet's, are one number or one a channel.
-
-        Raises NetworkError for what is no such classifier, ValueError for settings that make no
-        sense.
+        ImageNet's, are one number or one a channel. Raises NetworkError for what is no such
+        classifier, ValueError for settings that make no sense.
         """
+        device = choose_device(device)
         parts = network_card.foreign_network(
             model,
             network_card.network_preprocess(size, mean, std),

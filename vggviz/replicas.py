@@ -19,6 +19,7 @@ import ray
 from PIL import Image
 from ray import serve
 
+from vggviz.attention.named import load_attention
 from vggviz.explainer import Explainer, Options
 from vggviz.explanation import Explanation
 from vggviz.images import ImageSource, open_image
@@ -88,9 +89,14 @@ class Networks:
 
 
 class Replica:
-    """One of Ray Serve's replicas: jobs of `WAIT` seconds are answered together."""
+    """One of Ray Serve's replicas: jobs of `WAIT` seconds are answered together.
 
-    def __init__(self) -> None:
+    `attention` are names that `load_attention` takes.
+    """
+
+    def __init__(self, attention: Sequence[str] = ()) -> None:
+        for name in attention:
+            load_attention(name)
         self._networks = Networks()
         batched: Any = serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=WAIT)
         self._batched = batched(self._explain)
@@ -152,9 +158,12 @@ class RemoteExplainer(Explainer):
         return answer
 
 
-def start(replicas: int, cluster: str = "") -> Callable[[str, str], Explainer]:
+def start(
+    replicas: int, cluster: str = "", *, attention: Sequence[str] = ()
+) -> Callable[[str, str], Explainer]:
     """Start the replicas and wait for them: what loads an explainer over them.
 
+    `attention` are names that `load_attention` takes; a file must be there for all replicas.
     `cluster` is the address of a Ray cluster that runs already, '' for one that is started here.
     That one listens in the network too, but only to who has its token. Raises RuntimeError where
     there is no room for the replicas, ConnectionError where there is no such cluster.
@@ -172,7 +181,7 @@ def start(replicas: int, cluster: str = "") -> Callable[[str, str], Explainer]:
     deployed: Any = serve.deployment(
         num_replicas=replicas, max_ongoing_requests=4 * BATCH, health_check_period_s=2
     )(Replica)
-    handle = serve.run(deployed.bind(), name=APP, route_prefix=None)
+    handle = serve.run(deployed.bind(tuple(attention)), name=APP, route_prefix=None)
 
     def load(weights: str, attention: str) -> Explainer:
         return RemoteExplainer(Explainer.load(weights, attention), weights, attention, handle)

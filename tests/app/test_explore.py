@@ -12,12 +12,23 @@ import pytest
 import torch
 from PIL import Image
 
-from vggviz.app.handlers import boundary, draw, explain, look, more, spoken, wanted
-from vggviz.app.markup import canvas, percent, spread
+from vggviz.app.errors import boundary
+from vggviz.app.handlers import (
+    add_method,
+    draw,
+    draw_maps,
+    explain,
+    missing_map,
+    translate_choices,
+)
+from vggviz.app.inputs import UploadedPicture
+from vggviz.app.markup import canvas, colour_scale, percent
 from vggviz.app.networks import Networks
 from vggviz.app.parts.channels import channel, ranking
 from vggviz.app.parts.maps import reading_of
-from vggviz.app.pictures import FINEST, Given, Shown
+from vggviz.app.result import FINEST
+from vggviz.app.session import Session
+from vggviz.app.view import View
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
 from vggviz.images import ImageError, Preprocess
@@ -42,14 +53,21 @@ def networks(small_vgg: Callable[..., Network]) -> Networks:
     return Networks({"small": types, "upper": types}, load)
 
 
-def given() -> Given:
+def photo() -> UploadedPicture:
     coarse = np.random.default_rng(3).integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    return Given(Image.fromarray(coarse).resize((120, 90), Image.Resampling.BICUBIC), "a.png")
+    return UploadedPicture(
+        Image.fromarray(coarse).resize((120, 90), Image.Resampling.BICUBIC), "a.png"
+    )
 
 
-def show(networks: Networks, attention: str, weights: str = "small", contrast: str = "") -> Shown:
-    shown: Shown = explain(networks, given(), weights, attention, "", contrast, "block3")[1]
-    return shown
+def show(networks: Networks, attention: str, weights: str = "small", contrast: str = "") -> Session:
+    session = Session(networks)
+    request = (photo(), weights, attention, "", contrast, "block3")
+    return Session(networks, explain(session, *request)[1])
+
+
+def missing(session: Session, stage: str, method: str) -> Any:
+    return missing_map(session.current, View(stage, method))
 
 
 @pytest.mark.parametrize("attention", ["cbam", "self_attention", "gate"])
@@ -57,48 +75,48 @@ def show(networks: Networks, attention: str, weights: str = "small", contrast: s
 def test_switched_off_is_the_network_without_attention(
     networks: Networks, small_vgg: Callable[..., Network], weights: str, attention: str
 ) -> None:
-    shown = show(networks, attention, weights)
+    session = show(networks, attention, weights)
     model = networks.get(weights, attention).model
     plain = small_vgg(attention="none", architecture="vgg19_bn").eval()
     state = {k: v for k, v in model.state_dict().items() if not k.startswith("attention")}
     plain.load_state_dict(state)
     with torch.no_grad():
-        off = plain(networks.get(weights, attention).preprocess(given().image))[0].softmax(0)
-    assert shown.off is not None
-    assert [one.index for one in shown.off] == off.argsort(descending=True)[:5].tolist()
-    expected = [float(off[one.index]) for one in shown.top]
-    assert shown.off_shares == pytest.approx(expected, abs=1e-5)
-    told = draw(shown, "block3").answer
-    for share in shown.off_shares:
+        off = plain(networks.get(weights, attention).preprocess(photo().image))[0].softmax(0)
+    assert session.current.off is not None
+    assert [one.index for one in session.current.off] == off.argsort(descending=True)[:5].tolist()
+    expected = [float(off[one.index]) for one in session.current.top]
+    assert session.current.off_shares == pytest.approx(expected, abs=1e-5)
+    told = draw(session, "block3").answer
+    for share in session.current.off_shares:
         assert percent(share) in told
-    same = shown.off[0].index == shown.top[0].index
+    same = session.current.off[0].index == session.current.top[0].index
     assert ("it says the same" in told) == same
-    assert same or f"it would say {shown.off[0].label}." in told
+    assert same or f"it would say {session.current.off[0].label}." in told
 
 
 def test_without_attention_there_is_nothing_to_switch_off(networks: Networks) -> None:
-    shown = show(networks, "none")
-    assert shown.off is None
-    told = draw(shown, "block3").answer
+    session = show(networks, "none")
+    assert session.current.off is None
+    told = draw(session, "block3").answer
     assert "no attention to switch off" in told
     assert 'class="bar without"' not in told
 
 
 def test_a_contrast_changes_gradcam_and_leaves_attention(networks: Networks) -> None:
-    shown = show(networks, "cbam", contrast="thing 4")
-    alone = networks.get("small", "cbam").explain(given().image, target="thing 4")
-    assert shown.contrast == alone.target
+    session = show(networks, "cbam", contrast="thing 4")
+    alone = networks.get("small", "cbam").explain(photo().image, target="thing 4")
+    assert session.current.contrast == alone.target
     expected = alone.heatmaps["block3", "gradcam"].raw.numpy()
-    got = shown.maps["block3", "gradcam", 1]
+    got = session.current.maps["block3", "gradcam", 1]
     assert got is not None
     np.testing.assert_allclose(got, expected, atol=1e-6)
-    told = draw(shown, "block3").maps
+    told = draw(session, "block3").maps
     assert told.count("<figure") == 4
     assert "it knows no class" in told
     assert "for thing 4" in told
     assert "it knows no class" not in draw(show(networks, "cbam"), "block3").maps
     # On the raw range both maps share one scale, so that they can be compared.
-    raw = look(shown, "block3", "gradcam", "side", "crop", "inferno", "raw")[0]
+    raw = draw_maps(session, "block3", "gradcam", "side", "crop", "inferno", "raw")[0]
     ends = re.findall(r"<b>([^<]+)</b></div>", raw)
     assert ends[1] == ends[2]
 
@@ -107,34 +125,35 @@ def test_a_contrast_changes_gradcam_and_leaves_attention(networks: Networks) -> 
 def test_another_method_is_computed_once_and_drawn_from_then_on(
     networks: Networks, method: str
 ) -> None:
-    shown, view = show(networks, "cbam"), ("block3", method)
-    asked = wanted(shown, *view)
-    assert asked is not None
-    assert "is being computed" in look(shown, *view)[0]
+    session, view = show(networks, "cbam"), ("block3", method)
+    wanted = missing(session, *view)
+    assert wanted is not None
+    assert "is being computed" in draw_maps(session, *view)[0]
     told: list[tuple[int, int]] = []
-    found, maps = more(networks, asked, shown, *view, progress=lambda *done: told.append(done))
+    found, maps = add_method(session, wanted, *view, progress=lambda *done: told.append(done))
+    after = Session(networks, found)
     stages = ("block3",) if method == "scorecam" else VGG.stages
-    expected = networks.get("small", "cbam").explain(given().image, stages, (method,))
+    expected = networks.get("small", "cbam").explain(photo().image, stages, (method,))
     for stage in stages:
         got = found.maps[stage, method, 0]
         assert got is not None
         np.testing.assert_allclose(got, expected.heatmaps[stage, method].raw, atol=1e-5)
-    assert wanted(found, *view) is None
-    assert look(found, *view)[0] == maps
+    assert missing(after, *view) is None
+    assert draw_maps(after, *view)[0] == maps
     assert bool(told) == (method == "scorecam")
-    assert (wanted(found, "block2", method) is None) == (method != "scorecam")
-    assert found.question == shown.question
+    assert (missing(after, "block2", method) is None) == (method != "scorecam")
+    assert found.request == session.current.request
 
 
 def test_a_method_that_has_no_map_says_so(networks: Networks) -> None:
-    shown, view = show(networks, "se"), ("block3", "attention*gradient")
-    found, maps = more(networks, wanted(shown, *view), shown, *view)
+    session, view = show(networks, "se"), ("block3", "attention*gradient")
+    found, maps = add_method(session, missing(session, *view), *view)
     assert "has no map here" in maps
-    assert wanted(found, *view) is None
-    skipped = more(networks, None, shown, *view)
+    assert missing(Session(networks, found), *view) is None
+    skipped = add_method(session, None, *view)
     assert skipped == (gr.skip(), gr.skip())
-    other = wanted(shown, *view)._replace(question=shown.question._replace(path="b.png"))  # type: ignore[union-attr]
-    assert more(networks, other, shown, *view) == skipped  # another result came meanwhile
+    other = (session.current.request._replace(path="b.png"), *view)
+    assert add_method(session, other, *view) == skipped  # another result came meanwhile
 
 
 @pytest.mark.parametrize("attention", ["se", "cbam", "simam", "gate"])
@@ -142,45 +161,48 @@ def test_feature_times_weight_is_what_the_network_computes(
     networks: Networks, attention: str
 ) -> None:
     """In the trunk of the network, not by our own arithmetic."""
-    shown = show(networks, attention)
+    session = show(networks, attention)
     explainer = networks.get("small", attention)
     with torch.no_grad():
-        arriving = explainer.model.features_before(explainer.preprocess(given().image), "block4")
+        arriving = explainer.model.features_before(explainer.preprocess(photo().image), "block4")
         module: Any = explainer.model.attention["block4"].module  # type: ignore[union-attr]
         weighed = (module.channel if attention == "cbam" else module)(arriving)[0]
-    place = shown.places["block4"]
+    place = session.current.stages["block4"]
     assert place.features is not None
     assert place.weighed is not None
     np.testing.assert_allclose(place.features, arriving[0], atol=2e-2, rtol=2e-3)
     if attention != "cbam":  # whose channel part stands inside a module of its own
         np.testing.assert_allclose(place.weighed, weighed, atol=2e-2, rtol=2e-3)
-    assert max(shown.places["block1"].features.shape[1:]) == FINEST  # type: ignore[union-attr]
+    assert max(session.current.stages["block1"].features.shape[1:]) == FINEST  # type: ignore[union-attr]
     kept = (
-        one for p in shown.places.values() for one in (p.features, p.weighed) if one is not None
+        one
+        for p in session.current.stages.values()
+        for one in (p.features, p.weighed)
+        if one is not None
     )
     assert all(one.dtype == np.float16 for one in kept)
 
 
 def test_a_rank_chooses_the_channel(networks: Networks) -> None:
-    shown = show(networks, "se")
-    weights = shown.places["block4"].channels
+    session = show(networks, "se")
+    weights = session.current.stages["block4"].channels
     assert weights is not None
     order = ranking(weights)
     assert [float(weights[i]) for i in order] == sorted(weights.tolist(), reverse=True)
     for asked, rank in ((1, 1), (7, 7), (10**6, len(order)), (-5, 1)):
-        told = channel("en", shown, "block4", asked, "viridis")
+        told = channel("en", session.current, "block4", asked, "viridis")
         assert f"Channel {order[rank - 1]}, rank {rank} of {len(order)}" in told
         assert told.count("<img") == 2
-    assert f'max="{len(order)}"' in draw(shown, "block4").channels
-    assert channel("en", show(networks, "self_attention"), "block4", 1, "viridis") == ""
+    assert f'max="{len(order)}"' in draw(session, "block4").channels
+    assert channel("en", show(networks, "self_attention").current, "block4", 1, "viridis") == ""
 
 
 def test_agreement_is_that_of_the_raw_maps(networks: Networks) -> None:
-    shown = show(networks, "cbam")
-    place = shown.places["block3"]
+    session = show(networks, "cbam")
+    place = session.current.stages["block3"]
     assert place.attention is not None
     found = agreement(torch.from_numpy(place.attention), torch.from_numpy(place.gradcam))
-    told = draw(shown, "block3").maps
+    told = draw(session, "block3").maps
     assert f"overlaps {round(100 * found.iou)}%" in told
     words = [reading_of(value) for value in (1, 0.7, 0.5, 0.2, 0.0, -0.1, -0.5)]
     assert words == ["strong", "strong", "partly", "weak", "none", "none", "against"]
@@ -198,16 +220,16 @@ def test_the_raw_range_starts_at_zero_and_the_other_at_the_lowest(
     kind: Any, values: tuple[float, float], raw: tuple[float, float]
 ) -> None:
     map = np.array([values], dtype=np.float32)
-    assert spread(map, "raw", kind)[:2] == pytest.approx(raw)
-    assert spread(map, "stretch", kind)[:2] == pytest.approx(values)
-    assert spread(map, "raw", None, top=9.0).high == 9
-    assert spread(np.full((2, 2), 0.5, np.float32), "raw").flat
+    assert colour_scale(map, "raw", kind)[:2] == pytest.approx(raw)
+    assert colour_scale(map, "stretch", kind)[:2] == pytest.approx(values)
+    assert colour_scale(map, "raw", None, top=9.0).high == 9
+    assert colour_scale(np.full((2, 2), 0.5, np.float32), "raw").flat
 
 
 def test_over_the_whole_picture_a_map_lies_where_the_crop_was(networks: Networks) -> None:
     """Of 120 × 90 pixels the network saw the middle 90: from 15/120 on, in a square of 120."""
-    shown = show(networks, "cbam")
-    whole = look(shown, "block3", "gradcam", "side", "picture")[0]
+    session = show(networks, "cbam")
+    whole = draw_maps(session, "block3", "gradcam", "side", "picture")[0]
     boxes = re.findall(
         r'style="left:([\d.]+)%;top:([\d.]+)%;width:([\d.]+)%;height:([\d.]+)%', whole
     )
@@ -216,32 +238,36 @@ def test_over_the_whole_picture_a_map_lies_where_the_crop_was(networks: Networks
         assert [float(part) for part in box] == pytest.approx(
             [12.5, 12.5, 75, 75], abs=0.8
         )  # of 80 pixels
-    assert "left:" not in canvas(shown.square, "x", shown.square)
+    assert "left:" not in canvas(session.current.square, "x", session.current.square)
 
 
 def test_both_languages_draw_the_same_pictures(networks: Networks) -> None:
-    shown = show(networks, "cbam", contrast="1")
-    english, chinese = (draw(shown, "block3", lang=lang) for lang in ("en", "zh"))
+    session = show(networks, "cbam", contrast="1")
+    english, chinese = (
+        draw(Session(networks, session.current, lang=lang), "block3")[:-1] for lang in ("en", "zh")
+    )
     for one, other in zip(english, chinese, strict=True):
         assert re.findall(r'src="([^"]+)"', one) == re.findall(r'src="([^"]+)"', other)
     text = re.sub(r"<[^>]+>", " ", " ".join(chinese))
     assert not re.search(r"\b[a-z]+ [a-z]+ [a-z]+\b", re.sub(r"thing \d", "", text))
-    weights, attention, target, contrast = spoken(networks, "small", "cbam", {}, "zh")
+    weights, attention, target, contrast = translate_choices(
+        Session(networks, lang="zh"), "small", "cbam"
+    )
     assert dict(map(reversed, attention["choices"]))["se"] == "SE（压缩与激励）"
-    assert target["choices"][0] == ("网络给出的类别", "")
+    assert target["choices"][0] == ("预测的类别", "")
     assert contrast["choices"][0] == ("无", "")
     assert "value" not in weights
 
 
 def test_what_is_wrong_with_a_picture_is_said_in_both_languages(networks: Networks) -> None:
-    broken = Given(b"no picture", "a.png")
+    broken = UploadedPicture(b"no picture", "a.png")
     for lang, said in (("en", "The picture is no picture"), ("zh", "The picture 不是图片")):
         with pytest.raises(gr.Error, match=said):
-            explain(networks, broken, "small", "cbam", "", "", lang=lang)
+            explain(Session(networks, lang=lang), broken, "small", "cbam", "", "")
     with pytest.raises(gr.Error, match="请先选择一张图片"):
-        explain(networks, None, "small", "cbam", "", "", lang="zh")
+        explain(Session(networks, lang="zh"), None, "small", "cbam", "", "")
     with pytest.raises(gr.Error, match="没有“thing 77”这个类别：您是指“thing 7"):
-        explain(networks, given(), "small", "cbam", "thing 77", "", lang="zh")
+        explain(Session(networks, lang="zh"), photo(), "small", "cbam", "thing 77", "")
     with pytest.raises(gr.Error, match="服务器出错了"), boundary("zh"):
         raise RuntimeError
 
@@ -257,5 +283,5 @@ def test_what_is_wrong_with_a_file_is_said_in_chinese(tmp_path: Any) -> None:
     (tmp_path / "text.png").write_text("text")
     for name in ("cut.png", "tiny.png", "empty.png", "text.png", "gone.png"):
         with pytest.raises(ImageError) as error:
-            _ = Given(tmp_path / name).image
+            _ = UploadedPicture(tmp_path / name).image
         assert re.search("[一-鿿]", error.value.message("zh")), name

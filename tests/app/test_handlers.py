@@ -20,18 +20,23 @@ from gradio.data_classes import ImageData
 from PIL import Image
 
 from vggviz import plotting as render
-from vggviz.app import handlers, markup, pictures
-from vggviz.app.handlers import Drawn, choose, draw, explain, look
-from vggviz.app.inputs import Picture
+from vggviz.app import handlers, inputs, markup
+from vggviz.app import result as results
+from vggviz.app.errors import boundary
+from vggviz.app.handlers import Drawn, choose_network, draw, draw_maps, explain
+from vggviz.app.inputs import Picture, UploadedPicture
 from vggviz.app.networks import Networks
 from vggviz.app.parts.answer import about
-from vggviz.app.parts.maps import LAYOUTS, listed
-from vggviz.app.pictures import Given, Shown, data_uri
+from vggviz.app.parts.maps import _stages_with_attention
+from vggviz.app.result import Result
+from vggviz.app.session import Session
+from vggviz.app.view import LAYOUTS
 from vggviz.attention import ATTENTION
 from vggviz.explainer import Explainer
 from vggviz.images import ImageError, Preprocess
 from vggviz.networks import Network
 from vggviz.networks.vgg import VGG
+from vggviz.plotting import data_uri
 from vggviz.weights import Card, WeightsError, bundled_types
 
 LABELS = ('<b>bold</b> & "quoted"', "koala", "kiwi", *(f"thing {k}" for k in range(3, 10)))
@@ -51,18 +56,25 @@ def networks(small_vgg: Callable[..., Network]) -> Networks:
     return Networks({"small": TYPES, "fresh": ("se", "cbam")}, load)
 
 
-def given(seed: int = 0, size: tuple[int, int] = (120, 90)) -> Given:
+def photo(seed: int = 0, size: tuple[int, int] = (120, 90)) -> UploadedPicture:
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    return Given(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC), f"{seed}.png")
+    return UploadedPicture(
+        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC), f"{seed}.png"
+    )
 
 
-def ask(networks: Networks, attention: str, picture: Given | None = None, **changes: Any) -> Any:
-    asked = {"weights": "small", "target": "", "contrast": "", **changes}
-    first = (asked.pop(name) for name in ("weights", "target", "contrast"))
-    weights, target, contrast = first
-    view = (asked.pop("stage", "block3"), *asked.pop("view", ()))
-    known = (weights, attention, target, contrast)
-    return explain(networks, picture or given(), *known, *view, **asked)
+def ask(
+    networks: Networks, attention: str, picture: UploadedPicture | None = None, **changes: Any
+) -> Any:
+    request = {"weights": "small", "target": "", "contrast": "", **changes}
+    weights, target, contrast = (request.pop(name) for name in ("weights", "target", "contrast"))
+    view = (request.pop("stage", "block3"), *request.pop("view", ()))
+    session = Session(networks, **request)
+    return explain(session, picture or photo(), weights, attention, target, contrast, *view)
+
+
+def seen(networks: Networks, result: Result, lang: str = "en") -> Session:
+    return Session(networks, result, lang=lang)
 
 
 def sources(part: str) -> list[str]:
@@ -73,7 +85,7 @@ def sources(part: str) -> list[str]:
 def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
     networks: Networks, attention: str
 ) -> None:
-    explanation = networks.get("small", attention).explain(given().image)
+    explanation = networks.get("small", attention).explain(photo().image)
     drawn = Drawn(*ask(networks, attention)[3:])
     views = {
         view: [getattr(record, view) for record in explanation.attention.get("block3", ())]
@@ -81,6 +93,9 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
     }
     spatial = next((map for map in views["spatial"] if map is not None), None)
     channel = next((vector for vector in views["channel"] if vector is not None), None)
+    if attention == "coordinate":  # what rows and columns weigh together
+        rows, columns = (record.weights for record in explanation.attention["block3"])
+        spatial = (rows[:, :, None] * columns[:, None]).mean(0)
     heatmap = explanation.heatmaps["block3", "gradcam"]
 
     maps = [heatmap.raw.numpy()] if not heatmap.flat else []
@@ -92,20 +107,23 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
         assert np.abs(decoded(got) - 255 * wanted).max() <= 24  # what JPEG makes of edges
         assert np.abs(decoded(got) - 255 * wanted).mean() <= 2
     for map in maps:
-        assert all(end in drawn.maps for end in markup.ends(map.min(), map.max()))
+        assert all(end in drawn.maps for end in markup.range_text(map.min(), map.max()))
     said = "This attention weighs channels, not places."
-    assert (said in drawn.maps) == (attention in ("se", "eca"))
+    assert (said in drawn.maps) == (attention in ("se", "eca", "selective_kernel"))
     assert ("No attention in this network." in drawn.maps) == (attention == "none")
 
     assert ("<svg" in drawn.channels) == (channel is not None)
     places_only = attention in ("spatial", "self_attention", "softmax")
     assert ("This attention weighs places, not channels." in drawn.channels) == places_only
     if channel is not None:
-        assert f"highest {markup.ends(channel.min(), channel.max())[1]} (channel " in drawn.channels
+        assert (
+            f"highest {markup.range_text(channel.min(), channel.max())[1]} (channel "
+            in drawn.channels
+        )
         for extreme in (channel.max(), channel.min()):  # several dead channels may weigh the same
             named = [f"(channel {index})" for index in (channel == extreme).nonzero().flatten()]
             assert any(name in drawn.channels for name in named)
-    line = html.escape(markup.described("en", attention))
+    line = html.escape(markup.attention_explanation("en", attention))
     assert drawn.about == f"<p>{line}</p>"
 
 
@@ -117,14 +135,14 @@ def decoded(uri: str) -> Any:
 
 def test_every_type_has_a_line_that_explains_it() -> None:
     for key in TYPES:
-        assert markup.named("en", key)
-        assert markup.described("en", key).endswith(".")
-        assert markup.described("zh", key).endswith("。")
+        assert markup.attention_title("en", key)
+        assert markup.attention_explanation("en", key).endswith(".")
+        assert markup.attention_explanation("zh", key).endswith("。")
 
 
 def test_the_answer_is_the_networks(networks: Networks) -> None:
-    details, shown, _, answer, _, _, maps, *_ = ask(networks, "cbam")
-    explanation = networks.get("small", "cbam").explain(given().image)
+    details, result, _, answer, _, _, maps, *_ = ask(networks, "cbam")
+    explanation = networks.get("small", "cbam").explain(photo().image)
     assert details == explanation.to_json()
     names = re.findall(r'class="name">(.*?)</span>', answer)
     assert [html.unescape(name) for name in names] == [
@@ -132,7 +150,7 @@ def test_the_answer_is_the_networks(networks: Networks) -> None:
     ]
     crop = re.findall(r'src="([^"]+)"', maps)[0]
     assert np.array_equal(decoded(crop), explanation.image)
-    assert shown.crop is not None
+    assert result.crop is not None
     assert "64&nbsp;×&nbsp;64 pixels" in maps
 
 
@@ -144,9 +162,9 @@ def test_the_page_says_how_a_deep_picture_is_shown(networks: Networks, tmp_path:
         ("en", "Values 100 to 4095 of the file", "has one colour"),
         ("zh", "文件中 100 到 4095 的值", "只有一种颜色"),
     ):
-        picture = Given(tmp_path / "scan.tif")
+        picture = UploadedPicture(tmp_path / "scan.tif")
         assert scan in ask(networks, "cbam", picture, lang=lang)[3]
-        assert flat in ask(networks, "cbam", Given(tmp_path / "flat.png"), lang=lang)[3]
+        assert flat in ask(networks, "cbam", UploadedPicture(tmp_path / "flat.png"), lang=lang)[3]
         usual = ask(networks, "cbam", lang=lang)[3]
         assert scan not in usual
         assert flat not in usual
@@ -166,12 +184,12 @@ def test_why_a_picture_is_refused_is_said_in_chinese(
 ) -> None:
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(gr.Error) as refused:
-        ask(networks, "cbam", Given(tmp_path / "a.png"), lang="zh")
+        ask(networks, "cbam", UploadedPicture(tmp_path / "a.png"), lang="zh")
     assert str(refused.value.message).startswith(known)
 
 
 def test_labels_are_text_and_never_markup(networks: Networks) -> None:
-    _, _, _, answer, _, _, maps, channels, _ = ask(networks, "cbam", target="0")
+    _, _, _, answer, _, _, maps, channels, *_ = ask(networks, "cbam", target="0")
     assert "<b>bold" not in answer + maps + channels
     assert "for &lt;b&gt;bold&lt;/b&gt; &amp; &quot;quoted&quot;" in maps
     assert 'alt="Grad-CAM for &lt;b&gt;bold&lt;/b&gt; &amp; &quot;quoted&quot; at' in maps
@@ -179,14 +197,22 @@ def test_labels_are_text_and_never_markup(networks: Networks) -> None:
 
 def test_another_view_runs_no_network(networks: Networks) -> None:
     runs = count_runs(networks.get("small", "cbam"))
-    _, shown, *_ = ask(networks, "cbam")
+    _, result, *_ = ask(networks, "cbam")
     assert len(runs) == 1
-    drawn = [draw(shown, stage) for stage in VGG.stages]
+    drawn = [draw(seen(networks, result), stage) for stage in VGG.stages]
     assert len({one.maps for one in drawn}) == len({one.channels for one in drawn}) == 5
     assert len({one.channel for one in drawn}) == 5
-    assert len({look(shown, "block3", "gradcam", layout)[0] for layout in LAYOUTS}) == 4
+    assert (
+        len(
+            {
+                draw_maps(seen(networks, result), "block3", "gradcam", layout)[0]
+                for layout in LAYOUTS
+            }
+        )
+        == 4
+    )
     looks = {
-        look(shown, "block3", "gradcam", "side", on, colours, scale)[0]
+        draw_maps(seen(networks, result), "block3", "gradcam", "side", on, colours, scale)[0]
         for on in ("crop", "picture")
         for colours in ("inferno", "viridis")
         for scale in ("raw", "stretch")
@@ -198,13 +224,13 @@ def test_another_view_runs_no_network(networks: Networks) -> None:
 def test_the_same_question_is_not_asked_twice(networks: Networks) -> None:
     runs = count_runs(networks.get("small", "cbam"))
     first = ask(networks, "cbam")
-    again = ask(networks, "cbam", shown=first[1], stage="block5")
+    again = ask(networks, "cbam", result=first[1], stage="block5")
     assert again[1] is first[1]
     assert again[0] == first[0]
-    assert again[3:] == tuple(draw(first[1], "block5"))
+    assert again[3:] == tuple(draw(seen(networks, first[1]), "block5"))
     assert len(runs) == 1
-    assert ask(networks, "cbam", shown=first[1], target="koala")[1] is not first[1]
-    assert ask(networks, "cbam", given(1), shown=first[1])[1] is not first[1]
+    assert ask(networks, "cbam", result=first[1], target="koala")[1] is not first[1]
+    assert ask(networks, "cbam", photo(1), result=first[1])[1] is not first[1]
     assert len(runs) == 3
 
 
@@ -212,32 +238,33 @@ def test_equal_content_costs_one_pass_whoever_asks(networks: Networks, tmp_path:
     runs = count_runs(networks.get("small", "cbam"))
     files = [tmp_path / name for name in ("mine.png", "yours.png")]
     for file in files:
-        given().image.save(file)
-    mine, yours = (ask(networks, "cbam", Given(file, str(file)))[1] for file in files)
+        photo().image.save(file)
+    mine, yours = (ask(networks, "cbam", UploadedPicture(file, str(file)))[1] for file in files)
     assert len(runs) == 1
-    assert (mine.question.path, yours.question.path) == tuple(map(str, files))
-    assert mine.places is yours.places  # in memory once, too
-    unnamed = Given(files[0].read_bytes())
-    assert ask(networks, "cbam", unnamed, lang="zh", stage="block5")[1].places is mine.places
+    assert (mine.request.path, yours.request.path) == tuple(map(str, files))
+    assert mine.stages is yours.stages  # in memory once, too
+    unnamed = UploadedPicture(files[0].read_bytes())
+    assert ask(networks, "cbam", unnamed, lang="zh", stage="block5")[1].stages is mine.stages
     assert len(runs) == 1
     layercam = ("block3", "layercam")
-    asked = handlers.wanted(mine, *layercam), handlers.wanted(yours, *layercam)
     found = [
-        handlers.more(networks, want, shown, *layercam)[0]
-        for want, shown in zip(asked, (mine, yours), strict=True)
+        handlers.add_method(seen(networks, result), (result.request, *layercam), *layercam)[0]
+        for result in (mine, yours)
     ]
     assert len(runs) == 2
-    assert found[0].question == mine.question
+    assert found[0].request == mine.request
     np.testing.assert_array_equal(
         found[0].maps["block3", "layercam", 0], found[1].maps["block3", "layercam", 0]
     )
-    given(1).image.save(files[1])  # the same name, another picture
-    other = ask(networks, "cbam", Given(files[1], str(files[1])))[1]
+    photo(1).image.save(files[1])  # the same name, another picture
+    other = ask(networks, "cbam", UploadedPicture(files[1], str(files[1])))[1]
     assert len(runs) == 3
     assert not np.array_equal(other.crop, mine.crop)
-    assert ask(networks, "se", Given(files[0]))[1].attention == "se"  # another network's answer
+    assert (
+        ask(networks, "se", UploadedPicture(files[0]))[1].attention == "se"
+    )  # another network's answer
     with ThreadPoolExecutor(8) as pool:  # a class that opens the same example at the same moment
-        list(pool.map(lambda _: ask(networks, "cbam", given(2)), range(16)))
+        list(pool.map(lambda _: ask(networks, "cbam", photo(2)), range(16)))
     assert len(runs) == 4
 
 
@@ -253,15 +280,20 @@ def held(value: Any) -> Iterator[np.ndarray]:
             yield from held(one)
 
 
-def test_the_answers_that_are_kept_have_their_bounds(networks: Networks) -> None:
-    shown = ask(networks, "cbam")[1]
-    wanted = sum(array.nbytes for array in {id(array): array for array in held(shown)}.values())
-    assert wanted == shown.size == networks.answers.size
-    small = Networks(networks.choices, networks.get, memory=4 * wanted)
+def test_the_cache_has_its_bounds(networks: Networks) -> None:
+    """It holds each result and, for the tabs, its explanation."""
+    result = ask(networks, "cbam")[1]
+    arrays = sum(array.nbytes for array in {id(array): array for array in held(result)}.values())
+    assert arrays == result.nbytes
+    both, most = networks.cache.nbytes, 4 * max(result.nbytes, networks.cache.nbytes)
+    assert both > arrays
+    assert len(networks.cache) == 2
+    small = Networks(networks.choices, networks.get, cache_bytes=most)
     for seed in range(6):
-        ask(small, "cbam", given(seed))
-        assert small.answers.size <= 4 * wanted
-    assert len(small.answers) == 4
+        ask(small, "cbam", photo(seed))
+        assert small.cache.nbytes <= most
+    assert most - both < small.cache.nbytes
+    assert len(small.cache) == 8  # of the last four pictures
 
 
 def count_runs(explainer: Explainer) -> list[None]:
@@ -273,11 +305,11 @@ def count_runs(explainer: Explainer) -> list[None]:
 @pytest.mark.parametrize("target", ["koala", "1", "KOALA"])
 def test_another_class_changes_gradcam_and_nothing_else(networks: Networks, target: str) -> None:
     explainer = networks.get("small", "cbam")
-    ranked = explainer.explain(given().image).prediction.ranked
+    ranked = explainer.explain(photo().image).prediction.ranked
     assert ranked[0].label != "koala"
     _, plain, _, answer, _, _, before, *_ = ask(networks, "cbam")
-    details, shown, _, same, _, _, after, *_ = ask(networks, "cbam", target=target)
-    assert details["target"]["label"] == shown.target.label == "koala"
+    details, result, _, same, _, _, after, *_ = ask(networks, "cbam", target=target)
+    assert details["target"]["label"] == result.target.label == "koala"
     assert "for koala" in after
     pressed = re.compile(r'aria-pressed="\w+"')
     assert pressed.sub("", same) == pressed.sub("", answer)
@@ -291,13 +323,14 @@ def test_a_picture_that_was_taken_away_is_still_asked_about(
 ) -> None:
     """As the browser does before it turns on the camera."""
     file = tmp_path / "0.png"
-    given().image.save(file)
-    shown = ask(networks, "cbam", Given(file, str(file)))[1]
+    photo().image.save(file)
+    result = ask(networks, "cbam", UploadedPicture(file, str(file)))[1]
     asked = ("small", "cbam", "", "", "block3")
-    assert explain(networks, None, *asked, shown=shown)[1] is shown
-    other = explain(networks, None, "small", "se", *asked[2:], shown=shown)[1]
-    assert other.question.path == str(file)
-    assert other.crop.tobytes() == shown.crop.tobytes()
+    session = Session(networks, result)
+    assert explain(session, None, *asked)[1] is result
+    other = explain(session, None, "small", "se", *asked[2:])[1]
+    assert other.request.path == str(file)
+    assert other.crop.tobytes() == result.crop.tobytes()
 
 
 def test_what_cannot_be_done_is_said_in_a_sentence(
@@ -311,7 +344,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     with pytest.raises(gr.Error, match="no network 'small' with attention 'nonsense'"):
         ask(networks, "nonsense")
     with pytest.raises(gr.Error, match="Choose a picture first"):
-        explain(networks, None, "small", "cbam", "", "")
+        explain(Session(networks), None, "small", "cbam", "", "")
     assert not caplog.records
 
     def fail(*_: object, **__: object) -> None:
@@ -327,22 +360,22 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
 def test_what_was_not_learned_is_said(
     networks: Networks, small_vgg: Callable[..., Network], pictures: Any
 ) -> None:
-    *_, answer, _, strip, maps, _, _ = ask(networks, "cbam", weights="fresh")
+    *_, answer, _, strip, maps, _, _, _ = ask(networks, "cbam", weights="fresh")
     for part in (answer, strip, maps):
         assert markup.badge("untrained") in part
-    *_, answer, _, strip, maps, _, _ = ask(networks, "cbam")
+    *_, answer, _, strip, maps, _, _, _ = ask(networks, "cbam")
     assert "badge" not in answer + strip + maps
 
     model = small_vgg(attention="cbam", blend="residual", architecture="vgg19_bn")
     card = Card("small", model.config, Preprocess(64, 64), LABELS)
     blended = Networks({"small": ("cbam",)}, lambda *_: Explainer(model, card))
     model.attention["block2"].gamma.data.fill_(-0.001)
-    _, shown, *_, strip, maps, _, _ = ask(blended, "cbam")
+    _, result, *_, strip, maps, _, _, _ = ask(blended, "cbam")
     assert "γ = 0.60" in maps
     assert "badge" not in maps
     assert strip.count(markup.badge("γ = 0.00: ignored")) == 1
     badge = markup.badge("γ = 0.00: the network ignores this attention")
-    assert badge in draw(shown, "block2").maps
+    assert badge in draw(seen(networks, result), "block2").maps
 
 
 def test_a_block_without_attention_says_so(small_vgg: Callable[..., Network]) -> None:
@@ -351,68 +384,70 @@ def test_a_block_without_attention_says_so(small_vgg: Callable[..., Network]) ->
     )
     card = Card("small", model.config, Preprocess(64, 64), LABELS)
     networks = Networks({"small": ("cbam",)}, lambda *_: Explainer(model, card))
-    _, shown, *_, maps, channels, channel = ask(networks, "cbam")
+    _, result, *_, maps, channels, channel, _ = ask(networks, "cbam")
     assert "No attention at Block 3.</p><p>Block 5 has it." in maps
     assert "No attention at Block 3." in channels
     assert not channel
-    assert "No attention at" not in "".join(draw(shown, "block5"))
-    for count, said in ((2, "Blocks 1 and 2 have it."), (4, "Blocks 1, 2, 3 and 4 have it.")):
-        assert listed("en", ["1", "2", "3", "4"][:count]) == said
+    assert "No attention at" not in "".join(draw(seen(networks, result), "block5")[:-1])
+    for count, sentence in ((2, "A and B have it."), (4, "A, B, C and D have it.")):
+        assert _stages_with_attention("en", ["A", "B", "C", "D"][:count]) == sentence
 
 
 def test_a_flat_map_is_called_flat_and_leaves_the_picture_bare(networks: Networks) -> None:
-    _, shown, *_ = ask(networks, "spatial")
-    flat = replace(shown.places["block3"], attention=np.full((8, 8), 0.5, dtype=np.float32))
-    shown = replace(shown, places={**shown.places, "block3": flat})
-    part = draw(shown, "block3").maps
+    _, result, *_ = ask(networks, "spatial")
+    flat = replace(result.stages["block3"], attention=np.full((8, 8), 0.5, dtype=np.float32))
+    result = replace(result, stages={**result.stages, "block3": flat})
+    part = draw(seen(networks, result), "block3").maps
     attention = part.split("<figure")[2]
-    assert sources(attention) == [data_uri(shown.square)]
+    assert sources(attention) == [data_uri(result.square)]
     assert "the same everywhere: 0.50" in attention
     assert "linear-gradient" not in attention
     assert "Nothing to compare here" in part
 
 
 def test_a_session_keeps_no_full_attention(networks: Networks) -> None:
-    _, shown, *_ = ask(networks, "self_attention")
-    explanation = networks.get("small", "self_attention").explain(given().image)
+    _, result, *_ = ask(networks, "self_attention")
+    explanation = networks.get("small", "self_attention").explain(photo().image)
     full = sum(r.weights.nbytes for records in explanation.attention.values() for r in records)
-    kept = [p.attention for p in shown.places.values()] + [p.gradcam for p in shown.places.values()]
+    kept = [p.attention for p in result.stages.values()] + [
+        p.gradcam for p in result.stages.values()
+    ]
     assert all(map is not None and map.base is None for map in kept[:5])
     assert sum(map.nbytes for map in kept if map is not None) < full / 20
 
 
 def test_the_sharp_square_is_what_the_network_saw(networks: Networks) -> None:
-    _, shown, *_ = ask(networks, "none", given(3, (700, 500)))
-    assert shown.square.shape == (pictures.SIDE, pictures.SIDE, 3)
-    small = np.asarray(Image.fromarray(shown.square).resize((64, 64), Image.Resampling.BILINEAR))
-    assert np.abs(small.astype(int) - shown.crop).mean() < 2
+    _, result, *_ = ask(networks, "none", photo(3, (700, 500)))
+    assert result.square.shape == (results.SIDE, results.SIDE, 3)
+    small = np.asarray(Image.fromarray(result.square).resize((64, 64), Image.Resampling.BILINEAR))
+    assert np.abs(small.astype(int) - result.crop).mean() < 2
 
 
 def test_two_at_once_get_what_they_chose(networks: Networks) -> None:
-    asked = [(given(seed), attention) for seed in range(3) for attention in ("cbam", "simam")] * 3
-    alone = [ask(networks, attention, picture)[3:] for picture, attention in asked]
+    asked = [(photo(seed), attention) for seed in range(3) for attention in ("cbam", "simam")] * 3
+    alone = [ask(networks, attention, picture)[3:-1] for picture, attention in asked]
     with ThreadPoolExecutor(4) as pool:
-        together = pool.map(lambda one: ask(networks, one[1], one[0])[3:], asked)
+        together = pool.map(lambda one: ask(networks, one[1], one[0])[3:-1], asked)
     assert len(set(alone)) == 6
     assert list(together) == alone
 
 
 def test_other_weights_keep_the_attention_they_have(networks: Networks) -> None:
-    attention, target, contrast = choose(networks, "fresh", "cbam", "1", "2")
+    attention, target, contrast = choose_network(Session(networks), "fresh", "cbam", "1", "2")
     assert contrast["value"] == ""
     assert attention["value"] == "cbam"
     assert [key for _, key in attention["choices"]] == ["se", "cbam"]
     assert target["value"] == ""
     assert len(target["choices"]) == 1 + len(LABELS)
     assert ("koala", "1") in target["choices"]
-    attention, *_ = choose(networks, "fresh", "spatial", "", "")
+    attention, *_ = choose_network(Session(networks), "fresh", "spatial", "", "")
     assert attention["value"] == "se"
-    _, shown, *_ = ask(networks, "cbam", weights="fresh")
-    attention, target, contrast = choose(networks, "fresh", "cbam", "1", "2", shown)
+    _, result, *_ = ask(networks, "cbam", weights="fresh")
+    attention, target, contrast = choose_network(seen(networks, result), "fresh", "cbam", "1", "2")
     assert (attention["value"], target["value"]) == ("cbam", "1")  # only the focus was here
     assert contrast["value"] == "2"
     with pytest.raises(gr.Error, match="There is no network 'other' here"):
-        choose(networks, "other", "cbam", "", "")
+        choose_network(Session(networks), "other", "cbam", "", "")
 
 
 class TestNetworks:
@@ -438,7 +473,7 @@ class TestNetworks:
 
     def test_the_least_recently_used_makes_room(self, networks: Networks) -> None:
         size = sum(p.numel() for p in networks.get("small", "none").model.parameters())
-        networks._room = int(1.5 * size)
+        networks._max_parameters = int(1.5 * size)
         first, second = networks.get("small", "none"), networks.get("small", "simam")
         assert networks.get("small", "none") is first
         networks.get("small", "eca")
@@ -446,7 +481,7 @@ class TestNetworks:
         assert networks.get("small", "simam") is not second
 
     def test_the_latest_stays_however_large(self, networks: Networks) -> None:
-        networks._room = 0
+        networks._max_parameters = 0
         assert networks.get("small", "none") is networks.get("small", "none")
 
     def test_a_failed_load_is_tried_again(self, small_vgg: Callable[..., Network]) -> None:
@@ -493,7 +528,7 @@ class TestPicture:
         read = Picture(render=False).preprocess(ImageData(path=str(file)))
         with (
             pytest.raises(gr.Error, match=r"holiday &lt;b&gt;\.png") as refused,
-            handlers.boundary(),
+            boundary(),
         ):
             _ = read and read.image
         assert str(tmp_path) not in refused.value.message
@@ -511,7 +546,7 @@ class TestPicture:
                 _ = broken and broken.image
 
     def test_gradio_writes_no_stub_beside_the_source(self) -> None:
-        assert not list(Path(pictures.__file__).parent.glob("*.pyi"))
+        assert not list(Path(inputs.__file__).parent.glob("*.pyi"))
 
 
 @pytest.mark.parametrize(
@@ -528,7 +563,7 @@ class TestPicture:
 def test_both_ends_have_the_digits_that_tell_them_apart(
     low: float, high: float, ends: tuple[str, str]
 ) -> None:
-    assert markup.ends(low, high) == ends
+    assert markup.range_text(low, high) == ends
 
 
 @pytest.mark.parametrize(
@@ -548,9 +583,9 @@ def test_percent(probability: float, text: str) -> None:
 
 
 def test_nothing_of_anyone_is_kept_in_a_module(networks: Networks) -> None:
-    ask(networks, "cbam", given(7))
-    held = [value for module in (handlers, markup, pictures) for value in vars(module).values()]
-    assert not [value for value in held if isinstance(value, Shown | Explainer | Networks)]
+    ask(networks, "cbam", photo(7))
+    held = [value for module in (handlers, markup, results) for value in vars(module).values()]
+    assert not [value for value in held if isinstance(value, Result | Explainer | Networks)]
 
 
 def test_the_page_says_what_was_measured_of_a_type() -> None:

@@ -14,10 +14,11 @@ from torch import nn
 
 from vggviz.app.examples import examples
 from vggviz.app.formulas import FORMULAS
-from vggviz.app.link import PARTS
+from vggviz.app.link import COMPONENTS
 from vggviz.app.networks import Networks
+from vggviz.app.session import Session
 from vggviz.app.tabs import TABS
-from vggviz.app.tabs.lessons import LESSONS, found, go, page
+from vggviz.app.tabs.lessons import LESSONS, go, measured_facts, page
 from vggviz.explainer import Explainer
 from vggviz.locales import LANGUAGES, TEXTS, text
 from vggviz.networks import NetworkConfig, build_network
@@ -43,7 +44,7 @@ def networks() -> Networks:
 def test_there_are_six_lessons_in_order() -> None:
     keys = [lesson.key for lesson in LESSONS]
     assert keys == ["sees", "channel", "spatial", "self", "gradcam", "meaning"]
-    assert [state.tab for state in LESSONS[-1].goes.values()] == ["what_if", "faithful"]
+    assert [state.tab for state in LESSONS[-1].buttons.values()] == ["what_if", "faithful"]
 
 
 @pytest.mark.parametrize("key", LETTERS)
@@ -64,9 +65,9 @@ def test_each_lesson_has_text_formula_question_answer_and_button(lang: str) -> N
     assert len(parts) == len(LESSONS)
     for part, lesson in zip(parts, LESSONS, strict=True):
         assert FORMULAS[lesson.key] in part
-        for name in ("title", "letters", "question", "answer", *lesson.goes):
+        for name in ("title", "letters", "question", "answer", *lesson.buttons):
             assert text(lang, f"lessons.{lesson.key}.{name}").replace("'", "&#x27;") in part
-        assert part.count("<button") == len(lesson.goes)
+        assert part.count("<button") == len(lesson.buttons)
     assert [part.startswith(" open") for part in parts] == [True] + [False] * 5
     assert sorted(key for key in TEXTS[lang] if key.startswith("lessons.")) == sorted(
         {
@@ -75,7 +76,7 @@ def test_each_lesson_has_text_formula_question_answer_and_button(lang: str) -> N
             *(
                 f"lessons.{lesson.key}.{part}"
                 for lesson in LESSONS
-                for part in ("title", "text", "letters", "question", "answer", *lesson.goes)
+                for part in ("title", "text", "letters", "question", "answer", *lesson.buttons)
             ),
         }
     )  # fmt: skip
@@ -98,10 +99,10 @@ def test_each_lesson_has_text_formula_question_answer_and_button(lang: str) -> N
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.key)
 def test_each_button_sets_a_state_that_there_is(networks: Networks, lesson: object) -> None:
     number = LESSONS.index(lesson)
-    for name, state in LESSONS[number].goes.items():
-        *told, wish = go(networks, number, name, 6)
+    for name, state in LESSONS[number].buttons.items():
+        *told, wish = go(Session(networks), number, name, 6)
         assert wish == 7
-        parts = dict(zip(PARTS, told, strict=True))
+        parts = dict(zip(COMPONENTS, told, strict=True))
         file = next(one.file for one in examples() if one.file.stem == state.example)
         assert parts["picture"] == str(file)
         assert parts["weights"]["value"] == "tiny50"
@@ -109,7 +110,7 @@ def test_each_button_sets_a_state_that_there_is(networks: Networks, lesson: obje
         assert state.attention in dict(map(reversed, parts["attention"]["choices"]))
         labels = {index: label for label, index in parts["target"]["choices"]}
         assert not state.target or labels[parts["target"]["value"]] == state.target
-        assert parts["stage"] == state.stage
+        assert parts["stage"]["value"] == state.stage
         assert parts["tabs"]["selected"] == state.tab
         assert state.tab in {"explore", *TABS}
         attention = Explainer.load("tiny50", state.attention).model.attention
@@ -119,19 +120,19 @@ def test_each_button_sets_a_state_that_there_is(networks: Networks, lesson: obje
 @pytest.mark.parametrize("wrong", [-1, 6, "0", None, 1.5, True])
 def test_a_lesson_that_there_is_not_is_refused(networks: Networks, wrong: object) -> None:
     with pytest.raises(gr.Error, match="no such lesson"):
-        go(networks, wrong, "go" if wrong is not True else "go9", 0)
+        go(Session(networks), wrong, "go" if wrong is not True else "go9", 0)
 
 
 def test_measured_numbers_are_those_of_the_evaluation() -> None:
     file = assets_folder() / "weights" / "evaluation.json"
     results = json.loads(file.read_text("utf-8"))["results"]
     by_key = {lesson.key: lesson for lesson in LESSONS}
-    told = " ".join(found(by_key["channel"], "en"))
+    told = " ".join(measured_facts(by_key["channel"], "en"))
     assert f"{100 * results['se']['top1']['value']:.1f}%" in told
     assert f"{100 * results['none']['top1']['value']:.1f}%" in told
     pointing = results["cbam"]["pointing"]
     subset = pointing["subsets"]["off_centre"]
-    told = " ".join(found(by_key["gradcam"], "zh"))
+    told = " ".join(measured_facts(by_key["gradcam"], "zh"))
     assert f"{subset['count']} 张" in told
     best = {
         kind: max(
@@ -144,7 +145,9 @@ def test_measured_numbers_are_those_of_the_evaluation() -> None:
     for rate in best.values():
         assert f"{100 * rate:.0f}%" in told
     lost = 100 * results["cbam"]["use"]["uniform"]["points"]["value"]
-    assert f"{lost:.1f} points".replace("-", "−") in " ".join(found(by_key["meaning"], "en"))
+    assert f"{lost:.1f} points".replace("-", "−") in " ".join(
+        measured_facts(by_key["meaning"], "en")
+    )
 
 
 @pytest.mark.parametrize(("block", "field"), [(1, 5), (3, 48), (5, 252)])
@@ -178,7 +181,7 @@ def test_how_many_weights_self_attention_has() -> None:
 
 def test_attention_stays_and_gradcam_changes() -> None:
     """What the fifth lesson claims of its own two buttons."""
-    states = list(LESSONS[4].goes.values())
+    states = list(LESSONS[4].buttons.values())
     explainer = Explainer.load("tiny50", states[0].attention)
     file = EXAMPLES / f"{states[0].example}.jpg"
     one, other = explainer.explain_each(file, [state.target for state in states])

@@ -19,9 +19,10 @@ import torch
 from torch import nn
 
 import vggviz
-from vggviz.app.choices import weights_of
-from vggviz.app.handlers import sentence
+from vggviz.app.choices import network_choices
+from vggviz.app.errors import sentence
 from vggviz.app.networks import Networks
+from vggviz.app.session import Session
 from vggviz.app.tabs import TABS
 from vggviz.attention import ATTENTION
 from vggviz.cam import METHODS
@@ -144,7 +145,7 @@ def test_every_key_in_the_code_exists() -> None:
 def test_every_network_that_a_host_may_offer_has_a_name() -> None:
     networks = Networks(dict.fromkeys(WEIGHTS, ("none",)))
     for lang in LANGUAGES:
-        assert [key for _, key in weights_of(networks, lang=lang)] == list(WEIGHTS)
+        assert [key for _, key in network_choices(Session(networks, lang=lang))] == list(WEIGHTS)
 
 
 def test_every_tab_has_a_name() -> None:

@@ -20,11 +20,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from vggviz.app import own as border
-from vggviz.app.choices import start, weights_of
-from vggviz.app.handlers import choose, explain, open_own
+from vggviz.app.choices import first_stage, network_choices
+from vggviz.app.handlers import choose_network, explain, open_own
+from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import Networks
-from vggviz.app.own import KEPT, Own, Upload
-from vggviz.app.pictures import Given
+from vggviz.app.own import MOST_NETWORKS, OwnNetwork, Upload
+from vggviz.app.session import Session
 from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
 from vggviz.networks import Network, NetworkConfig, build_network
@@ -62,9 +63,9 @@ def write(small_vgg: Callable[..., Network], tmp_path: Path) -> Callable[..., Pa
     return write
 
 
-def given() -> Given:
+def photo() -> UploadedPicture:
     coarse = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    return Given(Image.fromarray(coarse).resize((120, 90)), "a.png")
+    return UploadedPicture(Image.fromarray(coarse).resize((120, 90)), "a.png")
 
 
 def describe(file: Path, **changes: Any) -> None:
@@ -78,8 +79,8 @@ def test_a_file_becomes_a_choice_and_explains_the_picture(
     networks: Networks, write: Callable[..., Path]
 ) -> None:
     file = write()
-    own, weights, attention, target, _, stage, details, shown, _, answer, *_ = open_own(
-        networks, file, given(), *OPENS
+    own, weights, attention, target, _, details, result, _, answer, *_, stage = open_own(
+        Session(networks), file, photo(), *OPENS
     )
     key = fingerprint(file)
     assert own.keys() == {key}
@@ -89,35 +90,37 @@ def test_a_file_becomes_a_choice_and_explains_the_picture(
     assert attention["value"] == "se"
     assert sorted(name for name, _ in target["choices"][1:]) == sorted(LABELS)
     assert target["value"] == ""
-    assert stage == "block4"  # block 3 has no attention in this network
-    assert details == Explainer.load(file).explain(given().image).to_json()
+    assert stage["value"] == "block4"  # block 3 has no attention in this network
+    assert details == Explainer.load(file).explain(photo().image).to_json()
     assert "<img src=x" not in answer
     assert "&lt;img src=x onerror=alert(1)&gt;" in answer
 
-    asked = (networks, given(), key, "se", "ladder", "", "block5")
-    assert explain(*asked, shown=shown, own=own)[0]["target"]["label"] == "ladder"
-    attention, target, _ = choose(networks, "small", "se", "2", "", shown, own)
+    session = Session(networks, result, own)
+    details = explain(session, photo(), key, "se", "ladder", "", "block5")[0]
+    assert details["target"]["label"] == "ladder"
+    attention, target, _ = choose_network(session, "small", "se", "2", "")
     assert [key for _, key in attention["choices"]] == ["cbam", "se"]
     assert (attention["value"], target["value"], len(target["choices"])) == ("se", "", 11)
-    attention, target, _ = choose(networks, key, "cbam", "2", "", shown, own)
+    attention, target, _ = choose_network(session, key, "cbam", "2", "")
     assert attention["value"] == "se"
     assert target["value"] == "2"  # these are the weights that are shown: the class stays
 
 
 def test_it_opens_without_a_picture_too(networks: Networks, write: Callable[..., Path]) -> None:
-    own, weights, *_, details, shown = open_own(networks, write(), None, *OPENS)[:8]
+    own, weights, *_, details, result = open_own(Session(networks), write(), None, *OPENS)[:7]
     assert weights["value"] in own
-    assert details == shown == gr.skip()
+    assert details == result == gr.skip()
 
 
 def test_it_is_asked_about_a_picture_that_was_taken_away(
     networks: Networks, write: Callable[..., Path], tmp_path: Path
 ) -> None:
     file, weights = tmp_path / "a.png", write()
-    given().image.save(file)
-    shown = open_own(networks, weights, Given(file, str(file)), *OPENS)[7]
-    again = open_own(networks, weights, None, *OPENS, shown=shown)[7]
-    assert again.question == shown.question
+    photo().image.save(file)
+    session = Session(networks)
+    result = open_own(session, weights, UploadedPicture(file, str(file)), *OPENS)[6]
+    again = open_own(Session(networks, result), weights, None, *OPENS)[6]
+    assert again.request == result.request
 
 
 def test_an_adapter_stands_on_the_bundled_network(networks: Networks, tmp_path: Path) -> None:
@@ -131,22 +134,24 @@ def test_an_adapter_stands_on_the_bundled_network(networks: Networks, tmp_path: 
     under = read_backbone("tiny50", "none")
     save_network(model, replace(card, config=config, labels=LABELS, wnids=(), backbone=under), file)
     assert file.stat().st_size < 100_000
-    own, *_, stage, details = open_own(networks, file, given(), *OPENS)[:7]
-    assert stage == "block5"
+    own, *_, details, _, _, _, _, _, _, _, _, stage = open_own(
+        Session(networks), file, photo(), *OPENS
+    )
+    assert stage["value"] == "block5"
     assert details["provenance"]["config"]["attention"] == "eca"
 
     describe(file, backbone={**read_card(file).to_json()["backbone"], "fingerprint": "0" * 64})
     with pytest.raises(gr.Error, match=r"^'mine\.safetensors was trained on another copy of tiny5"):
-        open_own(networks, file, given(), *OPENS, own=own)
+        open_own(Session(networks, own=own), file, photo(), *OPENS)
 
 
 def test_what_was_not_learned_is_said(networks: Networks, write: Callable[..., Path]) -> None:
     file = write(trained="nothing", attention="cbam")
-    _, weights, *_, answer, _, _, maps, _, _ = open_own(networks, file, given(), *OPENS)
+    _, weights, *_, answer, _, _, maps, _, _, _ = open_own(Session(networks), file, photo(), *OPENS)
     assert weights["choices"][-1][0] == "mine: untrained, 3 classes"
     assert 'class="badge">untrained' in answer
     assert 'class="badge">untrained' in maps
-    maps = open_own(networks, write(attention="cbam"), given(), *OPENS)[12]
+    maps = open_own(Session(networks), write(attention="cbam"), photo(), *OPENS)[11]
     assert "γ = 0.60" in maps
 
 
@@ -154,15 +159,15 @@ class TestSessions:
     def test_no_other_session_has_it(self, networks: Networks, write: Callable[..., Path]) -> None:
         """Not even one that knows the fingerprint, while the network is loaded."""
         file = write()
-        own = open_own(networks, file, given(), *OPENS)[0]
+        own = open_own(Session(networks), file, photo(), *OPENS)[0]
         (key,) = own
         assert networks.get(key, "se", own) is networks.get(key, "se", dict(own))
-        for session in ({}, open_own(networks, write(seed=1), given(), *OPENS)[0]):
+        for others in ({}, open_own(Session(networks), write(seed=1), photo(), *OPENS)[0]):
             with pytest.raises(WeightsError, match=r"there is no network '[0-9a-f]{64}' here"):
-                networks.get(key, "se", session)
+                networks.get(key, "se", others)
             with pytest.raises(gr.Error, match="There is no network"):
-                choose(networks, key, "se", "", "", None, session)
-            assert key not in dict(map(reversed, weights_of(networks, session)))
+                choose_network(Session(networks, own=others), key, "se", "", "")
+            assert key not in dict(map(reversed, network_choices(Session(networks, own=others))))
         with pytest.raises(WeightsError, match="with attention 'cbam'"):
             networks.get(key, "cbam", own)
         assert key not in networks.choices
@@ -171,9 +176,9 @@ class TestSessions:
         self, networks: Networks, write: Callable[..., Path]
     ) -> None:
         file = write()
-        own = open_own(networks, file, given(), *OPENS)[0]
+        own = open_own(Session(networks), file, photo(), *OPENS)[0]
         (key,) = own
-        networks._room = 0
+        networks._max_parameters = 0
         first = networks.get(key, "se", own)
         networks.get("small", "se")
         again = networks.get(key, "se", own)
@@ -183,20 +188,20 @@ class TestSessions:
         networks.get("small", "se")
         file.write_bytes(write(seed=1).read_bytes())  # another network under this name
         with pytest.raises(gr.Error, match=r"upload it again\."):
-            explain(networks, given(), key, "se", "", "", own=own)
+            explain(Session(networks, own=own), photo(), key, "se", "", "")
         file.unlink()
         with pytest.raises(
             gr.Error, match=r"^'The file mine\.safetensors is no longer here, since"
         ) as gone:
-            explain(networks, given(), key, "se", "", "", own=own)
+            explain(Session(networks, own=own), photo(), key, "se", "", "")
         assert str(file.parent) not in gone.value.message
-        assert explain(networks, given(), "small", "se", "", "", own=own)[0]
+        assert explain(Session(networks, own=own), photo(), "small", "se", "", "")[0]
 
     def test_names_are_told_apart(self, networks: Networks, write: Callable[..., Path]) -> None:
         own: Any = {}
         for seed in (0, 1, 0):
-            own = open_own(networks, write(seed=seed), given(), *OPENS, own=own)[0]
-        assert [name for name, _ in weights_of(networks, own)] == [
+            own = open_own(Session(networks, own=own), write(seed=seed), photo(), *OPENS)[0]
+        assert [name for name, _ in network_choices(Session(networks, own=own))] == [
             "small",
             "mine: 3 classes",
             "mine (2): 3 classes",
@@ -204,9 +209,10 @@ class TestSessions:
 
     def test_the_latest_are_kept(self, networks: Networks, write: Callable[..., Path]) -> None:
         own: Any = {}
-        for seed in range(KEPT + 2):
-            before, own = own, open_own(networks, write(seed=seed), None, *OPENS, own=own)[0]
-        assert len(own) == KEPT
+        for seed in range(MOST_NETWORKS + 2):
+            session = Session(networks, own=own)
+            before, own = own, open_own(session, write(seed=seed), None, *OPENS)[0]
+        assert len(own) == MOST_NETWORKS
         assert [*own][:-1] == [*before][1:]
 
 
@@ -219,13 +225,13 @@ class TestRefusals:
     ) -> Callable[[Path], str]:
         def refused(file: Path, lang: str = "en") -> str:
             with pytest.raises(gr.Error) as error:
-                open_own(networks, file, given(), *OPENS, lang=lang)
+                open_own(Session(networks, lang=lang), file, photo(), *OPENS)
             assert not error.value.print_exception
             assert not caplog.records
             message: str = error.value.message
             assert str(file.parent) not in message
             assert message.endswith((".", "。"))
-            assert explain(networks, given(), "small", "se", "", "")[0]
+            assert explain(Session(networks), photo(), "small", "se", "", "")[0]
             return message
 
         return refused
@@ -240,7 +246,7 @@ class TestRefusals:
             assert refused(file) == "mine &lt;b&gt;.safetensors is not a whole safetensors file."
         save_file({"a": torch.zeros(1)}, file)
         assert "was not written by vggviz" in refused(file)
-        for name in ("model.pth", "model", "model.SAFETENSORS", "model.safetensors.zip"):
+        for name in ("model.h5", "model", "model.SAFETENSORS", "model.safetensors.zip"):
             file.with_name(name).write_bytes(whole)
             assert refused(file.with_name(name)).startswith(f"{name} is no .safetensors file")
 
@@ -353,7 +359,7 @@ class TestRefusals:
 
     def test_nothing_arrived(self, networks: Networks) -> None:
         with pytest.raises(gr.Error, match="did not arrive"):
-            open_own(networks, None, given(), *OPENS)
+            open_own(Session(networks), None, photo(), *OPENS)
 
 
 def test_the_upload_button_hands_over_a_path() -> None:
@@ -379,9 +385,115 @@ def test_the_first_stage_has_attention(
 ) -> None:
     model = small_vgg(attention="se", stages=stages, num_classes=3)
     explainer = Explainer(model, Card("", model.config, Preprocess(64, 64), LABELS))
-    assert start(explainer, stage) == first
+    assert first_stage(explainer, stage) == first
 
 
 def test_admitting_reads_no_tensor(write: Callable[..., Path]) -> None:
     file = write(attention="none")
-    assert Own.admit(file) == Own(file, fingerprint(file), "mine", "all", "none", LABELS)
+    assert OwnNetwork.admit(file) == OwnNetwork(
+        file, fingerprint(file), "mine", "all", "none", LABELS
+    )
+
+
+class TestNamedNetworks:
+    """A network that the server's owner named, and uploads of plain weights for it."""
+
+    @pytest.fixture
+    def networks(self, tmp_path: Path) -> Networks:
+        """A gated network of a Python file, with weights of its own."""
+        code = tmp_path / "mynet.py"
+        code.write_text(MYNET, "utf-8")
+        return Networks({"random": ("none",)}, named={f"{code}:build": {"size": 64}})
+
+    def test_it_is_offered_first_and_explained(self, networks: Networks) -> None:
+        (key, kinds), *_ = [(key, types) for key, types in networks.choices.items()]
+        assert (key, kinds) == ("mynet.py:build", ("channel",))
+        session = Session(networks)
+        assert network_choices(session)[0] == ("mynet.py:build", key)
+        details, result, *_, channels, channel, stage = explain(
+            session, photo(), key, "channel", "", ""
+        )
+        explainer = networks.get(key, "channel")
+        expected = explainer.explain(photo().image)
+        assert details == expected.to_json()
+        assert result.names == explainer.model.stages
+        assert [name for _, name in stage["choices"]] == list(result.names)
+        assert stage["value"] == "conv"
+        assert "<svg" in channels
+        assert 'class="product"' in channel
+        (record,) = expected.attention["conv"]
+        np.testing.assert_array_equal(result.stages["conv"].channels, record.weights)
+        # Switched off is the network with gates of 1.
+        model = explainer.model
+        features = model._network.conv(explainer.preprocess(photo().image))
+        with torch.no_grad():
+            logits = model._network.head(features.relu().mean((2, 3)))[0]
+        assert result.off is not None
+        assert result.off[0].index == int(logits.argmax())
+        assert result.off[0].probability == pytest.approx(float(logits.softmax(0).max()), abs=1e-5)
+
+    def test_plain_weights_with_another_head_fit_it(
+        self, networks: Networks, tmp_path: Path
+    ) -> None:
+        space: dict[str, Any] = {}
+        exec(MYNET, space)  # the test's own code
+        torch.manual_seed(1)
+        network = space["build"](num_classes=3).eval()
+        file = tmp_path / "theirs.safetensors"
+        save_file(network.state_dict(), file)
+        session = Session(networks)
+        own, _, attention, _, _, details, *_ = open_own(session, file, photo(), "gate")
+        (one,) = own.values()
+        assert (one.fits, one.labels) == ("mynet.py:build", ("class 0", "class 1", "class 2"))
+        assert attention["value"] == "channel"
+        explainer = networks.get(one.fingerprint, "channel", own)
+        pixels = explainer.preprocess(photo().image)
+        with torch.no_grad():
+            torch.testing.assert_close(explainer.model(pixels), network(pixels))
+        assert details["provenance"]["config"]["network"] == "mynet.py:build"
+
+    @pytest.mark.parametrize("name", ["last.pth", "last.pt", "last.ckpt", "last.pth.tar"])
+    def test_a_pickle_is_answered_with_the_line_that_converts_it(
+        self, networks: Networks, tmp_path: Path, name: str
+    ) -> None:
+        file = tmp_path / name
+        torch.save({"state_dict": {"conv.weight": torch.zeros(4, 3, 3, 3)}}, file)
+        with pytest.raises(gr.Error, match=f"`vggviz convert {name} last"):
+            open_own(Session(networks), file, photo(), "gate")
+
+    def test_what_fits_nothing_is_refused(self, networks: Networks, tmp_path: Path) -> None:
+        file = tmp_path / "a.safetensors"
+        space: dict[str, Any] = {}
+        exec(MYNET, space)
+        state = space["build"]().state_dict()
+        for odd in (
+            {**state, "conv.weight": torch.zeros(5, 3, 3, 3)},
+            {**state, "more": torch.zeros(1)},
+            {key: x for key, x in state.items() if key != "conv.bias"},
+        ):
+            save_file(odd, file)
+            with pytest.raises(gr.Error, match="tensors are those of no network on this page"):
+                open_own(Session(networks), file, photo(), "gate")
+        save_file({**state, "head.bias": torch.full((10,), torch.nan)}, file)
+        with pytest.raises(gr.Error, match=r"no numbers: see head\.bias"):
+            open_own(Session(networks), file, photo(), "gate")
+
+
+MYNET = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 4, 1), nn.Sigmoid())
+        self.head = nn.Linear(4, num_classes)
+
+    def forward(self, x):
+        x = self.conv(x).relu()
+        x = x * self.gate(x)
+        return self.head(x.mean((2, 3)))
+
+def build(num_classes=10):
+    return Net(num_classes)
+"""

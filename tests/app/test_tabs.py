@@ -16,10 +16,11 @@ import torch
 from gradio.utils import deep_hash
 from PIL import Image
 
+from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import Networks
-from vggviz.app.pictures import Given, Question, Shown
+from vggviz.app.result import Request
+from vggviz.app.session import Session
 from vggviz.app.tabs import blocks, faithful, pixel, types, what_if
-from vggviz.app.tabs.lazy import Call
 from vggviz.attention import ATTENTION
 from vggviz.explainer import Explainer
 from vggviz.hooks.capture import capture
@@ -50,10 +51,11 @@ def picture() -> Image.Image:
     return Image.fromarray(coarse).resize((120, 90), Image.Resampling.BICUBIC)
 
 
-def called(networks: Networks, attention: str, lang: str = "en") -> Call:
-    found = networks.get("small", attention).explain(picture())
-    question = Question("0.png", "small", attention, "")
-    return Call(Shown.of([found], Given(picture(), "0.png"), question), lang)
+def opened(networks: Networks, attention: str, lang: str = "en") -> Session:
+    session = Session(networks, lang=lang)
+    request = Request("0.png", "small", attention, "")
+    result = session.explain(UploadedPicture(picture(), "0.png"), request)
+    return Session(networks, result, lang=lang)
 
 
 def test_the_same_square_gives_the_same_explanation(networks: Networks) -> None:
@@ -69,32 +71,41 @@ def test_the_same_square_gives_the_same_explanation(networks: Networks) -> None:
 
 class TestPixel:
     def test_a_place_looks_where_the_network_says(self, networks: Networks) -> None:
-        call = called(networks, "self_attention")
+        session = opened(networks, "self_attention")
         explainer = networks.get("small", "self_attention")
-        pixels = explainer.preprocess.normalise(call.shown.crop)[None]
+        pixels = explainer.preprocess.normalise(session.current.crop)[None]
         with torch.no_grad(), capture(explainer.model) as trace:
             explainer.model(pixels)
         weights = trace.taps["attention.block4.module.token"].weights[0]  # (heads, N, M)
-        kept = pixel.remember(networks, call.shown)
-        record = kept["block4"]
-        height, width = pixel.grid_of(call.shown, "block4")
+        record = pixel.token_record(session, "block4")
+        height, width = pixel.query_grid(session.current, "block4")
         expected = weights[:, 2 * width + 3].mean(0).reshape(record.keys or ())
         torch.testing.assert_close(record.query(2, 3), expected)
-        told = pixel.looks(networks, call, kept, "block4", pixel.Cell(2, 3))
+        told = pixel.looks(session, "block4", pixel.Cell(2, 3))
         assert len(re.findall("<img", told)) == 1 + len(weights)  # the mean, then each head
         assert told.count(f"left:{300 / width:.3f}%;top:{200 / height:.3f}%") == 1 + len(weights)
         assert "The place in row 3, column 4" in told
 
-    def test_what_is_not_kept_comes_from_the_network_again(
-        self, networks: Networks, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        call = called(networks, "self_attention")
+    def test_tabs_share_the_explanation_that_is_shown(self, networks: Networks) -> None:
+        """No pass where the cache has it, and the same without a cache."""
+        session = opened(networks, "self_attention")
+        runs: list[None] = []
+        model = networks.get("small", "self_attention").model
+        handle = model.register_forward_hook(lambda *_: runs.append(None))
         cell = pixel.Cell(1, 1)
-        kept = pixel.remember(networks, call.shown)
-        wanted = pixel.looks(networks, call, kept, "block5", cell)
-        monkeypatch.setattr(pixel, "KEPT", 10)
-        assert pixel.remember(networks, call.shown) == {}
-        assert pixel.looks(networks, call, {}, "block5", cell) == wanted
+        expected = pixel.looks(session, "block5", cell)
+        pixel.opened(session, "block4")
+        blocks.grid(session, ["gradcam"])
+        what_if.opened(session, "learned", 0, "block4")
+        faithful.opened(session, "block4")
+        assert runs == []
+        blocks.grid(session, ["gradcam", "layercam"])
+        blocks.grid(session, ["layercam"])
+        assert len(runs) == 1
+        handle.remove()
+        bare = Networks(networks.choices, networks.get, cache_bytes=1000)
+        again = Session(bare, session.current)
+        assert pixel.looks(again, "block5", cell) == expected
 
     def test_in_words_by_hand(self) -> None:
         """Of four places the first looks at the last with 0.6, at itself with 0.1."""
@@ -110,10 +121,8 @@ class TestPixel:
         assert "It hardly prefers any place" in said
 
     def test_other_types_say_what_to_choose(self, networks: Networks) -> None:
-        kept, stage, asked, canvas, told, choose = pixel.opened(
-            networks, called(networks, "cbam"), "block4"
-        )
-        assert (kept, asked, canvas) == ({}, None, "")
+        stage, canvas, told, choose = pixel.opened(opened(networks, "cbam"), "block4")
+        assert canvas == ""
         assert not stage["visible"]
         assert choose["visible"]
         assert "Only in self-attention" in told
@@ -122,39 +131,42 @@ class TestPixel:
         "event", [{}, {"row": -1, "column": 0}, {"row": 0, "column": 4}, {"row": "0", "column": 0}]
     )
     def test_a_place_that_is_none_is_refused(self, event: dict[str, Any]) -> None:
-        assert pixel.at({"row": 3, "column": 3}, (4, 4)) == (3, 3)
+        session = Session(Networks({}))
+        assert pixel.clicked_cell(session, {"row": 3, "column": 3}, (4, 4)) == (3, 3)
         with pytest.raises(gr.Error, match="no such place"):
-            pixel.at(event, (4, 4))
+            pixel.clicked_cell(session, event, (4, 4))
 
 
 class TestBlocks:
     def test_a_row_each_and_a_column_each_block(self, networks: Networks) -> None:
-        call = called(networks, "cbam")
-        told = blocks.grid(networks, call, ["layercam", "gradcam"])
+        session = opened(networks, "cbam")
+        told = blocks.grid(session, ["layercam", "gradcam"])
         rows = re.findall(r'<tr><th scope="row">(.*?)</th>', told)
         assert rows == ["Attention", "Grad-CAM", "LayerCAM"]
         assert len(re.findall("<img", told)) == 3 * len(VGG.stages)
 
     def test_what_a_network_does_not_have_is_left_out(self, networks: Networks) -> None:
         methods = ["attention*gradient", "scorecam"]
-        assert blocks.possible(called(networks, "none").shown, methods) == ("scorecam",)
-        assert blocks.possible(called(networks, "simam").shown, methods) == tuple(methods[::-1])
-        told = blocks.grid(networks, called(networks, "se"), [])
+        assert opened(networks, "none").current.possible(methods, blocks.SMALL) == ("scorecam",)
+        assert opened(networks, "simam").current.possible(methods, blocks.SMALL) == tuple(
+            methods[::-1]
+        )
+        told = blocks.grid(opened(networks, "se"), [])
         assert told.count("weighs channels, not places") == 5
 
     def test_the_download_is_a_png(self, networks: Networks) -> None:
-        uri = blocks.download(networks, called(networks, "cbam"), ["gradcam"])
+        uri = blocks.download(opened(networks, "cbam"), ["gradcam"])
         assert uri.startswith("data:image/png;base64,iVBORw0KGgo")
 
 
 class TestTypes:
     def test_rows_come_one_by_one_as_the_networks_say(self, networks: Networks) -> None:
-        call = called(networks, "cbam")
-        tables = list(types.run(networks, call, "block4"))
+        session = opened(networks, "cbam")
+        tables = list(types.run(session, "block4"))
         assert [table.count("<img") for table in tables] == sorted(
             table.count("<img") for table in tables
         )
-        assert [f'value="{n}"' in table for n, table in enumerate(tables, 1)] == [True] * 9
+        assert [f'value="{n}"' in table for n, table in enumerate(tables, 1)] == [True] * len(TYPES)
         for attention in TYPES:
             first = networks.get("small", attention).explain(picture()).prediction.top(1)[0]
             assert f"<b>{html.escape(first.label)}</b>" in tables[-1]
@@ -162,14 +174,14 @@ class TestTypes:
         assert tables[-1].count('class="current"') == 1
 
     def test_agreement_is_that_of_the_maps(self, networks: Networks) -> None:
-        call = called(networks, "simam")
-        one = types.row(networks, call.shown, "simam", "block4")
-        place = call.shown.places["block4"]
+        session = opened(networks, "simam")
+        one = types.row(session, "simam", "block4")
+        place = session.current.stages["block4"]
         assert place.attention is not None
         ranks = [np.argsort(np.argsort(m.flatten())) for m in (place.attention, place.gradcam)]
         if len(np.unique(place.gradcam)) == place.gradcam.size:  # no ties
             assert one.agreement == pytest.approx(np.corrcoef(*ranks)[0, 1], abs=1e-6)
-        assert math.isnan(types.row(networks, call.shown, "se", "block4").agreement)
+        assert math.isnan(types.row(session, "se", "block4").agreement)
 
     def test_what_was_measured_stands_beside_it(self) -> None:
         base, cbam = bundled_results("tiny50", "none"), bundled_results("tiny50", "cbam")
@@ -188,20 +200,22 @@ class TestWhatIf:
         self, networks: Networks, untouched: Any
     ) -> None:
         """`simam` learns nothing, so with gates of 1 it is the very network without attention."""
-        call = called(networks, "simam")
+        session = opened(networks, "simam")
         explainer = networks.get("small", "simam")
         with untouched(explainer.model):
-            found = what_if.changed(explainer, call.shown, "identity")
-        plain = networks.get("small", "none").explain(picture(), target=call.shown.target.index)
+            found = what_if.changed(session, "identity")
+        plain = networks.get("small", "none").explain(
+            picture(), target=session.current.target.index
+        )
         torch.testing.assert_close(
             found.prediction.logits, plain.prediction.logits, atol=1e-5, rtol=1e-5
         )
 
     @pytest.mark.parametrize("attention", TYPES)
     def test_every_choice_answers_for_every_type(self, networks: Networks, attention: str) -> None:
-        call = called(networks, attention)
+        session = opened(networks, attention)
         for replacement in what_if.CHOICES:
-            told = what_if.compare(networks, call, replacement, 0, "block4")
+            told = what_if.compare(session, replacement, 0, "block4")
             assert ("Nothing is changed yet" in told) == (replacement == "learned")
             assert told.count("<section") == 2
         assert "<b>bold" not in told
@@ -214,7 +228,8 @@ class TestWhatIf:
         assert len(names) <= what_if.MOST
         trained = explainer.model.state_dict()
         for count in (0, 1, 3, len(names)):
-            state = what_if.untrained(explainer, count).model.state_dict()
+            generator = torch.Generator().manual_seed(0)
+            state = explainer.model.untrained(names[:count], generator).state_dict()
             changed = {
                 key.rpartition(".")[0] for key in state if not torch.equal(state[key], trained[key])
             }
@@ -240,16 +255,17 @@ class TestWhatIf:
         with untouched(explainer.model), monkeypatch.context() as patched:
             patched.setattr(Network, "__init__", noting)
             patched.setattr(Network, "__deepcopy__", copied, raising=False)
-            found = what_if.untrained(explainer, 2)
-        assert made == [found.model]
+            found = explainer.model.untrained(
+                list(explainer.model.parameter_groups())[:2], torch.Generator().manual_seed(0)
+            )
+        assert made == [found]
         trained = explainer.model.features[0].weight
-        assert found.model.features[0].weight.data_ptr() == trained.data_ptr()  # not copied either
+        assert found.features[0].weight.data_ptr() == trained.data_ptr()  # not copied either
 
     def test_the_sentences_are_about_what_happened(self, networks: Networks) -> None:
-        call = called(networks, "cbam")
-        explainer = networks.get("small", "cbam")
-        same = what_if.changed(explainer, call.shown, "learned")
-        said = what_if.reading("en", call.shown, same, [], "block4")
+        session = opened(networks, "cbam")
+        same = what_if.changed(session, "learned")
+        said = what_if.reading(session, same, [], "block4")
         assert said[0].startswith("The answer stays")
         assert "rank correlation 1.00" in said[1] or "no order" in said[1]
         assert "hardly uses" in said[-1]
@@ -257,14 +273,14 @@ class TestWhatIf:
 
 class TestFaithful:
     def test_curves_begin_and_end_where_they_must(self, networks: Networks) -> None:
-        call = called(networks, "cbam")
-        *_, curves = faithful.measure(networks, call.shown, "block4")
+        session = opened(networks, "cbam")
+        *_, curves = faithful.measure(session, "block4")
         assert [name for kind, name in curves if kind == "deletion"] == [
             "attention",
             "gradcam",
             "random",
         ]
-        whole = {r.index: r.probability for r in call.shown.top}[call.shown.target.index]
+        whole = {r.index: r.probability for r in session.current.top}[session.current.target.index]
         for (kind, _), points in curves.items():
             assert len(points) == faithful.POINTS
             assert [x for x, _ in points] == pytest.approx(np.linspace(0, 1, faithful.POINTS))
@@ -272,8 +288,8 @@ class TestFaithful:
             assert end[1] == pytest.approx(whole, abs=1e-4)
 
     def test_it_is_drawn_while_it_grows_and_can_be_left(self, networks: Networks) -> None:
-        call = called(networks, "se")
-        running = faithful.run(networks, call, "block4")
+        session = opened(networks, "se")
+        running = faithful.run(session, "block4")
         first, second = next(running), next(running)
         values = [int(re.findall(r'value="(\d+)"', part)[0]) for part in (first, second)]
         assert values == [faithful.BATCH, 2 * faithful.BATCH]
@@ -300,57 +316,54 @@ class TestFaithful:
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_nothing_is_computed_before_a_tab_is_called(networks: Networks, lang: str) -> None:
-    assert list(types.run(networks, None, "block4")) == []
-    assert list(faithful.run(networks, None, "block4")) == []
-    assert blocks.download(networks, None, []) == ""
-    call = called(networks, "cbam", lang)
+def test_nothing_is_computed_before_a_tab_is_opened(networks: Networks, lang: str) -> None:
+    assert list(types.run(None, "block4")) == []
+    assert list(faithful.run(None, "block4")) == []
+    assert blocks.download(None, []) == gr.skip()
+    session = opened(networks, "cbam", lang)
     runs: list[None] = []
     networks.get("small", "cbam").model.register_forward_hook(lambda *_: runs.append(None))
-    stage, told = faithful.opened(call, "block4")
-    assert (stage, runs) == ("block4", [])
+    stage, told = faithful.opened(session, "block4")
+    assert (stage["value"], runs) == ("block4", [])
     assert 'value="0"' in told
 
 
 def test_a_network_without_queries_says_so(networks: Networks) -> None:
-    told = pixel.opened(networks, called(networks, "cbam"), "block4")
-    assert "no place can be asked" in told[4]
-    assert told[5]["visible"] is True
-    only = Networks(
-        {"small": ("cbam",)}, lambda weights, attention: networks.get(weights, attention)
-    )
-    told = pixel.opened(only, called(networks, "cbam"), "block4")
-    assert "no self-attention" in told[4]
-    assert told[5]["visible"] is False
+    session = opened(networks, "cbam")
+    *_, told, choose = pixel.opened(session, "block4")
+    assert "no place can be asked" in told
+    assert choose["visible"] is True
+    only = Networks({"small": ("cbam",)}, networks.get)
+    *_, told, choose = pixel.opened(Session(only, session.current), "block4")
+    assert "no self-attention" in told
+    assert choose["visible"] is False
 
 
 def test_a_toast_is_in_the_language_of_the_page(networks: Networks) -> None:
-    lost = Networks(
-        {"small": ("none",)}, lambda weights, attention: networks.get(weights, attention)
-    )
-    call = called(networks, "self_attention", "zh")
+    session = opened(networks, "self_attention", "zh")
+    lost = Session(Networks({"small": ("none",)}, networks.get), session.current, lang="zh")
     runs: list[Callable[[], Any]] = [
-        lambda: pixel.opened(lost, call, "block4"),
-        lambda: blocks.grid(lost, call, ["gradcam"]),
-        lambda: what_if.compare(lost, call, "learned", 0, "block4"),
-        lambda: next(faithful.run(lost, call, "block4")),
+        lambda: pixel.opened(lost, "block4"),
+        lambda: blocks.grid(lost, ["gradcam"]),
+        lambda: what_if.compare(lost, "learned", 0, "block4"),
+        lambda: next(faithful.run(lost, "block4")),
     ]
     for run in runs:
         with pytest.raises(gr.Error, match=r"[一-鿿]"):
             run()
     with pytest.raises(gr.Error, match="没有这个位置"):
-        pixel.at({"row": 0, "column": 99}, (4, 4), "zh")
+        pixel.clicked_cell(session, {"row": 0, "column": 99}, (4, 4))
 
 
-def test_a_call_is_new_where_the_question_or_the_language_is(networks: Networks) -> None:
+def test_a_session_is_new_where_the_request_or_the_language_is(networks: Networks) -> None:
     """Gradio tells by `deep_hash` whether a state has changed."""
-    first, again = called(networks, "cbam"), called(networks, "cbam")
-    assert first.shown is not again.shown
+    first, again = opened(networks, "cbam"), opened(networks, "cbam")
+    assert first.current is not again.current
     assert deep_hash(first) == deep_hash(again)
-    assert deep_hash(first) != deep_hash(called(networks, "cbam", "zh"))
-    assert deep_hash(first) != deep_hash(called(networks, "se"))
+    assert deep_hash(first) != deep_hash(opened(networks, "cbam", "zh"))
+    assert deep_hash(first) != deep_hash(opened(networks, "se"))
     pasted = [
-        Call(replace(one.shown, question=one.shown.question._replace(path=None)), "en")
+        replace(one, result=replace(one.current, request=one.current.request._replace(path=None)))
         for one in (first, again)
     ]
     assert deep_hash(pasted[0]) != deep_hash(pasted[1])

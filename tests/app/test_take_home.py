@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -16,17 +17,17 @@ import pytest
 from PIL import Image
 
 from vggviz import Explainer
-from vggviz.app import downloads as take_home
-from vggviz.app import handlers
+from vggviz.app import handlers, take_home
 from vggviz.app.examples import examples
-from vggviz.app.inputs import Given
-from vggviz.app.link import PARTS, Asked, asked, query, read, settings
+from vggviz.app.inputs import UploadedPicture
+from vggviz.app.link import COMPONENTS, PageState, page_state, query, read_query, settings
 from vggviz.app.networks import Networks
-from vggviz.app.parts.maps import View, view_options
+from vggviz.app.session import Session
 from vggviz.app.tabs import TABS
+from vggviz.app.view import View, view_options
 
 KOALA = next(example.file for example in examples() if example.file.stem == "koala")
-ROOMS = ("explore", *TABS)
+ALL_TABS = ("explore", *TABS)
 Take = Callable[..., dict[str, str]]
 
 
@@ -36,21 +37,28 @@ def networks() -> Networks:
 
 
 @pytest.fixture(scope="module")
-def shown(networks: Networks) -> Any:
-    """The page's result for the koala and the class pizza."""
-    picture = _given(KOALA)
+def session(networks: Networks) -> Session:
+    """The page after the koala and the class pizza were chosen."""
     index = str(networks.get("tiny50", "cbam").index("pizza"))
-    return handlers.explain(networks, picture, "tiny50", "cbam", index, "")[1]
+    return explained(networks, upload(KOALA), "tiny50", "cbam", index, "")
+
+
+def explained(networks: Networks, *request: Any) -> Session:
+    return Session(networks, handlers.explain(Session(networks), *request)[1])
+
+
+def upload(file: Path, path: str = "") -> UploadedPicture:
+    return UploadedPicture(file, path or str(file.resolve()))
 
 
 @pytest.fixture
-def take(networks: Networks, shown: Any) -> Take:
+def take(session: Session) -> Take:
     def call(format: str, lang: str = "en", tab: str = "explore", **changes: Any) -> Any:
-        given = {"shown": shown, "view": View("block5"), "target": "47", "own": {}, **changes}
-        return take_home.take(
-            networks, **given, lang=lang, pictures=examples(), format=format, tab=tab,
-            address="http://x/",
-        )  # fmt: skip
+        target = changes.pop("target", "47")
+        visitor = replace(session, lang=lang, **changes)
+        return take_home.download(
+            visitor, View("block5"), target, examples(), format, tab, "http://x/"
+        )
 
     return call
 
@@ -103,35 +111,35 @@ def test_a_link_brings_back_what_is_shown(take: Take, networks: Networks) -> Non
         "example=koala&weights=tiny50&attention=cbam&stage=block5&target=pizza&tab=faithful&lang=zh"
     )
     given = dict(pair.split("=") for pair in link.split("&"))
-    state, ignored = read(given, networks, examples(), ROOMS)
+    state, ignored = read_query(Session(networks), given, examples(), ALL_TABS)
     assert ignored == ()
     assert query(state) == link
-    parts = dict(zip(PARTS, settings(networks, examples(), state), strict=True))
+    parts = dict(zip(COMPONENTS, settings(Session(networks), examples(), state), strict=True))
     assert parts["picture"] == str(KOALA.resolve())
     assert parts["weights"]["value"] == "tiny50"
     assert parts["attention"]["value"] == "cbam"
     assert dict(map(reversed, parts["target"]["choices"]))[parts["target"]["value"]] == "pizza"
-    assert parts["stage"] == "block5"
+    assert parts["stage"]["value"] == "block5"
     assert parts["tabs"]["selected"] == "faithful"
 
 
 def test_a_link_carries_how_it_is_looked_at(networks: Networks) -> None:
     pizza, orange = (str(networks.get("tiny50", "se").index(name)) for name in ("pizza", "orange"))
-    shown = handlers.explain(networks, _given(KOALA), "tiny50", "se", pizza, orange)[1]
+    session = explained(networks, upload(KOALA), "tiny50", "se", pizza, orange)
     view = View("block4", *(choices[-1] for choices in view_options().values()))
-    state = asked(shown, view, "types", "en", examples(), pizza, 0.3)
+    state = page_state(session, view, "types", examples(), pizza, 0.3)
     assert state is not None
     assert all(state), "nothing of it is as the page opens"
     given = dict(parse_qsl(query(state)))
-    assert read(given, networks, examples(), ROOMS) == (state, ())
-    parts = dict(zip(PARTS, settings(networks, examples(), state), strict=True))
+    assert read_query(Session(networks), given, examples(), ALL_TABS) == (state, ())
+    parts = dict(zip(COMPONENTS, settings(Session(networks), examples(), state), strict=True))
     assert [parts[name] for name in view_options()] == list(view[1:])
-    assert (parts["stage"], parts["opacity"]) == ("block4", 0.3)
+    assert (parts["stage"]["value"], parts["opacity"]) == ("block4", 0.3)
     assert (parts["target"]["value"], parts["contrast"]["value"]) == (pizza, orange)
 
 
 def test_links_made_before_version_0_2_say_site(networks: Networks) -> None:
-    state, ignored = read({"site": "block2"}, networks, (), ())
+    state, ignored = read_query(Session(networks), {"site": "block2"}, (), ())
     assert (state.stage, ignored) == ("block2", ())
 
 
@@ -164,33 +172,36 @@ def test_without_a_chosen_class_a_link_names_none(take: Take) -> None:
     ],
 )
 def test_what_a_link_can_not_ask_for_is_ignored(networks: Networks, name: str, value: str) -> None:
-    state, ignored = read({name: value, "__theme": "dark"}, networks, examples(), ROOMS)
+    state, ignored = read_query(
+        Session(networks), {name: value, "__theme": "dark"}, examples(), ALL_TABS
+    )
     assert ignored == (name,)
-    assert state == Asked()
+    assert state == PageState()
 
 
 def test_a_class_goes_with_its_network(networks: Networks) -> None:
-    state, ignored = read({"target": "ESPRESSO", "stage": "block1"}, networks, examples(), ROOMS)
+    state, ignored = read_query(
+        Session(networks), {"target": "ESPRESSO", "stage": "block1"}, examples(), ALL_TABS
+    )
     assert (state.target, state.stage, ignored) == ("espresso", "block1", ())
 
 
 def test_opening_the_page_by_a_link(networks: Networks) -> None:
-    told = take_home.open_link(networks, examples(), ROOMS, {"attention": "se"}, 3)
+    told = take_home.open_link(Session(networks), examples(), {"attention": "se"}, 3)
     assert told[-1] == 4
-    assert told[PARTS.index("attention")]["value"] == "se"
-    assert told[PARTS.index("picture")] == gr.skip()
-    plain = take_home.open_link(networks, examples(), ROOMS, {"lang": "zh", "view": "api"}, 3)
+    assert told[COMPONENTS.index("attention")]["value"] == "se"
+    assert told[COMPONENTS.index("picture")] == gr.skip()
+    plain = take_home.open_link(Session(networks), examples(), {"lang": "zh", "view": "api"}, 3)
     assert all(part == gr.skip() for part in plain)
 
 
 def test_ones_own_picture_has_no_link_but_files(networks: Networks) -> None:
-    own = _given(KOALA, path="/tmp/own.jpg")
-    shown = handlers.explain(networks, own, "tiny50", "cbam", "", "")[1]
-    assert asked(shown, View("block5"), "explore", "en", examples()) is None
-    arguments: Any = (networks, shown, View("block5"), "", {}, "en", examples())
+    session = explained(networks, upload(KOALA, "/tmp/own.jpg"), "tiny50", "cbam", "", "")
+    assert page_state(session, View("block5"), "explore", examples()) is None
+    arguments: Any = (session, View("block5"), "", examples())
     with pytest.raises(gr.Error, match="can't carry your own picture"):
-        take_home.take(*arguments, "link")
-    report = content(take_home.take(*arguments, "html", address="http://x/")).decode()
+        take_home.download(*arguments, "link")
+    report = content(take_home.download(*arguments, "html", address="http://x/")).decode()
     assert "http://x/" not in report
     assert "/tmp/own.jpg" not in report
 
@@ -199,11 +210,7 @@ def test_what_can_not_be_taken_is_a_sentence(take: Take, monkeypatch: pytest.Mon
     with pytest.raises(gr.Error, match="no such file"):
         take("exe")
     with pytest.raises(gr.Error, match="还没有"):
-        take("png", lang="zh", shown=None)
-    monkeypatch.setattr(take_home, "ROOM", 1000)
+        take("png", lang="zh", result=None)
+    monkeypatch.setattr(take_home, "MOST_BYTES", 1000)
     with pytest.raises(gr.Error, match="vggviz explain"):
         take("npz")
-
-
-def _given(file: Path, path: str = "") -> Given:
-    return Given(file, path or str(file.resolve()))

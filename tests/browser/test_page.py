@@ -31,7 +31,7 @@ def test_a_picture_of_ones_own(visit: Callable[..., Any]) -> None:
     attention, gradcam = (page.get_attribute(picture.format(n), "src") for n in (2, 3))
     changes(page, MAPS, lambda: page.get_by_label("Block 2", exact=True).check(force=True))
     assert "No attention at Block 2." in page.locator("#maps").inner_text()
-    assert "Blocks 4 and 5 have it." in page.locator("#maps").inner_text()
+    assert "Block 4 and Block 5 have it." in page.locator("#maps").inner_text()
     changes(page, MAPS, lambda: page.get_by_label("Block 5", exact=True).check(force=True))
     assert page.get_attribute(picture.format(2), "src") != attention
     assert page.get_attribute(picture.format(3), "src") != gradcam

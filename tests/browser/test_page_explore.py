@@ -10,8 +10,8 @@ import pytest
 from page import ANSWER, CHANNEL, EXAMPLES, MAPS, STRIP, changes, choose, says, upload
 
 from vggviz.app import LAUNCH, QUEUE, build, handlers
-from vggviz.app.inputs import refusal
-from vggviz.app.markup import named
+from vggviz.app.errors import user_error
+from vggviz.app.markup import attention_title
 from vggviz.app.networks import Networks
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
@@ -24,7 +24,9 @@ def test_each_attention_type(visit: Visit) -> None:
     page = visit()
     for key in bundled_types():
         if key != "cbam":
-            changes(page, STRIP, lambda key=key: choose(page, "#attention", named("en", key)))
+            changes(
+                page, STRIP, lambda key=key: choose(page, "#attention", attention_title("en", key))
+            )
         says(
             page,
             Explainer.load("tiny50", key)
@@ -103,15 +105,15 @@ def test_a_method_that_failed_can_be_chosen_again(
     browser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a page in this process, so that it can fail where no one can make it fail."""
-    failures = [refusal("a cable fell out")]
-    computed = handlers.more
+    failures = [user_error("a cable fell out")]
+    computed = handlers.add_method
 
-    def more(networks: Any, asked: Any, *args: Any, **more: Any) -> Any:
-        if asked is not None and failures:
+    def add_method(session: Any, missing: Any, *args: Any, **more: Any) -> Any:
+        if missing is not None and failures:
             raise failures.pop()
-        return computed(networks, asked, *args, **more)
+        return computed(session, missing, *args, **more)
 
-    monkeypatch.setattr(handlers, "more", more)
+    monkeypatch.setattr(handlers, "add_method", add_method)
     demo = build(Networks({"tiny50": ("cbam",)}))
     _, address, _ = demo.queue(**QUEUE).launch(**LAUNCH, prevent_thread_lock=True, quiet=True)
     page = browser.new_page()
@@ -154,7 +156,7 @@ def test_a_channel_is_chosen_by_mouse_and_keyboard(visit: Visit) -> None:
 
 def test_the_language_follows_the_browser_and_the_switch(visit: Visit) -> None:
     page = visit(locale="zh-CN")
-    page.get_by_role("heading", name="VGG19 在看哪里？").wait_for()
+    page.get_by_role("heading", name="网络在看哪里？").wait_for()
     page.locator("#answer h2", has_text="网络的回答").wait_for()
     page.get_by_role("tab", name="探索").wait_for()
     assert "注意力" in page.locator("#maps").inner_text()
@@ -162,7 +164,7 @@ def test_the_language_follows_the_browser_and_the_switch(visit: Visit) -> None:
     assert "The" not in page.locator("#maps").inner_text()
     changes(page, ANSWER, lambda: page.get_by_label("English").check(force=True))
     page.locator("#answer h2", has_text="The network says").wait_for()
-    page.get_by_role("heading", name="What does VGG19 look at?").wait_for()
+    page.get_by_role("heading", name="Where does the network look?").wait_for()
     says(page, Explainer.load("tiny50", "cbam").explain(EXAMPLES / "koala.jpg").prediction.top(5))
 
 

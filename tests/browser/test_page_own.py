@@ -56,7 +56,7 @@ def test_ones_own_weights(visit: Callable[..., Any], own: Path) -> None:
     assert page.locator("#stage input:checked").input_value() == "block5"
     assert "This attention weighs channels" in page.locator("#maps").inner_text()
     assert "γ = 0.60" in page.locator("#maps").inner_text()
-    assert set(options(page, "#target")) == {"The likeliest", *LABELS}
+    assert set(options(page, "#target")) == {"The predicted class", *LABELS}
     assert options(page, "#attention") == ["Squeeze-and-excitation"]
     gradcam = page.locator("#maps h2").nth(2)
     assert explained.target.label == LABELS[0]

@@ -10,14 +10,12 @@ import pytest
 from page import EXAMPLES, changes, choose, upload
 from PIL import Image
 
-from vggviz.app.markup import named
-from vggviz.app.rerun import spatial_of
+from vggviz.app.markup import attention_title
 from vggviz.app.tabs import TABS
 from vggviz.app.tabs.panels import text_percent
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
 from vggviz.locales import text
-from vggviz.networks.vgg import VGG
 from vggviz.weights import bundled_types
 
 Visit = Callable[..., Any]
@@ -51,7 +49,7 @@ def test_a_pixel_is_asked_by_mouse_and_keyboard(visit: Visit) -> None:
     says(page, "#pixel", "no place can be asked")  # CBAM has no queries
     page.get_by_role("button", name="Choose self-attention").click()
     page.locator("#pixel .heads img").nth(3).wait_for()  # at Block 4, as in Explore
-    assert page.locator("#attention input").input_value() == named("en", "self_attention")
+    assert page.locator("#attention input").input_value() == attention_title("en", "self_attention")
 
     record = Explainer.load("tiny50", "self_attention").explain(HOME).attention["block4"][0]
     height, width = record.grid
@@ -86,10 +84,13 @@ def looks_like(page: Any, record: Any, row: int, column: int) -> None:
 
 def test_all_blocks_and_their_figure(visit: Visit, tmp_path: Path) -> None:
     page = visit()
-    go(page, "All blocks")
+    go(page, "All stages")
     page.locator("#blocks tbody tr").nth(2).wait_for()
     found = Explainer.load("tiny50", "cbam").explain(HOME)
-    weighing = sum(spatial_of(found, stage) is not None for stage in VGG.stages)
+    weighing = sum(
+        any(record.spatial is not None for record in records)
+        for records in found.attention.values()
+    )
     assert 0 < weighing < 5
     assert page.locator("#blocks img").count() == weighing + 5 + 5
     changes(page, GRID, lambda: page.get_by_label("HiResCAM").check(force=True))
@@ -111,12 +112,12 @@ def test_all_types_row_by_row(visit: Visit) -> None:
     go(page, "All types")
     runs(page, "#types")
     keys = page.locator("#types tbody th").all_inner_texts()
-    assert sorted(keys) == sorted(named("en", key) for key in bundled_types())
+    assert sorted(keys) == sorted(attention_title("en", key) for key in bundled_types())
     for key in ("none", "softmax"):
         first = Explainer.load("tiny50", key).explain(HOME).prediction.top(1)[0]
-        row = page.locator("#types tbody tr", has_text=named("en", key)).first
+        row = page.locator("#types tbody tr", has_text=attention_title("en", key)).first
         assert first.label in row.inner_text()
-    assert page.locator("#types tr.current th").inner_text() == named("en", "cbam")
+    assert page.locator("#types tr.current th").inner_text() == attention_title("en", "cbam")
 
 
 def test_what_if(visit: Visit) -> None:
@@ -179,13 +180,13 @@ def test_a_tab_speaks_the_language_that_is_chosen_while_it_is_open(visit: Visit)
 def test_no_tab_computes_unseen(visit: Visit) -> None:
     """What Explore computes more is nothing new to the other tabs; a new picture is."""
     page = visit()
-    go(page, "All blocks")
+    go(page, "All stages")
     page.locator("#blocks tbody tr").nth(2).wait_for()
     go(page, "Explore")
     choose(page, "#method", "LayerCAM")
     page.get_by_role("heading", name="LayerCAM for").wait_for()
     page.evaluate("document.querySelector('#blocks table')?.setAttribute('data-old', '')")
-    go(page, "All blocks")
+    go(page, "All stages")
     page.wait_for_timeout(1500)
     assert page.locator("#blocks table[data-old]").count() == 1
     changes(page, GRID, lambda: upload(page, EXAMPLES / "koala.jpg"))

@@ -16,7 +16,7 @@ import torch
 import torchvision
 from captum.attr import LayerActivation, LayerGradientXActivation
 from matplotlib.text import Text
-from test_cam_judges import captum, distance, torchcam_judge
+from peers import captum, distance, torchcam_judge
 from torch import Tensor, nn
 
 from vggviz.cam import cams
@@ -394,3 +394,52 @@ def test_an_unknown_layer_is_said(picture: Any) -> None:
         explainer.explain(picture, stages="stage")
     with pytest.raises(ValueError, match="'head' has no map"):
         explainer.explain(picture, stages="head")
+
+
+class Gated(nn.Module):
+    """A convolution whose channels are weighed by a sigmoid, then pooled and classified."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gate, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 4), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        x = x * self.gate(x.mean((2, 3))).sigmoid()[:, :, None, None]
+        return self.head(x.mean((2, 3)))
+
+
+def test_cams_of_changed_attention() -> None:
+    """Grad-CAM inside `intervene` is that of the network with the gates written out; `bypass` is
+    the network without the product."""
+    torch.manual_seed(0)
+    plain = Gated().eval()
+    network = ForeignNetwork(plain, 16)
+    x = pixels(16, 1)
+    with network.intervene(lambda path, kind, weights: torch.full_like(weights, 0.25)):
+        found = cams(network, x, ["conv"], ["gradcam"], [2])
+        with network.intervene(lambda path, kind, weights: weights * 2):
+            twice = network(x)
+    features = plain.conv(x).detach().requires_grad_()
+    logits = plain.head((features * 0.25).mean((2, 3)))
+    (gradient,) = torch.autograd.grad(logits[0, 2], features)
+    expected = (gradient.mean((2, 3), keepdim=True) * features).sum(1).relu()
+    torch.testing.assert_close(found.logits, logits.detach())
+    torch.testing.assert_close(found.maps["conv", "gradcam"][0], expected.detach())
+    torch.testing.assert_close(twice, plain.head((features * 0.5).mean((2, 3))))
+    with network.bypass():
+        torch.testing.assert_close(network(x), plain.head(features.mean((2, 3))))
+    torch.testing.assert_close(network(x), plain(x))
+
+
+def test_parameters_go_from_the_top_down_and_back_to_untrained() -> None:
+    torch.manual_seed(0)
+    network = ForeignNetwork(Gated().eval(), 16)
+    assert network.parameter_groups() == {name: (name,) for name in ("head", "gate", "conv")}
+    trained = {key: x.clone() for key, x in network.state_dict().items()}
+    other = network.untrained(["head", "gate"], torch.Generator().manual_seed(1))
+    again = network.untrained(["head", "gate"], torch.Generator().manual_seed(1))
+    for key, x in other.state_dict().items():
+        assert torch.equal(x, trained[key]) == key.startswith("conv")
+        assert torch.equal(x, again.state_dict()[key])
+        assert torch.equal(network.state_dict()[key], trained[key])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vggviz.attention import ATTENTION
 from vggviz.hooks.capture import capture
 from vggviz.networks import (
-    ARCHITECTURES,
+    TORCHVISION,
     AttentionStage,
     Network,
     NetworkConfig,
@@ -47,7 +47,7 @@ def pictures(size: int = 32, count: int = 2) -> Tensor:
 # As torchvision has it -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", TORCHVISION)
 def test_names_and_shapes_are_torchvisions(architecture: str) -> None:
     with torch.device("meta"):
         theirs = getattr(torchvision.models, architecture)().state_dict()
@@ -57,7 +57,7 @@ def test_names_and_shapes_are_torchvisions(architecture: str) -> None:
     }
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", TORCHVISION)
 @torch.no_grad()
 def test_logits_are_torchvisions_to_the_bit(architecture: str) -> None:
     generator = seeded(2)

@@ -18,10 +18,10 @@ from PIL import Image
 from served import PATIENT, SERVE, Served, served
 
 from vggviz.app import api, handlers
+from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import Networks
-from vggviz.app.pictures import Given
+from vggviz.app.session import Session
 from vggviz.app.tabs import blocks, faithful, types
-from vggviz.app.tabs.lazy import Call
 from vggviz.weights import assets_folder
 
 KOALA = assets_folder() / "examples" / "koala.jpg"
@@ -144,22 +144,23 @@ def test_nobody_passes_the_queue_by(server: Served) -> None:
 
 def test_all_long_work_knows_its_limit(networks: Networks) -> None:
     coarse = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    given = Given(Image.fromarray(coarse).resize((120, 90)), "a.png")
-    shown = handlers.explain(networks, given, "small", "cbam", "", "", "block4")[1]
-    wanted = handlers.Wanted(shown.question, "scorecam", "block4")
-    english, chinese = Call(shown, "en"), Call(shown, "zh")
+    picture = UploadedPicture(Image.fromarray(coarse).resize((120, 90)), "a.png")
+    request = ("small", "cbam", "", "", "block4")
+    result = handlers.explain(Session(networks), picture, *request)[1]
+    missing = (result.request, "block4", "scorecam")
+    session, chinese = Session(networks, result), Session(networks, result, lang="zh")
     methods = ("scorecam",)
     works: dict[str, Callable[[], Any]] = {
-        "more": lambda: handlers.more(networks, wanted, shown, "block4", "scorecam"),
-        "grid": lambda: blocks.grid(networks, english, methods, progress=lambda _: None),
-        "download": lambda: blocks.download(networks, english, methods),
-        "types": lambda: list(types.run(networks, english, "block4")),
-        "curves": lambda: list(faithful.run(networks, english, "block4")),
-        "api": lambda: api.explain(networks, given, "small", "cbam", methods="scorecam"),
-        "api curves": lambda: api.faithfulness(networks, given, "small", "cbam"),
-        "Chinese": lambda: list(faithful.run(networks, chinese, "block4")),
+        "more": lambda: handlers.add_method(session, missing, "block4", "scorecam"),
+        "grid": lambda: blocks.grid(session, methods, progress=lambda _: None),
+        "download": lambda: blocks.download(session, methods),
+        "types": lambda: list(types.run(session, "block4")),
+        "curves": lambda: list(faithful.run(session, "block4")),
+        "api": lambda: api.explain(session, picture, "small", "cbam", methods="scorecam"),
+        "api curves": lambda: api.faithfulness(session, picture, "small", "cbam"),
+        "Chinese": lambda: list(faithful.run(chinese, "block4")),
     }
-    assert not list(faithful.run(networks, english, None))  # type: ignore[arg-type]  # too early
+    assert not list(faithful.run(session, None))  # type: ignore[arg-type]  # too early
     networks.seconds = 0
     for name, work in works.items():
         with pytest.raises(gr.Error) as ended:

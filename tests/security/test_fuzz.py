@@ -26,11 +26,11 @@ from starlette.requests import Request
 from test_hostile import INSIDE, SENTENCE
 
 from vggviz.app import api, build
-from vggviz.app.inputs import Given, Picture
+from vggviz.app.inputs import Picture, UploadedPicture
 from vggviz.app.networks import Networks
-from vggviz.app.parts.maps import View
-from vggviz.app.pictures import Shown
-from vggviz.app.tabs.lazy import Call
+from vggviz.app.result import Result
+from vggviz.app.session import Session
+from vggviz.app.view import check_options
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
 from vggviz.images import ImageError, Preprocess
@@ -104,9 +104,9 @@ def networks() -> Networks:
 
 
 @pytest.fixture(scope="module")
-def picture() -> Given:
+def picture() -> UploadedPicture:
     noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
-    return Given(Image.fromarray(noise), "0.png")
+    return UploadedPicture(Image.fromarray(noise), "0.png")
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def tried(run: Callable[[], Any]) -> Any:
 
 @pytest.mark.parametrize("name", ["explain", "figure", "pixel", "faithfulness"])
 def test_the_named_functions(
-    networks: Networks, picture: Given, unexpected: Callable[[], None], name: str
+    networks: Networks, picture: UploadedPicture, unexpected: Callable[[], None], name: str
 ) -> None:
     function = getattr(api, name)
     known = {
@@ -161,14 +161,14 @@ def test_the_named_functions(
         "column": st.integers(-1, 2),
         "head": st.integers(-1, 4),
     }
-    taken = ("networks", "image", "lang")
+    taken = ("session", "image")
     names = [n for n in inspect.signature(function).parameters if n not in taken]
     mostly = {n: st.one_of(known[n], known[n], JSON) for n in names}
 
     @fuzz(60 if name in ("figure", "faithfulness") else 150)
     @given(st.fixed_dictionaries(mostly))
     def check(asked: dict[str, Any]) -> None:
-        tried(lambda: function(networks, picture, **asked))
+        tried(lambda: function(Session(networks), picture, **asked))
         unexpected()
 
     check()
@@ -196,7 +196,9 @@ def test_a_picture_may_be_anything(unexpected: Callable[[], None]) -> None:
 @fuzz(200)
 @given(st.lists(JSON, max_size=6))
 def test_a_view_may_be_anything(view: list[Any]) -> None:
-    assert tried(lambda: View.known(view)) is None or all(isinstance(one, str) for one in view)
+    session = Session(Networks({}))
+    check: Any = lambda: check_options(session, view) or True  # noqa: E731
+    assert tried(check) is None or all(isinstance(one, str) for one in view)
 
 
 EVENT = st.sampled_from(
@@ -236,9 +238,9 @@ def test_each_event_of_the_page(
     session where no tab has been opened, or each."""
     events = [fn for fn in demo.fns.values() if fn.fn is not None]
     states = [block for block in demo.blocks.values() if isinstance(block, gr.State)]
-    (shown,) = (block.value for block in states if isinstance(block.value, Shown))
+    (result,) = (block.value for block in states if isinstance(block.value, Result))
     (lang,) = (block for block in states if block.value == "en")
-    (calls,) = (fn.outputs for fn in events if fn.name == "call")
+    (calls,) = (fn.outputs for fn in events if fn.name == "update")
     assert len(events) > 25
     assert len(calls) == 5
 
@@ -246,7 +248,7 @@ def test_each_event_of_the_page(
         state = SessionState(demo)
         state[lang._id] = language
         for call in calls if opened else ():
-            state[call._id] = Call(shown, language)
+            state[call._id] = Session(networks, result, lang=language)
         names = ("example", "weights", "target", "stage", "lang")
         query = urlencode(dict.fromkeys(names, link), errors="replace").encode()
         scope = {"type": "http", "query_string": query, "headers": [(b"accept-language", b"zh")]}

@@ -19,6 +19,7 @@ import torch
 
 from vggviz.app.handlers import open_own
 from vggviz.app.networks import Networks
+from vggviz.app.session import Session
 from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
 from vggviz.networks import Network, NetworkConfig, build_network
@@ -132,7 +133,7 @@ def test_the_page_refuses_each_and_goes_on(
     for name, file in corpus.items():
         for lang in ("en", "zh"):
             try:
-                open_own(networks, file, None, lang=lang)
+                open_own(Session(networks, lang=lang), file, None, "block4")
                 wrong[name] = None if name.startswith("seed ") else "opened"
             except gr.Error as error:
                 said = error.message

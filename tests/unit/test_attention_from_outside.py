@@ -12,10 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils import deterministic
 
-from vggviz.app.choices import types_of
+from vggviz.app.choices import attention_choices
 from vggviz.app.handlers import explain
+from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import Networks
-from vggviz.app.pictures import Given
+from vggviz.app.session import Session
 from vggviz.app.tabs.types import row, table
 from vggviz.attention import ATTENTION, AttentionType
 from vggviz.explainer import Explainer
@@ -173,12 +174,12 @@ def test_lazy_modules_are_refused(outside: NetworkConfig, monkeypatch: pytest.Mo
         build_network(outside, seeded())
 
 
-def test_a_type_without_a_tap_is_refused(
+def test_a_type_without_attention_is_refused(
     outside: NetworkConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = outside_type(lambda channels: nn.Conv2d(channels, channels, 1))
     monkeypatch.setitem(ATTENTION, "outside", plain)
-    with pytest.raises(ValueError, match="attention 'outside' has no Tap: pass its weights throu"):
+    with pytest.raises(ValueError, match="no attention was found in 'outside': weights of a sigm"):
         build_network(outside, seeded())
 
 
@@ -190,12 +191,14 @@ def test_the_page_shows_a_type_that_has_no_translation(outside: NetworkConfig, l
 
     networks = Networks({"small": ("outside",)}, load)
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    picture = Given(Image.fromarray(noise), "a.png")
-    assert types_of(networks, "small", lang=lang) == [("From outside", "outside")]
-    asked = (networks, picture, "small", "outside", "", "", "block4")
-    _, shown, _, _, about, _, maps, channels, _ = explain(*asked, lang=lang)
+    picture = UploadedPicture(Image.fromarray(noise), "a.png")
+    session = Session(networks, lang=lang)
+    assert attention_choices(session, "small") == [("From outside", "outside")]
+    request = ("small", "outside", "", "", "block4")
+    _, result, _, _, about, _, maps, channels, *_ = explain(session, picture, *request)
     assert "Gates with state of every kind." in about
     assert maps
     assert channels
-    told = table(lang, shown, [row(networks, shown, "outside", "block4")], ("outside",))
+    session = Session(networks, result, lang=lang)
+    told = table(session, [row(session, "outside", "block4")], ("outside",))
     assert '<th scope="row">From outside</th>' in told

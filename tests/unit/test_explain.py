@@ -20,7 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vggviz import METHODS, Explainer, NetworkConfig
 from vggviz import plotting as render
-from vggviz.app.handlers import boundary, known
+from vggviz.app.errors import boundary
+from vggviz.app.networks import Networks
+from vggviz.app.session import Session
 from vggviz.attention import ATTENTION
 from vggviz.batch import Worker
 from vggviz.cam import MapError, cams
@@ -137,7 +139,7 @@ def test_the_attention_shown_is_what_weighs_the_features(photograph: Path) -> No
 def test_every_attention_type_explains(attention: str, photograph: Path) -> None:
     explainer = build(attention)
     methods = ["gradcam", "eigencam"]
-    if attention not in ("none", "se", "eca"):
+    if attention not in ("none", "se", "eca", "coordinate", "selective_kernel"):
         methods.append("attention*gradient")
     found = explainer.explain(photograph, methods=methods)
     assert len(found.heatmaps) == 5 * len(methods)
@@ -211,7 +213,7 @@ def test_a_label_of_digits_is_that_label_and_a_number_an_index(explainer: Explai
     card = replace(explainer.card, labels=("2019", "2020", "1"), wnids=())
     years = Explainer(explainer.model, card)
     assert [years.index(target) for target in ("2019", "1", 1, "2")] == [0, 2, 1, 2]
-    assert known(years, "1") == 1  # a dropdown's value
+    assert Session(Networks({})).class_index(years, "1") == 1  # a dropdown's value
     with pytest.raises(ValueError, match="no class 2021: there are 0 to 2"):
         years.index("2021")
 

@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 
 from vggviz import ATTENTION, METHODS, AttentionType, Explainer, Explanation, Method
 from vggviz.app import build
-from vggviz.app.handlers import explain, more, wanted
+from vggviz.app.handlers import add_method, explain
+from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import Networks
-from vggviz.app.pictures import Given
+from vggviz.app.session import Session
 from vggviz.app.tabs import blocks
-from vggviz.app.tabs.lazy import Call
 from vggviz.cam import cams
 from vggviz.cli import app
 from vggviz.hooks.capture import capture
@@ -183,16 +183,15 @@ def test_the_schema_of_the_api_lists_them(demo: gr.Blocks) -> None:
 def test_the_page_shows_what_a_new_method_computes(
     networks: Networks, explanation: Explanation, key: str
 ) -> None:
-    given = Given(Image.open(KOALA).convert("RGB"), str(KOALA))
-    asked = ("small", "sixteenth", "", "")
-    _, shown, *_, about = explain(networks, given, *asked, "block5", key)[:5]
+    picture = UploadedPicture(Image.open(KOALA).convert("RGB"), str(KOALA))
+    request = ("small", "sixteenth", "", "")
+    _, result, missing, _, about = explain(Session(networks), picture, *request, "block5", key)[:5]
     assert "Up to a sixteenth per place." in about
-    wish = wanted(shown, "block5", key)
-    assert wish is not None
-    found, maps = more(networks, wish, shown, "block5", key)
+    assert missing == (result.request, "block5", key)
+    found, maps = add_method(Session(networks, result), missing, "block5", key)
     expected = explanation.heatmaps["block5", key].raw
     torch.testing.assert_close(torch.from_numpy(found.maps["block5", key, 0]), expected)
-    grid = blocks.grid(networks, Call(shown, "en"), (key,))
+    grid = blocks.grid(Session(networks, result), (key,))
     for part in (maps, grid):
         assert METHODS[key].title in part
         assert METHODS[key].explanation in part
@@ -231,6 +230,7 @@ def test_the_tables_of_the_readme_are_those_of_the_dicts() -> None:
         f"| `{key}` | {titled(spec)} | {spec.explanation} | {spec.start} |"
         for key, spec in types.items()
     ]
-    assert rows("CAM method") == [
-        f"| `{key}` | {titled(method)} | {method.explanation} |" for key, method in methods.items()
+    told = [row.rsplit("|", 2)[0] for row in rows("CAM method")]  # the last column: `test_peers`
+    assert told == [
+        f"| `{key}` | {titled(method)} | {method.explanation} " for key, method in methods.items()
     ]

@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
 from vggviz import ATTENTION, AttentionType, Explainer
-from vggviz.app.own import SIZE, Own
+from vggviz.app.own import SIZE, OwnNetwork
 from vggviz.cli import app
 from vggviz.data import open_dataset
 from vggviz.evaluation import evaluate
@@ -140,9 +140,9 @@ def test_a_start_in_another_folder_is_taken_in_whole(tmp_path: Path, backbone: P
     data, beside = draw(tmp_path / "data", 8), tmp_path / "own.safetensors"
     run_training(data, beside, config, NetworkChoice(str(backbone), "se"))
     with pytest.raises(WeightsError, match="with --out in another folder for a whole file"):
-        Own.admit(beside)
+        OwnNetwork.admit(beside)
     run_training(data, out, config, NetworkChoice(str(backbone), "se"))
-    assert Own.admit(out).attention == "se"
+    assert OwnNetwork.admit(out).attention == "se"
     assert load_network(out)[1].backbone is None
     assert "features.0.weight" in entries(out)
 

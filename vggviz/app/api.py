@@ -19,54 +19,43 @@ import gradio as gr
 import torch
 
 from vggviz import plotting as render
-from vggviz.app.handlers import boundary, sentence
-from vggviz.app.handlers import known as index_of
-from vggviz.app.inputs import Given, Picture, refusal
+from vggviz.app.errors import sentence, user_error
+from vggviz.app.inputs import Picture, UploadedPicture
 from vggviz.app.json_output import JSONOutput
 from vggviz.app.markup import method_title
 from vggviz.app.networks import Networks
-from vggviz.app.rerun import spatial_of
-from vggviz.app.stages import STAGES
+from vggviz.app.session import Session, handler
 from vggviz.attention import ATTENTION
+from vggviz.cache import explain_cached
 from vggviz.cam import METHODS, check_methods
 from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
+from vggviz.gradio_private import is_mcp_call
 from vggviz.images import ImageError
-from vggviz.locales import preferred_language, text
+from vggviz.images.isolated import shared_decoder
+from vggviz.locales import preferred_language
 from vggviz.metrics import faithfulness as curves
+from vggviz.platform.device import run_network
 
 __all__ = ["build", "explain", "faithfulness", "figure", "pixel"]
 
 SIDE = 128
 """Methods that need many passes run only on networks whose input is at most this large."""
 MAPS = 64
-"""Stages × methods of one request: no patience ends the drawing of a figure."""
+"""Stages × methods of one request: no deadline ends the drawing of a figure."""
 
 
-def _within_boundary(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, whose errors are sentences in the caller's language."""
-
-    @wraps(function)
-    def call(*args: Any, lang: str = "en", **named: Any) -> Any:
-        with boundary(lang):
-            return function(*args, lang=lang, **named)
-
-    return call
-
-
-@_within_boundary
+@handler
 def explain(
-    networks: Networks,
-    image: Given | None,
+    session: Session,
+    image: UploadedPicture | None,
     weights: str = "tiny50",
     attention: str = "cbam",
     stages: str = "all",
     methods: str = "gradcam",
     target: str = "",
-    *,
-    lang: str = "en",
 ) -> dict[str, Any]:
-    """Explain what VGG19 sees in a picture: its prediction, attention and class activation maps.
+    """Explain a picture: the network's prediction, its attention and class activation maps.
 
     Gives the JSON that the command `vggviz explain` writes: target, top five classes, shape and
     raw range of every map by stage, and where all of it comes from. Errors are in English, or in
@@ -80,23 +69,21 @@ def explain(
         methods: CAM methods with commas, of {methods}.
         target: A class as its label, index or WordNet id; empty for the likeliest.
     """
-    return _explained(networks, image, weights, attention, stages, methods, target, lang).to_json()
+    return _explanation(session, image, weights, attention, stages, methods, target).to_json()
 
 
-@_within_boundary
+@handler
 def figure(
-    networks: Networks,
-    image: Given | None,
+    session: Session,
+    image: UploadedPicture | None,
     weights: str = "tiny50",
     attention: str = "cbam",
     stages: str = "all",
     methods: str = "gradcam",
     target: str = "",
     format: str = "png",
-    *,
-    lang: str = "en",
 ) -> str:
-    """Draw what VGG19 sees in a picture as one figure: crop, prediction, attention and maps.
+    """Draw what a network sees in a picture as one figure: crop, prediction, attention and maps.
 
     Gives a data URI, base64 for 'png', 'svg' and 'html' (a one-page report) alike; nothing is
     kept on the server.
@@ -111,26 +98,24 @@ def figure(
         format: png, svg or html.
     """
     if format not in tuple(FIGURES):
-        raise refusal(text(lang, "api.format", given=format, known=", ".join(FIGURES)))
-    explanation = _explained(networks, image, weights, attention, stages, methods, target, lang)
+        raise user_error(session.text("api.format", given=format, known=", ".join(FIGURES)))
+    explanation = _explanation(session, image, weights, attention, stages, methods, target)
     kind, draw = FIGURES[format]
     return f"data:{kind};base64,{base64.b64encode(draw(explanation)).decode()}"
 
 
-@_within_boundary
+@handler
 def pixel(
-    networks: Networks,
-    image: Given | None,
+    session: Session,
+    image: UploadedPicture | None,
     weights: str = "tiny50",
     attention: str = "self_attention",
     stage: str = "block4",
     row: int = 0,
     column: int = 0,
     head: int = -1,
-    *,
-    lang: str = "en",
 ) -> dict[str, Any]:
-    """Ask where one place of a picture looks, in VGG19 with self-attention.
+    """Ask where one place of a picture looks, in a network with self-attention.
 
     Gives the grid of places that may ask (rows, columns), the number of heads, and the map of
     where this place looks: shares that sum to 1, row by row.
@@ -144,17 +129,17 @@ def pixel(
         column: The place's column, from 0 at the left.
         head: One head, from 0; -1 for the mean over all heads.
     """
-    explanation = _explained(networks, image, weights, attention, stage, "", "", lang)
+    explanation = _explanation(session, image, weights, attention, stage, "", "")
     records = [one for one in explanation.attention.get(stage, ()) if one.kind == "token"]
     if not records:
-        raise refusal(text(lang, "api.queries", stage=stage, attention=attention))
+        raise user_error(session.text("api.queries", stage=stage, attention=attention))
     if not all(isinstance(number, int) for number in (row, column, head)):
-        raise refusal(text(lang, "api.whole"))
+        raise user_error(session.text("api.whole"))
     one = None if head == -1 else head
     try:
         found = records[0].query(row, column, one)
     except IndexError as error:
-        raise refusal(sentence(error, lang)) from error
+        raise user_error(sentence(error, session.lang)) from error
     return {
         "stage": stage,
         "grid": list(records[0].grid),
@@ -166,19 +151,17 @@ def pixel(
     }
 
 
-@_within_boundary
+@handler
 def faithfulness(
-    networks: Networks,
-    image: Given | None,
+    session: Session,
+    image: UploadedPicture | None,
     weights: str = "tiny50",
     attention: str = "cbam",
     stage: str = "block5",
     method: str = "gradcam",
     target: str = "",
-    *,
-    lang: str = "en",
 ) -> dict[str, Any]:
-    """Test whether VGG19 needs what a map calls important: deletion and insertion curves.
+    """Test whether a network needs what a map calls important: deletion and insertion curves.
 
     Gives, for the attention map where there is one, the CAM method and a random map: fractions of
     the pixels, the class's probability at each, and the area under the curve. A faithful map has
@@ -192,20 +175,21 @@ def faithfulness(
         method: One CAM method, of {methods}.
         target: A class as its label, index or WordNet id; empty for the likeliest.
     """
-    named = _listed(method) if isinstance(method, str) else []
-    if stage not in STAGES or len(named) != 1:
-        raise refusal(text(lang, "api.one", stages=", ".join(STAGES)))
-    (method,) = named
-    check = networks.patience(lang)
-    explanation = _explained(networks, image, weights, attention, stage, method, target, lang)
-    explainer = networks.get(weights, attention)
+    methods = _names(method) if isinstance(method, str) else []
+    explanation = _explanation(session, image, weights, attention, stage, method, target)
+    explainer = session.networks.get(weights, attention)
+    if stage not in explainer.model.stages or len(methods) != 1:
+        stages = ", ".join(explainer.model.stages)
+        raise user_error(session.text("api.one", stages=stages))
+    (method,) = methods
+    check = session.deadline()
     pixels = explainer.preprocess.normalise(explanation.image)
     if (stage, method) not in explanation.heatmaps:
-        raise refusal(text(lang, "api.map", method=method, stage=stage, attention=attention))
+        raise user_error(session.text("api.map", method=method, stage=stage, attention=attention))
     maps = {method: explanation.heatmaps[stage, method].raw}
-    learned = spatial_of(explanation, stage)
-    if learned is not None:
-        maps = {"attention": torch.from_numpy(learned), **maps}
+    spatial = [record.spatial for record in explanation.attention.get(stage, ())]
+    if learned := [map for map in spatial if map is not None]:
+        maps = {"attention": learned[0], **maps}
     maps["random"] = torch.rand(pixels.shape[-2:], generator=torch.Generator().manual_seed(0))
     return {
         "target": explanation.target._asdict(),
@@ -227,7 +211,8 @@ def _curves(
     kinds: tuple[curves.Kind, ...] = ("deletion", "insertion")
     for kind in kinds:
         points: list[tuple[float, float]] = []
-        for point in curves.perturb(explainer.model, pixels, map, explanation.target.index, kind):
+        predict = partial(run_network, explainer.model)
+        for point in curves.perturb(predict, pixels, map, explanation.target.index, kind):
             points.append(point)
             check(len(points), curves.SCALED.steps + 1)
         fractions, scores = (list(values) for values in zip(*points, strict=True))
@@ -236,47 +221,54 @@ def _curves(
     return found
 
 
-def _explained(
-    networks: Networks,
-    image: Given | None,
+def _explanation(
+    session: Session,
+    image: UploadedPicture | None,
     weights: str,
     attention: str,
     stages: str,
     methods: str,
     target: str,
-    lang: str,
 ) -> Explanation:
-    """As `Explainer.explain`, from texts. Raises gr.Error, a sentence for people."""
+    """As `Explainer.explain`, from texts. Raises gr.Error."""
     if image is None:
-        raise refusal(text(lang, "api.picture"))
+        raise user_error(session.text("api.picture"))
     if not all(
         isinstance(one, str | None) for one in (weights, attention, stages, methods, target)
     ):
-        raise refusal(text(lang, "api.texts"))
-    explainer = networks.get(weights or "", attention or "")
-    chosen = _listed(methods)
-    slow = [name for name in chosen if name in METHODS and METHODS[name].needs == "passes"]
+        raise user_error(session.text("api.texts"))
+    explainer = session.networks.get(weights or "", attention or "")
+    chosen = _names(methods)
+    slow = [name for name in chosen if name in METHODS and METHODS[name].slow]
     if slow and explainer.preprocess.size > SIDE:
-        title = method_title(lang, slow[0])
-        raise refusal(text(lang, "api.passes", method=title, weights=weights))
+        title = method_title(session.lang, slow[0])
+        raise user_error(session.text("api.passes", method=title, weights=weights))
     try:
-        named = STAGES if (stages or "").strip() == "all" else _listed(stages)
-        if len(named) * max(1, len(chosen)) > MAPS:
-            raise refusal(text(lang, "api.maps", most=MAPS))
-        wanted = index_of(explainer, (target or "").strip(), lang)
-        check = networks.patience(lang)
-        return networks.explanations.explain(
-            explainer, image.source, named, check_methods(chosen), wanted, progress=check
+        every = (stages or "").strip() == "all"
+        places = explainer.model.stages if every else _names(stages)
+        if len(places) * max(1, len(chosen)) > MAPS:
+            raise user_error(session.text("api.maps", most=MAPS))
+        index = session.class_index(explainer, (target or "").strip())
+        (explanation,) = explain_cached(
+            session.networks.cache,
+            explainer,
+            image.source,
+            (index,),
+            places,
+            check_methods(chosen),
+            open_image=shared_decoder().open_image,
+            progress=session.deadline(),
         )
+        return explanation
     except (gr.Error, ImageError):  # which are ValueErrors, too
         raise
     except ValueError as error:
-        raise refusal(sentence(error, lang)) from error
+        raise user_error(sentence(error, session.lang)) from error
 
 
-def _listed(names: str | None) -> list[str]:
+def _names(texts: str | None) -> list[str]:
     """The names between commas, each once; an API's client may send null for none."""
-    return list(dict.fromkeys(name.strip() for name in (names or "").split(",") if name.strip()))
+    return list(dict.fromkeys(name.strip() for name in (texts or "").split(",") if name.strip()))
 
 
 FIGURES: Mapping[str, tuple[str, Callable[[Explanation], bytes]]] = {
@@ -290,31 +282,31 @@ FIGURES: Mapping[str, tuple[str, Callable[[Explanation], bytes]]] = {
 def build(networks: Networks) -> None:
     """Register the endpoints, on components that no page shows."""
     with gr.Row(visible=False):
-        image = Picture(label="image")
         field = partial(gr.Textbox, visible=False)
+        image = Picture(label="image")
         weights = field("tiny50", label="weights")
         attention = field("cbam", label="attention")
         stages = field("all", label="stages")
         methods = field("gradcam", label="methods")
         target = field("", label="target")
-        told = JSONOutput(label="explanation")
+        explanation = JSONOutput(label="explanation")
         format = field("png", label="format")
-        drawn = gr.Textbox(label="data URI")
-        asking = field("self_attention", label="attention")
+        figure_ = gr.Textbox(label="data URI")
+        self_attention = field("self_attention", label="attention")
         stage = field("block4", label="stage")
         row, column = (gr.Number(0, precision=0, label=name) for name in ("row", "column"))
         head = gr.Number(-1, precision=0, label="head")
         last = field("block5", label="stage")
         method = field("gradcam", label="method")
-        asked = [image, weights, attention, stages, methods, target]
+        common = [image, weights, attention, stages, methods, target]
         endpoints: list[tuple[Callable[..., Any], list[Any], Any]] = [
-            (explain, asked, told),
-            (figure, [*asked, format], drawn),
-            (pixel, [image, weights, asking, stage, row, column, head], told),
-            (faithfulness, [image, weights, attention, last, method, target], told),
+            (explain, common, explanation),
+            (figure, [*common, format], figure_),
+            (pixel, [image, weights, self_attention, stage, row, column, head], explanation),
+            (faithfulness, [image, weights, attention, last, method, target], explanation),
         ]
         for function, inputs, output in endpoints:
-            endpoint = _bound(function, networks)
+            endpoint = _endpoint(function, networks)
             gr.Button(visible=False).click(
                 endpoint,
                 inputs,
@@ -325,22 +317,22 @@ def build(networks: Networks) -> None:
             )
 
 
-def _bound(function: Callable[..., Any], networks: Networks) -> Callable[..., Any]:
-    """The endpoint of one request: with the function's name and arguments, and its docstring with
-    the keys of `ATTENTION` and `METHODS` filled in."""
+def _endpoint(function: Callable[..., Any], networks: Networks) -> Callable[..., Any]:
+    """The function of a session as one of a request, with its name and its other arguments, and
+    with the keys of `ATTENTION` and `METHODS` filled into its docstring."""
 
     @wraps(function)
     def call(*args: Any) -> Any:
-        *given, request = args
+        *inputs, request = args
         lang = preferred_language(None, request.headers.get("accept-language"))
-        told = function(networks, *given, lang=lang)
-        for_mcp = request.headers.get("x-gradio-user") == "mcp"
-        return json.dumps(told) if for_mcp and not isinstance(told, str) else told
+        answer = function(Session(networks, lang=lang), *inputs)
+        return (
+            json.dumps(answer) if is_mcp_call(request) and not isinstance(answer, str) else answer
+        )
 
-    asked = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
-    known = inspect.signature(function)
-    own = [p for name, p in known.parameters.items() if name not in ("networks", "lang")]
-    call.__signature__ = known.replace(parameters=[*own, asked])  # type: ignore[attr-defined]
+    request = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
+    _, *inputs = inspect.signature(function).parameters.values()
+    call.__signature__ = inspect.Signature([*inputs, request])  # type: ignore[attr-defined]
     call.__doc__ = (function.__doc__ or "").format(
         attention=", ".join(("none", *ATTENTION)), methods=", ".join(METHODS)
     )

@@ -1,56 +1,69 @@
-"""What there is to choose: networks, attention types and classes as a dropdown's choices."""
+"""The choices of the page's dropdowns and radios: networks, attention types, classes, stages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vggviz.app.markup import named
-from vggviz.app.networks import NOTHING, Networks, Owned
-from vggviz.app.own import Own
+from vggviz.app.markup import attention_title, stage_titles
+from vggviz.app.own import OwnNetwork
+from vggviz.app.session import Session
 from vggviz.explainer import Explainer
 from vggviz.locales import text
 from vggviz.weights import STOCK, WEIGHTS
 
-__all__ = ["classes", "start", "types_of", "weights_of"]
+__all__ = [
+    "Choices",
+    "attention_choices",
+    "class_choices",
+    "first_stage",
+    "network_choices",
+    "stage_choices",
+]
+
+Choices = list[tuple[str, str]]
 
 
-def start(explainer: Explainer, stage: str = "block4") -> str:
-    """The stage to look at first: this one, or block 4, or the last, whichever has attention."""
-    stages = tuple(explainer.model.attention)
-    return next(
-        (one for one in (stage, "block4", *stages[-1:]) if one in stages or not stages), stage
-    )
+def first_stage(explainer: Explainer, stage: str = "") -> str:
+    """The stage to look at first: this one, the last but one (a VGG's block 4, where maps point
+    best), or the last with attention, whichever has attention; without any, the same or the last.
+    """
+    stages, with_attention = explainer.model.stages, tuple(explainer.model.attention)
+    usable = [one for one in stages if one in with_attention] or list(stages)
+    return next(one for one in (stage, *stages[-2:-1], usable[-1]) if one in usable)
 
 
-def weights_of(networks: Networks, own: Owned = NOTHING, lang: str = "en") -> list[tuple[str, str]]:
-    """The networks as a dropdown's choices, a session's own ones last."""
-    bundled = [(_known(key, lang), key) for key in networks.choices]
-    return [*bundled, *((_called(one, lang), key) for key, one in own.items())]
+def network_choices(session: Session) -> Choices:
+    """The networks of the page, then those of the session."""
+    shared = [(_network_title(key, session.lang), key) for key in session.networks.choices]
+    return [*shared, *((_own_title(one, session.lang), key) for key, one in session.own.items())]
 
 
-def _known(key: str, lang: str) -> str:
+def _network_title(key: str, lang: str) -> str:
     if key in STOCK:
         return text(lang, "explore.network.imagenet", name=key)
     return text(lang, f"explore.network.{key}") if key in WEIGHTS else key
 
 
-def _called(one: Own, lang: str) -> str:
+def _own_title(one: OwnNetwork, lang: str) -> str:
     count = len(one.labels)
     kind = "own_untrained" if one.trained == "nothing" else "own_one" if count == 1 else "own"
     return text(lang, f"explore.network.{kind}", name=one.name, count=count)
 
 
-def types_of(
-    networks: Networks, weights: str, own: Owned = NOTHING, lang: str = "en"
-) -> list[tuple[str, str]]:
-    """The attention types of these weights as a dropdown's choices."""
-    return [(named(lang, key), key) for key in networks.types(weights, own)]
+def attention_choices(session: Session, weights: str) -> Choices:
+    """The attention types of these weights."""
+    types = session.networks.types(weights, session.own)
+    return [(attention_title(session.lang, key), key) for key in types]
 
 
-def classes(
-    labels: Sequence[str], lang: str = "en", none: str = "likeliest"
-) -> list[tuple[str, str]]:
-    """The classes as a dropdown's choices, by index, since two may have the same label."""
+def class_choices(labels: Sequence[str], lang: str = "en", none: str = "predicted") -> Choices:
+    """The classes by index, since two may have the same label, in alphabetical order; before them
+    '', which means `none`."""
     order = sorted(range(len(labels)), key=lambda index: labels[index].lower())
     first = (text(lang, f"shell.{none}"), "")
     return [first, *((labels[index], str(index)) for index in order)]
+
+
+def stage_choices(stages: Sequence[str], lang: str = "en") -> Choices:
+    """The stages of a network, by name."""
+    return [(title, name) for name, title in stage_titles(lang, stages).items()]

@@ -1,43 +1,31 @@
-"""Work that nobody waits for any more ends: its user has left, or it took too long."""
+"""Ends work that took too long, or whose visitor has left."""
 
 from __future__ import annotations
 
 import time
 
-from gradio.context import LocalContext
-from gradio.queueing import Event
-
-from vggviz.app.inputs import refusal
+from vggviz.app.errors import user_error
 from vggviz.explainer import Report
+from vggviz.gradio_private import current_event
 from vggviz.locales import text
 
-__all__ = ["patience"]
+__all__ = ["deadline"]
 
 
-def patience(seconds: float, lang: str = "en") -> Report:
-    """What to call between the passes of long work: as a `progress`, of which it ignores what is
-    done. It raises gr.Error, a sentence for people, once the one request that it was made in has
-    run for `seconds`, and as soon as Gradio knows that its user is gone.
+def deadline(seconds: float, lang: str = "en") -> Report:
+    """A function to call between the passes of long work, as a `progress` callback. It raises
+    gr.Error once the current request has run for `seconds`, and as soon as Gradio knows that its
+    visitor has left.
 
-    Gradio ends a generator at its next value then, but never a function: that would keep its place
-    among those that may run at once to the end.
+    Then Gradio itself ends generators, at their next value, but never functions: one of those would
+    go on to its end, and occupy one of the slots of `concurrency_limit` meanwhile.
     """
-    event, start = _event(), time.monotonic()
+    event, start = current_event(), time.monotonic()
 
     def check(done: int = 0, total: int = 0) -> None:
         if event is not None and not event.alive:
-            raise refusal(text(lang, "trouble.gone"))
+            raise user_error(text(lang, "trouble.gone"))
         if time.monotonic() - start > seconds:
-            raise refusal(text(lang, "trouble.long", seconds=f"{seconds:g}"))
+            raise user_error(text(lang, "trouble.long", seconds=f"{seconds:g}"))
 
     return check
-
-
-def _event() -> Event | None:
-    """What Gradio's queue knows of the request that is being answered; None outside of it.
-
-    The stream of answers that a page, or a client of the API, holds open is what ends when it
-    leaves: the queue then marks what it asked for as no longer alive.
-    """
-    page, key = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
-    return page._queue.event_ids_to_events.get(key) if page is not None and key else None

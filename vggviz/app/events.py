@@ -1,4 +1,4 @@
-"""Which event of the left column runs what, and how the page changes its language."""
+"""Which event of the head, the left column and the answer runs which handler."""
 
 from __future__ import annotations
 
@@ -7,164 +7,152 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from vggviz.app import api, handlers
-from vggviz.app import downloads as take_home
+from vggviz.app import api, handlers, take_home
+from vggviz.app.errors import user_error
 from vggviz.app.examples import Example
-from vggviz.app.inputs import sent
-from vggviz.app.pictures import Shown, refusal
-from vggviz.app.shell import HIDDEN, Shell
-from vggviz.app.tabs import TABS
+from vggviz.app.inputs import event_data
+from vggviz.app.session import Session
+from vggviz.app.shell import HIDDEN, PRIVATE, Shell
 from vggviz.app.tabs.explore import Parts
-from vggviz.locales import preferred_language, text
+from vggviz.locales import preferred_language
 
 __all__ = ["Column", "wire"]
 
 
 class Column(NamedTuple):
     """The components of the head and of the left column that no other tab needs; `details` holds
-    the JSON, `home` the menu of what people take home."""
+    the explanation as JSON, `take_home` is the menu of downloads."""
 
     about: gr.HTML
     details: gr.JSON
     file: gr.UploadButton
-    home: gr.HTML
-    offered: gr.HTML
-    switch: gr.Radio
+    take_home: gr.HTML
+    examples: gr.HTML
+    language: gr.Radio
     pictures: Sequence[Example]
 
 
 def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
-    """Every event of the head, of the left column and of the answer, which chooses a class; and
-    the API, the only events that others may call."""
-    networks = shell.networks
-    api.build(networks)  # first: Gradio numbers a name that a private event has already
-    chosen = [shell.weights, shell.attention, shell.target, shell.contrast]
-    session = [shell.shown, shell.own, shell.lang]
-    drawn = [parts.answer, column.about, parts.strip, parts.maps, parts.channels, parts.channel]
-    told = [column.details, shell.shown, parts.wanted, *drawn]
-
-    def explain(
-        picture: Any,
-        weights: str,
-        attention: str,
-        target: str,
-        contrast: str,
-        shown: Any,
-        own: Any,
-        lang: str,
-        *view: str,
-    ) -> Any:
-        asked = (picture, weights, attention, target, contrast)
-        return handlers.explain(networks, *asked, *view, shown=shown, own=own, lang=lang)
+    """Connect every event of the head, of the left column and of the answer, which chooses a class;
+    and the API, the only events that others may call."""
+    api.build(shell.networks)  # first: Gradio numbers a name that a private event has already
+    chosen, states, view = shell.chosen, shell.states, shell.view_inputs
+    drawn = [
+        *(parts.answer, column.about, parts.strip, parts.maps, parts.channels, parts.channel),
+        shell.stage,
+    ]
+    explained = [column.details, shell.result, parts.missing, *drawn]
 
     waiting: dict[str, Any] = {
         "show_progress_on": [parts.answer, parts.maps, parts.channels],
         "concurrency_id": "network",
-        "api_visibility": "private",
+        **PRIVATE,
     }
-    quiet: dict[str, Any] = {
-        "queue": False,
-        **HIDDEN,
-        "api_visibility": "private",
-    }
+    quiet: dict[str, Any] = {"queue": False, **HIDDEN}
     run: dict[str, Any] = {
-        "fn": explain,
-        "inputs": [shell.picture, *chosen, *session, *parts.view],
-        "outputs": told,
+        "fn": shell.bound(handlers.explain),
+        "inputs": [*states, shell.picture, *chosen, *view],
+        "outputs": explained,
         "trigger_mode": "always_last",
         **waiting,
     }
 
-    def back(shown: Shown) -> Any:
+    def restore(session: Session) -> Any:
         """The picture and the choices of the last good result."""
-        return list(shown.question)
+        return list(session.current.request)
 
-    def then(event: Any) -> None:
-        """Explain after this event; where that fails, go back to what the last result was of."""
-        event.success(**run).failure(back, shell.shown, [shell.picture, *chosen], **quiet)
+    def explain_after(event: Any) -> None:
+        """Explain after this event; where that fails, restore what the last result was of."""
+        event.success(**run).failure(
+            shell.bound(restore), states, [shell.picture, *chosen], **quiet
+        )
 
     # A dropdown's `input` comes twice for a click, its `select` not at all for the Enter key.
-    # `blur` comes once after either; where nothing was chosen, `shown` has the answer.
+    # `blur` comes once after either; where nothing was chosen, the session has the result already.
     blurred = [shell.attention.blur, shell.target.blur, shell.contrast.blur]
-    ran = gr.on([shell.picture.input, shell.wish.change, *blurred], **run)
-    ran.failure(back, shell.shown, [shell.picture, *chosen], **quiet)
+    ran = gr.on([shell.picture.input, shell.run_request.change, *blurred], **run)
+    ran.failure(shell.bound(restore), states, [shell.picture, *chosen], **quiet)
 
-    def choose(
-        weights: str, attention: str, target: str, contrast: str, shown: Any, own: Any, lang: str
-    ) -> Any:
-        asked = (weights, attention, target, contrast)
-        return handlers.choose(networks, *asked, shown, own, lang)
-
-    then(shell.weights.blur(choose, [*chosen, *session], chosen[1:], **waiting))
-
-    def open_own(file: Any, picture: Any, shown: Any, own: Any, lang: str, *view: str) -> Any:
-        return handlers.open_own(networks, file, picture, *view, shown=shown, own=own, lang=lang)
-
+    explain_after(
+        shell.weights.blur(
+            shell.bound(handlers.choose_network), [*states, *chosen], chosen[1:], **waiting
+        )
+    )
     column.file.upload(
-        open_own,
-        [column.file, shell.picture, *session, *parts.view],
-        [shell.own, *chosen, shell.stage, *told],
+        shell.bound(handlers.open_own),
+        [*states, column.file, shell.picture, *view],
+        [shell.own, *chosen, *explained],
         **waiting,
     )
 
-    def pick(lang: str, event: gr.EventData) -> str:
+    def pick_example(session: Session, event: gr.EventData) -> str:
         """The example that was clicked. The index comes from a browser: it may be anything."""
-        index = sent(event).get("index")
+        index = event_data(event).get("index")
         if not isinstance(index, int) or not 0 <= index < len(column.pictures):
-            raise refusal(text(lang, "trouble.example"))
+            raise user_error(session.text("trouble.example"))
         return str(column.pictures[index].file)
 
-    then(column.offered.select(pick, shell.lang, shell.picture, **quiet))
+    explain_after(column.examples.select(shell.bound(pick_example), states, shell.picture, **quiet))
 
-    def explained(lang: str, event: gr.EventData) -> str:
+    def pick_class(session: Session, event: gr.EventData) -> str:
         """The class that was clicked in the answer."""
-        index = sent(event).get("index")
+        index = event_data(event).get("index")
         if not isinstance(index, int):
-            raise refusal(text(lang, "trouble.class"))
+            raise user_error(session.text("trouble.class"))
         return str(index)
 
-    then(parts.answer.select(explained, shell.lang, shell.target, **quiet))
+    explain_after(parts.answer.select(shell.bound(pick_class), states, shell.target, **quiet))
+    take_home.build(shell, _language(demo, shell, column, drawn), column.take_home, column.pictures)
 
-    # The language: labels by `shell`, choices by what is chosen, all else drawn anew.
-    dropdowns = set(map(id, chosen))
-    others = [one for one, _ in shell.labels if id(one) not in dropdowns]
-    spoken = [shell.lang, *chosen, *others]
 
-    def speak(lang: str, weights: str, attention: str, own: Any) -> Any:
-        lang = preferred_language(lang, None)
-        told = dict(zip((id(one) for one, _ in shell.labels), shell.relabel(lang), strict=True))
-        listed = handlers.spoken(networks, weights, attention, own, lang)
-        named = [{**told[id(one)], **new} for one, new in zip(chosen, listed, strict=True)]
-        return [lang, *named, *(told[id(one)] for one in others)]
+def _language(demo: gr.Blocks, shell: Shell, column: Column, drawn: Sequence[Any]) -> Any:
+    """Connect the language: labels by `shell.labels`, choices by what is chosen, all else drawn
+    anew. Returns the event that sets the browser's language as the page opens."""
+    chosen, states = shell.chosen, shell.states
+    others = [one for one, _ in shell.labels if one not in chosen]
+    translated = [shell.lang, *chosen, *others]
+    html = drawn[:-1]  # the stages are among the labels already
 
-    def redraw(shown: Shown, lang: str, *view: str) -> Any:
-        return list(handlers.draw(shown, *view, lang=lang))
+    def translate(session: Session, language: str, weights: str, attention: str) -> list[Any]:
+        lang = preferred_language(language, None)
+        session = Session(session.networks, session.result, session.own, lang)
+        labels = {id(one): labels(session) for one, labels in shell.labels}
+        choices = handlers.translate_choices(session, weights, attention)
+        dropdowns = [
+            {**gr.update(**labels[id(one)]), **new}
+            for one, new in zip(chosen, choices, strict=True)
+        ]
+        return [lang, *dropdowns, *(gr.update(**labels[id(one)]) for one in others)]
 
-    column.switch.input(
-        speak,
-        [column.switch, shell.weights, shell.attention, shell.own],
-        spoken,
+    column.language.input(
+        shell.bound(translate),
+        [*states, column.language, shell.weights, shell.attention],
+        translated,
         trigger_mode="always_last",
-        **{**quiet, "queue": True},  # or `lang.change` would not fire
-    ).success(redraw, [shell.shown, shell.lang, *parts.view], drawn, **quiet)
-
-    def preference(
-        weights: str, attention: str, own: Any, shown: Shown, request: gr.Request, *view: str
-    ) -> Any:
-        """The browser's language, as it opens the page: all at once, before a link is read, and
-        not in the queue, so that no one waits for it."""
-        asked, accepted = request.query_params.get("lang"), request.headers.get("accept-language")
-        wanted = preferred_language(asked, accepted)
-        if wanted == "en":
-            return [gr.skip()] * len(spoken + drawn)
-        told = speak(wanted, weights, attention, own)
-        told[spoken.index(column.switch)]["value"] = wanted
-        return told + redraw(shown, wanted, *view)
-
-    opened = demo.load(
-        preference,
-        [shell.weights, shell.attention, shell.own, shell.shown, *parts.view],
-        spoken + drawn,
-        **quiet,
+        **{**HIDDEN, "queue": True},  # or `lang.change` would not fire
+    ).success(
+        shell.bound(handlers.draw), [*states, *shell.view_inputs], drawn, queue=False, **HIDDEN
     )
-    take_home.build(shell, opened, column.home, column.pictures, ("explore", *TABS))
+
+    def browser_language(
+        session: Session, weights: str, attention: str, request: gr.Request, *view: str
+    ) -> Any:
+        """The page in the browser's language as it opens: all at once, before a link is read, and
+        not in the queue, so that no one waits for it."""
+        lang = preferred_language(
+            request.query_params.get("lang"), request.headers.get("accept-language")
+        )
+        if lang == "en":
+            return [gr.skip()] * len([*translated, *html])
+        parts = translate(session, lang, weights, attention)
+        parts[translated.index(column.language)]["value"] = lang
+        session = Session(session.networks, session.result, session.own, lang)
+        return [*parts, *handlers.draw(session, *view)[:-1]]
+
+    return demo.load(
+        shell.bound(browser_language),
+        [*states, shell.weights, shell.attention, *shell.view_inputs],
+        [*translated, *html],
+        queue=False,
+        **HIDDEN,
+    )

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.block_function import BlockFunction
-from gradio.state_holder import SessionState
-from gradio.utils import get_upload_folder, is_in_or_equal, is_static_file
 
-from vggviz.app.handlers import boundary
-from vggviz.app.inputs import refusal
+from vggviz.app.errors import boundary, user_error
+from vggviz.gradio_private import BlockFunction, SessionState, event_data, is_known_file
 from vggviz.locales import text
 
 __all__ = ["Page"]
@@ -41,23 +37,23 @@ class Page(gr.Blocks):
             _check(inputs)
             return await super().preprocess_data(block_fn, inputs, state, explicit_call)
         except _ODD as error:
-            raise refusal(text("en", "trouble.odd")) from error
+            raise user_error(text("en", "trouble.odd")) from error
 
     async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As Blocks does it. Raises gr.Error, a sentence for people."""
         with boundary():
             try:
-                _check(getattr(kwargs.get("event_data"), "_data", None))
+                _check(event_data(kwargs.get("event_data")))
                 return await super().process_api(*args, **kwargs)
             except gr.Error as error:
                 if not error.print_exception:  # ours
                     raise
-                raise refusal(text("en", "trouble.odd")) from error
+                raise user_error(text("en", "trouble.odd")) from error
 
 
 def _check(value: Any) -> None:
     if foreign(value):
-        raise refusal(text("en", "trouble.foreign"))
+        raise user_error(text("en", "trouble.foreign"))
 
 
 def foreign(value: Any) -> bool:
@@ -67,10 +63,6 @@ def foreign(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     path = value.get("path")
-    if isinstance(path, str) and path and not _ours(path):
+    if isinstance(path, str) and path and not is_known_file(path):
         return True
     return any(map(foreign, value.values()))
-
-
-def _ours(path: str) -> bool:
-    return is_in_or_equal(path, get_upload_folder()) or is_static_file(Path(path))

@@ -1,42 +1,30 @@
-"""What comes in at the page's border: the safe picture input, and a dropdown that trusts no one."""
+"""Input components that check nothing by Gradio's rules: pictures are files, choices are texts."""
 
 from __future__ import annotations
 
 import base64
-import html
-from abc import ABCMeta
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.component_meta import ComponentMeta
-from gradio.data_classes import ImageData
 from PIL import Image
 
-from vggviz.cache import digest
+from vggviz.cache import picture_digest
+from vggviz.gradio_private import ImageData, NoStub
+from vggviz.gradio_private import event_data as raw_event_data
 from vggviz.images import ImageSource
-from vggviz.images.isolated import shared
+from vggviz.images.isolated import shared_decoder
 
-__all__ = ["Choice", "Given", "NoStub", "Picture", "refusal", "sent"]
-
-
-LONGEST = 300  # characters of a toast
+__all__ = ["Choice", "Picture", "UploadedPicture", "event_data"]
 
 
-class NoStub(ComponentMeta):
-    """Gradio's metaclass, but without the .pyi file that it writes beside a component's source."""
+class UploadedPicture:
+    """A picture of a visitor or an example: its source, and its path, which the page goes back to.
 
-    def __new__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> type:
-        return ABCMeta.__new__(cls, name, bases, attrs)
-
-
-class Given:
-    """A picture that came in, and where it lies, so that the page can go back to it.
-
-    It is read when `image`, upright RGB, or `digest`, which knows its content, is first asked for:
-    by then the page knows in which language to say what is wrong with it. Both raise ImageError.
+    It is read when `image` or `digest` is first used, within the handler, so that what is wrong
+    with it is said in the visitor's language. Both raise ImageError.
     """
 
     def __init__(self, source: ImageSource, path: str | None = None) -> None:
@@ -45,7 +33,7 @@ class Given:
 
     @cached_property
     def _content(self) -> tuple[str, ImageSource]:
-        return digest(self.source)
+        return picture_digest(self.source)
 
     @property
     def digest(self) -> str:
@@ -54,22 +42,22 @@ class Given:
 
     @cached_property
     def image(self) -> Image.Image:
-        """The picture as `open_image` reads it, decoded in a process that holds no other."""
-        return shared().open_image(self._content[1])
+        """The picture, upright RGB, decoded in a process that holds no other."""
+        return shared_decoder().open_image(self._content[1])
 
 
 class Picture(gr.Image, metaclass=NoStub):
-    """Gradio's picture input, but what was given is for `open_image` to read."""
+    """Gradio's picture input, which gives the file as it is: `open_image` reads it."""
 
     is_template = True  # the browser draws it as the Image that it extends
 
-    def preprocess(self, payload: ImageData | None) -> Given | None:  # type: ignore[override]
+    def preprocess(self, payload: ImageData | None) -> UploadedPicture | None:  # type: ignore[override]
         """What was uploaded, None where nothing was."""
         if payload is None:
             return None
         if payload.path:
-            return Given(Path(payload.path), payload.path)
-        return Given(_decoded(payload.url or ""))
+            return UploadedPicture(Path(payload.path), payload.path)
+        return UploadedPicture(_data_uri_bytes(payload.url or ""))
 
 
 class Choice(gr.Dropdown, metaclass=NoStub):
@@ -85,14 +73,14 @@ class Choice(gr.Dropdown, metaclass=NoStub):
         return "" if payload is None else str(payload)
 
 
-def sent(event: gr.EventData) -> Mapping[str, Any]:
-    """What came with an event of the page's scripts. It comes from a browser: its values may be
-    anything, and it is empty where it is no object."""
-    data = getattr(event, "_data", None)
+def event_data(event: gr.EventData) -> Mapping[str, Any]:
+    """The data of an event that the page's scripts triggered: its values may be anything, and it
+    is empty where it is no object."""
+    data = raw_event_data(event)
     return data if isinstance(data, dict) else {}
 
 
-def _decoded(url: str) -> bytes:
+def _data_uri_bytes(url: str) -> bytes:
     """The bytes of a base64 data URI, as API clients may send; none where it is not one."""
     head, _, body = url.partition(",")
     if not (head.startswith("data:image/") and head.endswith(";base64")):
@@ -101,11 +89,3 @@ def _decoded(url: str) -> bytes:
         return base64.b64decode(body, validate=True)
     except ValueError:
         return b""
-
-
-def refusal(sentence: str) -> gr.Error:
-    """A toast. The sentence may quote a file's name or what was typed, so it is no markup, is cut
-    where that was long, and has no half of a pair, which no answer could carry."""
-    said = sentence.encode("utf-8", "replace").decode()
-    said = said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
-    return gr.Error(html.escape(said, quote=False), print_exception=False)

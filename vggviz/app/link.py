@@ -1,4 +1,4 @@
-"""What the page was asked to show, as the query of a link, and back to what its parts hold."""
+"""The state of the page as the query of a link, and back to the values of its components."""
 
 from __future__ import annotations
 
@@ -9,26 +9,23 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from vggviz.app import choices
+from vggviz.app.choices import attention_choices, class_choices, first_stage, stage_choices
 from vggviz.app.examples import Example
-from vggviz.app.networks import NOTHING, Networks, Owned
-from vggviz.app.parts.maps import View, view_options
-from vggviz.app.pictures import Shown
+from vggviz.app.session import Session
 from vggviz.app.shell import OPACITY, Shell
-from vggviz.app.stages import STAGES
+from vggviz.app.view import View, view_options
 from vggviz.locales import LANGUAGES
-from vggviz.weights import WEIGHTS
 
-__all__ = ["PARTS", "Asked", "asked", "parts", "query", "read", "settings"]
+__all__ = ["COMPONENTS", "PageState", "components", "page_state", "query", "read_query", "settings"]
 
-PARTS = (
+COMPONENTS = (
     *("picture", "weights", "attention", "target", "contrast", "tabs", "stage"),
     *(*View._fields[1:], "opacity"),
 )
-"""The parts of the page that `settings` sets, in order."""
+"""The components of the page that `settings` sets, in order."""
 
 
-class Asked(NamedTuple):
+class PageState(NamedTuple):
     """A state of the page, each part '' where it is as the page opens: an example by its file's
     stem, weights and attention by their keys, a stage, the labels of two classes, the rest of a
     `View` and its opacity, a tab and a language by key."""
@@ -49,34 +46,35 @@ class Asked(NamedTuple):
     lang: str = ""
 
 
-def parts(shell: Shell) -> list[Any]:
+def components(shell: Shell) -> list[Any]:
     """The components that `settings` sets."""
-    return [shell.view[name] if name in shell.view else getattr(shell, name) for name in PARTS]
+    return [shell.view[one] if one in shell.view else getattr(shell, one) for one in COMPONENTS]
 
 
-def query(asked: Asked) -> str:
-    """`asked` as a query, without the question mark."""
-    return urlencode({name: value for name, value in asked._asdict().items() if value})
+def query(state: PageState) -> str:
+    """The state as a query, without the question mark."""
+    return urlencode({name: value for name, value in state._asdict().items() if value})
 
 
-def read(
-    given: Mapping[str, str],
-    networks: Networks,
+def read_query(
+    session: Session,
+    parameters: Mapping[str, str],
     pictures: Sequence[Example],
     tabs: Sequence[str],
-) -> tuple[Asked, tuple[str, ...]]:
-    """What a query asks for, and the names of the parts that were ignored, since there is no such.
+) -> tuple[PageState, tuple[str, ...]]:
+    """The state that a query asks for, and the names of its parts that do not exist and are
+    ignored.
 
     Nothing in a query is trusted: a network is shared and bundled, an example comes along, and a
-    class is one of the network's own. What other names stand in the query is not ours to judge.
+    class is one of the network's own. Other names in the query are left alone.
     """
-    if "site" in given:  # links made before version 0.2
-        given = {"stage": given["site"], **given}
-    wanted = {name: given.get(name, "") for name in Asked._fields}
+    if "site" in parameters:  # links made before version 0.2
+        parameters = {"stage": parameters["site"], **parameters}
+    wanted = {name: parameters.get(name, "") for name in PageState._fields}
+    networks = session.networks
     offered: dict[str, Sequence[str]] = {
         "example": [example.file.stem for example in pictures],
         "weights": tuple(networks.choices),
-        "stage": STAGES,
         **view_options(),
         "tab": tabs,
         "lang": tuple(LANGUAGES),
@@ -86,80 +84,78 @@ def read(
     types = networks.types(weights)
     if wanted["attention"] in types:
         kept["attention"] = wanted["attention"]
-    for name in ("target", "contrast"):
-        if wanted[name]:
-            explainer = networks.get(weights, kept.get("attention") or types[0])
+    if wanted["stage"] or wanted["target"] or wanted["contrast"]:
+        explainer = networks.get(weights, kept.get("attention") or types[0])
+        if wanted["stage"] in explainer.model.stages:
+            kept["stage"] = wanted["stage"]
+        for name in ("target", "contrast"):
             with suppress(ValueError):  # no such class
-                kept[name] = explainer.labels[explainer.index(wanted[name])]
+                if wanted[name]:
+                    kept[name] = explainer.labels[explainer.index(wanted[name])]
     with suppress(ValueError):  # no number
         if 0 <= float(wanted["opacity"]) <= 1:
             kept["opacity"] = wanted["opacity"]
-    return Asked(**kept), tuple(
-        name for name, value in wanted.items() if value and name not in kept
-    )
+    ignored = tuple(name for name, value in wanted.items() if value and name not in kept)
+    return PageState(**kept), ignored
 
 
-def asked(
-    shown: Shown,
+def page_state(
+    session: Session,
     view: View,
     tab: str,
-    lang: str,
     pictures: Sequence[Example],
     target: str = "",
     opacity: float = OPACITY,
-) -> Asked | None:
-    """What would bring back what is shown; None where the picture or the network is one's own.
+) -> PageState | None:
+    """The state that brings back what is shown, without what is as the page opens; None where the
+    picture or the network is the visitor's own.
 
-    `target` is the class that was chosen, by its index as the dropdown has it, '' for none. Of
-    the view it says what is not as the page opens.
+    `target` is the class that was chosen, by its index as the dropdown has it, '' for none.
     """
+    result = session.current
     opening = {name: known[0] for name, known in view_options().items()}
-    looks = {name: value for name, value in view._asdict().items() if value != opening.get(name)}
+    changed = {name: value for name, value in view._asdict().items() if value != opening.get(name)}
     by_path = {str(example.file): example.file.stem for example in pictures}
-    if shown.question.path not in by_path or shown.question.weights not in WEIGHTS:
+    if result.request.path not in by_path or result.request.weights in session.own:
         return None
-    return Asked(
-        example=by_path[shown.question.path],
-        weights=shown.question.weights,
-        attention=shown.question.attention,
-        target=shown.target.label if target else "",
-        contrast=shown.contrast.label if shown.contrast else "",
-        **looks,
+    return PageState(
+        example=by_path[result.request.path],
+        weights=result.request.weights,
+        attention=result.request.attention,
+        target=result.target.label if target else "",
+        contrast=result.contrast.label if result.contrast else "",
+        **changed,
         opacity="" if abs(opacity - OPACITY) < 0.005 else f"{opacity:.2f}",
         tab=tab,
-        lang=lang,
+        lang=session.lang,
     )
 
 
-def settings(
-    networks: Networks,
-    pictures: Sequence[Example],
-    asked: Asked,
-    own: Owned = NOTHING,
-    lang: str = "en",
-) -> list[Any]:
-    """What the parts of the page become, in the order of `PARTS`; no network runs.
+def settings(session: Session, pictures: Sequence[Example], state: PageState) -> list[Any]:
+    """The updates of the page's components, in the order of `COMPONENTS`; no network runs.
 
-    With an example, everything that is not asked for goes to where the page opens; without one,
-    the picture stays. Raises WeightsError where there is no such network.
+    With an example, everything that the state leaves open goes to where the page opens; without
+    one, the picture stays. Raises WeightsError where there is no such network.
     """
-    weights = asked.weights or next(iter(networks.choices))
-    types = networks.types(weights, own)
-    attention = asked.attention or types[0]
-    explainer = networks.get(weights, attention, own)
-    labels = explainer.labels
+    weights = state.weights or next(iter(session.networks.choices))
+    attention = state.attention or session.networks.types(weights, session.own)[0]
+    explainer = session.networks.get(weights, attention, session.own)
     target, contrast = (
-        str(explainer.index(label)) if label else "" for label in (asked.target, asked.contrast)
+        str(explainer.index(label)) if label else "" for label in (state.target, state.contrast)
     )
     files = {example.file.stem: str(example.file) for example in pictures}
+    labels, lang = explainer.labels, session.lang
     return [
-        files[asked.example] if asked.example else gr.skip(),
+        files[state.example] if state.example else gr.skip(),
         gr.update(value=weights),
-        gr.update(choices=choices.types_of(networks, weights, own, lang), value=attention),
-        gr.update(choices=choices.classes(labels, lang), value=target),
-        gr.update(choices=choices.classes(labels, lang, "nothing"), value=contrast),
-        gr.update(selected=asked.tab) if asked.tab else gr.skip(),
-        asked.stage or choices.start(explainer),
-        *(getattr(asked, name) or known[0] for name, known in view_options().items()),
-        float(asked.opacity or OPACITY),
+        gr.update(choices=attention_choices(session, weights), value=attention),
+        gr.update(choices=class_choices(labels, lang), value=target),
+        gr.update(choices=class_choices(labels, lang, "nothing"), value=contrast),
+        gr.update(selected=state.tab) if state.tab else gr.skip(),
+        gr.update(
+            choices=stage_choices(explainer.model.stages, lang),
+            value=state.stage or first_stage(explainer),
+        ),
+        *(getattr(state, name) or known[0] for name, known in view_options().items()),
+        float(state.opacity or OPACITY),
     ]

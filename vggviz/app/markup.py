@@ -1,4 +1,4 @@
-"""What all parts of the page are drawn with: numbers, names, badges, colour bars, overlays.
+"""The HTML that all parts of the page share: numbers, names, badges, colour bars, overlays.
 
 Labels, names and sentences are text, and are escaped here, at the last moment.
 """
@@ -6,64 +6,73 @@ Labels, names and sentences are text, and are escaped here, at the last moment.
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
 import numpy as np
 
 from vggviz import plotting as render
-from vggviz.app.pictures import Floats, Pixels, data_uri
+from vggviz.app.result import Floats, Pixels
 from vggviz.attention import ATTENTION
 from vggviz.cam import METHODS
 from vggviz.images import Crop
 from vggviz.locales import TEXTS, text
+from vggviz.plotting import data_uri
 from vggviz.plotting.panels import number
+from vggviz.plotting.stages import headings
 from vggviz.types import Kind
 
 __all__ = [
-    "Span",
+    "ColourScale",
+    "attention_explanation",
+    "attention_title",
     "badge",
     "bar",
-    "block",
     "canvas",
-    "described",
-    "ends",
+    "colour_scale",
     "heat",
-    "instead",
     "method_explanation",
     "method_title",
-    "named",
     "number",
     "percent",
+    "placeholder",
+    "range_text",
     "size",
-    "spread",
+    "stage_title",
+    "stage_titles",
 ]
 
-GATES = ("channel", "spatial", "volume")  # weights between 0 and 1; the others are shares
+TITLE = 16  # characters of a stage's name where stages stand in a row
+GATES = ("channel", "spatial", "volume", "axis")  # weights between 0 and 1; the others are shares
 
 
-class Span(NamedTuple):
-    """The raw numbers at the two ends of a colour scale; `flat` where the map has but one."""
+class ColourScale(NamedTuple):
+    """The raw numbers at both ends of a colour scale; `flat` where the map has but one value."""
 
     low: float
     high: float
     flat: bool
 
     @property
-    def ends(self) -> tuple[str, str]:
+    def range_text(self) -> tuple[str, str]:
         """Both as text."""
-        return ends(self.low, self.high)
+        return range_text(self.low, self.high)
 
 
-def named(lang: str, attention: str) -> str:
-    """The title of an attention type, or of 'none', in this language if it is translated."""
-    english = ATTENTION[attention].title if attention in ATTENTION else ""
+def attention_title(lang: str, attention: str) -> str:
+    """The title of an attention type or of 'none', in this language if it is translated; else of
+    the kinds that were found in a network ('channel, spatial')."""
+    found = text(lang, "attention.found.name", kinds=attention)
+    english = ATTENTION[attention].title if attention in ATTENTION else found
     return _translated(lang, f"attention.{attention}.name", english)
 
 
-def described(lang: str, attention: str) -> str:
+def attention_explanation(lang: str, attention: str) -> str:
     """One sentence on what an attention type, or 'none', does."""
-    english = ATTENTION[attention].explanation if attention in ATTENTION else ""
+    found = text(lang, "attention.found.line")
+    english = ATTENTION[attention].explanation if attention in ATTENTION else found
     return _translated(lang, f"attention.{attention}.line", english)
 
 
@@ -81,13 +90,23 @@ def _translated(lang: str, key: str, english: str) -> str:
     return TEXTS.get(lang, TEXTS["en"]).get(key, english)
 
 
-def block(lang: str, stage: str) -> str:
-    """What a stage is called."""
-    return text(lang, "explore.block", number=stage[-1])
+def stage_title(lang: str, stage: str) -> str:
+    """What a stage is called: 'Block 4' for 'block4', else its own name."""
+    numbered = re.fullmatch("block([0-9]+)", stage)
+    return text(lang, "explore.block", number=numbered[1]) if numbered else stage
 
 
-def spread(raw: Floats, scale: str, kind: Kind | None = None, top: float = 0.0) -> Span:
-    """What the two ends of a map's colours stand for.
+def stage_titles(lang: str, stages: Sequence[str]) -> dict[str, str]:
+    """The title of each stage by its name, shortened where it has more than `TITLE` characters so
+    that it still tells them apart."""
+    short = headings(stages, lambda name: len(name) <= TITLE)
+    return {stage: stage_title(lang, short[stage]) for stage in stages}
+
+
+def colour_scale(
+    raw: Floats, scale: str, kind: Kind | None = None, top: float = 0.0
+) -> ColourScale:
+    """What the two range_text of a map's colours stand for.
 
     'stretch': its own smallest and largest value. 'raw': from 0 (or below) to what is comparable
     between maps: 1 for gates, else the largest value, at least `top`.
@@ -95,11 +114,11 @@ def spread(raw: Floats, scale: str, kind: Kind | None = None, top: float = 0.0) 
     _, low, high = render.stretch(raw)
     flat = not high - low > 1e-6 * max(abs(low), abs(high))  # but for rounding of float32
     if scale == "raw" and math.isfinite(low):
-        return Span(min(0.0, low), max(1.0 if kind in GATES else 0.0, high, top), flat)
-    return Span(low, high, flat)
+        return ColourScale(min(0.0, low), max(1.0 if kind in GATES else 0.0, high, top), flat)
+    return ColourScale(low, high, flat)
 
 
-def heat(raw: Floats, span: Span, colormap: str, side: int) -> Pixels:
+def heat(raw: Floats, span: ColourScale, colormap: str, side: int) -> Pixels:
     """The map's colours, (side, side, 3)."""
     wide = span.high - span.low
     values = (raw - np.float32(span.low)) / np.float32(wide if wide > 0 else 1)
@@ -142,9 +161,9 @@ def canvas(
     )
 
 
-def bar(lang: str, span: Span, colormap: str = render.COLORMAPS[0]) -> str:
+def bar(lang: str, span: ColourScale, colormap: str = render.COLORMAPS[0]) -> str:
     """The colour bar with its raw numbers."""
-    low, high = span.ends
+    low, high = span.range_text
     if span.flat:
         value = escape(text(lang, "explore.flat", value=low))
         return f'<div class="scale"><b>{value}</b></div>'
@@ -160,10 +179,10 @@ def badge(remark: str) -> str:
     return f'<strong class="badge">{escape(remark)}</strong>'
 
 
-def instead(sentence: str, hint: str = "", look: str = "instead") -> str:
+def placeholder(sentence: str, hint: str = "", style: str = "instead") -> str:
     """What stands where there is nothing to show, and what to do about it."""
     more = f"<p>{escape(hint)}</p>" if hint else ""
-    return f'<div class="{look}"><p>{escape(sentence)}</p>{more}</div>'
+    return f'<div class="{style}"><p>{escape(sentence)}</p>{more}</div>'
 
 
 def size(map: Floats) -> str:
@@ -181,7 +200,7 @@ def percent(probability: float) -> str:
     return f"{percent:.1f}%" if percent < 10 or 99 < percent < 100 else f"{percent:.0f}%"
 
 
-def ends(low: float, high: float) -> tuple[str, str]:
+def range_text(low: float, high: float) -> tuple[str, str]:
     """Both numbers with as few digits, from two up, as tell them apart."""
     for digits in range(2, 8):
         found = number(low, digits), number(high, digits)

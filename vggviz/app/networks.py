@@ -5,48 +5,63 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from threading import Lock
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
-from vggviz.app.deadline import patience
-from vggviz.app.own import Own
-from vggviz.app.pictures import Shown
-from vggviz.attention import ATTENTION
-from vggviz.cache import ExplanationCache, Kept
-from vggviz.explainer import Explainer, Report
-from vggviz.images.isolated import shared
-from vggviz.weights import WeightsError, bundled_types, stock_file
+from torch import nn
 
-Owned: TypeAlias = Mapping[str, Own]
+from vggviz.app.own import Fit, OwnNetwork
+from vggviz.attention import ATTENTION
+from vggviz.cache import Cache
+from vggviz.explainer import Explainer
+from vggviz.images import Preprocess
+from vggviz.networks import build_network, load_weights, open_network
+from vggviz.weights import STOCK, WEIGHTS, WeightsError, bundled_types, read_card, stock_file
+from vggviz.weights.bundle import bundled_file
+from vggviz.weights.network_card import foreign_network
+from vggviz.weights.stock import stock_config
+
+__all__ = ["NO_NETWORKS", "Networks", "OwnNetworks"]
+
+OwnNetworks: TypeAlias = Mapping[str, OwnNetwork]
 """A session's own networks, by fingerprint."""
-NOTHING: Owned = MappingProxyType({})
+NO_NETWORKS: OwnNetworks = MappingProxyType({})
 
 
 class Networks:
-    """The networks of one page: loaded when first asked for, then kept for whoever may ask.
+    """The networks of one page, loaded when first used and then shared by all visitors.
 
-    `choices` are the attention types by weights, the default first. Own networks are kept beside
-    them, under their fingerprint and only for the sessions that hold them. At most `room`
-    parameters stay loaded beside the latest network's; the least recently used go first. `answers`
-    and `explanations` are what these networks said lately, by content, in `memory` bytes each. One
-    request may use them for `seconds`. Safe to share between threads.
+    `choices` are the attention types by weights, the default first. Own networks are loaded beside
+    them, by their fingerprint, for the sessions that have them. At most `max_parameters` stay
+    loaded beside the latest network's; the least recently used go first. `cache` holds results and
+    explanations by content, in `cache_bytes`. One request may use the networks for `seconds`. Safe
+    to share between threads.
+
+    `named` are networks of any kind, by a name that `open_network` takes, with the other arguments
+    of `Explainer.load`: they are loaded at once, stay loaded, and come first.
     """
 
     def __init__(
         self,
         choices: Mapping[str, Sequence[str]],
         load: Callable[[str, str], Explainer] = Explainer.load,
-        room: int = 150_000_000,
-        memory: int = 128 << 20,
+        max_parameters: int = 150_000_000,
+        cache_bytes: int = 256 << 20,
         seconds: float = math.inf,
+        named: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
-        self.choices = {weights: tuple(types) for weights, types in choices.items()}
+        self._named: dict[str, tuple[str, Explainer]] = {}
+        for name, options in named.items():
+            explainer = Explainer.load(name, **options)
+            self._named[explainer.card.config.to_json()["network"]] = name, explainer
+        found = {key: (one.card.config.attention,) for key, (_, one) in self._named.items()}
+        self.choices = {**found, **{weights: tuple(types) for weights, types in choices.items()}}
         self._load = load
-        self._room = room
-        self.answers: Kept[Shown] = Kept(memory, lambda shown: shown.size)
-        self.explanations = ExplanationCache(memory, shared().open_image)
+        self._max_parameters = max_parameters
+        self.cache = Cache(cache_bytes)
         self.seconds = seconds
         self._loaded: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
         self._lock = Lock()
@@ -54,20 +69,17 @@ class Networks:
 
     @classmethod
     def bundled(cls) -> Networks:
-        """The trained networks that come along, ImageNet's where its file is already here, and an
-        untrained one of each attention type."""
+        """The trained networks that come along, ImageNet's where their files are already here, and
+        an untrained one of each attention type."""
         types = ("cbam", *(key for key in ("none", *ATTENTION) if key != "cbam"))
         trained = tuple(key for key in types if key in bundled_types())
         known = {"tiny50": trained} if trained else {}
-        if stock_file("imagenet").is_file():  # the page never starts a download
-            known["imagenet"] = types
+        for name in STOCK:  # the page never starts a download
+            if stock_file(name).is_file():
+                known[name] = types
         return cls({**known, "random": types})
 
-    def patience(self, lang: str = "en") -> Report:
-        """What long work of this request calls between its passes, so that it can be ended."""
-        return patience(self.seconds, lang)
-
-    def types(self, weights: str, own: Owned = NOTHING) -> tuple[str, ...]:
+    def types(self, weights: str, own: OwnNetworks = NO_NETWORKS) -> tuple[str, ...]:
         """The attention types of these weights. Raises WeightsError where there are no such."""
         if weights in own:
             return (own[weights].attention,)
@@ -75,14 +87,18 @@ class Networks:
             raise WeightsError("no_network_here", weights=weights)
         return self.choices[weights]
 
-    def labels(self, weights: str, attention: str, own: Owned = NOTHING) -> tuple[str, ...]:
+    def labels(
+        self, weights: str, attention: str, own: OwnNetworks = NO_NETWORKS
+    ) -> tuple[str, ...]:
         """The classes of these weights. Raises WeightsError."""
         return own[weights].labels if weights in own else self.get(weights, attention).labels
 
-    def get(self, weights: str, attention: str, own: Owned = NOTHING) -> Explainer:
-        """The network; who asks for one that is being loaded, waits. Raises WeightsError."""
+    def get(self, weights: str, attention: str, own: OwnNetworks = NO_NETWORKS) -> Explainer:
+        """The network, loaded now if it is not. Raises WeightsError."""
         if attention not in self.types(weights, own):
             raise WeightsError("no_network_with", weights=weights, attention=attention)
+        if weights in self._named:
+            return self._named[weights][1]
         key = (weights, attention)
         with self._lock:
             loading = self._loading.setdefault(key, Lock())
@@ -90,17 +106,68 @@ class Networks:
             with self._lock:
                 found = self._loaded.get(key)
             if found is None:
-                found = own[weights].load() if weights in own else self._load(weights, attention)
+                found = (
+                    self._load_own(own[weights])
+                    if weights in own
+                    else self._load(weights, attention)
+                )
             with self._lock:
                 self._loaded[key] = found
                 self._loaded.move_to_end(key)
-                self._make_room()
+                self._evict()
         return found
 
-    def _make_room(self) -> None:
+    def fitting(self, shapes: Mapping[str, Sequence[int]]) -> Fit | None:
+        """The network of this page whose parameters and buffers have these names and shapes, but
+        for the number of classes; None where there is none."""
+        for key in self.choices:
+            own = {name: tuple(x.shape) for name, x in self._plain(key)[0].state_dict().items()}
+            last = next(reversed(own), "").rpartition(".")[0]
+            fits = own.keys() == shapes.keys() and all(
+                shape == tuple(shapes[name])
+                or (name.rpartition(".")[0] == last and shape[1:] == tuple(shapes[name])[1:])
+                for name, shape in own.items()
+            )
+            if fits and own:
+                attention = self.choices[key][0] if key in self._named else "none"
+                return Fit(key, attention, shapes[f"{last}.weight"][0])
+        return None
+
+    def _plain(self, key: str, classes: int | None = None) -> tuple[nn.Module, Preprocess]:
+        """A network of this page without attention and how pictures go into it: for looking at
+        names and shapes only, or to be given weights for so many `classes`."""
+        if key in self._named:
+            name, explainer = self._named[key]
+            if classes is None:
+                return explainer.model, explainer.preprocess
+            return open_network(name, num_classes=classes), explainer.preprocess
+        if key not in WEIGHTS:  # a file that the server's owner named
+            return nn.Module(), Preprocess()
+        config, preprocess = stock_config(key, "none"), Preprocess()
+        if key == "tiny50":
+            card = read_card(bundled_file("none"))
+            config, preprocess = card.config, card.preprocess
+        if classes is not None:
+            config = replace(config, num_classes=classes)
+        return build_network(config, empty=classes is None), preprocess
+
+    def _load_own(self, own: OwnNetwork) -> Explainer:
+        """A session's network. Raises WeightsError."""
+        if not own.fits:
+            return own.load()
+        network, preprocess = self._plain(own.fits, len(own.labels))
+        load_weights(network, own.read_plain())
+        facts: dict[str, Any] = {
+            "name": own.fits,
+            "weights": own.name,
+            "fingerprint": own.fingerprint,
+        }
+        return Explainer(*foreign_network(network, preprocess, **facts), copy=False)
+
+    def _evict(self) -> None:
         _latest, *older = reversed(self._loaded.items())
         size = 0
         for key, explainer in older:
             size += sum(parameter.numel() for parameter in explainer.model.parameters())
-            if size > self._room:
+            if size > self._max_parameters:
                 del self._loaded[key]

@@ -8,18 +8,18 @@ from typing import Any
 
 import gradio as gr
 
-from vggviz.app import choices, handlers
-from vggviz.app import downloads as take_home
+from vggviz.app import choices, handlers, take_home
 from vggviz.app.events import Column, wire
 from vggviz.app.examples import PICK, examples, strip
 from vggviz.app.input_guard import Page
-from vggviz.app.inputs import Choice, Given, Picture
+from vggviz.app.inputs import Choice, Picture, UploadedPicture
 from vggviz.app.networks import Networks
-from vggviz.app.own import Upload
+from vggviz.app.own import PICKLED, Upload
+from vggviz.app.session import Session
 from vggviz.app.shell import Shell
 from vggviz.app.tabs import TABS, explore
-from vggviz.app.tabs.lazy import wake
-from vggviz.app.theme import TURNED
+from vggviz.app.tabs.lazy import draw_open_tab
+from vggviz.app.theme import LANGUAGE_SCRIPT
 from vggviz.locales import LANGUAGES, text
 
 __all__ = ["HOUR", "QUEUE", "build"]
@@ -44,23 +44,24 @@ def build(networks: Networks | None = None) -> gr.Blocks:
     gr.set_static_paths([example.file for example in pictures])  # served where they lie
     weights = next(iter(networks.choices))
     attention = networks.choices[weights][0]
-    opening = Given(pictures[0].file, str(pictures[0].file))
-    stage = choices.start(networks.get(weights, attention))
-    _, first, _, *parts = handlers.explain(networks, opening, weights, attention, "", "", stage)
-    told = handlers.Drawn(*parts)
+    opening = UploadedPicture(pictures[0].file, str(pictures[0].file))
+    session = Session(networks)
+    _, first, _, *parts = handlers.explain(session, opening, weights, attention, "", "")
+    session, drawn = Session(networks, first), handlers.Drawn(*parts)
     labels = networks.labels(weights, attention)
 
     with Page(
-        title="vggviz · what VGG19 looks at",
+        title="vggviz · where the network looks",
         analytics_enabled=False,
         delete_cache=(300, HOUR),  # every five minutes, what is older
         fill_width=True,
     ) as demo:
-        lang, shown, own, wish = gr.State("en"), gr.State(first), gr.State({}), gr.State(0)
+        lang, result, own = gr.State("en"), gr.State(first), gr.State({})
+        run_request = gr.State(0)  # inside of the tabs it would count as one of them
         with gr.Row(elem_id="top"):
-            head = _html(_head("en"), js_on_load=TURNED, elem_id="head")
-            home = _html(take_home.menu(), js_on_load=take_home.CLICK, elem_id="take")
-            switch = gr.Radio(
+            head = _html(_head("en"), js_on_load=LANGUAGE_SCRIPT, elem_id="head")
+            menu = _html(take_home.menu(), js_on_load=take_home.CLICK, elem_id="take")
+            language = gr.Radio(
                 [(name, key) for key, name in LANGUAGES.items()],
                 value="en",
                 elem_id="language",
@@ -75,30 +76,30 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                     buttons=[],
                     elem_id="picture",
                 )
-                offered = _html(strip(pictures), js_on_load=PICK, elem_id="examples")
+                strip_ = _html(strip(pictures), js_on_load=PICK, elem_id="examples")
                 with gr.Column(elem_id="choices", min_width=0):
                     of_weights = Choice(
-                        choices.weights_of(networks),
+                        choices.network_choices(session),
                         value=weights,
                         filterable=False,
                         elem_id="weights",
                     )
                     file = Upload(
                         text("en", "shell.own"),
-                        file_types=[".safetensors"],
+                        file_types=[".safetensors", *PICKLED],
                         size="sm",
                         elem_id="own",
                     )
                     of_attention = Choice(
-                        choices.types_of(networks, weights),
+                        choices.attention_choices(session, weights),
                         value=attention,
                         filterable=False,
                         elem_id="attention",
                     )
-                    about = _html(told.about, elem_id="about")
-                    target = Choice(choices.classes(labels), value="", elem_id="target")
+                    about = _html(drawn.about, elem_id="about")
+                    target = Choice(choices.class_choices(labels), value="", elem_id="target")
                     contrast = Choice(
-                        choices.classes(labels, none="nothing"), value="", elem_id="contrast"
+                        choices.class_choices(labels, none="nothing"), value="", elem_id="contrast"
                     )
             with gr.Tabs(elem_id="tabs", selected="explore") as tabs:
                 shell = Shell(
@@ -109,40 +110,43 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                     target=target,
                     contrast=contrast,
                     stage=gr.Radio(
-                        explore.blocks("en")["choices"], value=stage, elem_id="stage", render=False
+                        drawn.stage["choices"],
+                        value=drawn.stage["value"],
+                        elem_id="stage",
+                        render=False,
                     ),
-                    shown=shown,
+                    result=result,
                     own=own,
                     lang=lang,
                     tabs=tabs,
-                    wish=wish,
+                    run_request=run_request,
                 )
-                rooms: dict[str, gr.Tab] = {}
-                with gr.Tab(text("en", explore.NAME), id="explore") as rooms["explore"]:
-                    first_tab = explore.build(shell, told)
-                shell.labelled(rooms["explore"], label=explore.NAME)
-                for key, room in TABS.items():
-                    with gr.Tab(text("en", room.NAME), id=key) as rooms[key]:
-                        room.build(shell)
-                    shell.labelled(rooms[key], label=room.NAME)
-                wake(shell, rooms)
+                opened: dict[str, gr.Tab] = {}
+                with gr.Tab(text("en", explore.NAME), id="explore") as opened["explore"]:
+                    first_tab = explore.build(shell, drawn)
+                shell.labelled(opened["explore"], label=explore.NAME)
+                for key, tab in TABS.items():
+                    with gr.Tab(text("en", tab.NAME), id=key) as opened[key]:
+                        tab.build(shell)
+                    shell.labelled(opened[key], label=tab.NAME)
+                draw_open_tab(shell, opened)
         details = gr.JSON(visible=False)
 
-        shell.labelled(head, lambda lang: {"value": _head(lang)})
-        shell.labelled(home, lambda lang: {"value": take_home.menu(lang)})
-        shell.labelled(switch, label="shell.language")
+        shell.labelled(head, lambda session: {"value": _head(session.lang)})
+        shell.labelled(menu, lambda session: {"value": take_home.menu(session.lang)})
+        shell.labelled(language, label="shell.language")
         shell.labelled(picture, label="shell.picture")
-        shell.labelled(offered, lambda lang: {"value": strip(pictures, lang)})
+        shell.labelled(strip_, lambda session: {"value": strip(pictures, session.lang)})
         shell.labelled(of_weights, label="shell.network")
         shell.labelled(file, label="shell.own")
         shell.labelled(of_attention, label="shell.attention")
         shell.labelled(target, label="shell.target")
         shell.labelled(contrast, label="shell.contrast")
-        shell.labelled(shell.stage, explore.blocks)
+        shell.labelled(shell.stage, explore.stage_labels)
         for component, texts in shell.labels:  # so that each label stands in one place only
-            for name, value in texts("en").items():
+            for name, value in texts(session).items():
                 setattr(component, name, value)
-        column = Column(about, details, file, home, offered, switch, pictures)
+        column = Column(about, details, file, menu, strip_, language, pictures)
         wire(demo, shell, first_tab, column)
     return demo
 

@@ -1,41 +1,56 @@
-"""What all tabs share: the left column's components, the session's states, and the language."""
+"""What all tabs share: the left column's components, the visitor's states, and the language."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
 from html import escape
+from inspect import Parameter
 from typing import Any
 
 import gradio as gr
 
-from vggviz.app.networks import Networks
+from vggviz.app.networks import Networks, OwnNetworks
+from vggviz.app.result import Result
+from vggviz.app.session import Session
 from vggviz.locales import text
 
-__all__ = ["HIDDEN", "OPACITY", "Shell"]
+__all__ = ["HIDDEN", "OPACITY", "PRIVATE", "Shell"]
 
 OPACITY = 0.55
 """Of maps over a picture, as the page opens."""
 
-HIDDEN: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": []}
-"""For an event whose progress shows nowhere. "hidden" alone would have the browser tell each of
-its outputs how it goes on, and again at every later event of the page, with a copy of all that is
-inside of it: with a tab among them the page stood still for up to half a second."""
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+"""For every event: only the named API may be called by others."""
 
-Relabel = Callable[[str], dict[str, Any]]
+HIDDEN: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], **PRIVATE}
+"""For an event without a progress indicator.
+
+`show_progress="hidden"` alone would have the browser update the loading status of each output, and
+again at every later event of the page, with a copy of all that is inside of it: with a tab among
+the outputs the page froze for up to half a second. An empty `show_progress_on` prevents that.
+"""
+
+Labels = Callable[[Session], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shell:
     """The components and states of one page that more than one tab reads or sets.
 
-    `picture` gives a `Given`; `weights`, `attention`, `target`, `contrast` are dropdowns (keys;
-    a class index as text, '' for none); `stage` is one of `STAGES`. `shown` holds the last good
-    result (`Shown`), `own` the session's networks (`Owned`), `lang` the language's code.
-    `tabs` opens a tab by its id. `shown.change` and `lang.change` fire where these change. Another
-    value in `wish` makes the page explain what the left column says; `calls` are the states, by
-    tab, that tell a tab what to show (see `tabs.waking`), and `view` the components of the first
-    tab's view by name, but for the stage: what a `View` says, and `opacity`.
+    `picture` gives an `UploadedPicture`; `weights`, `attention`, `target`, `contrast` are dropdowns
+    of keys (a class by its index as text, '' for none); `stage` is the radio of the result's
+    stages. The states of a visitor are `result` (the last good `Result`), `own` (`OwnNetworks`) and
+    `lang` (a language code): a handler gets them as a `Session`. `tabs` opens a tab by its id.
+
+    A new value in `run_request` makes the page explain what the left column says. `sessions` are,
+    by tab, the states with the session that the tab shows (see `tabs.lazy`), and `view` the
+    components of the fields of a `View` but the stage, and of `opacity`, by name.
+
+    `labels` are the components whose labels depend on the language, each with a function that gives
+    its properties for a session.
     """
 
     networks: Networks
@@ -45,38 +60,72 @@ class Shell:
     target: gr.Dropdown
     contrast: gr.Dropdown
     stage: gr.Radio
-    shown: gr.State
+    result: gr.State
     own: gr.State
     lang: gr.State
     tabs: gr.Tabs
-    wish: gr.State
-    calls: dict[str, gr.State] = field(default_factory=dict[str, gr.State])
+    run_request: gr.State
+    sessions: dict[str, gr.State] = field(default_factory=dict[str, gr.State])
     view: dict[str, Any] = field(default_factory=dict[str, Any])
-    labels: list[tuple[Any, Relabel]] = field(default_factory=list)
+    labels: list[tuple[Any, Labels]] = field(default_factory=list)
 
-    def labelled(self, component: Any, relabel: Relabel | None = None, **keys: str) -> Any:
-        """The component itself, relabelled from now on whenever the language changes.
+    @property
+    def states(self) -> list[gr.State]:
+        """The inputs that `bound` functions need before their own."""
+        return [self.result, self.own, self.lang]
 
-        `keys` are text keys by property: `labelled(button, value="pixel.ask")`. What needs more
-        than a text, as a list of choices, is made by `relabel(lang)`, a dict of properties.
+    @property
+    def chosen(self) -> list[gr.Dropdown]:
+        """The four dropdowns."""
+        return [self.weights, self.attention, self.target, self.contrast]
+
+    @property
+    def view_inputs(self) -> list[Any]:
+        """The components of a `View`, in its order."""
+        return [self.stage, *(part for name, part in self.view.items() if name != "opacity")]
+
+    def bound(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of a session as one of `states` and its other inputs, for an event.
+
+        Its parameters keep their annotations and defaults, by which Gradio knows what to pass for
+        `gr.EventData`, `gr.Request` and `gr.Progress`.
         """
 
-        def texts(lang: str) -> dict[str, Any]:
-            return {name: text(lang, key) for name, key in keys.items()}
+        @wraps(function)
+        def call(result: Result, own: OwnNetworks, lang: str, *inputs: Any, **named: Any) -> Any:
+            return function(Session(self.networks, result, own, lang), *inputs, **named)
 
-        self.labels.append((component, relabel or texts))
+        @wraps(function)
+        def generate(
+            result: Result, own: OwnNetworks, lang: str, *inputs: Any, **named: Any
+        ) -> Any:
+            yield from function(Session(self.networks, result, own, lang), *inputs, **named)
+
+        event = generate if inspect.isgeneratorfunction(function) else call
+        states = [Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in ("result", "own", "lang")]
+        _, *inputs = inspect.signature(function).parameters.values()
+        event.__signature__ = inspect.Signature([*states, *inputs])  # type: ignore[attr-defined]
+        return event
+
+    def labelled(self, component: Any, labels: Labels | None = None, **keys: str) -> Any:
+        """The component itself, whose labels change with the language from now on.
+
+        `keys` are text keys by property: `labelled(button, value="pixel.ask")`. What needs more
+        than a text, such as a list of choices, is made by `labels`.
+        """
+
+        def texts(session: Session) -> dict[str, Any]:
+            return {name: session.text(key) for name, key in keys.items()}
+
+        self.labels.append((component, labels or texts))
         return component
 
     def line(self, key: str) -> gr.HTML:
         """A line below the heading that says what there is to do."""
 
-        def line(lang: str) -> dict[str, Any]:
-            return {"value": f'<p class="line">{escape(text(lang, key))}</p>'}
+        def line(lang: str) -> str:
+            return f'<p class="line">{escape(text(lang, key))}</p>'
 
-        part = gr.HTML(line("en")["value"], apply_default_css=False)
-        self.labels.append((part, line))
+        part = gr.HTML(line("en"), apply_default_css=False)
+        self.labelled(part, lambda session: {"value": line(session.lang)})
         return part
-
-    def relabel(self, lang: str) -> list[Any]:
-        """What every labelled component is called in this language, in the order of `labels`."""
-        return [gr.update(**texts(lang)) for _, texts in self.labels]

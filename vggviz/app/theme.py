@@ -11,11 +11,11 @@ from gradio import themes
 from vggviz.app.own import SIZE
 from vggviz.locales import LANGUAGES
 
-__all__ = ["LAUNCH", "TURNED"]
+__all__ = ["LANGUAGE_SCRIPT", "LAUNCH"]
 
 # Who prefers another language than English sees nothing before it is there, but for no longer than
 # three seconds.
-_TURN = """
+_LANGUAGE_HEAD = """
 {
   const wishes = [new URLSearchParams(location.search).get("lang") ?? "", ...navigator.languages];
   const known = wishes.map((wish) => wish.split("-")[0].toLowerCase());
@@ -26,7 +26,7 @@ _TURN = """
 }
 """.replace("LANGUAGES", json.dumps(list(LANGUAGES)))
 
-TURNED = """
+LANGUAGE_SCRIPT = """
 const turned = () => {
   const lang = element.querySelector("header")?.lang;
   if (!lang) return;
@@ -97,7 +97,7 @@ _STYLE = "".join(
 
 LAUNCH: dict[str, Any] = {
     "theme": _theme(),
-    "head": f"<style>{_STYLE}</style><script>{_TURN}{_SCRIPT}</script>",
+    "head": f"<style>{_STYLE}</style><script>{_LANGUAGE_HEAD}{_SCRIPT}</script>",
     "footer_links": ["api", "settings"],
     "max_file_size": SIZE,  # that of weights; what a picture may take is for open_image to say
     "show_error": False,

@@ -7,14 +7,18 @@ implementation in `tests/support/reference.py`.
 from __future__ import annotations
 
 from vggviz.attention.attention_type import AttentionType
+from vggviz.attention.bam import BAM
 from vggviz.attention.cbam import CBAM
+from vggviz.attention.coordinate import CoordinateAttention
 from vggviz.attention.eca import EfficientChannelAttention
 from vggviz.attention.gate import Gate
 from vggviz.attention.se import SqueezeExcitation
+from vggviz.attention.selective_kernel import SelectiveKernel
 from vggviz.attention.self_attention import SelfAttention
 from vggviz.attention.simam import SimAM
 from vggviz.attention.softmax import SoftmaxPooling
 from vggviz.attention.spatial import SpatialAttention
+from vggviz.attention.triplet import TripletAttention
 
 __all__ = ["ATTENTION", "AttentionType"]
 
@@ -73,6 +77,34 @@ ATTENTION: dict[str, AttentionType] = {
         explanation="Weighs up what stands out of its channel. Nothing is learned.",
         paper="Yang et al. 2021",
         start="As it stays: it has no parameters.",
+    ),
+    "coordinate": AttentionType(
+        CoordinateAttention,
+        title="Coordinate attention",
+        explanation="One weight per channel and row, and one per channel and column.",
+        paper="Hou et al. 2021",
+        start="Random layers, biases 0: both weights are around 1/2.",
+    ),
+    "triplet": AttentionType(
+        TripletAttention,
+        title="Triplet attention",
+        explanation="Three gates: of places, of channels by rows, and of channels by columns.",
+        paper="Misra et al. 2021",
+        start="Random kernels without bias: every gate is around 1/2.",
+    ),
+    "bam": AttentionType(
+        BAM,
+        title="BAM",
+        explanation="A score of the channel and one of the place amplify each feature together.",
+        paper="Park et al. 2018",
+        start="Random layers, biases 0: every weight is around 1/2.",
+    ),
+    "selective_kernel": AttentionType(
+        SelectiveKernel,
+        title="Selective kernels",
+        explanation="Each channel chooses between a small and a large convolution.",
+        paper="Li et al. 2019",
+        start="Random layers: both convolutions count for around 1/2 in each channel.",
     ),
 }
 """The attention types by key, in the order in which they are listed everywhere."""

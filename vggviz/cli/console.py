@@ -25,7 +25,7 @@ CLASSES_HELP = (
     "double quotes: 'koala,\"tabby, tabby cat\"'."
 )
 WEIGHTS_HELP = (
-    "tiny50; imagenet, imagenet_bn, or imagenet-vgg16, imagenet-resnet50 and others (`vggviz "
+    "tiny50; lite; imagenet, imagenet_bn, or imagenet-vgg16, imagenet-resnet50 and others (`vggviz "
     "models` lists them); random; a .safetensors file; or hf:user/repo."
 )
 

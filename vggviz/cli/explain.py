@@ -24,6 +24,7 @@ from vggviz.cli.console import (
 )
 from vggviz.cli.network import (
     Checkpoint,
+    Device,
     Labels,
     Mean,
     MultiLabel,
@@ -31,12 +32,12 @@ from vggviz.cli.network import (
     Pretrained,
     Size,
     Std,
-    chosen,
+    resolve_network,
 )
 
 Weights = Annotated[str, Option(help=WEIGHTS_HELP)]
 Attention = Annotated[
-    str | None, Option(help="none, or of: {attention}. A weights file brings its own.")
+    str | None, Option(help="none, or of: {attention}. A weights file brings its own name.")
 ]
 FULL_RANGE_HELP = (
     "Show pictures of more than 8 bits by all that their format can hold, not stretched by the "
@@ -74,6 +75,7 @@ def explain(
     precision: Annotated[
         str, Option(help="exact (float32), or bf16: faster where the CPU has it, maps roughly.")
     ] = "exact",
+    device: Device = "auto",
     engine: Annotated[str, Option(help=ENGINE_HELP)] = "local",
     workers: Annotated[
         int | None, Option(min=1, help="With ray: how many, by default one a core or GPU.")
@@ -96,7 +98,7 @@ def explain(
     if lang not in LANGUAGES:
         fail(f"no language {lang!r}: choose from {', '.join(LANGUAGES)}")
     used = or_fail(check_methods, split_list(methods))
-    name, options = chosen(
+    name, options = resolve_network(
         network,
         weights,
         checkpoint=checkpoint,
@@ -109,7 +111,7 @@ def explain(
     )
     request = stages, used, target, endings, full_range, options, lang
     job = Job(str(out), name, attention, precision, *request)
-    worker = or_fail(Worker, asdict(job))
+    worker = or_fail(Worker, asdict(job), device)
     or_fail(worker.explainer.names, stages)
     if target is not None:
         or_fail(worker.explainer.index, target)
@@ -122,7 +124,7 @@ def explain(
         new = {file: stem for file, stem in stems.items() if not worker.is_done(file, stem)}
         if len(new) < len(stems):
             print_line(f"{len(stems) - len(new)} of {len(stems)} pictures were explained already")
-        results, total = on_ray(job, new, workers), len(new)
+        results, total = on_ray(job, new, workers, device), len(new)
     else:
         rows = ({"file": str(file), "stem": stem} for file, stem in stems.items())
         results, total = (Outcome(**worker(row)) for row in rows), len(stems)

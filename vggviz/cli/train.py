@@ -15,12 +15,14 @@ from vggviz.cli.console import (
     CLASSES_HELP,
     WEIGHTS_HELP,
     fail,
+    or_fail,
     parse_image_sizes,
     print_classes,
     print_line,
     print_unreadable,
     split_list,
 )
+from vggviz.cli.network import Device
 from vggviz.texts import visible
 
 START_HELP = "What to start from: none for a fresh VGG19-BN, or " + WEIGHTS_HELP.replace(
@@ -82,6 +84,7 @@ def train(
         int | None, Option(min=0, help="Processes that read and augment; by default by the cores.")
     ] = None,
     strict: Annotated[bool, Option(help="Stop at an unreadable picture.")] = False,
+    device: Device = "auto",
 ) -> None:
     """Train a network with attention on labelled pictures. Needs the extra 'train'."""
     try:
@@ -90,6 +93,8 @@ def train(
         from vggviz.training.run import NetworkChoice, run_training
     except ModuleNotFoundError as error:
         fail(f"training needs {error.name}: pip install 'vggviz[train]'")
+    from vggviz import load_attention
+    from vggviz.platform.device import choose_device
     from vggviz.training import Progress, TrainConfig, TrainError
     from vggviz.weights import read_card
 
@@ -117,7 +122,9 @@ def train(
         views=views,
         seed=seed,
     )
-    main = PartialState().is_main_process  # other processes of `accelerate launch` print nothing
+    on_cpu = or_fail(choose_device, device).type == "cpu"
+    # Other processes of `accelerate launch` print nothing.
+    main = PartialState(cpu=on_cpu).is_main_process
     bar = tqdm(unit="step", disable=not (main and sys.stderr.isatty()))
 
     def report(progress: Progress) -> None:
@@ -137,7 +144,7 @@ def train(
             config,
             NetworkChoice(
                 weights=weights,
-                attention=attention,
+                attention=or_fail(load_attention, attention),
                 stages=split_list(stages) if stages else None,
                 blend=blend,
                 width=width,

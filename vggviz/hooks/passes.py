@@ -213,7 +213,10 @@ def entered(network: nn.Module, run: Pass) -> Generator[None, None, None]:
 
 
 class Watch(Pass):
-    """A pass that shows known places, cuts the graph at some of them, and changes weights."""
+    """A pass that shows known places, cuts the graph at some of them, and changes weights.
+
+    Inside another one its own change comes second, on what the outer one left.
+    """
 
     def __init__(
         self, places: Iterable[Place], graph: Collection[Place], change: Change | None
@@ -223,6 +226,8 @@ class Watch(Pass):
         self.functions = {place.function for place in self.places.values()}
         self.cuts = {(place.path, place.function, place.index) for place in graph}
         self.change = change
+        outer = _running.get()
+        self.outer = outer if isinstance(outer, Watch) else None
         if not self.cuts <= set(self.places):
             raise ValueError("the places in `graph` must be among those that are looked at")
 
@@ -249,14 +254,8 @@ class Watch(Pass):
                 f"{place.path!r} gives weights of the shape {tuple(raw.shape)}: its places were "
                 "probed with pictures of another size"
             )
-        weights = own = place.layout.arrange(raw)
-        if self.change is not None:
-            weights = self.change(place.path, place.kind, own)
-            if weights.shape != own.shape:
-                raise ValueError(
-                    f"the weights of {place.path!r} must keep their shape {tuple(own.shape)}, "
-                    f"not become {tuple(weights.shape)}"
-                )
+        own = place.layout.arrange(raw)
+        weights = self.changed(place, own)
         if cut and not weights.requires_grad:
             torch.set_grad_enabled(True)
             weights = weights.detach().requires_grad_()
@@ -264,3 +263,21 @@ class Watch(Pass):
         # What the network works on in place must not be ours.
         self.findings.append(Finding(place, weights if changed else weights.clone()))
         return place.layout.restore(weights, raw.shape).clone() if changed else raw
+
+    def changed(self, place: Place, weights: Tensor) -> Tensor:
+        """The weights that the network is to go on with, those themselves where none are changed.
+        Raises ValueError for another shape."""
+        shape = weights.shape
+        if (
+            self.outer is not None
+            and (place.path, place.function, place.index) in self.outer.places
+        ):
+            weights = self.outer.changed(place, weights)
+        if self.change is not None:
+            weights = self.change(place.path, place.kind, weights)
+        if weights.shape != shape:
+            raise ValueError(
+                f"the weights of {place.path!r} must keep their shape {tuple(shape)}, "
+                f"not become {tuple(weights.shape)}"
+            )
+        return weights

@@ -8,6 +8,7 @@ import torch
 
 from vggviz.networks.checkpoint import class_count, load_weights, read_checkpoint
 from vggviz.networks.config import NetworkConfig, choose
+from vggviz.networks.efficientnet_lite import EfficientNetLite0
 from vggviz.networks.foreign import ForeignNetwork
 from vggviz.networks.named import NetworkError, open_network
 from vggviz.networks.protocol import AttentionStage, Network
@@ -16,6 +17,7 @@ from vggviz.networks.vgg import VGG, VGGS
 
 __all__ = [
     "ARCHITECTURES",
+    "TORCHVISION",
     "AttentionStage",
     "ForeignNetwork",
     "Network",
@@ -29,8 +31,10 @@ __all__ = [
     "resolve",
 ]
 
-ARCHITECTURES: dict[str, type[Network]] = {**dict.fromkeys(VGGS, VGG), "resnet50": ResNet50}
-"""The networks by torchvision's names."""
+TORCHVISION: dict[str, type[Network]] = {**dict.fromkeys(VGGS, VGG), "resnet50": ResNet50}
+"""The networks that torchvision has, by its names, with its weights."""
+ARCHITECTURES: dict[str, type[Network]] = {**TORCHVISION, "efficientnet_lite0": EfficientNetLite0}
+"""The networks by name."""
 
 
 def resolve(config: NetworkConfig) -> NetworkConfig:

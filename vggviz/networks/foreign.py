@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vggviz.hooks import finding
+from vggviz.hooks.capture import Change
+from vggviz.hooks.neutral import neutral_weights
 from vggviz.hooks.passes import Place
 from vggviz.hooks.survey import FeatureMap, survey
-from vggviz.networks.named import NetworkError, nearest
+from vggviz.networks.named import NetworkError
 from vggviz.networks.outputs import output_members
 from vggviz.networks.protocol import Network
-from vggviz.types import InputError
+from vggviz.platform.python_file import nearest
+from vggviz.types import POSITIONS, InputError
 
 __all__ = ["STRIP", "ForeignNetwork"]
 
 STRIP = 8
 """The most stages that are shown when all are asked for."""
-POSITIONS = ("spatial", "volume", "token", "pool")
 GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601, as Pillow's convert("L")
 
 
@@ -41,6 +46,7 @@ class ForeignNetwork(Network):
     compiled.
     """
 
+    resumable = False
     maps: Mapping[str, FeatureMap]
     places: tuple[Place, ...]
     attention: Mapping[str, tuple[Place, ...]]  # type: ignore[assignment]  # no modules of ours
@@ -48,6 +54,7 @@ class ForeignNetwork(Network):
     num_classes: int
     _network: nn.Module
     _output: int | str | None
+    _size: int
     _grey: bool
 
     def __init__(self, network: nn.Module, size: int, *, output: int | str | None = None) -> None:
@@ -64,6 +71,7 @@ class ForeignNetwork(Network):
             _buffers=network._buffers,
             _non_persistent_buffers_set=network._non_persistent_buffers_set,
             _output=output,
+            _size=size,
             _grey=False,
         )
         self.eval()
@@ -142,9 +150,56 @@ class ForeignNetwork(Network):
         found = [place for place in self.attention.get(stage, ()) if place.kind in POSITIONS]
         return found[-1] if found else None
 
+    def intervene(self, change: Change) -> AbstractContextManager[object]:
+        """As `Network.intervene`, for the attention that was found."""
+        return finding(self, self.places, change=change)
+
+    def bypass(self) -> AbstractContextManager[object]:
+        """Inside the `with` the network goes on with weights that do nothing: see
+        `neutral_weights`."""
+        return self.intervene(lambda path, kind, weights: neutral_weights(kind, weights))
+
+    def feature_paths(self) -> dict[str, str]:
+        """As `Network.feature_paths`, where that module's output is a map; where a function stands
+        between a stage and its attention, the stage itself."""
+        paths: dict[str, str] = {}
+        for stage in self.stages:
+            for place in self.attention.get(stage, ())[:1]:
+                inside = f"{place.path}.".startswith(f"{stage}.")
+                path = place.stage if place.stage in self.maps or inside else stage
+                if path in self.maps:
+                    paths[stage] = path
+        return paths
+
+    def to_map(self, path: str, features: Tensor) -> Tensor:
+        """As `Network.to_map`; tokens without a position are left out."""
+        return self.maps[path].to_map(features)
+
+    def untrained(self, groups: Collection[str], generator: torch.Generator) -> ForeignNetwork:
+        """A copy with the parameters of these modules as before training: by their own
+        `reset_parameters`, or else, where a module has none, drawn from a normal distribution with
+        each parameter's own mean and standard deviation."""
+        network = deepcopy(self._network)
+        seed = int(torch.randint(2**62, (), generator=generator))
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.default_generator.manual_seed(seed)
+            for path in groups:
+                module = network.get_submodule(path)
+                reset = getattr(module, "reset_parameters", None)
+                for parameter in () if reset else module.parameters(False):
+                    spread = parameter.std() if parameter.numel() > 1 else parameter.abs().sum()
+                    parameter.copy_(torch.randn_like(parameter) * spread + parameter.mean())
+                if reset:
+                    reset()
+        return ForeignNetwork(network, self._size, output=self._output)
+
     def parameter_groups(self) -> dict[str, tuple[str, ...]]:
         """The modules that have parameters of their own, by path, from the top down."""
-        paths = [path for path, one in self.named_modules() if path and any(one.parameters(False))]
+        paths = [
+            path
+            for path, one in self.named_modules()
+            if path and next(one.parameters(False), None) is not None
+        ]
         return {path: (path,) for path in reversed(paths)}
 
     def gammas(self) -> dict[str, float]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from threading import Lock
 from typing import Literal
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vggviz.attention.build import build
+from vggviz.hooks.capture import Change, bypass, intervene
 from vggviz.networks.config import NetworkConfig
 from vggviz.types import InputError
 
@@ -60,6 +62,8 @@ class Network(nn.Module):
 
     stages: tuple[str, ...] = ()
     attention: nn.ModuleDict
+    resumable = True
+    """Whether a pass can start from the features at a stage: `forward(features, stage)`."""
 
     def __init__(
         self,
@@ -162,6 +166,38 @@ class Network(nn.Module):
     def attention_paths(self, stages: Sequence[str] | None = None) -> list[str]:
         """The module paths of the attention at `stages`, by default at all that have some."""
         return [f"attention.{stage}" for stage in stages or self.stages if stage in self.attention]
+
+    def intervene(self, change: Change) -> AbstractContextManager[object]:
+        """Inside the `with` the network goes on with `change(path, kind, weights)` in the place of
+        its attention weights (B, ...): see `hooks.capture.intervene`."""
+        return intervene(self, change)
+
+    def bypass(self) -> AbstractContextManager[object]:
+        """Inside the `with` the network answers as without attention: each stage's attention passes
+        its input on."""
+        return bypass(self, self.attention_paths())
+
+    def feature_paths(self) -> dict[str, str]:
+        """The module path whose output is the feature map that arrives at the attention, by stage,
+        for the stages that have attention."""
+        return {stage: self.input_path(stage) for stage in self.stages if stage in self.attention}
+
+    def to_map(self, path: str, features: Tensor) -> Tensor:
+        """(..., C, h, w) of the output of a module in `feature_paths`."""
+        return features
+
+    def untrained(self, groups: Collection[str], generator: torch.Generator) -> Network:
+        """A network with the parameters in these `parameter_groups` as before training, drawn from
+        `generator`. It shares all others with this one, which must be frozen."""
+        paths = [f"{path}." for group in groups for path in self.parameter_groups()[group]]
+        other = type(self)(self.config, generator)
+        trained = {
+            key: value
+            for key, value in self.state_dict().items()
+            if not key.startswith(tuple(paths))
+        }
+        other.load_state_dict(trained, strict=False, assign=True)
+        return other
 
     def parameter_groups(self) -> dict[str, tuple[str, ...]]:
         """Module paths of all learned parameters by layer, from the top down.

@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 
 from vggviz.attention import ATTENTION
 from vggviz.images import Preprocess
-from vggviz.networks import ARCHITECTURES, NetworkConfig
+from vggviz.networks import TORCHVISION, NetworkConfig
 from vggviz.texts import UNSEEN, is_blank
 from vggviz.types import Error, InputError, matching
 
@@ -28,14 +28,16 @@ __all__ = [
 ]
 
 STOCK = {"imagenet": "vgg19", "imagenet_bn": "vgg19_bn"}
-STOCK |= {f"imagenet-{name}": name for name in ARCHITECTURES if name not in STOCK.values()}
-"""The architectures of torchvision's ImageNet weights by the weights' names."""
+STOCK |= {f"imagenet-{name}": name for name in TORCHVISION if name not in STOCK.values()}
+STOCK |= {"lite": "efficientnet_lite0"}
+"""The architectures of ImageNet weights by the weights' names: torchvision's, and 'lite'."""
 WEIGHTS = {
     "tiny50": "VGG19-BN at half width, 50 everyday classes of Tiny ImageNet; bundled",
     **{
         name: f"torchvision's {architecture}, 1,000 ImageNet classes; downloaded once"
         for name, architecture in STOCK.items()
     },
+    "lite": "EfficientNet-Lite0, 1,000 ImageNet classes; of the extra 'lite'",
     "random": "VGG19 at full size, untrained",
 }
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")

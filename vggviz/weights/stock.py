@@ -1,4 +1,4 @@
-"""torchvision's ImageNet weights for every architecture, and the untrained network 'random'."""
+"""ImageNet weights, torchvision's and 'lite', and the untrained network 'random'."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vggviz.images import Preprocess
 from vggviz.networks import Network, NetworkConfig, build_network
+from vggviz.weights import lite
 from vggviz.weights.card import STOCK, Card, WeightsError
 from vggviz.weights.hub import FILE, PREFIX, fetch
 from vggviz.weights.tensors import fingerprint
@@ -76,7 +77,9 @@ def _places(name: str) -> tuple[Path, Path]:
 
 def stock_file(name: str) -> Path:
     """The local copy of ImageNet weights `name`; where there is none, a path that does not exist
-    and at which torchvision would put it."""
+    and at which torchvision would put it, or for 'lite' a copy by hand is looked for."""
+    if name == "lite":
+        return lite.weights_file()
     safe, pickled = _places(name)
     return safe if safe.is_file() else pickled
 
@@ -99,17 +102,21 @@ def load_stock(
     or do not fit, ValueError for an unknown change.
     """
     config = replace(stock_config(name, attention), **changes)
-    enum = _weights(name if name in STOCK else "imagenet")
+    enum = _weights("imagenet" if name in ("lite", "random") else name)
     labels = tuple(enum.meta["categories"])
+    preprocess = torchvision_preprocess(enum)
+    facts = {"licence": "BSD-3-Clause", "source": "torchvision"} if name in STOCK else {}
+    if name == "lite":
+        preprocess, facts = lite.PREPROCESS, lite.FACTS
     if config.num_classes != len(labels):
         labels = tuple(f"class {k}" for k in range(config.num_classes))
     card = Card(
         weights=name,
         config=config,
-        preprocess=torchvision_preprocess(enum),
+        preprocess=preprocess,
         labels=labels,
         trained="nothing" if name == "random" else "all" if attention == "none" else "backbone",
-        facts={"licence": "BSD-3-Clause", "source": "torchvision"} if name in STOCK else {},
+        facts=facts,
     )
     state, digest = stock_state(name) if name in STOCK else ({}, "")
     model = build_network(config, generator or torch.Generator().manual_seed(0))
@@ -125,6 +132,8 @@ def stock_state(name: str, expected: str = "") -> tuple[dict[str, Tensor], str]:
 
     Raises WeightsError where there is no copy and none can be downloaded, or it is damaged.
     """
+    if name == "lite":
+        return lite.read_state(), fingerprint(lite.weights_file())
     safe, pickled = _places(name)
     copies = [file for file in (safe, pickled) if file.is_file()]
     if len(copies) > 1 and expected:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vggviz.attention.build import AttentionError
 from vggviz.files import atomic_write
 from vggviz.networks import build_network, resolve
 from vggviz.weights.card import Card, WeightsError
@@ -95,6 +96,8 @@ def read_card(file: Path, longest: int = HEADER) -> Card:
         card = Card.from_json(described)
         resolve(card.config)  # raises for an unknown architecture or stage
         return card
+    except AttentionError as error:
+        raise WeightsError(error.code, **error.values) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise WeightsError("bad_description", name=file.name, why=_excerpt(why)) from error

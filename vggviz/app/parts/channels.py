@@ -1,4 +1,4 @@
-"""The channel weights as a sorted chart, and one channel's features before and after its weight."""
+"""The channel weights as a sorted chart, and one channel's features before and after weighting."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ from html import escape
 
 import numpy as np
 
-from vggviz.app.markup import Span, bar, block, ends, heat, instead, number
-from vggviz.app.parts.maps import missing
-from vggviz.app.pictures import Floats, Shown, data_uri
+from vggviz.app.markup import (
+    ColourScale,
+    bar,
+    heat,
+    number,
+    placeholder,
+    range_text,
+    stage_title,
+)
+from vggviz.app.parts.maps import why_no_attention
+from vggviz.app.result import Floats, Result
 from vggviz.locales import text
+from vggviz.plotting import data_uri
 
 __all__ = ["CHOOSE", "channel", "channels"]
 
@@ -24,24 +33,24 @@ element.addEventListener("input", (event) => {
 """The chart's script: another place of its slider is a `select` event with the channel's rank."""
 
 
-def channels(lang: str, shown: Shown, stage: str) -> str:
+def channels(lang: str, result: Result, stage: str) -> str:
     """The channel weights of one stage from the highest down, as a chart from 0 to 1.
 
     A range input of the chart's size lies over it: a click or an arrow key chooses a channel.
     """
-    weights = shown.places[stage].channels
+    weights = result.stages[stage].channels
     title = escape(text(lang, "explore.weights"))
     if weights is None:
-        sentence, _ = missing(lang, shown, stage)
-        return f'<h2>{title}</h2><div class="chart">{instead(sentence)}</div>'
+        sentence, _ = why_no_attention(lang, result, stage)
+        return f'<h2>{title}</h2><div class="chart">{placeholder(sentence)}</div>'
     order = ranking(weights)
     count, first, last = len(order), int(order[0]), int(order[-1])
-    low, high = ends(float(weights[last]), float(weights[first]))
+    low, high = range_text(float(weights[last]), float(weights[first]))
     line = "".join(f"V{100 - 100 * weights[i]:.2f}H{x}" for x, i in enumerate(order, 1))
     top = f"{100 - 100 * weights[first]:.2f}"
-    said = escape(text(lang, "explore.ends", high=high, first=first, low=low, last=last))
-    sorted_ = escape(text(lang, "explore.sorted", count=count, block=block(lang, stage)))
-    label = escape(text(lang, "explore.chart", ends=said))
+    extremes = escape(text(lang, "explore.ends", high=high, first=first, low=low, last=last))
+    sorted_ = escape(text(lang, "explore.sorted", count=count, block=stage_title(lang, stage)))
+    label = escape(text(lang, "explore.chart", ends=extremes))
     return (
         f"<h2>{title} <small>{sorted_}</small></h2>"
         f'<div class="chart"><div class="axis" aria-hidden="true"><i>1</i><i>½</i><i>0</i></div>'
@@ -49,13 +58,13 @@ def channels(lang: str, shown: Shown, stage: str) -> str:
         f'aria-hidden="true"><path class="grid" d="M0 0H{count}M0 50H{count}M0 100H{count}"/>'
         f'<path class="area" d="M0 100{line}V100Z"/><path class="line" d="M0 {top}{line}"/></svg>'
         f'<input type="range" min="1" max="{count}" value="1" aria-label="{label}"></div></div>'
-        f'<p class="caption">{said}</p>'
+        f'<p class="caption">{extremes}</p>'
     )
 
 
-def channel(lang: str, shown: Shown, stage: str, rank: int, colormap: str) -> str:
+def channel(lang: str, result: Result, stage: str, rank: int, colormap: str) -> str:
     """feature × weight = result, for the channel of this rank (from 1): both maps on one scale."""
-    place = shown.places[stage]
+    place = result.stages[stage]
     if place.channels is None or place.features is None or place.weighed is None:
         return ""
     order = ranking(place.channels)
@@ -63,7 +72,7 @@ def channel(lang: str, shown: Shown, stage: str, rank: int, colormap: str) -> st
     index = int(order[rank - 1])
     before = place.features[index].astype(np.float32)
     after = place.weighed[index].astype(np.float32)
-    span = Span(
+    span = ColourScale(
         float(min(before.min(), after.min(), 0)), float(max(before.max(), after.max())), False
     )
     volume = place.kind == "volume"
@@ -90,6 +99,6 @@ def ranking(weights: Floats) -> list[int]:
     return [int(index) for index in np.argsort(-weights, kind="stable")]
 
 
-def _tile(values: Floats, span: Span, colormap: str, alt: str) -> str:
+def _tile(values: Floats, span: ColourScale, colormap: str, alt: str) -> str:
     pixels = heat(values, span, colormap, SIDE)
     return f'<img src="{data_uri(pixels)}" width="{SIDE}" height="{SIDE}" alt="{escape(alt)}">'

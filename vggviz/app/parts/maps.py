@@ -9,61 +9,28 @@ from typing import NamedTuple
 
 import torch
 
-from vggviz import plotting as render
 from vggviz.app.markup import (
+    attention_title,
     badge,
     bar,
-    block,
     canvas,
+    colour_scale,
     heat,
-    instead,
     method_explanation,
     method_title,
-    named,
     number,
+    placeholder,
     size,
-    spread,
+    stage_title,
 )
-from vggviz.app.pictures import SIDE, Floats, Place, Shown, refusal
-from vggviz.app.stages import STAGES
+from vggviz.app.result import SIDE, Floats, Result, StageMaps
+from vggviz.app.view import View
 from vggviz.cam import METHODS
 from vggviz.locales import text
 from vggviz.metrics.agreement import agreement
-from vggviz.types import Ranked
+from vggviz.types import Kind, Ranked
 
-__all__ = ["LAYOUTS", "View", "maps", "missing", "view_options"]
-
-LAYOUTS = ("side", "original-attention", "original-cam", "attention-cam")
-
-
-def view_options() -> dict[str, Sequence[str]]:
-    """The values of each field of a `View` but its stage, in its order, the default first."""
-    return {
-        "method": tuple(METHODS),
-        "layout": LAYOUTS,
-        "on": ("crop", "picture"),
-        "colours": render.COLORMAPS,
-        "scale": ("stretch", "raw"),
-    }
-
-
-class View(NamedTuple):
-    """How a result is looked at: nothing here runs a network."""
-
-    stage: str = "block4"
-    method: str = "gradcam"
-    layout: str = "side"
-    on: str = "crop"
-    colours: str = "inferno"
-    scale: str = "stretch"
-
-    @classmethod
-    def known(cls, view: Sequence[object], lang: str = "en") -> View:
-        """What a browser asks for: it may be anything. Raises gr.Error for no such view."""
-        options = (STAGES, *view_options().values())
-        if any(one not in known for one, known in zip(view, options, strict=False)):
-            raise refusal(text(lang, "trouble.view"))
-        return cls(*map(str, view))
+__all__ = ["maps", "why_no_attention"]
 
 
 class _Tile(NamedTuple):
@@ -74,10 +41,10 @@ class _Tile(NamedTuple):
     caption: str
 
 
-def maps(lang: str, shown: Shown, view: View) -> str:
+def maps(lang: str, result: Result, view: View) -> str:
     """The tiles of a result, the before/after slider where one is wanted, and the agreement."""
-    tiles = [_original(lang, shown, view), _attention(lang, shown, view)]
-    tiles += [_cam(lang, shown, view, which) for which in range(1 + (shown.contrast is not None))]
+    tiles = [_original(lang, result, view), _attention(lang, result, view)]
+    tiles += [_cam(lang, result, view, which) for which in range(1 + (result.contrast is not None))]
     if view.layout == "side":
         drawn = "".join(
             f'<figure class="tile"><h2>{tile.head}</h2>{tile.canvas}{tile.below}'
@@ -87,116 +54,114 @@ def maps(lang: str, shown: Shown, view: View) -> str:
         row = f'<div class="tiles count{len(tiles)}">{drawn}</div>'
     else:
         row = _slider(lang, tiles, view.layout)
-    return row + f'<p class="agreement" role="status">{_agreement(lang, shown, view)}</p>'
+    return row + f'<p class="agreement" role="status">{_agreement(lang, result, view)}</p>'
 
 
-def missing(lang: str, shown: Shown, stage: str) -> tuple[str, str]:
+def why_no_attention(lang: str, result: Result, stage: str) -> tuple[str, str]:
     """Why there is no such view of the attention here, and what to do about it."""
-    place = shown.places[stage]
-    having = [name[-1] for name, one in shown.places.items() if one.weighs]
+    place, having = result.stages[stage], result.with_attention
     if not having:
         return text(lang, "explore.none"), text(lang, "explore.none_hint")
     if place.channels is not None:
         return text(lang, "explore.channels_only"), text(lang, "explore.channels_hint")
     if place.attention is not None:
         return text(lang, "explore.places_only"), text(lang, "explore.places_hint")
-    return text(lang, "explore.not_here", block=block(lang, stage)), listed(lang, having)
+    here = text(lang, "explore.not_here", block=stage_title(lang, stage))
+    return here, _stages_with_attention(lang, [stage_title(lang, name) for name in having])
 
 
-def listed(lang: str, blocks: Sequence[str]) -> str:
-    """'Block 5 has it.', 'Blocks 3, 4 and 5 have it.'"""
-    *others, last = blocks
+def _stages_with_attention(lang: str, titles: Sequence[str]) -> str:
+    """'Block 5 has it.', 'Block 3, Block 4 and Block 5 have it.'"""
+    *others, last = titles
     if not others:
         return text(lang, "explore.one_has", last=last)
-    return text(
-        lang, "explore.more_have", others=text(lang, "language.list").join(others), last=last
-    )
+    listed = text(lang, "language.list").join(others)
+    return text(lang, "explore.more_have", others=listed, last=last)
 
 
-def _original(lang: str, shown: Shown, view: View) -> _Tile:
-    side = len(shown.crop)
+def _original(lang: str, result: Result, view: View) -> _Tile:
+    side = len(result.crop)
     if view.on == "picture":
-        drawn = canvas(shown.picture, text(lang, "explore.whole_alt"), box=shown.box)
+        drawn = canvas(result.picture, text(lang, "explore.whole_alt"), box=result.box)
     else:
-        drawn = canvas(shown.crop, text(lang, "explore.original_alt"), kind="png")
+        drawn = canvas(result.crop, text(lang, "explore.original_alt"), kind="png")
     caption = escape(text(lang, "explore.saw", side=side)).replace(" × ", "&nbsp;×&nbsp;")
     head = escape(text(lang, "explore.original"))
     return _Tile(head, head, drawn, '<div class="scale"></div>', caption)
 
 
-def _attention(lang: str, shown: Shown, view: View) -> _Tile:
-    place, name = shown.places[view.stage], named(lang, shown.attention)
+def _attention(lang: str, result: Result, view: View) -> _Tile:
+    place, name = result.stages[view.stage], attention_title(lang, result.attention)
     plain = escape(text(lang, "explore.attention"))
     head = f"{plain} <small>{escape(name)}</small>"
-    remark = _blended(lang, shown, place)
+    remark = _blended(lang, result, place)
     if place.attention is None:
-        nothing = instead(*missing(lang, shown, view.stage))
+        nothing = placeholder(*why_no_attention(lang, result, view.stage))
         return _Tile(plain, head, nothing, '<div class="scale"></div>', remark)
     kind = place.kind or "spatial"
     how = escape(text(lang, f"explore.how.{kind}", size=size(place.attention)))
-    alt = text(lang, "explore.attention_alt", name=name, block=block(lang, view.stage))
-    drawn, below = _overlay(lang, shown, view, place.attention, alt, kind=kind)
+    alt = text(lang, "explore.attention_alt", name=name, block=stage_title(lang, view.stage))
+    drawn, below = _overlay(lang, result, view, place.attention, alt, kind=kind)
     return _Tile(plain, head, drawn, below, f"<span>{how}</span> {remark}")
 
 
-def _cam(lang: str, shown: Shown, view: View, which: int) -> _Tile:
-    method, target = method_title(lang, view.method), _class(shown, which)
+def _cam(lang: str, result: Result, view: View, which: int) -> _Tile:
+    method, target = method_title(lang, view.method), _class(result, which)
     about = "explore.for" if METHODS[view.method].class_specific else "explore.no_class"
     how = escape(method_explanation(lang, view.method))
     remark = escape(text(lang, about, label=target.label))
     head = f'<span title="{how}">{escape(method)}</span> <small>{remark}</small>'
     key = (view.stage, view.method, which)
-    raw = shown.maps.get(key)
+    raw = result.maps.get(key)
     if raw is None:
-        said = "explore.no_map" if key in shown.maps else "explore.computing"
-        drawn = instead(text(lang, said, method=method), text(lang, f"{said}_hint"))
+        why = "explore.no_map" if key in result.maps else "explore.computing"
+        drawn = placeholder(text(lang, why, method=method), text(lang, f"{why}_hint"))
         return _Tile(escape(method), head, drawn, '<div class="scale"></div>', "")
     alt = text(
         lang,
         "explore.cam_alt",
         method=method,
         label=target.label,
-        block=block(lang, view.stage),
+        block=stage_title(lang, view.stage),
     )
-    both = (shown.maps.get((view.stage, view.method, one)) for one in (0, 1))
+    both = (result.maps.get((view.stage, view.method, one)) for one in (0, 1))
     top = max((float(one.max()) for one in both if one is not None), default=0.0)
-    drawn, below = _overlay(lang, shown, view, raw, alt, top=top)
+    drawn, below = _overlay(lang, result, view, raw, alt, top=top)
     about = "explore.speaks" if METHODS[view.method].class_specific else "explore.size"
     caption = escape(text(lang, about, size=size(raw)))
     return _Tile(escape(method), head, drawn, below, f"<span>{caption}</span>")
 
 
-def _class(shown: Shown, which: int) -> Ranked:
-    return shown.contrast if which and shown.contrast is not None else shown.target
+def _class(result: Result, which: int) -> Ranked:
+    return result.contrast if which and result.contrast is not None else result.target
 
 
 def _overlay(
     lang: str,
-    shown: Shown,
+    result: Result,
     view: View,
     raw: Floats,
     alt: str,
     *,
-    kind: str = "",
+    kind: Kind | None = None,
     top: float = 0.0,
 ) -> tuple[str, str]:
     """The picture with the map over it, and its colour bar; bare where the map is flat."""
-    known = next((one for one in ("spatial", "volume") if one == kind), None)
-    span = spread(raw, view.scale, known, top)
+    span = colour_scale(raw, view.scale, kind, top)
     layer = None
     if span.flat:
-        alt = text(lang, "explore.flat_alt", alt=alt, value=span.ends[0])
+        alt = text(lang, "explore.flat_alt", alt=alt, value=span.range_text[0])
     else:
         layer = heat(raw, span, view.colours, SIDE)
     whole = view.on == "picture"
-    picture, box = (shown.picture, shown.box) if whole else (shown.square, None)
+    picture, box = (result.picture, result.box) if whole else (result.square, None)
     return canvas(picture, alt, layer, box), bar(lang, span, view.colours)
 
 
-def _blended(lang: str, shown: Shown, place: Place) -> str:
-    if shown.attention == "none":
+def _blended(lang: str, result: Result, place: StageMaps) -> str:
+    if result.attention == "none":
         return ""
-    if shown.trained == "nothing":
+    if result.trained == "nothing":
         return badge(text(lang, "explore.untrained"))
     if place.gamma is None:
         return ""
@@ -222,14 +187,14 @@ def _slider(lang: str, tiles: Sequence[_Tile], layout: str) -> str:
     )
 
 
-def _agreement(lang: str, shown: Shown, view: View) -> str:
+def _agreement(lang: str, result: Result, view: View) -> str:
     """Rank correlation and overlap, and what they mean; with a contrast, why attention is one."""
     method = method_title(lang, view.method)
     why = ""
-    if shown.contrast is not None and METHODS[view.method].class_specific:
+    if result.contrast is not None and METHODS[view.method].class_specific:
         why = f' <span class="why">{escape(text(lang, "explore.why", method=method))}</span>'
-    attention = shown.places[view.stage].attention
-    cam = shown.maps.get((view.stage, view.method, 0))
+    attention = result.stages[view.stage].attention
+    cam = result.maps.get((view.stage, view.method, 0))
     found = None
     if attention is not None and cam is not None:
         found = agreement(torch.from_numpy(attention), torch.from_numpy(cam))

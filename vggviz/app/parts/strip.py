@@ -1,4 +1,4 @@
-"""VGG19's five blocks in a row, each with what this picture looks like there."""
+"""The network's stages in a row, each with a thumbnail of the attention to this picture."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image
 
 from vggviz import plotting as render
-from vggviz.app.markup import badge, spread
-from vggviz.app.pictures import Pixels, Shown, data_uri
+from vggviz.app.markup import badge, colour_scale
+from vggviz.app.result import Pixels, Result
 from vggviz.locales import text
+from vggviz.plotting import data_uri
 
 __all__ = ["strip"]
 
@@ -18,28 +19,28 @@ SIDE = 128
 OPACITY = 0.6
 
 
-def strip(lang: str, shown: Shown, colormap: str) -> str:
-    """A thumbnail of the attention at each block, or of Grad-CAM where it has no map, said so.
+def strip(lang: str, result: Result, colormap: str) -> str:
+    """A thumbnail of the attention at each stage, or of Grad-CAM where that is no map, named.
 
     The radio of the stages lies over it, so that a thumbnail is as good as its name.
     """
-    small = np.asarray(Image.fromarray(shown.square).resize((SIDE, SIDE)))
-    cells = "".join(_cell(lang, shown, stage, small, colormap) for stage in shown.places)
+    small = np.asarray(Image.fromarray(result.square).resize((SIDE, SIDE)))
+    cells = "".join(_cell(lang, result, stage, small, colormap) for stage in result.stages)
     return f'<ol aria-hidden="true">{cells}</ol>'
 
 
-def _cell(lang: str, shown: Shown, stage: str, small: Pixels, colormap: str) -> str:
-    place = shown.places[stage]
+def _cell(lang: str, result: Result, stage: str, small: Pixels, colormap: str) -> str:
+    place = result.stages[stage]
     raw = place.gradcam if place.attention is None else place.attention
-    key = "channels" if place.attention is None and place.weighs else "cam"
+    key = "channels" if place.attention is None and place.has_attention else "cam"
     key = key if place.attention is None else "attention"
     thumb = small
-    if not spread(raw, "stretch").flat:
+    if not colour_scale(raw, "stretch").flat:
         thumb = render.overlay(small, render.stretch(raw)[0], OPACITY, colormap)
     remark = ""
-    if place.weighs and shown.trained == "nothing":
+    if place.has_attention and result.trained == "nothing":
         remark = badge(text(lang, "explore.untrained"))
-    elif place.weighs and place.gamma is not None and abs(place.gamma) < 0.005:
+    elif place.has_attention and place.gamma is not None and abs(place.gamma) < 0.005:
         remark = badge(text(lang, "explore.ignored_short"))
     return (
         f'<li><img src="{data_uri(thumb)}" width="{SIDE}" height="{SIDE}" alt="">'

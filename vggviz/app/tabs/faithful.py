@@ -11,17 +11,15 @@ import gradio as gr
 import torch
 from torch import Tensor
 
-from vggviz.app.handlers import boundary
-from vggviz.app.networks import NOTHING, Networks, Owned
-from vggviz.app.pictures import Shown
-from vggviz.app.rerun import explainer_of, known_stage, stage_of
-from vggviz.app.shell import HIDDEN, Shell
-from vggviz.app.tabs.lazy import Call
-from vggviz.app.tabs.panels import block, blocks, html, join
-from vggviz.explainer import Report
+from vggviz.app.markup import stage_title
+from vggviz.app.result import Result
+from vggviz.app.session import Session, handler
+from vggviz.app.shell import HIDDEN, PRIVATE, Shell
+from vggviz.app.tabs.panels import html, join, stage_radio, stage_update, stage_with_attention
 from vggviz.locales import text
 from vggviz.metrics.baselines import noise
 from vggviz.metrics.faithfulness import SCALED, Kind, area, perturb, scaled_batch_size
+from vggviz.platform.device import run_network
 
 NAME = "faithful.name"
 
@@ -33,67 +31,65 @@ Curves: TypeAlias = dict[tuple[Kind, str], list[tuple[float, float]]]
 """The points (fraction, probability) so far, by kind of curve and name of map."""
 
 
-def maps_of(shown: Shown, stage: str) -> dict[str, Tensor]:
+def maps_of(result: Result, stage: str) -> dict[str, Tensor]:
     """The maps (h, w) that are measured at this stage, by name: 'random' has a value a pixel."""
-    place = shown.places[stage]
-    side = len(shown.crop)
-    found = {"gradcam": torch.from_numpy(place.gradcam)}
+    place = result.stages[stage]
+    side = len(result.crop)
+    maps = {"gradcam": torch.from_numpy(place.gradcam)}
     if place.attention is not None:
-        found = {"attention": torch.from_numpy(place.attention), **found}
+        maps = {"attention": torch.from_numpy(place.attention), **maps}
     blank = torch.zeros(1, 3, side, side)
-    return {**found, "random": noise(blank, torch.Generator().manual_seed(0))[0]}
+    return {**maps, "random": noise(blank, torch.Generator().manual_seed(0))[0]}
 
 
-def measure(
-    networks: Networks,
-    shown: Shown,
-    stage: str,
-    own: Owned = NOTHING,
-    check: Report = lambda done, total: None,
-) -> Iterator[Curves]:
-    """All curves of what is shown, as they grow: the same dict again and again. `check` ends it."""
-    explainer = explainer_of(networks, shown, own)
-    pixels = explainer.preprocess.normalise(shown.crop)
+def measure(session: Session, stage: str) -> Iterator[Curves]:
+    """All curves of the last result, as they grow: the same dict again and again."""
+    explainer, result, check = session.explainer(), session.current, session.deadline()
+    predict = partial(run_network, explainer.model)
+    pixels = explainer.preprocess.normalise(result.crop)
     often = scaled_batch_size((pixels.shape[-2], pixels.shape[-1]), BATCH)
     curves: Curves = {}
     for kind in KINDS:
-        for name, map in maps_of(shown, stage).items():
+        for name, map in maps_of(result, stage).items():
             points = curves[kind, name] = []
-            target = shown.target.index
-            for point in perturb(explainer.model, pixels, map, target, kind, SCALED, batch=BATCH):
+            target = result.target.index
+            for point in perturb(predict, pixels, map, target, kind, SCALED, batch=BATCH):
                 points.append(point)
                 check(len(points), POINTS)
                 if len(points) % often == 0 or len(points) == POINTS:
                     yield curves
 
 
-def run(networks: Networks, call: Call | None, stage: str, own: Owned = NOTHING) -> Iterator[str]:
-    """The tab's result as HTML, again and again while it is measured; nothing before the tab has
-    its charts, and with them its stage."""
-    if call is None or stage not in call.shown.places:
+@handler
+def run(session: Session, stage: str) -> Iterator[str]:
+    """The tab's HTML, again and again while it is measured; nothing before the tab is drawn and
+    has a stage."""
+    if stage not in session.current.names:
         return
-    with boundary(call.lang):
-        shown, lang, stage = call.shown, call.lang, known_stage(stage, call.lang)
-        for curves in measure(networks, shown, stage, own, networks.patience(lang)):
-            yield told(lang, shown, stage, curves)
+    for curves in measure(session, stage):
+        yield draw(session, stage, curves)
 
 
-def told(lang: str, shown: Shown, stage: str, curves: Curves) -> str:
+def draw(session: Session, stage: str, curves: Curves) -> str:
     """Progress, both charts, areas, and what they mean once all is there."""
-    names = list(maps_of(shown, stage))
+    result, lang = session.current, session.lang
+    names = list(maps_of(result, stage))
     total = len(KINDS) * len(names) * POINTS
     done = sum(map(len, curves.values()))
-    of = text(lang, "faithful.class", label=shown.target.label, block=block(lang, stage))
-    state = text(lang, "faithful.progress" if done else "faithful.ready", done=done, total=total)
-    said = [] if "attention" in names else [text(lang, "faithful.no_map")]
+    title = session.text(
+        "faithful.class", label=result.target.label, block=stage_title(lang, stage)
+    )
+    state = session.text("faithful.progress" if done else "faithful.ready", done=done, total=total)
+    no_map = [] if "attention" in names else [session.text("faithful.no_map")]
     if done == total:
-        said = [of, *verdicts(lang, areas(curves)), *said, text(lang, "faithful.one")]
+        one = session.text("faithful.one")
+        sentences = [title, *verdicts(lang, areas(curves)), *no_map, one]
     else:
-        said = [of, state, *said]
-    charts = "".join(_chart(lang, shown, kind, curves, names) for kind in KINDS)
+        sentences = [title, state, *no_map]
+    charts = "".join(_chart(lang, result, kind, curves, names) for kind in KINDS)
     return (
         f'<progress max="{total}" value="{done}" aria-label="{escape(state)}"></progress>'
-        f'<p class="reading" role="status">{escape(join(lang, said))}</p>'
+        f'<p class="reading" role="status">{escape(join(lang, sentences))}</p>'
         f'<div class="halves">{charts}</div>'
     )
 
@@ -109,7 +105,7 @@ def areas(curves: Curves) -> dict[tuple[Kind, str], float]:
 
 def verdicts(lang: str, found: Mapping[tuple[Kind, str], float]) -> list[str]:
     """In words: whether each map beats the random one, which does not look at the picture."""
-    said: list[str] = []
+    sentences: list[str] = []
     for name in ("attention", "gradcam"):
         if ("deletion", name) not in found:
             continue
@@ -117,11 +113,11 @@ def verdicts(lang: str, found: Mapping[tuple[Kind, str], float]) -> list[str]:
             found["insertion", name] > found["insertion", "random"]
         )
         key = ("loses", "half", "wins")[wins]
-        said.append(text(lang, f"faithful.{key}", name=text(lang, f"faithful.{name}")))
-    return said
+        sentences.append(text(lang, f"faithful.{key}", name=text(lang, f"faithful.{name}")))
+    return sentences
 
 
-def _chart(lang: str, shown: Shown, kind: Kind, curves: Curves, names: list[str]) -> str:
+def _chart(lang: str, result: Result, kind: Kind, curves: Curves, names: list[str]) -> str:
     found = areas(curves)
     title, how = text(lang, f"faithful.{kind}"), text(lang, f"faithful.{kind}_how")
     lines = "".join(
@@ -139,7 +135,7 @@ def _chart(lang: str, shown: Shown, kind: Kind, curves: Curves, names: list[str]
         lang,
         "faithful.chart",
         kind=title,
-        label=shown.target.label,
+        label=result.target.label,
         areas=", ".join(numbers),
     )
     better = text(lang, "faithful.better_low" if kind == "deletion" else "faithful.better_high")
@@ -160,27 +156,26 @@ def _path(points: list[tuple[float, float]]) -> str:
 
 
 def _row(lang: str, name: str, value: float | None) -> str:
-    shown = "–" if value is None else f"{value:.3f}"
+    number = "–" if value is None else f"{value:.3f}"
     line = f'<path class="curve {name}" d="M0 4H28"/>'
     key = f'<svg class="key" viewBox="0 0 28 8" aria-hidden="true">{line}</svg>'
     label = escape(text(lang, f"faithful.{name}"))
-    return f'<tr><th scope="row">{key}{label}</th><td>{shown}</td></tr>'
+    return f'<tr><th scope="row">{key}{label}</th><td>{number}</td></tr>'
 
 
-def opened(call: Call | None, stage: str) -> tuple[Any, ...]:
-    """Another result: the stage to look at and empty charts, nothing computed."""
-    if call is None:
-        return gr.skip(), gr.skip()
-    stage = stage_of(call.shown, known_stage(stage, call.lang))
-    return stage, told(call.lang, call.shown, stage, {})
+@handler
+def opened(session: Session, stage: str) -> tuple[Any, str]:
+    """Another result or stage: the stages and empty charts, nothing computed."""
+    chosen = stage_with_attention(session.current, stage)
+    return stage_update(session, stage), draw(session, chosen, {})
 
 
 def build(shell: Shell) -> None:
-    """Lay the tab out and wire it up; called inside its `gr.Tab`."""
-    call = shell.calls["faithful"] = gr.State(None)
+    """Lay the tab out and connect it; called inside its `gr.Tab`."""
+    session = shell.sessions["faithful"] = gr.State(None)
     shell.line("faithful.line")
     with gr.Row(elem_classes="controls"):
-        stage = blocks(shell, "faithful-stage")
+        stage = stage_radio(shell, "faithful-stage")
         start = shell.labelled(
             gr.Button(size="sm", elem_classes="act", elem_id="faithful-start"),
             value="faithful.start",
@@ -189,17 +184,10 @@ def build(shell: Shell) -> None:
             gr.Button(size="sm", elem_classes="act quiet", elem_id="faithful-stop"),
             value="faithful.stop",
         )
-    told_ = html("", elem_id="faithful", elem_classes="told", min_height=560)
-    how: dict[str, Any] = {"api_visibility": "private", **HIDDEN}
-    running = start.click(
-        partial(run, shell.networks),
-        [call, stage, shell.own],
-        told_,
-        concurrency_id="network",
-        **how,
-    )
-    stop.click(None, None, None, cancels=running, api_visibility="private")
-    # Whoever leaves, or asks something else, does not want the old answer any more.
-    shell.tabs.select(None, None, None, cancels=running, api_visibility="private")
-    call.change(opened, [call, shell.stage], [stage, told_], cancels=running, **how)
-    stage.input(opened, [call, stage], [stage, told_], cancels=running, **how)
+    drawn = html("", elem_id="faithful", elem_classes="told", min_height=560)
+    running = start.click(run, [session, stage], drawn, concurrency_id="network", **HIDDEN)
+    stop.click(None, None, None, cancels=running, **PRIVATE)
+    # Who leaves, or asks something else, does not want the old answer any more.
+    shell.tabs.select(None, None, None, cancels=running, **PRIVATE)
+    session.change(opened, [session, shell.stage], [stage, drawn], cancels=running, **HIDDEN)
+    stage.input(opened, [session, stage], [stage, drawn], cancels=running, **HIDDEN)

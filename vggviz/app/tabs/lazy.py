@@ -1,69 +1,49 @@
-"""Tabs work only while they are open: each is called when there is something new to show."""
+"""Lazy tabs: a tab is drawn when it is opened, and anew only when there is something new in it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from vggviz.app.pictures import Shown
+from vggviz.app.session import Session
 from vggviz.app.shell import HIDDEN, Shell
 
-__all__ = ["Call", "wake"]
+__all__ = ["draw_open_tab"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Call:
-    """What a tab is to show, and in which language.
+def draw_open_tab(shell: Shell, tabs: Mapping[str, gr.Tab]) -> None:
+    """Set the open tab's state in `shell.sessions` to the visitor's session whenever the tab is
+    opened, another result came or the language changed; the tab draws itself at the state's
+    `change`. A session that equals the one before (`Session.__hash__`) changes no state, so a tab
+    that is opened again still shows what it had.
 
-    Gradio tells by its hash whether a state has changed: it is that of the question, since the same
-    result with one more map of Explore's is nothing new to the other tabs.
-    """
-
-    shown: Shown
-    lang: str
-
-    def __hash__(self) -> int:
-        question = self.shown.question
-        return hash((question if question.path else id(self.shown), self.lang))
-
-    def __deepcopy__(self, memo: object) -> Call:
-        return self
-
-
-def wake(shell: Shell, tabs: Mapping[str, gr.Tab]) -> None:
-    """Put a `Call` into the open tab's state in `shell.calls`, and into no other's, whenever the
-    tab is opened, another result came or the language changed. What is the same as before changes
-    no state, so that a tab that is opened again still shows what it had.
-
-    Only one function writes the calls, one at a time, after what it reads has been set: so the
-    last one to run has seen it all, in whatever order things came.
+    One function writes these states, one call at a time, after what it reads has been set: so the
+    last call has read the latest values, in whatever order the events came.
     """
     opened = gr.State("explore")
-    how: dict[str, Any] = {"api_visibility": "private", **HIDDEN}
     times = gr.State(0)  # the first tab is selected as the page opens: that may come after a click
 
-    def again(times: int) -> tuple[Any, int]:
+    def reopen(times: int) -> tuple[Any, int]:
         return "explore" if times else gr.skip(), times + 1
 
-    # In the queue, since a state's `change` is fired by what went through it only; one by one.
-    turns: dict[str, Any] = {"concurrency_id": "opened", "concurrency_limit": 1, **how}
+    # In the queue, since a state's `change` is fired only by what went through it; one by one.
+    queued: dict[str, Any] = {"concurrency_id": "opened", "concurrency_limit": 1, **HIDDEN}
     for key, tab in tabs.items():
         if key == "explore":
-            tab.select(again, times, [opened, times], **turns)
+            tab.select(reopen, times, [opened, times], **queued)
         else:
-            tab.select(lambda key=key: key, None, opened, **turns)
+            tab.select(lambda key=key: key, None, opened, **queued)
 
-    def call(opened: str, shown: Shown, lang: str) -> list[Any]:
-        return [Call(shown, lang) if key == opened else gr.skip() for key in shell.calls]
+    def update(session: Session, opened: str) -> list[Any]:
+        return [session if key == opened else gr.skip() for key in shell.sessions]
 
     gr.on(
-        [opened.change, shell.shown.change, shell.lang.change],
-        call,
-        [opened, shell.shown, shell.lang],
-        list(shell.calls.values()),
+        [opened.change, shell.result.change, shell.lang.change],
+        shell.bound(update),
+        [*shell.states, opened],
+        list(shell.sessions.values()),
         concurrency_limit=1,
-        **how,
+        **HIDDEN,
     )

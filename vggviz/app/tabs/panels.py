@@ -1,32 +1,37 @@
-"""What several tabs draw: a map over the picture, and classes as bars. Labels are text."""
+"""The HTML that several tabs share: a map over the picture, classes as bars, stages to choose."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
 from html import escape, unescape
+from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
 from vggviz import plotting as render
-from vggviz.app.markup import bar, block, percent, spread
-from vggviz.app.pictures import Floats, Pixels, data_uri
+from vggviz.app.choices import stage_choices
+from vggviz.app.markup import bar, colour_scale, percent
+from vggviz.app.result import Floats, Pixels, Result
+from vggviz.app.session import Session
 from vggviz.app.shell import OPACITY, Shell
-from vggviz.app.tabs import explore
+from vggviz.app.tabs.explore import stage_labels
 from vggviz.locales import text
+from vggviz.plotting import data_uri
 from vggviz.types import Grid, Ranked
 
 __all__ = [
     "bars",
-    "block",
-    "blocks",
     "cell",
     "html",
     "join",
     "panel",
     "shrink",
+    "stage_radio",
+    "stage_update",
+    "stage_with_attention",
     "text_percent",
 ]
 
@@ -47,11 +52,11 @@ def panel(
     where the map is flat. None is an empty place. `mark` is laid over it, `bare` has no bar."""
     if raw is None:
         return f'<div class="panel"><div class="well none"><span>{escape(alt)}</span></div></div>'
-    span = spread(raw, "stretch")
+    span = colour_scale(raw, "stretch")
     values, _, _ = render.stretch(raw)
     if span.flat:
         values = np.full_like(values, np.nan)
-        alt = text(lang, "explore.flat_alt", alt=alt, value=span.ends[0])
+        alt = text(lang, "explore.flat_alt", alt=alt, value=span.range_text[0])
     image = data_uri(render.overlay(square, values, OPACITY))
     side = len(square)
     below = "" if bare else bar(lang, span)
@@ -61,11 +66,27 @@ def panel(
     )
 
 
-def blocks(shell: Shell, elem_id: str) -> gr.Radio:
-    """The five stages to choose from."""
-    part = gr.Radio(explore.blocks("en")["choices"], elem_id=elem_id, elem_classes="segments")
-    shell.labelled(part, explore.blocks)
+def stage_radio(shell: Shell, elem_id: str) -> gr.Radio:
+    """A radio of the result's stages; see `stage_update`."""
+    part = gr.Radio([], elem_id=elem_id, elem_classes="segments")
+    shell.labelled(part, stage_labels)
     return part
+
+
+def stage_update(session: Session, stage: str) -> Any:
+    """The update of a `stage_radio` for another result: its stages, and this one, or the last with
+    attention where there is none at this one but elsewhere."""
+    result = session.current
+    return gr.update(
+        choices=stage_choices(result.names, session.lang), value=stage_with_attention(result, stage)
+    )
+
+
+def stage_with_attention(result: Result, stage: str) -> str:
+    """This stage, or the last with attention where it has none; the last one of all where the
+    network has no such stage."""
+    having = result.with_attention or result.names
+    return stage if stage in having else having[-1]
 
 
 def join(lang: str, sentences: Sequence[str]) -> str:

@@ -5,22 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from html import escape
 from typing import Any
 
 import gradio as gr
-import torch
 
-from vggviz.app.choices import start
-from vggviz.app.handlers import boundary
-from vggviz.app.markup import named
-from vggviz.app.networks import NOTHING, Networks, Owned
-from vggviz.app.pictures import Floats, Shown
-from vggviz.app.rerun import known_stage, recall, spatial_of
-from vggviz.app.shell import HIDDEN, Shell
-from vggviz.app.tabs.lazy import Call
-from vggviz.app.tabs.panels import block, html, join, panel, shrink, text_percent
+from vggviz.app.choices import first_stage
+from vggviz.app.markup import attention_title, stage_title
+from vggviz.app.result import Floats
+from vggviz.app.session import Session, handler
+from vggviz.app.shell import HIDDEN, PRIVATE, Shell
+from vggviz.app.tabs.panels import html, join, panel, shrink, text_percent
 from vggviz.locales import text
 from vggviz.metrics.agreement import agreement
 from vggviz.types import Ranked
@@ -34,8 +29,8 @@ SMALL = 128  # pixels of a side, up to which a network is small enough to run al
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """What one type shows of the picture: its likeliest class; raw maps at `stage`, None where the
-    type has none; their rank correlation, NaN where there is none; whether it weighs channels."""
+    """One type's results for the picture: its predicted class; raw maps at `stage`, None where the
+    type has none; their rank correlation, NaN where there is none; whether it has attention."""
 
     attention: str
     first: Ranked
@@ -46,48 +41,54 @@ class Row:
     weighs: bool
 
 
-def row(networks: Networks, shown: Shown, attention: str, stage: str, own: Owned = NOTHING) -> Row:
-    """One type, at this stage or where it has attention, for the class that is shown."""
-    stage = start(networks.get(shown.question.weights, attention, own), stage)
-    found = recall(networks, shown, own, (stage,), attention=attention)
-    map, gradcam = spatial_of(found, stage), found.heatmaps[stage, "gradcam"].raw
-    alike = math.nan if map is None else agreement(torch.from_numpy(map), gradcam).spearman
-    weighs = bool(found.attention)
-    first = found.prediction.top(1)[0]
-    return Row(attention, first, stage, map, gradcam.numpy(), alike, weighs)
+def row(session: Session, attention: str, stage: str) -> Row:
+    """One type, at this stage or where it has attention, for the class of the last result."""
+    stage = first_stage(session.explainer(attention), stage)
+    explanation = session.explanation((stage,), attention=attention)
+    maps = [record.spatial for record in explanation.attention.get(stage, ())]
+    spatial = next((map for map in maps if map is not None), None)
+    gradcam = explanation.heatmaps[stage, "gradcam"].raw
+    rho = math.nan if spatial is None else agreement(spatial, gradcam).spearman
+    return Row(
+        attention,
+        explanation.prediction.top(1)[0],
+        stage,
+        None if spatial is None else spatial.numpy(),
+        gradcam.numpy(),
+        rho,
+        bool(explanation.attention),
+    )
 
 
-def run(networks: Networks, call: Call | None, stage: str, own: Owned = NOTHING) -> Iterator[str]:
+@handler
+def run(session: Session, stage: str) -> Iterator[str]:
     """The table as HTML, once more for each type."""
-    if call is None:
-        return
-    with boundary(call.lang):
-        shown, lang, stage = call.shown, call.lang, known_stage(stage, call.lang)
-        types = networks.types(shown.question.weights, own)
-        rows: list[Row] = []
-        check = networks.patience(lang)
-        for attention in types:
-            rows.append(row(networks, shown, attention, stage, own))
-            yield table(lang, shown, rows, types)
-            check(len(rows), len(types))
+    types = session.networks.types(session.current.request.weights, session.own)
+    rows: list[Row] = []
+    check = session.deadline()
+    for attention in types:
+        rows.append(row(session, attention, stage))
+        yield table(session, rows, types)
+        check(len(rows), len(types))
 
 
-def begin(networks: Networks, call: Call | None, stage: str, own: Owned = NOTHING) -> Iterator[str]:
+@handler
+def begin(session: Session, stage: str) -> Iterator[str]:
     """At once where the network is small; else the empty table, until the button is pressed."""
-    if call is not None and len(call.shown.crop) <= SMALL:
-        yield from run(networks, call, stage, own)
-    elif call is not None:
-        with boundary(call.lang):
-            types = networks.types(call.shown.question.weights, own)
-            yield table(call.lang, call.shown, [], types)
+    if len(session.current.crop) <= SMALL:
+        yield from run(session, stage)
+    else:
+        types = session.networks.types(session.current.request.weights, session.own)
+        yield table(session, [], types)
 
 
 COLUMNS = ("says", "attention", "gradcam", "agreement", "top1", "against", "parameters", "latency")
 
 
-def table(lang: str, shown: Shown, rows: Sequence[Row], types: Sequence[str]) -> str:
+def table(session: Session, rows: Sequence[Row], types: Sequence[str]) -> str:
     """All rows so far; the others stand empty, so that nothing jumps."""
-    weights = shown.question.weights
+    lang, result = session.lang, session.current
+    weights = result.request.weights
     base = bundled_results(weights, "none")
     heads = "".join(
         f'<th scope="col">{escape(text(lang, f"types.{key}"))}'
@@ -96,23 +97,23 @@ def table(lang: str, shown: Shown, rows: Sequence[Row], types: Sequence[str]) ->
         for key in ("type", *COLUMNS)
     )
     done = {one.attention: one for one in rows}
-    square = shrink(shown.square, TILE)
+    square = shrink(result.square, TILE)
     body = ""
     for key in types:
         cells = _cells(lang, square, done[key]) if key in done else [""] * 4
         cells += _measured(lang, bundled_results(weights, key), base)
-        current = ' class="current"' if key == shown.attention else ""
+        current = ' class="current"' if key == result.attention else ""
         body += (
-            f'<tr{current}><th scope="row">{escape(named(lang, key))}</th>'
+            f'<tr{current}><th scope="row">{escape(attention_title(lang, key))}</th>'
             f"{''.join(f'<td>{one}</td>' for one in cells)}</tr>"
         )
     state = text(lang, "types.progress", done=len(rows), total=len(types))
-    said = reading(lang, rows, types) if len(rows) == len(types) else [state]
+    sentences = reading(lang, rows, types) if len(rows) == len(types) else [state]
     notes = [text(lang, "types.rho")] + ([text(lang, "types.source")] if base else [])
     caption = text(lang, "language.notes").join(notes)
     return (
         f'<progress max="{len(types)}" value="{len(rows)}" aria-label="{escape(state)}"></progress>'
-        f'<p class="reading" role="status">{escape(join(lang, said))}</p>'
+        f'<p class="reading" role="status">{escape(join(lang, sentences))}</p>'
         f'<div class="wide" tabindex="0" role="region" '
         f'aria-label="{escape(text(lang, "types.table"))}"><table class="rows">'
         f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -121,7 +122,7 @@ def table(lang: str, shown: Shown, rows: Sequence[Row], types: Sequence[str]) ->
 
 
 def _cells(lang: str, square: Any, one: Row) -> list[str]:
-    where, name = block(lang, one.stage), named(lang, one.attention)
+    where, name = stage_title(lang, one.stage), attention_title(lang, one.attention)
 
     def alt(key: str) -> str:
         return text(lang, "types.alt", map=text(lang, f"types.{key}"), type=name, block=where)
@@ -167,26 +168,25 @@ def reading(lang: str, rows: Sequence[Row], types: Sequence[str]) -> list[str]:
 
 
 def build(shell: Shell) -> None:
-    """Lay the tab out and wire it up; called inside its `gr.Tab`."""
-    call = shell.calls["types"] = gr.State(None)
+    """Lay the tab out and connect it; called inside its `gr.Tab`."""
+    session = shell.sessions["types"] = gr.State(None)
     shell.line("types.line")
     with gr.Row(elem_classes="controls"):
-        again_ = shell.labelled(
+        start = shell.labelled(
             gr.Button(size="sm", elem_classes="act", elem_id="types-start"), value="types.start"
         )
         stop = shell.labelled(
             gr.Button(size="sm", elem_classes="act quiet", elem_id="types-stop"),
             value="types.stop",
         )
-    told = html("", elem_id="types", elem_classes="told", min_height=700)
+    drawn = html("", elem_id="types", elem_classes="told", min_height=700)
     how: dict[str, Any] = {
-        "inputs": [call, shell.stage, shell.own],
-        "outputs": told,
+        "inputs": [session, shell.stage],
+        "outputs": drawn,
         "concurrency_id": "network",
-        "api_visibility": "private",
         **HIDDEN,
     }
-    pressed = again_.click(partial(run, shell.networks), **how)
-    called = call.change(partial(begin, shell.networks), cancels=pressed, **how)
-    stop.click(None, None, None, cancels=[pressed, called], api_visibility="private")
-    shell.tabs.select(None, None, None, cancels=[pressed, called], api_visibility="private")
+    pressed = start.click(run, **how)
+    opened = session.change(begin, cancels=pressed, **how)
+    stop.click(None, None, None, cancels=[pressed, opened], **PRIVATE)
+    shell.tabs.select(None, None, None, cancels=[pressed, opened], **PRIVATE)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
-from functools import partial
 from html import escape
 from typing import Any
 
@@ -12,21 +10,26 @@ import gradio as gr
 import torch
 from torch import Tensor
 
-from vggviz.app.handlers import boundary
-from vggviz.app.inputs import refusal
-from vggviz.app.networks import NOTHING, Networks, Owned
-from vggviz.app.pictures import Floats, Shown
-from vggviz.app.rerun import again, explainer_of, known_stage, spatial_of, stage_of
-from vggviz.app.shell import Shell
-from vggviz.app.tabs.lazy import Call
-from vggviz.app.tabs.panels import bars, block, blocks, html, join, panel, shrink, text_percent
+from vggviz.app.errors import user_error
+from vggviz.app.markup import stage_title
+from vggviz.app.result import Floats
+from vggviz.app.session import Session, handler
+from vggviz.app.shell import PRIVATE, Shell
+from vggviz.app.tabs.panels import (
+    bars,
+    html,
+    join,
+    panel,
+    shrink,
+    stage_radio,
+    stage_update,
+    stage_with_attention,
+    text_percent,
+)
 from vggviz.explainer import Explainer
 from vggviz.explanation import Explanation
-from vggviz.hooks.capture import intervene
-from vggviz.locales import text
 from vggviz.metrics.agreement import agreement
 from vggviz.metrics.replacement import REPLACEMENTS
-from vggviz.networks import build_network
 from vggviz.types import Kind, Ranked
 
 NAME = "what_if.name"
@@ -36,204 +39,172 @@ CHOICES = (LEARNED, *REPLACEMENTS)
 MOST = 60  # layers that can be untrained, in any network here
 
 
-def untrained(explainer: Explainer, count: int) -> Explainer:
-    """The network with its `count` topmost layers as they were before training."""
-    paths = [
-        path for one in list(explainer.model.parameter_groups().values())[:count] for path in one
-    ]
-    if not paths:
-        return explainer
-    model = build_network(explainer.model.config, torch.Generator().manual_seed(0))
-    trained = explainer.model.state_dict().items()
-    kept = {
-        key: value for key, value in trained if not key.startswith(tuple(f"{p}." for p in paths))
-    }
-    model.load_state_dict(kept, strict=False, assign=True)  # both are frozen: they may share
-    return Explainer(model, explainer.card, device=explainer.device, copy=False)
-
-
-def changed(explainer: Explainer, shown: Shown, replacement: str, count: int = 0) -> Explanation:
-    """The same square with other attention weights (a key of `REPLACEMENTS`, or 'learned') in a
-    network with `count` layers untrained: for the same class as before."""
-    explainer = untrained(explainer, count)
-    if replacement == LEARNED:
-        return again(explainer, shown)
-    generator, replace = torch.Generator().manual_seed(0), REPLACEMENTS[replacement]
+def changed(session: Session, replacement: str, count: int = 0) -> Explanation:
+    """The square of the last result with other attention weights (a key of `REPLACEMENTS`, or
+    'learned') in a network with its `count` topmost layers untrained, for the same class."""
+    result, explainer = session.current, session.explainer()
+    names = list(explainer.model.parameter_groups())[:count]
+    if names:
+        model = explainer.model.untrained(names, torch.Generator().manual_seed(0))
+        explainer = Explainer(model, explainer.card, device=explainer.device, copy=False)
+    generator = torch.Generator().manual_seed(0)
 
     def change(_: str, kind: Kind, weights: Tensor) -> Tensor:
         # Gradients run through the network's own weights no more, but they still run.
-        return replace(kind, weights.detach(), generator)
+        if replacement == LEARNED:
+            return weights
+        return REPLACEMENTS[replacement](kind, weights.detach(), generator)
 
-    with intervene(explainer.model, change) if len(explainer.model.attention) else nullcontext():
-        return again(explainer, shown)
+    with explainer.model.intervene(change):
+        (found,) = explainer.explain_crop(
+            result.crop, result.where, (result.target.index,), result.names
+        )
+    return found
 
 
-def compare(
-    networks: Networks,
-    call: Call | None,
-    replacement: str,
-    count: int,
-    stage: str,
-    own: Owned = NOTHING,
-) -> Any:
+@handler
+def compare(session: Session, replacement: str, count: int, stage: str) -> Any:
     """Before and after, side by side, and what it means, as HTML."""
-    if call is None:
-        return gr.skip()
-    with boundary(call.lang):
-        shown, lang, stage = call.shown, call.lang, known_stage(stage, call.lang)
-        if replacement not in CHOICES or not isinstance(count, int) or count < 0:
-            raise refusal(text(lang, "trouble.view"))
-        explainer = explainer_of(networks, shown, own)
-        names = list(explainer.model.parameter_groups())[:count]
-        after = None
-        if replacement != LEARNED or names:
-            after = changed(explainer, shown, replacement, len(names))
-        return _compare(lang, shown, after, names, stage)
+    if (
+        replacement not in CHOICES
+        or not isinstance(count, int)
+        or count < 0
+        or stage not in session.current.names
+    ):
+        raise user_error(session.text("trouble.view"))
+    names = list(session.explainer().model.parameter_groups())[:count]
+    after = None
+    if replacement != LEARNED or names:
+        after = changed(session, replacement, len(names))
+    return _compare(session, after, names, stage)
 
 
-def _compare(
-    lang: str, shown: Shown, after: Explanation | None, names: list[str], stage: str
-) -> str:
-    place = shown.places[stage]
-    before = _half(lang, shown, "before", shown.top, place.attention, place.gradcam, stage)
+def _compare(session: Session, after: Explanation | None, names: list[str], stage: str) -> str:
+    result, place = session.current, session.current.stages[stage]
+    before = _half(session, "before", result.top, place.attention, place.gradcam, stage)
     if after is None:
-        same = _half(lang, shown, "after", shown.top, place.attention, place.gradcam, stage)
-        said = [text(lang, "what_if.untouched")]
+        other = _half(session, "after", result.top, place.attention, place.gradcam, stage)
+        sentences = [session.text("what_if.untouched")]
     else:
-        attention = spatial_of(after, stage)
+        maps = [record.spatial for record in after.attention.get(stage, ())]
+        attention = next((map.numpy() for map in maps if map is not None), None)
         gradcam = after.heatmaps[stage, "gradcam"].raw.numpy()
-        top = after.prediction.top(5)
-        same = _half(lang, shown, "after", top, attention, gradcam, stage)
-        said = reading(lang, shown, after, names, stage)
-    if not any(one.weighs for one in shown.places.values()):
-        said.append(text(lang, "what_if.no_attention"))
-    if shown.trained == "nothing":
-        said.append(text(lang, "what_if.random"))
+        other = _half(session, "after", after.prediction.top(5), attention, gradcam, stage)
+        sentences = reading(session, after, names, stage)
+    if not result.with_attention:
+        sentences.append(session.text("what_if.no_attention"))
+    if result.trained == "nothing":
+        sentences.append(session.text("what_if.random"))
     return (
-        f'<p class="reading" role="status">{escape(join(lang, said))}</p>'
-        f'<div class="halves">{before}{same}</div>'
+        f'<p class="reading" role="status">{escape(join(session.lang, sentences))}</p>'
+        f'<div class="halves">{before}{other}</div>'
     )
 
 
 def _half(
-    lang: str,
-    shown: Shown,
+    session: Session,
     key: str,
     top: tuple[Ranked, ...],
     attention: Floats | None,
     gradcam: Floats,
     stage: str,
 ) -> str:
-    name, square = text(lang, f"what_if.{key}"), shrink(shown.square, 300)
-    where = block(lang, stage)
+    result, lang = session.current, session.lang
+    name, square = session.text(f"what_if.{key}"), shrink(result.square, 300)
     maps = ""
     for kind, raw in (("attention", attention), ("gradcam", gradcam)):
-        title = text(lang, f"what_if.{kind}", label=shown.target.label)
-        alt = text(lang, "what_if.alt", map=title, block=where, name=name)
-        drawn = panel(lang, square, raw, text(lang, "what_if.no_map") if raw is None else alt)
-        named = f'<figcaption title="{escape(title)}">{escape(title)}</figcaption>'
-        maps += f"<figure>{named}{drawn}</figure>"
-    listed = bars(top, text(lang, "what_if.top", name=name), shown.target.index)
+        title = session.text(f"what_if.{kind}", label=result.target.label)
+        alt = session.text("what_if.alt", map=title, block=stage_title(lang, stage), name=name)
+        if raw is None:
+            alt = session.text("what_if.no_map")
+        caption = f'<figcaption title="{escape(title)}">{escape(title)}</figcaption>'
+        maps += f"<figure>{caption}{panel(lang, square, raw, alt)}</figure>"
+    listed = bars(top, session.text("what_if.top", name=name), result.target.index)
     heading = f"<h2>{escape(name)}</h2>"
     return f'<section class="{key}">{heading}{listed}<div class="pair">{maps}</div></section>'
 
 
-def reading(lang: str, shown: Shown, after: Explanation, names: list[str], stage: str) -> list[str]:
+def reading(session: Session, after: Explanation, names: list[str], stage: str) -> list[str]:
     """In words: what became of the answer and of Grad-CAM, and what follows."""
-    old, new = shown.top[0], after.prediction.top(1)[0]
+    result, text = session.current, session.text
+    old, new = result.top[0], after.prediction.top(1)[0]
     now = next(one for one in after.prediction if one.index == old.index)
     same = new.index == old.index
-    told = {"label": old.label, "before": text_percent(old.probability)}
+    answer = {"label": old.label, "before": text_percent(old.probability)}
     if same:
-        said = [text(lang, "what_if.stays", after=text_percent(now.probability), **told)]
+        sentences = [text("what_if.stays", after=text_percent(now.probability), **answer)]
     else:
         shares = {"other": new.label, "after": text_percent(new.probability)}
-        said = [text(lang, "what_if.changes", **shares, **told)]
-    before = torch.from_numpy(shown.places[stage].gradcam)
+        sentences = [text("what_if.changes", **shares, **answer)]
+    before = torch.from_numpy(result.stages[stage].gradcam)
     rho = agreement(before, after.heatmaps[stage, "gradcam"].raw).spearman
     if math.isnan(rho):
-        said.append(text(lang, "what_if.map_flat"))
+        sentences.append(text("what_if.map_flat"))
     else:
         how = "same" if rho >= 0.9 else "moves" if rho >= 0.5 else "other"
-        said.append(text(lang, f"what_if.map_{how}", rho=f"{rho:.2f}".replace("-", "−")))
+        sentences.append(text(f"what_if.map_{how}", rho=f"{rho:.2f}".replace("-", "−")))
     if names:
-        named = [_layer(lang, name) for name in names]
-        listed = text(lang, "language.list").join(named)
+        listed = text("language.list").join(_layer_title(session, name) for name in names)
         if not math.isnan(rho):
-            said.append(text(lang, "what_if.survives" if rho >= 0.9 else "what_if.depends"))
-        said.append(text(lang, "what_if.untrained", names=listed))
-    elif any(place.weighs for place in shown.places.values()):
+            sentences.append(text("what_if.survives" if rho >= 0.9 else "what_if.depends"))
+        sentences.append(text("what_if.untrained", names=listed))
+    elif result.with_attention:
         little = same and abs(now.probability - old.probability) < 0.05
-        said.append(text(lang, "what_if.unused" if little else "what_if.used"))
-    return said
+        sentences.append(text("what_if.unused" if little else "what_if.used"))
+    return sentences
 
 
-def _layer(lang: str, name: str) -> str:
+def _layer_title(session: Session, name: str) -> str:
     if name.startswith("attention at "):
-        return text(lang, "what_if.attention_at", stage=block(lang, name[13:]))
-    return text(lang, "what_if.classifier") if name == "head" else name
+        return session.text("what_if.attention_at", stage=stage_title(session.lang, name[13:]))
+    return session.text("what_if.classifier") if name == "head" else name
 
 
-def opened(
-    networks: Networks,
-    call: Call | None,
-    replacement: str,
-    count: int,
-    stage: str,
-    own: Owned = NOTHING,
-) -> Any:
-    """Another result: the stage to look at, how many layers there are, and the comparison."""
-    if call is None:
-        return (gr.skip(),) * 3
-    with boundary(call.lang):
-        most = len(explainer_of(networks, call.shown, own).model.parameter_groups())
-        stage = stage_of(call.shown, known_stage(stage, call.lang))
-        count = min(count, most) if isinstance(count, int) else 0
-        told = compare(networks, call, replacement, count, stage, own)
-        return stage, gr.update(maximum=most, value=count), told
+@handler
+def opened(session: Session, replacement: str, count: int, stage: str) -> Any:
+    """Another result: the stages, how many layers there are, and the comparison."""
+    most = len(session.explainer().model.parameter_groups())
+    count = min(count, most) if isinstance(count, int) else 0
+    drawn = compare(session, replacement, count, stage_with_attention(session.current, stage))
+    return stage_update(session, stage), gr.update(maximum=most, value=count), drawn
 
 
 def build(shell: Shell) -> None:
-    """Lay the tab out and wire it up; called inside its `gr.Tab`."""
-    call = shell.calls["what_if"] = gr.State(None)
+    """Lay the tab out and connect it; called inside its `gr.Tab`."""
+    session = shell.sessions["what_if"] = gr.State(None)
     shell.line("what_if.line")
 
-    def named(lang: str) -> dict[str, Any]:
-        choices = [(text(lang, f"what_if.{key}"), key) for key in CHOICES]
-        return {"choices": choices, "label": text(lang, "what_if.replacement")}
+    def labels(session: Session) -> dict[str, Any]:
+        choices = [(session.text(f"what_if.{key}"), key) for key in CHOICES]
+        return {"choices": choices, "label": session.text("what_if.replacement")}
 
     with gr.Row(elem_classes="controls"):
         replacement = shell.labelled(
             gr.Radio(
-                named("en")["choices"],
+                labels(Session(shell.networks))["choices"],
                 value=LEARNED,
                 elem_id="what-weights",
                 elem_classes="segments",
             ),
-            named,
+            labels,
         )
         count = shell.labelled(
             gr.Slider(0, MOST, 0, step=1, buttons=[], elem_id="what-layers"),
             label="what_if.layers",
         )
-        stage = blocks(shell, "what-stage")
-    told = html("", elem_id="what-if", elem_classes="told", min_height=560)
+        stage = stage_radio(shell, "what-stage")
+    drawn = html("", elem_id="what-if", elem_classes="told", min_height=560)
     how: dict[str, Any] = {
-        "show_progress_on": told,
+        "show_progress_on": drawn,
         "concurrency_id": "network",
         "trigger_mode": "always_last",
-        "api_visibility": "private",
+        **PRIVATE,
     }
-    call.change(
-        partial(opened, shell.networks),
-        [call, replacement, count, shell.stage, shell.own],
-        [stage, count, told],
-        **how,
-    )
+    session.change(opened, [session, replacement, count, shell.stage], [stage, count, drawn], **how)
     gr.on(
         [replacement.input, count.input, stage.input],
-        partial(compare, shell.networks),
-        [call, replacement, count, stage, shell.own],
-        told,
+        compare,
+        [session, replacement, count, stage],
+        drawn,
         **how,
     )

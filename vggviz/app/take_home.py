@@ -1,4 +1,4 @@
-"""What people take home: files that travel inside the answer, and a link to what is shown.
+"""Downloads, which travel inside the response, and a link to what is shown.
 
 Nothing is written to a disk: the browser makes the file from what it was sent, so there is no
 address at which anyone else could find it.
@@ -14,21 +14,20 @@ from typing import Any
 
 import gradio as gr
 
+from vggviz.app.errors import user_error
 from vggviz.app.examples import Example
-from vggviz.app.handlers import boundary
-from vggviz.app.inputs import refusal, sent
-from vggviz.app.link import PARTS, asked, parts, query, read, settings
-from vggviz.app.networks import Networks, Owned
-from vggviz.app.parts.maps import View
-from vggviz.app.pictures import Shown
-from vggviz.app.rerun import recall
-from vggviz.app.shell import HIDDEN, OPACITY, Shell
+from vggviz.app.inputs import event_data
+from vggviz.app.link import COMPONENTS, components, page_state, query, read_query, settings
+from vggviz.app.session import Session, handler
+from vggviz.app.shell import HIDDEN, OPACITY, PRIVATE, Shell
+from vggviz.app.tabs import TABS
+from vggviz.app.view import View
 from vggviz.explanation import FORMATS
 from vggviz.locales import preferred_language, text
 
-__all__ = ["build", "menu", "open_link", "take"]
+__all__ = ["build", "download", "menu", "open_link"]
 
-ROOM = 48 << 20
+MOST_BYTES = 48 << 20
 """The most bytes of a file that goes through the page."""
 TYPES = {
     "png": "image/png",
@@ -56,13 +55,11 @@ def menu(lang: str = "en") -> str:
     )
 
 
-def take(
-    networks: Networks,
-    shown: Shown | None,
+@handler
+def download(
+    session: Session,
     view: View,
     target: str,
-    own: Owned,
-    lang: str,
     pictures: Sequence[Example],
     format: str,
     tab: str = "explore",
@@ -71,113 +68,95 @@ def take(
 ) -> dict[str, str]:
     """A file as {name, type, data}, data in base64, or {query} for the format 'link'.
 
-    The network runs once more on the very square that is shown, since a session does not keep
-    whole attention maps. Raises gr.Error, a sentence for people.
+    `target` is the class that was chosen in the left column. Attention maps that are not in the
+    cache are computed again: a result does not hold them. Raises gr.Error.
     """
-    if shown is None:
-        raise refusal(text(lang, "take.nothing"))
-    state = asked(shown, view, tab, lang, pictures, target, opacity)
+    if session.result is None:
+        raise user_error(session.text("take.nothing"))
+    result = session.result
+    state = page_state(session, view, tab, pictures, target, opacity)
     if format == "link":
         if state is None:
-            raise refusal(text(lang, "take.no_link"))
+            raise user_error(session.text("take.no_link"))
         return {"query": query(state)}
     if format not in TYPES:
-        raise refusal(text(lang, "take.no_format"))
-    with boundary(lang):
-        explanation = recall(networks, shown, own)
-        stem = re.sub(r"[^a-z0-9]+", "-", f"{shown.target.label} {shown.attention}".lower())
-        stem = f"vggviz-{stem.strip('-')[:60]}"
-        if format == "html":
-            link = f"{address}?{query(state)}" if state and address else ""
-            content = explanation.report(lang=lang, link=link).encode()
-        else:
-            title = f"{explanation.network}: {shown.top[0].label}"
-            content = FORMATS[format](explanation, title, lang)
-    if len(content) > ROOM:
-        raise refusal(text(lang, "take.too_large", size=len(content) >> 20, most=ROOM >> 20))
+        raise user_error(session.text("take.no_format"))
+    explanation = session.explanation()
+    stem = re.sub(r"[^a-z0-9]+", "-", f"{result.target.label} {result.attention}".lower())
+    stem = f"vggviz-{stem.strip('-')[:60]}"
+    if format == "html":
+        link = f"{address}?{query(state)}" if state and address else ""
+        content = explanation.report(lang=session.lang, link=link).encode()
+    else:
+        title = f"{explanation.network}: {result.top[0].label}"
+        content = FORMATS[format](explanation, title, session.lang)
+    if len(content) > MOST_BYTES:
+        sizes = {"size": len(content) >> 20, "most": MOST_BYTES >> 20}
+        raise user_error(session.text("take.too_large", **sizes))
     data = base64.b64encode(content).decode()
     return {"name": f"{stem}.{format}", "type": TYPES[format], "data": data}
 
 
+@handler
 def open_link(
-    networks: Networks,
+    session: Session,
     pictures: Sequence[Example],
-    tabs: Sequence[str],
-    given: dict[str, str],
-    wish: int,
-    accepted: str | None = None,
+    parameters: dict[str, str],
+    run_request: int,
 ) -> tuple[Any, ...]:
-    """What the page's parts (`PARTS`) and the wish become when it is opened by a link."""
-    state, ignored = read(given, networks, pictures, tabs)
-    lang = preferred_language(given.get("lang"), accepted)
+    """The page's components (`COMPONENTS`) and a new `run_request` as the page opens by a link.
+    Parts of the link that do not exist are ignored, with a warning."""
+    state, ignored = read_query(session, parameters, pictures, ("explore", *TABS))
     if ignored:
-        listed = ", ".join(f"{name}={given[name][:40]}" for name in ignored)
-        gr.Warning(escape(text(lang, "take.ignored", listed=listed), quote=False))
+        listed = ", ".join(f"{name}={parameters[name][:40]}" for name in ignored)
+        gr.Warning(escape(session.text("take.ignored", listed=listed), quote=False))
     if not any(state._replace(lang="")):
-        return tuple(gr.skip() for _ in (*PARTS, "wish"))
-    with boundary(lang):
-        return (*settings(networks, pictures, state, lang=lang), wish + 1)
+        return tuple(gr.skip() for _ in (*COMPONENTS, "run_request"))
+    return (*settings(session, pictures, state), run_request + 1)
 
 
-def build(
-    shell: Shell,
-    opened: Any,
-    part: gr.HTML,
-    pictures: Sequence[Example],
-    tabs: Sequence[str],
-) -> None:
-    """Wire up the menu, a `gr.HTML` of `menu` with the script `CLICK`, and links into the page,
-    which are read after the event `opened`: by then the page speaks its language."""
-    given = gr.JSON(visible=False)
+def build(shell: Shell, opened: Any, part: gr.HTML, pictures: Sequence[Example]) -> None:
+    """Connect the menu, a `gr.HTML` of `menu` with the script `CLICK`, and links into the page,
+    which are read after the event `opened`: by then the page has its language."""
+    file = gr.JSON(visible=False)
 
     def choose(
-        shown: Shown,
-        target: str,
-        own: Owned,
-        lang: str,
-        opacity: float,
-        event: gr.EventData,
-        *view: str,
+        session: Session, target: str, opacity: float, event: gr.EventData, *view: str
     ) -> dict[str, str]:
-        """What was clicked comes from a browser: it may be anything."""
-        asked_for = {name: sent(event).get(name) for name in ("format", "tab", "address")}
-        texts = {name: text for name, text in asked_for.items() if isinstance(text, str)}
-        tab = texts.get("tab", "")
-        return take(
-            shell.networks,
-            shown,
+        """The entry that was clicked. It comes from a browser: it may be anything."""
+        data = {name: event_data(event).get(name) for name in ("format", "tab", "address")}
+        texts = {name: value for name, value in data.items() if isinstance(value, str)}
+        return download(
+            session,
             View(*view),
             target,
-            own,
-            lang,
             pictures,
             texts.get("format", ""),
-            tab if tab in tabs else "explore",
+            texts.get("tab", "") if texts.get("tab") in TABS else "explore",
             texts.get("address", "")[:300],
             opacity,
         )
 
-    def load(wish: int, request: gr.Request) -> tuple[Any, ...]:
-        query = dict(request.query_params)
+    def load(session: Session, run_request: int, request: gr.Request) -> tuple[Any, ...]:
+        parameters = dict(request.query_params)
         header = request.headers.get("accept-language")
-        return open_link(shell.networks, pictures, tabs, query, wish, header)
+        lang = preferred_language(parameters.get("lang"), header)
+        session = Session(session.networks, session.result, session.own, lang)
+        return open_link(session, pictures, parameters, run_request)
 
-    *looks, opacity = shell.view.values()
-    view = [shell.stage, *looks]
     part.select(
-        choose,
-        [shell.shown, shell.target, shell.own, shell.lang, opacity, *view],
-        given,
+        shell.bound(choose),
+        [*shell.states, shell.target, shell.view["opacity"], *shell.view_inputs],
+        file,
         concurrency_id="network",
         show_progress_on=[part],
-        api_visibility="private",
-    ).success(None, given, given, js=_GIVE, api_visibility="private")
+        **PRIVATE,
+    ).success(None, file, file, js=_SAVE, **PRIVATE)
     opened.then(
-        load,
-        shell.wish,
-        [*parts(shell), shell.wish],
+        shell.bound(load),
+        [*shell.states, shell.run_request],
+        [*components(shell), shell.run_request],
         concurrency_id="network",
-        api_visibility="private",
         **HIDDEN,
     )
 
@@ -207,7 +186,7 @@ element.addEventListener("keydown", (event) => {
 """
 """The menu's script: a click is a `select` event; a click elsewhere or Escape closes the menu."""
 
-_GIVE = """
+_SAVE = """
 async (given) => {
   const said = document.querySelector("#take output");
   if (given?.data) {

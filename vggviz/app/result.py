@@ -1,10 +1,9 @@
-"""What a session keeps of a result, and pictures as data URIs."""
+"""What a session keeps of an explanation, so that another view of it needs no network."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,25 +12,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from vggviz.app.inputs import Given, refusal
-from vggviz.app.stages import STAGES
+from vggviz.app.inputs import UploadedPicture
+from vggviz.cam import METHODS
 from vggviz.explanation import Explanation
 from vggviz.images import Crop
-from vggviz.plotting import data_uri
-from vggviz.types import AttentionRecord, Kind, Prediction, Ranked
+from vggviz.types import POSITIONS, AttentionRecord, Kind, Prediction, Ranked
 
-__all__ = [
-    "SIDE",
-    "Floats",
-    "Given",
-    "Pixels",
-    "Place",
-    "Question",
-    "Shown",
-    "data_uri",
-    "refusal",
-    "still",
-]
+__all__ = ["SIDE", "Floats", "Pixels", "Request", "Result", "StageMaps"]
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -42,8 +29,10 @@ WHOLE = 640  # pixels of the whole picture's longer side
 FINEST = 28  # cells a side of the features that a session keeps: less than 2 MB in all
 
 
-class Question(NamedTuple):
-    """What was asked: the picture by its path, which holds a hash of its content, and of what."""
+class Request(NamedTuple):
+    """What is to be explained: a picture by its path, which holds a hash of its content, a network
+    by its weights and attention, and the class that CAMs are for and the one they are contrasted
+    with: an index, a label or a WordNet id, '' for the predicted class and for no contrast."""
 
     path: str | None
     weights: str
@@ -53,8 +42,9 @@ class Question(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """What one stage shows: raw maps (h, w), channel weights (C,), and γ where there is one.
+class StageMaps:
+    """What one stage shows: Grad-CAM and attention as raw maps (h, w), attention's weights of
+    channels (C,), its kind where it is a map, and γ where it is blended in.
 
     Where channels are weighed, `features` (C, h, w) are those that arrive, and `weighed` the same
     times their weights: averaged over areas to at most `FINEST` cells a side, in half precision.
@@ -69,27 +59,29 @@ class Place:
     weighed: Halves | None = None
 
     @property
-    def weighs(self) -> bool:
-        """Whether there is attention at this stage."""
+    def has_attention(self) -> bool:
+        """Whether there is attention at this stage that can be drawn."""
         return self.attention is not None or self.channels is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
-    """What a session keeps of an explanation, so that a view needs no network: all that is drawn.
+class Result:
+    """A request and all that is drawn of its explanation.
 
     Full attention is left behind: that of one self-attention stage can take 150 MB. `crop` is what
-    the network saw, (S, S, 3); `square` the same part of the picture, (SIDE, SIDE, 3); `picture`
-    the whole of it, where `box` says which part that is; `question` what was asked, `details` the
-    explanation as JSON types. `off` are the likeliest classes with attention switched off, None
-    where there is none, and `off_shares` its probabilities of the classes in `top`. `maps` are raw
-    maps of CAM methods by (stage, method, which class: 0 the target, 1 the contrast), None where
-    the method has no map at that stage.
+    the network saw, (S, S, 3), and `where` it lies in the picture; `square` is the same part of the
+    picture, (SIDE, SIDE, 3); `picture` the whole of it, where `box` says which part that is;
+    `details` are the explanation as JSON types. `top` are the five most probable classes, `off`
+    those with attention switched off, None where there is none, and `off_shares` its probabilities
+    of the classes in `top`. `stages` are what is shown by stage, in the network's order. `maps` are
+    raw maps of CAM methods by (stage, method, class: 0 the target, 1 the contrast), None where the
+    method has no map at that stage.
     """
 
-    question: Question
+    request: Request
     details: Mapping[str, Any]
     crop: Pixels
+    where: Crop
     square: Pixels
     picture: Pixels
     box: Crop
@@ -98,13 +90,12 @@ class Shown:
     off_shares: tuple[float, ...]
     target: Ranked
     contrast: Ranked | None
-    weights: str
     attention: str
     trained: str
-    places: Mapping[str, Place]
+    stages: Mapping[str, StageMaps]
     maps: Mapping[tuple[str, str, int], Floats | None]
 
-    def __deepcopy__(self, memo: object) -> Shown:
+    def __deepcopy__(self, memo: object) -> Result:
         """Itself: nothing of it changes, and Gradio would copy it for every visitor."""
         return self
 
@@ -112,24 +103,28 @@ class Shown:
     def of(
         cls,
         explanations: Sequence[Explanation],
-        given: Given,
-        question: Question,
+        features: Mapping[str, Tensor],
+        uploaded: UploadedPicture,
+        request: Request,
+        stages: Sequence[str],
         off: Prediction | None = None,
-    ) -> Shown:
-        """What to keep of explanations of what was given: for the target, and for the contrast.
+    ) -> Result:
+        """Of the explanations of a picture for the target, and for the contrast where there is one.
 
-        Grad-CAM must be there at all five stages. `off` is the prediction without attention.
+        Grad-CAM must be there at all `stages`. `features` (C, h, w) are those that arrive at
+        attention, by stage; `off` is the prediction without attention.
         """
         first = explanations[0]
         provenance = first.provenance
         top = first.prediction.top(5)
         shares = {ranked.index: ranked.probability for ranked in off.ranked} if off else {}
-        picture, box = _small(given.image, first.crop)
+        picture, box = _small(uploaded.image, first.crop)
         return cls(
-            question=question,
+            request=request,
             details=first.to_json(),
             crop=first.image,
-            square=_square(given.image, first.crop),
+            where=first.crop,
+            square=_square(uploaded.image, first.crop),
             picture=picture,
             box=box,
             top=top,
@@ -137,39 +132,61 @@ class Shown:
             off_shares=tuple(shares[ranked.index] for ranked in top) if off else (),
             target=first.target,
             contrast=explanations[1].target if len(explanations) > 1 else None,
-            weights=provenance["weights"],
             attention=provenance["config"]["attention"],
             trained=provenance["trained"],
-            places={stage: _place(first, stage) for stage in STAGES},
-            maps=_maps(explanations),
+            stages={stage: _stage_maps(first, stage, features.get(stage)) for stage in stages},
+            maps=_raw_maps(explanations),
         )
 
     @property
-    def size(self) -> int:
+    def names(self) -> tuple[str, ...]:
+        """The names of the stages."""
+        return tuple(self.stages)
+
+    @property
+    def with_attention(self) -> tuple[str, ...]:
+        """The names of the stages that have attention."""
+        return tuple(name for name, one in self.stages.items() if one.has_attention)
+
+    @property
+    def weighs_positions(self) -> bool:
+        """Whether attention at any stage has a weight for every position."""
+        return any(one.kind in POSITIONS for one in self.stages.values())
+
+    @property
+    def nbytes(self) -> int:
         """Bytes of all pictures and maps."""
         arrays: list[npt.NDArray[Any] | None] = [self.crop, self.square, self.picture]
         arrays += self.maps.values()
-        for place in self.places.values():
-            arrays += [place.gradcam, place.attention, place.channels]
-            arrays += [place.features, place.weighed]
+        for one in self.stages.values():
+            arrays += [one.gradcam, one.attention, one.channels, one.features, one.weighed]
         return sum(array.nbytes for array in arrays if array is not None)
+
+    def lacks(self, stage: str, method: str) -> bool:
+        """Whether the map of a CAM method has yet to be computed."""
+        return (stage, method, 0) not in self.maps
+
+    def possible(self, methods: Sequence[str], largest: int) -> tuple[str, ...]:
+        """Those of `methods` that this network can show, in the order of `METHODS`: those that need
+        attention only where it is a map, those that need many passes only up to a crop of
+        `largest` pixels a side."""
+        return tuple(
+            name
+            for name in METHODS
+            if name in methods
+            and (self.weighs_positions or METHODS[name].needs != "attention")
+            and (len(self.crop) <= largest or not METHODS[name].slow)
+        )
 
     def with_maps(
         self, explanations: Sequence[Explanation], stages: Sequence[str], method: str
-    ) -> Shown:
+    ) -> Result:
         """The same with the maps of one more method at some stages."""
         none = {(stage, method, which): None for stage in stages for which in (0, 1)}
-        return replace(self, maps={**self.maps, **none, **_maps(explanations)})
+        return replace(self, maps={**self.maps, **none, **_raw_maps(explanations)})
 
 
-def still(shown: Shown | None) -> Given | None:
-    """The picture of the last result, for when there is none: the browser takes it away before it
-    turns on the camera, and putting it back would turn that off."""
-    path = shown.question.path if shown else None
-    return Given(Path(path), path) if path else None
-
-
-def _maps(explanations: Sequence[Explanation]) -> dict[tuple[str, str, int], Floats | None]:
+def _raw_maps(explanations: Sequence[Explanation]) -> dict[tuple[str, str, int], Floats | None]:
     return {
         (stage, method, which): heatmap.raw.numpy()
         for which, explanation in enumerate(explanations)
@@ -177,29 +194,37 @@ def _maps(explanations: Sequence[Explanation]) -> dict[tuple[str, str, int], Flo
     }
 
 
-def _place(explanation: Explanation, stage: str) -> Place:
+def _stage_maps(explanation: Explanation, stage: str, features: Tensor | None) -> StageMaps:
     records = explanation.attention.get(stage, ())
-    spatial = _first(records, "spatial")
+    spatial = _of_axes(records) or _first(records, "spatial")
     channel = _first(records, "channel")
-    features = weighed = None
-    if channel and stage in explanation.features:
-        arriving = explanation.features[stage]
-        weights = next(r.weights for r in records if r.channel is not None)
+    before = after = None
+    weighs = channel and channel[0] in ("channel", "volume")
+    if channel and weighs and features is not None and len(features) == len(channel[1]):
+        weights = next(record.weights for record in records if record.channel is not None)
         if weights.ndim == 1:
             weights = weights[:, None, None]  # (C,) -> (C, 1, 1); `volume` is (C, H, W) already
-        features, weighed = _kept(arriving), _kept(arriving * weights)
-    return Place(
+        before, after = _pooled(features), _pooled(features * weights)
+    return StageMaps(
         gradcam=explanation.heatmaps[stage, "gradcam"].raw.numpy(),
         attention=spatial and spatial[1],
         kind=spatial and spatial[0],
         channels=channel and channel[1],
         gamma=explanation.provenance["gamma"].get(stage),
-        features=features,
-        weighed=weighed,
+        features=before,
+        weighed=after,
     )
 
 
-def _kept(features: Tensor) -> Halves:
+def _of_axes(records: tuple[AttentionRecord, ...]) -> tuple[Kind, Floats] | None:
+    """Where all weights are of rows and of columns, the mean over channels of their product."""
+    if [record.kind for record in records] != ["axis", "axis"]:
+        return None
+    one, other = (record.weights.reshape(-1, *record.grid) for record in records)
+    return "axis", (one * other).mean(0).numpy()  # (C, H, 1) * (C, 1, W)
+
+
+def _pooled(features: Tensor) -> Halves:
     """(C, H, W) → (C, h, w), each side at most `FINEST`."""
     height, width = (min(side, FINEST) for side in features.shape[1:])
     return adaptive_avg_pool2d(features, (height, width)).numpy().astype(np.float16)

@@ -1,0 +1,197 @@
+"""What one visitor of the page has, and the only place that runs a network for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from inspect import isgeneratorfunction
+from typing import Any, TypeVar
+from weakref import ref
+
+import gradio as gr
+import torch
+
+from vggviz.app.deadline import deadline
+from vggviz.app.errors import boundary, user_error
+from vggviz.app.inputs import UploadedPicture
+from vggviz.app.networks import NO_NETWORKS, Networks, OwnNetworks
+from vggviz.app.result import Request, Result
+from vggviz.cache import explain_cached, store_explanations
+from vggviz.cam import METHODS
+from vggviz.explainer import Explainer, Report
+from vggviz.explanation import Explanation
+from vggviz.locales import text
+from vggviz.platform.device import move_to
+
+__all__ = ["Session", "handler"]
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Session:
+    """One visitor at one moment: the networks that all share and those of their own, the last
+    result, and the language.
+
+    As a state of Gradio, for which it is copied and hashed, it is itself, and changes when another
+    result or another language comes: the same result with more maps is no change.
+    """
+
+    networks: Networks
+    result: Result | None = None
+    own: OwnNetworks = field(default_factory=lambda: NO_NETWORKS)
+    lang: str = "en"
+
+    def __hash__(self) -> int:
+        request = self.result.request if self.result else None
+        return hash((request if request and request.path else id(self.result), self.lang))
+
+    def __deepcopy__(self, memo: object) -> Session:
+        return self
+
+    def text(self, key: str, **values: object) -> str:
+        """The text of this key in the visitor's language."""
+        return text(self.lang, key, **values)
+
+    @property
+    def current(self) -> Result:
+        """The last result. Raises gr.Error where there is none."""
+        if self.result is None:
+            raise user_error(self.text("trouble.picture"))
+        return self.result
+
+    def explainer(self, attention: str | None = None) -> Explainer:
+        """The network of the last result, or the one with another `attention` of the same weights.
+        Raises WeightsError where the session lost it."""
+        request = self.current.request
+        return self.networks.get(request.weights, attention or request.attention, self.own)
+
+    def deadline(self, report: Report = lambda done, total: None) -> Report:
+        """`report`, which raises gr.Error once this request has taken too long or its visitor left:
+        to be called between passes."""
+        check = deadline(self.networks.seconds, self.lang)
+
+        def checked(done: int = 0, total: int = 0) -> None:
+            check(done, total)
+            report(done, total)
+
+        return checked
+
+    def explain(self, picture: UploadedPicture, request: Request) -> Result:
+        """The result of a request: the last one where it answers the same, one from the cache, or a
+        new one. The same content gives the same result to everyone.
+
+        Raises gr.Error for an unknown class, and what the network and the picture raise.
+        """
+        if self.result is not None and self.result.request == request and request.path is not None:
+            return self.result
+        explainer = self.networks.get(request.weights, request.attention, self.own)
+        targets = [self.class_index(explainer, request.target)]
+        if request.contrast:
+            targets.append(self.class_index(explainer, request.contrast))
+        key = (ref(explainer), picture.digest, *targets)
+        found: Result = self.networks.cache.compute(
+            key, lambda: self._run(explainer, picture, request, targets)
+        )
+        return replace(found, request=request)
+
+    def class_index(self, explainer: Explainer, target: str) -> int | None:
+        """The index of a class by its index, label or WordNet id; None for '', the predicted one.
+        Raises gr.Error. Digits are an index, as the dropdowns send it, whatever the labels are."""
+        if not target:
+            return None
+        index = target.isascii() and target.isdigit() and len(target) <= 18
+        with boundary(self.lang):
+            return explainer.index(int(target) if index else target)
+
+    def _run(
+        self,
+        explainer: Explainer,
+        picture: UploadedPicture,
+        request: Request,
+        targets: Sequence[int | None],
+    ) -> Result:
+        """One forward and one partial backward pass; then, with attention off, another forward
+        pass, from the lowest stage with attention where the network can start there."""
+        model, paths = explainer.model, explainer.model.feature_paths()
+        found = explainer.explain_each(picture.image, targets, watch=tuple(paths.values()))
+        features = {
+            stage: model.to_map(path, found[0].features[path]) for stage, path in paths.items()
+        }
+        without = None
+        if len(model.attention):
+            lowest = next((stage for stage in model.stages if stage in model.attention), "")
+            with torch.no_grad(), model.bypass():
+                if model.resumable:
+                    logits = model(move_to(model, features[lowest][None]), lowest)
+                else:
+                    pixels = explainer.preprocess.normalise(found[0].image)[None]
+                    logits = model(move_to(model, pixels))
+            without = explainer.prediction(logits[0].cpu())
+        store_explanations(self.networks.cache, explainer, found)  # for the tabs
+        return Result.of(found, features, picture, request, model.stages, without)
+
+    def explanations(
+        self,
+        stages: Sequence[str] | None = None,
+        methods: Sequence[str] = ("gradcam",),
+        *,
+        attention: str | None = None,
+        contrast: bool = False,
+        progress: Report = lambda done, total: None,
+    ) -> list[Explanation]:
+        """The square of the last result, explained for the class of the last result (and, with
+        `contrast`, for the one that it is contrasted with), by the same network or one with another
+        `attention`. What is in the cache costs no pass. All stages by default."""
+        result = self.current
+        classes = [result.target.index]
+        if contrast and result.contrast is not None:
+            classes.append(result.contrast.index)
+        explainer = self.explainer(attention)
+        return explain_cached(
+            self.networks.cache,
+            explainer,
+            result.crop,
+            classes,
+            explainer.model.stages if stages is None else stages,
+            methods,
+            where=result.where,
+            progress=self.deadline(progress),
+        )
+
+    def explanation(self, *args: Any, **options: Any) -> Explanation:
+        """The first of `explanations`: the class of the last result."""
+        return self.explanations(*args, **options)[0]
+
+    def add_method(self, method: str, stage: str, progress: Report) -> Result:
+        """The last result with the maps of one more CAM method: at all stages, but one that takes
+        many passes at this one only."""
+        result = self.current
+        stages = (stage,) if METHODS[method].slow else result.names
+        if METHODS[method].needs == "attention" and not result.weighs_positions:
+            return result.with_maps((), stages, method)
+        found = self.explanations(stages, (method,), contrast=True, progress=progress)
+        return result.with_maps(found, stages, method)
+
+
+def handler(function: Handler) -> Handler:
+    """A handler of the page: a function of a session, whose errors are shown in its language.
+
+    Without a session, as before a tab was opened, it changes nothing.
+    """
+
+    @wraps(function)
+    def call(session: Session | None, *args: Any, **named: Any) -> Any:
+        if session is None:
+            return gr.skip()
+        with boundary(session.lang):
+            return function(session, *args, **named)
+
+    @wraps(function)
+    def generate(session: Session | None, *args: Any, **named: Any) -> Any:
+        if session is not None:
+            with boundary(session.lang):
+                yield from function(session, *args, **named)
+
+    return generate if isgeneratorfunction(function) else call  # type: ignore[return-value]

@@ -1,5 +1,0 @@
-"""The stages that the page offers."""
-
-from vggviz.networks.vgg import VGG
-
-STAGES = VGG.stages

@@ -1,0 +1,54 @@
+"""How a result is looked at: which stage, method, layout and colours. No network runs for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from vggviz.app.errors import user_error
+from vggviz.app.session import Session
+from vggviz.cam import METHODS
+from vggviz.plotting import COLORMAPS
+
+__all__ = ["LAYOUTS", "View", "check_options", "view_options"]
+
+LAYOUTS = ("side", "original-attention", "original-cam", "attention-cam")
+
+
+def view_options() -> dict[str, Sequence[str]]:
+    """The values of each field of a `View` but its stage, in its order, the default first."""
+    return {
+        "method": tuple(METHODS),
+        "layout": LAYOUTS,
+        "on": ("crop", "picture"),
+        "colours": COLORMAPS,
+        "scale": ("stretch", "raw"),
+    }
+
+
+class View(NamedTuple):
+    """A stage of the result, and a value of each of `view_options`."""
+
+    stage: str
+    method: str = "gradcam"
+    layout: str = "side"
+    on: str = "crop"
+    colours: str = "inferno"
+    scale: str = "stretch"
+
+    @classmethod
+    def checked(cls, session: Session, values: Sequence[object]) -> View:
+        """The view of the last result that a browser asks for: the values may be anything. Raises
+        gr.Error where there is no such view."""
+        stage, *options = values
+        if stage not in session.current.names:
+            raise user_error(session.text("trouble.view"))
+        check_options(session, options)
+        return cls(*map(str, values))
+
+
+def check_options(session: Session, options: Sequence[object]) -> None:
+    """Raise gr.Error where these are no values of `view_options`, in its order."""
+    known = view_options().values()
+    if any(one not in values for one, values in zip(options, known, strict=False)):
+        raise user_error(session.text("trouble.view"))
