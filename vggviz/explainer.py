@@ -1,4 +1,4 @@
-"""A picture in, an explained prediction out: the one facade that everything above uses."""
+"""Explanations of pictures by a network with its weights."""
 
 from __future__ import annotations
 
@@ -58,9 +58,8 @@ class Explainer:
     `copy` it is that one itself, changed in these ways. `card` says which weights they are;
     `preprocess` takes a picture to (1, 3, S, S), normalised; `labels` name the classes.
 
-    `precision` is a key of `fast.PRECISIONS`: 'exact' or 'bf16' (about half the time on a CPU with
-    bfloat16 hardware, maps of low blocks only roughly; see `fast`). `device` is 'auto' or a device
-    of PyTorch: see `choose_device`. Raises ValueError for others.
+    `precision` is 'exact' or 'bf16' (faster where the CPU has bfloat16, maps of low blocks only
+    roughly; see `fast`), `device` as for `choose_device`. Raises ValueError for others.
     """
 
     @torch.inference_mode(False)
@@ -116,8 +115,8 @@ class Explainer:
         if network_card.is_network_name(str(weights)):
             if attention is not None:
                 raise ValueError(f"{weights} brings its own attention")
-            found = network_card.load_foreign(str(weights), **changes)
-            return cls(*found, precision=precision, device=device, copy=False)
+            parts = network_card.load_foreign(str(weights), **changes)
+            return cls(*parts, precision=precision, device=device, copy=False)
         named = str(weights) in WEIGHTS
         chosen = attention or ("cbam" if named else "none")
         model, card = load_network(weights, chosen, **changes)
@@ -147,7 +146,7 @@ class Explainer:
         classifier, ValueError for settings that make no sense.
         """
         device = choose_device(device)
-        found = network_card.foreign_network(
+        parts = network_card.foreign_network(
             model,
             network_card.network_preprocess(size, mean, std),
             copy=True,
@@ -155,7 +154,7 @@ class Explainer:
             output=output,
             multi_label=multi_label,
         )
-        return cls(*found, device=device, copy=False)
+        return cls(*parts, device=device, copy=False)
 
     def explain(
         self,
@@ -250,7 +249,8 @@ class Explainer:
         return explanations
 
     def names(self, stages: str | Sequence[str]) -> tuple[str, ...]:
-        """The places that `stages` means, each once. Raises ValueError for one that is none."""
+        """The names of stages, layers or modules in `stages`, each once; 'all' are the network's
+        stages. Raises ValueError for an unknown name."""
         if isinstance(stages, str):
             stages = (
                 self.model.stages

@@ -484,3 +484,16 @@ def test_cams_of_changed_attention() -> None:
     with network.bypass():
         torch.testing.assert_close(network(x), plain.head(features.mean((2, 3))))
     torch.testing.assert_close(network(x), plain(x))
+
+
+def test_parameters_go_from_the_top_down_and_back_to_untrained() -> None:
+    torch.manual_seed(0)
+    network = ForeignNetwork(Gated().eval(), 16)
+    assert network.parameter_groups() == {name: (name,) for name in ("head", "gate", "conv")}
+    trained = {key: x.clone() for key, x in network.state_dict().items()}
+    other = network.untrained(["head", "gate"], torch.Generator().manual_seed(1))
+    again = network.untrained(["head", "gate"], torch.Generator().manual_seed(1))
+    for key, x in other.state_dict().items():
+        assert torch.equal(x, trained[key]) == key.startswith("conv")
+        assert torch.equal(x, again.state_dict()[key])
+        assert torch.equal(network.state_dict()[key], trained[key])

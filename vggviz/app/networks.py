@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
+import torch
 from torch import nn
 
 from vggviz.app.own import Fit, OwnNetwork
@@ -21,7 +22,7 @@ from vggviz.images import Preprocess
 from vggviz.networks import build_network, load_weights, open_network
 from vggviz.weights import STOCK, WEIGHTS, WeightsError, bundled_types, read_card, stock_file
 from vggviz.weights.bundle import bundled_file
-from vggviz.weights.network_card import foreign_network, load_foreign
+from vggviz.weights.network_card import foreign_network
 from vggviz.weights.stock import stock_config
 
 __all__ = ["NO_NETWORKS", "Networks", "OwnNetworks"]
@@ -40,8 +41,9 @@ class Networks:
     explanations by content, in `cache_bytes`. One request may use the networks for `seconds`. Safe
     to share between threads.
 
-    `named` are networks of any kind by the name that `load_foreign` takes, with its other
-    arguments: they are loaded at once, stay loaded, and come first.
+    `named` are networks of any kind, by a name that `open_network` takes, with the other arguments
+    of `Explainer.load`: they are loaded at once, stay loaded, and come first. They and own networks
+    compute on `device`, others where `load` puts them.
     """
 
     def __init__(
@@ -52,13 +54,14 @@ class Networks:
         cache_bytes: int = 256 << 20,
         seconds: float = math.inf,
         named: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        device: str | torch.device = "cpu",
     ) -> None:
-        self._named: dict[str, tuple[str, Mapping[str, Any], Explainer]] = {}
+        self._device = device
+        self._named: dict[str, tuple[str, Explainer]] = {}
         for name, options in named.items():
-            network, card = load_foreign(name, **options)
-            explainer = Explainer(network, card, copy=False)
-            self._named[card.config.network] = name, options, explainer
-        found = {key: (one.card.config.attention,) for key, (_, _, one) in self._named.items()}
+            explainer = Explainer.load(name, device=device, **options)
+            self._named[explainer.card.config.to_json()["network"]] = name, explainer
+        found = {key: (one.card.config.attention,) for key, (_, one) in self._named.items()}
         self.choices = {**found, **{weights: tuple(types) for weights, types in choices.items()}}
         self._load = load
         self._max_parameters = max_parameters
@@ -99,7 +102,7 @@ class Networks:
         if attention not in self.types(weights, own):
             raise WeightsError("no_network_with", weights=weights, attention=attention)
         if weights in self._named:
-            return self._named[weights][2]
+            return self._named[weights][1]
         key = (weights, attention)
         with self._lock:
             loading = self._loading.setdefault(key, Lock())
@@ -138,7 +141,7 @@ class Networks:
         """A network of this page without attention and how pictures go into it: for looking at
         names and shapes only, or to be given weights for so many `classes`."""
         if key in self._named:
-            name, _, explainer = self._named[key]
+            name, explainer = self._named[key]
             if classes is None:
                 return explainer.model, explainer.preprocess
             return open_network(name, num_classes=classes), explainer.preprocess
@@ -155,7 +158,7 @@ class Networks:
     def _load_own(self, own: OwnNetwork) -> Explainer:
         """A session's network. Raises WeightsError."""
         if not own.fits:
-            return own.load()
+            return own.load(self._device)
         network, preprocess = self._plain(own.fits, len(own.labels))
         load_weights(network, own.read_plain())
         facts: dict[str, Any] = {
@@ -163,7 +166,8 @@ class Networks:
             "weights": own.name,
             "fingerprint": own.fingerprint,
         }
-        return Explainer(*foreign_network(network, preprocess, **facts), copy=False)
+        found = foreign_network(network, preprocess, **facts)
+        return Explainer(*found, copy=False, device=self._device)
 
     def _evict(self) -> None:
         _latest, *older = reversed(self._loaded.items())

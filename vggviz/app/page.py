@@ -57,6 +57,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         fill_width=True,
     ) as demo:
         lang, result, own = gr.State("en"), gr.State(first), gr.State({})
+        run_request = gr.State(0)  # inside of the tabs it would count as one of them
         with gr.Row(elem_id="top"):
             head = _html(_head("en"), js_on_load=LANGUAGE_SCRIPT, elem_id="head")
             menu = _html(take_home.menu(), js_on_load=take_home.CLICK, elem_id="take")
@@ -118,7 +119,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                     own=own,
                     lang=lang,
                     tabs=tabs,
-                    run_request=gr.State(0),
+                    run_request=run_request,
                 )
                 opened: dict[str, gr.Tab] = {}
                 with gr.Tab(text("en", explore.NAME), id="explore") as opened["explore"]:

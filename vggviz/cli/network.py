@@ -19,7 +19,7 @@ __all__ = [
     "Pretrained",
     "Size",
     "Std",
-    "chosen",
+    "resolve_network",
 ]
 
 NetworkName = Annotated[
@@ -53,7 +53,7 @@ MultiLabel = Annotated[
 ]
 
 
-def chosen(
+def resolve_network(
     network: str | None,
     weights: str,
     *,

@@ -199,7 +199,11 @@ class ForeignNetwork(Network):
 
     def parameter_groups(self) -> dict[str, tuple[str, ...]]:
         """The modules that have parameters of their own, by path, from the top down."""
-        paths = [path for path, one in self.named_modules() if path and any(one.parameters(False))]
+        paths = [
+            path
+            for path, one in self.named_modules()
+            if path and next(one.parameters(False), None) is not None
+        ]
         return {path: (path,) for path in reversed(paths)}
 
     def gammas(self) -> dict[str, float]:

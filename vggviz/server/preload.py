@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import torch
 
 from vggviz.app.networks import Networks
 from vggviz.attention import ATTENTION
@@ -23,16 +26,22 @@ Load: TypeAlias = Callable[[str, str], Explainer]
 
 
 def load_networks(
-    preload: str, load: Load = Explainer.load, seconds: float = math.inf
+    preload: str,
+    load: Load = Explainer.load,
+    seconds: float = math.inf,
+    device: str | torch.device = "cpu",
+    named: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> tuple[Networks, str]:
     """The page's networks, `preload` first and loaded, and a notice for visitors, '' for none.
 
     `preload` is weights by name, or a .safetensors file, which goes by its name and never by its
     path. Where weights by name can't be loaded the bundled networks stand alone, and the notice
-    says so. One request may use a network for `seconds`. Raises SettingsError for an unknown name
-    and for a file that can't be used.
+    says so. One request may use a network for `seconds`. `named` networks come before all others
+    and are, like visitors' own, on `device`: see `Networks`. Raises SettingsError for an unknown
+    name and for a file that can't be used, NetworkError for a named network that can't be had.
     """
-    bundled, networks = Networks.bundled().choices, partial(Networks, load=load, seconds=seconds)
+    bundled = Networks.bundled().choices
+    networks = partial(Networks, load=load, seconds=seconds, named=named, device=device)
     if not preload:
         return networks(bundled), ""
     is_name = preload in STOCK or preload in bundled

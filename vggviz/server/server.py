@@ -7,14 +7,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
+from typing import Any
 from urllib.request import getproxies
 
 import gradio as gr
+import torch
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -42,11 +44,13 @@ __all__ = ["page", "run"]
 IDLE = 1.0  # seconds without a request, after which no client is between sending and fetching
 
 
-def page(settings: Settings) -> gr.Blocks:
-    """The page with its queue and networks.
+def page(
+    settings: Settings, named: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> gr.Blocks:
+    """The page with its queue and networks, the `named` ones first (see `app.networks.Networks`).
 
     Raises SettingsError for weights that do not exist, and for what needs a missing extra;
-    AttentionError for attention that can't be had.
+    AttentionError and NetworkError for attention and networks that can't be had.
     """
     if settings.mcp and find_spec("mcp") is None:
         raise SettingsError(f"{variable('mcp')} needs mcp: pip install 'vggviz[mcp]'")
@@ -54,8 +58,13 @@ def page(settings: Settings) -> gr.Blocks:
     start_logs(settings.log)
     for name in _named(settings.attention):
         load_attention(name)
-    load, concurrency = _engine(settings)
-    networks, notice = load_networks(settings.preload, load, settings.seconds or math.inf)
+    try:
+        device = choose_device(settings.device)
+    except InputError as error:
+        raise SettingsError(str(error)) from error
+    load, concurrency = _engine(settings, device)
+    seconds = settings.seconds or math.inf
+    networks, notice = load_networks(settings.preload, load, seconds, device, named)
     demo = build(networks)
     if notice:
         with demo:
@@ -122,20 +131,17 @@ def run(
         replicas.stop()
 
 
-def _engine(settings: Settings) -> tuple[Load, int]:
+def _engine(settings: Settings, device: torch.device) -> tuple[Load, int]:
     """The function that loads a network, and how many may run at once: with Ray, enough to fill
-    its batches. Raises SettingsError without Ray or the device."""
+    its batches. Raises SettingsError without Ray."""
+    if settings.engine == "local":
+        return partial(Explainer.load, device=device), settings.at_once
     try:
-        if settings.engine == "local":
-            device = choose_device(settings.device)
-            return partial(Explainer.load, device=device), settings.at_once
         from vggviz import replicas
 
         names = _named(settings.attention)
         load = replicas.start(settings.replicas, settings.cluster, attention=names)
         return load, max(settings.at_once, settings.replicas * replicas.BATCH)
-    except InputError as error:
-        raise SettingsError(str(error)) from error
     except ModuleNotFoundError as error:
         raise SettingsError("the engine ray needs ray: pip install 'vggviz[ray]'") from error
     except (RuntimeError, ConnectionError) as error:
