@@ -6,9 +6,9 @@ import os
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
-from vggviz.platform.malloc import keep_little
+from vggviz.platform.malloc import limit_malloc
 
-keep_little()  # before gradio is imported, which starts a thread
+limit_malloc()  # before gradio is imported, which starts a thread
 
 from vggviz.server import Settings, SettingsError, page, run  # noqa: E402
 

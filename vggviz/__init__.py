@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vggviz.attention import ATTENTION as ATTENTION
     from vggviz.attention import AttentionType as AttentionType
+    from vggviz.attention.named import load_attention as load_attention
     from vggviz.cam import METHODS as METHODS
     from vggviz.cam import Method as Method
     from vggviz.explainer import Explainer as Explainer
@@ -39,6 +40,7 @@ _HOMES = {
     "Prediction": "types",
     "WeightsError": "weights",
     "find_attention": "hooks",
+    "load_attention": "attention.named",
 }
 __all__ = sorted(_HOMES)
 

@@ -1,4 +1,4 @@
-"""A picture in, an explained prediction out: the one facade that everything above uses."""
+"""Explanations of pictures by a network with its weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -19,22 +19,35 @@ from vggviz.explanation import Explanation
 from vggviz.images import Crop, ImageSource, Preprocess, open_image
 from vggviz.networks import ForeignNetwork, Network
 from vggviz.platform import precision as fast
-from vggviz.platform.versions import library_versions
+from vggviz.platform.device import choose_device
+from vggviz.platform.machine import library_versions
 from vggviz.types import Prediction
-from vggviz.weights import WEIGHTS, Card, ForeignCard, WeightsError, load_network, network_card
+from vggviz.weights import WEIGHTS, Card, WeightsError, load_network, network_card
 
-__all__ = ["Explainer", "MapError", "Report"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["Explainer", "MapError", "Options", "Report"]
 
 Report = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a question wants to see, but its pictures and classes."""
+class Options(TypedDict, total=False):
+    """`watch` are layers or module paths whose outputs become `Explanation.features`; `progress` is
+    called with how many of Score-CAM's passes are done, and their number."""
 
-    paths: Mapping[str, str]  # module paths by the names that were asked for
+    watch: Sequence[str]
+    progress: Report
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What to compute, all names resolved to module paths."""
+
+    paths: Mapping[str, str]
     methods: Sequence[str]
     watched: Mapping[str, str]
+    progress: Report
 
 
 class Explainer:
@@ -43,25 +56,24 @@ class Explainer:
     `model` is the network, in evaluation mode, frozen, in float32 and channels last: a copy of the
     one that is given, which stays as it is and whose later training is not followed. Without
     `copy` it is that one itself, changed in these ways. `card` says which weights they are;
-    `preprocess` takes a picture to (1, 3, S, S), normalised; `labels` and `wnids` name the
-    classes (`wnids`, WordNet ids, may be empty).
+    `preprocess` takes a picture to (1, 3, S, S), normalised; `labels` name the classes.
 
-    `precision` is a key of `fast.PRECISIONS`: 'exact' or 'bf16' (about half the time on a CPU with
-    bfloat16 hardware, maps of low blocks only roughly; see `fast`). Raises ValueError for another.
+    `precision` is 'exact' or 'bf16' (faster where the CPU has bfloat16, maps of low blocks only
+    roughly; see `fast`), `device` as for `choose_device`. Raises ValueError for others.
     """
 
     @torch.inference_mode(False)
     def __init__(
         self,
         model: Network,
-        card: Card | ForeignCard,
+        card: Card[Any],
         *,
         precision: str = "exact",
         device: str | torch.device = "cpu",
         copy: bool = True,
     ) -> None:
-        self.device = torch.device(device)
-        self.precision = fast.known(precision)
+        self.device = choose_device(device)
+        self.precision = fast.check_precision(precision)
         self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         if self.precision == "bf16":
             model = fast.to_bfloat16(model)  # a copy
@@ -74,7 +86,6 @@ class Explainer:
         self.card = card
         self.preprocess: Preprocess = card.preprocess
         self.labels = card.labels
-        self.wnids = card.wnids
 
     @classmethod
     @torch.inference_mode(False)
@@ -88,24 +99,24 @@ class Explainer:
         **changes: Any,
     ) -> Explainer:
         """An explainer for weights by name ('tiny50', 'imagenet', 'random'), a .safetensors file,
-        or a file on the Hugging Face Hub ('hf:user/repo', 'hf:user/repo@revision'); or for a
-        network by name: 'timm:seresnet50', 'torchvision:vit_b_16', 'mynet.py:build'. `changes` are
-        then `pretrained`, `checkpoint`, `labels`, `size` and others of `load_foreign`.
+        or 'hf:user/repo' or 'hf:user/repo@revision' on the Hugging Face Hub, with an attention:
+        'none' or a key of `ATTENTION`, by default 'cbam' for weights by name and what a file
+        holds. `changes` are then those of `load_network`.
 
-        `attention` is 'none' or a key of `ATTENTION`; by default 'cbam' for weights by name, and
-        what the file holds for a file. `changes` (stages, blend, placement) are for weights whose
-        attention is untrained: see `load_network`.
+        Or for a network by name, 'timm:seresnet50', 'torchvision:vit_b_16', 'mynet.py:build', which
+        brings its own attention. `changes` are then those of `load_foreign`, such as `pretrained`,
+        `checkpoint`, `labels` and `size`.
 
-        Raises WeightsError where the weights cannot be had, ValueError for an unknown attention
-        or one that is not the file's, and for an unknown precision; NetworkError for a network
-        that can't be had.
+        Raises WeightsError or NetworkError where they cannot be had, ValueError for an unknown
+        precision, device or attention, or one that is not the file's.
         """
-        fast.known(precision)  # a wrong word is said before a long load
+        fast.check_precision(precision)  # before a long load
+        device = choose_device(device)
         if network_card.is_network_name(str(weights)):
             if attention is not None:
                 raise ValueError(f"{weights} brings its own attention")
-            found = network_card.load_foreign(str(weights), **changes)
-            return cls(*found, precision=precision, device=device, copy=False)
+            parts = network_card.load_foreign(str(weights), **changes)
+            return cls(*parts, precision=precision, device=device, copy=False)
         named = str(weights) in WEIGHTS
         chosen = attention or ("cbam" if named else "none")
         model, card = load_network(weights, chosen, **changes)
@@ -131,12 +142,11 @@ class Explainer:
         (B, 1, S, S): for a copy of it in float32, so that the model stays as it is.
 
         `labels`, `output` and `multi_label` as for `foreign_network`; `mean` and `std`, by default
-        ImageNet's, are one number or one a channel.
-
-        Raises NetworkError for what is no such classifier, ValueError for settings that make no
-        sense.
+        ImageNet's, are one number or one a channel. Raises NetworkError for what is no such
+        classifier, ValueError for settings that make no sense.
         """
-        found = network_card.foreign_network(
+        device = choose_device(device)
+        parts = network_card.foreign_network(
             model,
             network_card.network_preprocess(size, mean, std),
             copy=True,
@@ -144,7 +154,7 @@ class Explainer:
             output=output,
             multi_label=multi_label,
         )
-        return cls(*found, device=device, copy=False)
+        return cls(*parts, device=device, copy=False)
 
     def explain(
         self,
@@ -152,22 +162,21 @@ class Explainer:
         stages: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         target: int | str | None = None,
-        *,
-        progress: Report = lambda done, total: None,
+        **options: Unpack[Options],
     ) -> Explanation:
         """Prediction, attention and CAMs of one picture: one forward, one partial backward pass.
 
         `image` is what `open_image` takes: a path, bytes, a file, a Pillow image or a uint8 array
-        (H, W, 3), whose channels are RGB.
-        `stages` is 'all' for the network's stages, or names: stages, layers ('conv5_4', 'pool5') or
-        module paths. `methods` are keys of `METHODS`. `target` is a class index, a label or a
-        WordNet id, by default the likeliest class. `progress` follows Score-CAM.
+        (H, W, 3), whose channels are RGB. `stages` is 'all' for the network's stages, or names:
+        stages, layers ('conv5_4', 'pool5') or module paths. `methods` are keys of `METHODS`;
+        without any there is no backward pass. `target` is a class index, a label or a WordNet id,
+        by default the predicted class. `options` are as in `Options`.
 
         Raises ImageError for a picture that cannot be used, WeightsError where the logits are no
         numbers, MapError where only a map overflows, ValueError for an unknown stage, method or
         class.
         """
-        return self.explain_each(image, (target,), stages, methods, progress=progress)[0]
+        return self.explain_each(image, (target,), stages, methods, **options)[0]
 
     def explain_each(
         self,
@@ -175,21 +184,19 @@ class Explainer:
         targets: Sequence[int | str | None],
         stages: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
-        *,
-        watch: Sequence[str] = (),
-        progress: Report = lambda done, total: None,
+        **options: Unpack[Options],
     ) -> list[Explanation]:
         """One explanation for each of several classes of one picture, from one forward pass.
 
-        They share the picture, the prediction and the attention, which know no class. `watch` are
-        layers or module paths whose outputs are to be kept as `features`. Other arguments and
-        errors as for `explain`.
+        They share the picture, the prediction and the attention, which know no class. Errors as for
+        `explain`.
         """
         opened = open_image(image)
         crop, where = self.preprocess.crop(opened)
-        more: dict[str, Any] = {"watch": watch, "progress": progress}
-        more["stretched"] = opened.info.get("range")
-        return self.explain_crop(np.asarray(crop), where, targets, stages, methods, **more)
+        pixels, stretched = np.asarray(crop), opened.info.get("range")
+        return self.explain_crop(
+            pixels, where, targets, stages, methods, stretched=stretched, **options
+        )
 
     @torch.inference_mode(False)
     def explain_crop(
@@ -200,22 +207,18 @@ class Explainer:
         stages: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
         *,
-        watch: Sequence[str] = (),
         stretched: tuple[float, float] | None = None,
-        progress: Report = lambda done, total: None,
+        **options: Unpack[Options],
     ) -> list[Explanation]:
         """As `explain_each`, for the very square that a network saw before.
 
         `crop` is `Explanation.image`, uint8 RGB (S, S, 3), and `where` its `Explanation.crop`.
-        `stretched` is what the provenance says of a deep picture: which of its samples became 0
-        and 255.
-        Without `methods` there is no backward pass.
+        `stretched` are the samples of a deep picture that became 0 and 255, for the provenance.
         """
-        asked = self._asked(stages, methods, watch)
+        request = self._request(stages, methods, **options)
         classes = [None if target is None else self.index(target) for target in targets]
-        pixels = self.preprocess.normalise(crop)[None].to(self.device, self._dtype)
-        result = self._maps(asked, pixels, classes, progress)
-        return self._told(crop, where, result, asked, stretched)
+        result = self._cams(self.preprocess.normalise(crop)[None], request, classes)
+        return self._explanations(crop, where, result, request, stretched)
 
     @torch.inference_mode(False)
     def explain_batch(
@@ -224,30 +227,30 @@ class Explainer:
         targets: Sequence[int | str | None],
         stages: str | Sequence[str] = "all",
         methods: Sequence[str] = ("gradcam",),
-        *,
-        watch: Sequence[str] = (),
+        **options: Unpack[Options],
     ) -> list[Explanation]:
         """One explanation for each of several pictures, one class each, in the same two passes.
 
-        The likeliest class is asked for all pictures or for none. Other arguments and errors as
-        for `explain`, and ValueError where some targets are None or missing.
+        Errors as for `explain`, and ValueError where there is not a target for each picture: all
+        None, for the predicted classes, or none of them.
         """
-        asked = self._asked(stages, methods, watch)
+        request = self._request(stages, methods, **options)
         classes = [self.index(target) for target in targets if target is not None]
         if len(targets) != len(images) or (classes and len(classes) < len(targets)):
             raise ValueError("a batch has a target for each of its pictures, or for none")
         opened = [open_image(image) for image in images]
         crops = [self.preprocess.crop(image) for image in opened]
         pixels = torch.stack([self.preprocess.normalise(crop) for crop, _ in crops])  # (B, 3, S, S)
-        pixels = pixels.to(self.device, self._dtype)
-        result = self._maps(asked, pixels, [classes] if classes else None)
-        return [
-            self._told(np.asarray(crop), where, result.of(row), asked, image.info.get("range"))[0]
-            for row, ((crop, where), image) in enumerate(zip(crops, opened, strict=True))
-        ]
+        result = self._cams(pixels, request, [classes] if classes else None)
+        explanations: list[Explanation] = []
+        for row, ((crop, where), image) in enumerate(zip(crops, opened, strict=True)):
+            one, stretched = result.of(row), image.info.get("range")
+            explanations += self._explanations(np.asarray(crop), where, one, request, stretched)
+        return explanations
 
     def names(self, stages: str | Sequence[str]) -> tuple[str, ...]:
-        """The places that `stages` means, each once. Raises ValueError for one that is none."""
+        """The names of stages, layers or modules in `stages`, each once; 'all' are the network's
+        stages. Raises ValueError for an unknown name."""
         if isinstance(stages, str):
             stages = (
                 self.model.stages
@@ -258,68 +261,69 @@ class Explainer:
             self.model.path(name)
         return tuple(dict.fromkeys(stages))
 
-    def _asked(
-        self, stages: str | Sequence[str], methods: Sequence[str], watch: Sequence[str]
-    ) -> _Asked:
+    def _request(
+        self,
+        stages: str | Sequence[str],
+        methods: Sequence[str],
+        watch: Sequence[str] = (),
+        progress: Report = lambda done, total: None,
+    ) -> _Request:
         paths = {name: self.model.path(name) for name in self.names(stages)}
         watched = {name: self.model.path(name) for name in watch}
-        return _Asked(paths, methods, watched)
+        return _Request(paths, methods, watched, progress)
 
-    def _maps(
-        self,
-        asked: _Asked,
-        pixels: Tensor,
-        targets: Targets,
-        progress: Report = lambda done, total: None,
-    ) -> CAMs:
-        layers = list(asked.paths.values())
-        more: dict[str, Any] = {"watch": list(asked.watched.values()), "progress": progress}
-        return cams(self.model, pixels, layers, asked.methods, targets, **more)
+    def _cams(self, pixels: Tensor, request: _Request, targets: Targets) -> CAMs:
+        return cams(
+            self.model,
+            pixels.to(self.device, self._dtype),
+            list(request.paths.values()),
+            request.methods,
+            targets,
+            watch=list(request.watched.values()),
+            progress=request.progress,
+        )
 
-    def _told(
+    def _explanations(
         self,
         crop: npt.NDArray[np.uint8],
         where: Crop,
         result: CAMs,
-        asked: _Asked,
+        request: _Request,
         stretched: tuple[float, float] | None,
     ) -> list[Explanation]:
-        """The result of one picture, as one explanation a target."""
+        """One explanation for each target of `result`, which is of one picture."""
         prediction = self.prediction(result.logits[0])
-        for (name, path), method in product(asked.paths.items(), asked.methods):
+        for (name, path), method in product(request.paths.items(), request.methods):
             if (path, method) in result.maps and not result.maps[path, method].isfinite().all():
                 raise MapError("map_overflows", method=method, stage=name, dtype=self._dtype)
         features = {
-            name: result.outputs[path][0].float().cpu() for name, path in asked.watched.items()
+            name: result.outputs[path][0].float().cpu() for name, path in request.watched.items()
         }
-        paths = dict(sorted(asked.paths.items(), key=lambda item: result.order.index(item[1])))
+        paths = dict(sorted(request.paths.items(), key=lambda item: result.order.index(item[1])))
         attention = {name: result.records(name, path) for name, path in paths.items()}
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
         picture = {
             "stretched": list(stretched) if stretched else None,
             "one_colour": bool((crop == crop[0, 0]).all()),  # then there is nothing to explain
         }
-        explained: list[Explanation] = []
-        for row, target in enumerate(result.targets[:, 0].tolist()):
-            heatmaps = {
-                (name, method): heatmap(result.maps[path, method][row, 0], method, name, target)
-                for name, path in paths.items()
-                for method in asked.methods
-                if (path, method) in result.maps
-            }
-            explained.append(
-                Explanation(
-                    image=crop,
-                    crop=where,
-                    prediction=prediction,
-                    target=by_index[target],
-                    attention={name: records for name, records in attention.items() if records},
-                    heatmaps=heatmaps,
-                    provenance=self._provenance(where) | {"picture": picture},
-                    features=features,
-                )
+        return [
+            Explanation(
+                image=crop,
+                crop=where,
+                prediction=prediction,
+                target=by_index[target],
+                attention={name: records for name, records in attention.items() if records},
+                heatmaps={
+                    (name, method): heatmap(result.maps[path, method][row, 0], method, name, target)
+                    for name, path in paths.items()
+                    for method in request.methods
+                    if (path, method) in result.maps
+                },
+                provenance=self._provenance(where) | {"picture": picture},
+                features=features,
             )
-        return explained
+            for row, target in enumerate(result.targets[:, 0].tolist())
+        ]
 
     def index(self, target: int | str) -> int:
         """The class index of an index, a label or a WordNet id: see `Card.index`."""
@@ -330,8 +334,8 @@ class Explainer:
         with several labels their sigmoids. Raises WeightsError where they are no numbers."""
         if not logits.isfinite().all():
             raise WeightsError("logits_not_finite")
-        several = isinstance(self.card, ForeignCard) and self.card.config.multi_label
-        return prediction(logits, self.labels, several)
+        multi_label = getattr(self.card.config, "multi_label", False)
+        return prediction(logits, self.labels, multi_label)
 
     def _provenance(self, where: Crop) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""What came out for one picture, and its files."""
+"""The explanation of one picture for one class, and its files."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vggviz import plotting as render
+from vggviz import plotting
 from vggviz.attention import ATTENTION
 from vggviz.cam import METHODS
 from vggviz.files import atomic_write
 from vggviz.images import Crop
+from vggviz.locales import text, translated
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
+
+    from vggviz.plotting.panels import Panels
 
 __all__ = ["FILES", "FORMATS", "Explanation"]
 
@@ -37,8 +40,8 @@ class Explanation:
 
     `image` is the crop that the network saw, uint8 (S, S, 3), and `crop` where it lies in the
     original; `attention` are the records by stage, `heatmaps` the maps by (stage, method), both at
-    the stage's resolution and in the network's order; `provenance` tells which weights, which
-    versions and how; `features` are the outputs (C, H, W) of what was to be watched, by its name.
+    the stage's resolution and in the network's order; `provenance` names the weights, the versions
+    and the settings; `features` are the outputs (C, H, W) of watched layers by name.
     """
 
     image: npt.NDArray[np.uint8]
@@ -50,30 +53,31 @@ class Explanation:
     provenance: Mapping[str, Any]
     features: Mapping[str, Tensor] = field(default_factory=dict[str, "Tensor"])
 
-    @property
-    def note(self) -> str:
-        """What has not been learned, in plain words; '' where everything was."""
+    def note(self, lang: str = "en") -> str:
+        """What has not been learned, as a clause; '' where everything was."""
         trained = self.provenance["trained"]
-        if trained == "nothing":
-            return "untrained: all weights are random, nothing here was learned"
         if trained == "backbone" and not self.provenance["gamma"]:
-            return "attention untrained: its weights are random, and the network works with them"
-        if trained == "backbone":
-            return "attention untrained: it is blended in with γ = 0, the network ignores it"
-        return ""
+            trained = "replaced"
+        return "" if trained == "all" else text(lang, f"report.{trained}")
+
+    def picture_note(self, lang: str = "en") -> str:
+        """What was done to the picture, or is wrong with it, as clauses; '' for nothing."""
+        picture, notes = self.provenance.get("picture", {}), []
+        if picture.get("stretched"):
+            low, high = picture["stretched"]
+            notes.append(text(lang, "report.stretched", low=low, high=high))
+        if picture.get("one_colour"):
+            notes.append(text(lang, "report.one_colour"))
+        return text(lang, "language.and").join(notes)
 
     @property
     def network(self) -> str:
         """The network's name, for a heading."""
         config = self.provenance["config"]
-        family = str(config.get("architecture", "vgg19")).partition("_")[0]
-        return str(config.get("network", family.upper().replace("RESNET", "ResNet-")))
-
-    def _named(self) -> str:
-        """Weights and attention, and before them the network where it is not vggviz's own."""
-        config = self.provenance["config"]
-        own = [config["network"]] if "network" in config else []
-        return " · ".join((*own, self.provenance["weights"], config["attention"]))
+        if "network" in config:
+            return str(config["network"])
+        family = str(config["architecture"]).partition("_")[0]
+        return family.upper().replace("RESNET", "ResNet-")
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -90,31 +94,19 @@ class Explanation:
             f"{self.target.probability:.1%}{maps} at {len(self.stages)} stages>"
         )
 
-    def _repr_html_(self) -> str:
-        """For notebooks: see `render.notebook`."""
-        named = self._named()
-        return render.notebook(
-            self.image,
-            self.prediction,
-            self.attention,
-            self.heatmaps,
-            target=self.target,
-            about=f"{named} · {self.note}" if self.note else named,
-            order=self.stages,
-            titles=_titles(),
-        )
+    def _panels(self, lang: str = "en") -> Panels:
+        titles = {
+            key: translated(lang, f"method.{key}.name", method.title)
+            for key, method in METHODS.items()
+        }
+        return plotting.panels(self.attention, self.heatmaps, titles, lang)
 
-    @property
-    def picture_note(self) -> str:
-        """What was done to the picture, or is wrong with it, in plain words; '' for nothing."""
-        picture = self.provenance.get("picture", {})
-        notes = []
-        if picture.get("stretched"):
-            low, high = picture["stretched"]
-            notes.append(f"values {low:g} to {high:g} shown as black to white")
-        if picture.get("one_colour"):
-            notes.append("the picture has one colour: the maps mean nothing")
-        return "; ".join(notes)
+    def _repr_html_(self) -> str:
+        """The result in a notebook."""
+        about = " · ".join(filter(None, (self._heading(), self.note())))
+        return plotting.notebook(
+            self.image, self.prediction, self._panels(), target=self.target, about=about
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the arrays, as JSON types."""
@@ -143,8 +135,8 @@ class Explanation:
             "attention": self.provenance["config"]["attention"],
             "target": self.target._asdict(),
             "top": [ranked._asdict() for ranked in self.prediction.top(5)],
-            "note": self.note,
-            "picture_note": self.picture_note,
+            "note": self.note(),
+            "picture_note": self.picture_note(),
             "stages": stages,
             "provenance": dict(self.provenance),
         }
@@ -167,43 +159,63 @@ class Explanation:
             found[f"{stage}/{method}"] = heatmap.raw.numpy()
         return found
 
-    def figure(self, title: str = "") -> Figure:
+    def _heading(self) -> str:
+        """Network, weights and attention."""
+        config = self.provenance["config"]
+        return " · ".join((self.network, self.provenance["weights"], config["attention"]))
+
+    def figure(self, title: str = "", lang: str = "en") -> Figure:
         """The picture for a lecture: crop, prediction, attention and CAMs, stage by stage."""
-        said = " · ".join(filter(None, (self._named(), self.note, self.picture_note)))
-        return render.figure(
+        notes = self._heading(), self.note(lang), self.picture_note(lang)
+        return plotting.figure(
             self.image,
             self.prediction,
-            self.attention,
-            self.heatmaps,
+            self._panels(lang),
             title=title or self.network,
-            note=said,
+            note=" · ".join(filter(None, notes)),
             target=self.target.label,
-            order=self.stages,
-            titles=_titles(),
+            lang=lang,
         )
 
     def report(self, title: str = "", link: str = "", lang: str = "en") -> str:
-        """One page of HTML to read and to print, with all pictures in it; see `render.report`."""
-        key = self.provenance["config"]["attention"]
-        spec = ATTENTION.get(key)
-        attention, explanations = spec.title if spec else key, dict[str, str]()
-        if lang != "zh":  # the sentences of the specs are English
-            attention = f"{spec.title}: {spec.explanation}" if spec else key
-            explanations = {key: method.explanation for key, method in METHODS.items()}
-        return render.report(
+        """One page of HTML to read and to print, with all pictures in it: see `plotting.report`."""
+        key, made = self.provenance["config"]["attention"], self.provenance
+        attention = key
+        if key in ATTENTION:
+            name = translated(lang, f"attention.{key}.name", ATTENTION[key].title)
+            line = translated(lang, f"attention.{key}.line", ATTENTION[key].explanation)
+            attention = text(lang, "report.attention", name=name, line=line)
+        footer = [
+            text(
+                lang,
+                "report.made",
+                **made["versions"],
+                weights=made["weights"],
+                attention=key,
+                fingerprint=made["fingerprint"] or "–",
+            )
+        ]
+        if made["gamma"]:
+            shares = text(lang, "language.list").join(
+                f"{plotting.stage_name(stage, lang)}: γ = {value:.2f}".replace("-", "−")
+                for stage, value in made["gamma"].items()
+            )
+            footer.append(text(lang, "report.gamma", shares=shares))
+        return plotting.report(
             self.image,
             self.prediction,
-            self.attention,
-            self.heatmaps,
+            self._panels(lang),
             target=self.target,
-            provenance=self.provenance,
             title=title,
+            subtitle=f"{self.network} · {made['weights']} · {attention}",
+            notes=[note for note in (self.note(lang), self.picture_note(lang)) if note],
+            footer=footer,
             link=link,
             lang=lang,
-            order=self.stages,
-            titles=_titles(),
-            explanations=explanations,
-            subtitle=f"{self.network} · {self.provenance['weights']} · {attention}",
+            explanations={
+                key: translated(lang, f"method.{key}.line", method.explanation)
+                for key, method in METHODS.items()
+            },
         )
 
     def save(
@@ -211,52 +223,45 @@ class Explanation:
         folder: str | os.PathLike[str],
         stem: str = "explanation",
         formats: Sequence[str] = FILES,
+        lang: str = "en",
     ) -> tuple[Path, ...]:
-        """Write `<stem>.<format>` to `folder` for each of `FORMATS` that is asked for; each file
-        whole or not at all.
+        """Write `<stem>.<format>` to `folder` for each of `formats`, keys of `FORMATS`, and return
+        the paths; each file whole or not at all. Figures and reports are in the language `lang`.
 
-        Returns their paths. Raises ValueError for an unknown format, OSError where the folder
-        cannot be written.
+        Raises ValueError for an unknown format, OSError where the folder cannot be written.
         """
         for format in formats:
             if format not in FORMATS:
                 raise ValueError(f"no format {format!r}: choose from {', '.join(FORMATS)}")
-        return tuple(
-            _write(Path(folder) / f"{stem}.{format}", FORMATS[format](self, stem))
-            for format in formats
-        )
-
-
-def _titles() -> dict[str, str]:
-    """The title of every CAM method by its key."""
-    return {key: method.title for key, method in METHODS.items()}
+        files = [Path(folder) / f"{stem}.{format}" for format in formats]
+        for file, format in zip(files, formats, strict=True):
+            with atomic_write(file) as part:
+                part.write_bytes(FORMATS[format](self, stem, lang))
+        return tuple(files)
 
 
 # Names of files that are no UTF-8 hold half pairs of UTF-16: as escapes they are valid JSON, too.
-def _json(explanation: Explanation, title: str) -> bytes:
-    return json.dumps(explanation.to_json(), indent=2, ensure_ascii=False).encode(
-        errors="backslashreplace"
-    )
+def _json(explanation: Explanation, title: str, lang: str) -> bytes:
+    text = json.dumps(explanation.to_json(), indent=2, ensure_ascii=False)
+    return text.encode(errors="backslashreplace")
 
 
-def _npz(explanation: Explanation, title: str) -> bytes:
+def _npz(explanation: Explanation, title: str, lang: str) -> bytes:
     packed = io.BytesIO()
     arrays: dict[str, Any] = explanation.arrays()
     np.savez(packed, **arrays)
     return packed.getvalue()
 
 
-FORMATS: dict[str, Callable[[Explanation, str], bytes]] = {
+def _html(explanation: Explanation, title: str, lang: str) -> bytes:
+    return explanation.report(title, lang=lang).encode(errors="backslashreplace")
+
+
+FORMATS: dict[str, Callable[[Explanation, str, str], bytes]] = {
     "json": _json,
     "npz": _npz,
-    "png": lambda explanation, title: render.png(explanation.figure(title)),
-    "svg": lambda explanation, title: render.svg(explanation.figure(title)),
-    "html": lambda explanation, title: explanation.report(title).encode(errors="backslashreplace"),
+    "png": lambda explanation, title, lang: plotting.png(explanation.figure(title, lang)),
+    "svg": lambda explanation, title, lang: plotting.svg(explanation.figure(title, lang)),
+    "html": _html,
 }
-"""The files of an explanation by their ending: of it and a title, the file's content."""
-
-
-def _write(file: Path, content: bytes) -> Path:
-    with atomic_write(file) as part:
-        part.write_bytes(content)
-    return file
+"""The files of an explanation by their ending: of it, a title and a language, the content."""

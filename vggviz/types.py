@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "POSITIONS",
     "AttentionRecord",
     "Error",
     "Grid",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 Kind = Literal["channel", "spatial", "volume", "token", "pool", "axis", "branch", "other"]
+POSITIONS: tuple[Kind, ...] = ("spatial", "volume", "token", "pool")
+"""The kinds that have a weight for every position."""
 Grid = tuple[int, int]
 
 
@@ -156,10 +159,15 @@ class AttentionRecord:
     def channel(self) -> Tensor | None:
         """The weights as a vector over channels, (C,); None where the kind has no such view.
 
-        `volume`: the mean over positions.
+        `volume`: the mean over positions. `axis`: the mean over rows, or columns. `branch`: the
+        shares of the first branch.
         """
         if self.kind == "channel":
             return self.weights
+        if self.kind == "axis":
+            return self.weights.mean(1)
+        if self.kind == "branch":
+            return self.weights[0]
         if self.kind == "volume":
             return self.weights.mean((1, 2))
         return None

@@ -22,6 +22,7 @@ from PIL import Image
 from vggviz import plotting as render
 from vggviz.app import handlers, inputs, markup
 from vggviz.app import result as results
+from vggviz.app.diagrams import diagram
 from vggviz.app.errors import boundary
 from vggviz.app.handlers import Drawn, choose_network, draw, draw_maps, explain
 from vggviz.app.inputs import Picture, UploadedPicture
@@ -93,6 +94,9 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
     }
     spatial = next((map for map in views["spatial"] if map is not None), None)
     channel = next((vector for vector in views["channel"] if vector is not None), None)
+    if attention == "coordinate":  # what rows and columns weigh together
+        rows, columns = (record.weights for record in explanation.attention["block3"])
+        spatial = (rows[:, :, None] * columns[:, None]).mean(0)
     heatmap = explanation.heatmaps["block3", "gradcam"]
 
     maps = [heatmap.raw.numpy()] if not heatmap.flat else []
@@ -106,7 +110,7 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
     for map in maps:
         assert all(end in drawn.maps for end in markup.range_text(map.min(), map.max()))
     said = "This attention weighs channels, not places."
-    assert (said in drawn.maps) == (attention in ("se", "eca"))
+    assert (said in drawn.maps) == (attention in ("se", "eca", "selective_kernel"))
     assert ("No attention in this network." in drawn.maps) == (attention == "none")
 
     assert ("<svg" in drawn.channels) == (channel is not None)
@@ -121,7 +125,7 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
             named = [f"(channel {index})" for index in (channel == extreme).nonzero().flatten()]
             assert any(name in drawn.channels for name in named)
     line = html.escape(markup.attention_explanation("en", attention))
-    assert drawn.about == f"<p>{line}</p>"
+    assert drawn.about == f"<p>{line}</p>{diagram('en', attention)}"
 
 
 def decoded(uri: str) -> Any:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
+from typing import get_args
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ from vggviz.cam import METHODS
 from vggviz.images import Preprocess
 from vggviz.locales import LANGUAGES, TEXTS, preferred_language, text
 from vggviz.networks import NetworkConfig, NetworkError, load_weights
-from vggviz.types import Error, InputError
+from vggviz.types import Error, InputError, Kind
 from vggviz.weights import WEIGHTS, Card, WeightsError
 
 PACKAGE = Path(vggviz.__file__).parent
@@ -114,11 +115,17 @@ def test_no_english_sentence_stands_in_another_language() -> None:
 
 
 def test_every_key_is_used() -> None:
-    assert unused([key for key in ENGLISH if not key.startswith(("report.", "error."))], "") == []
+    sections = ("report.", "figure.")  # of which the code of `plotting` takes all at once
+    assert unused([key for key in ENGLISH if not key.startswith((*sections, "error."))], "") == []
     assert unused([key[6:] for key in ENGLISH if key.startswith("error.")], "") == []
-    report = [key[7:] for key in ENGLISH if key.startswith("report.")]
-    trained = {"nothing", "backbone"}  # what `provenance["trained"]` may be
-    assert set(unused(report, "plotting")) <= trained
+    texts = [key for key in ENGLISH if key.startswith(sections)]
+    pages = "".join(file.read_text("utf-8") for file in (PACKAGE / "plotting").glob("*.html"))
+    used = {f"report.{key}" for key in re.findall(r"\bwords\.(\w+)", pages)}
+    used |= {f"figure.{key}" for key in re.findall(r"\blabels\.(\w+)", pages)}
+    kinds = {f"{part}{kind}" for part in sections for kind in get_args(Kind)}
+    trained = {f"report.{key}" for key in ("nothing", "backbone")}  # of `provenance["trained"]`
+    left = {key for key in unused(texts, "") if unused([key[7:]], "plotting")}
+    assert left <= used | kinds | trained
 
 
 def test_an_unused_key_is_found() -> None:

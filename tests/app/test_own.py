@@ -246,7 +246,7 @@ class TestRefusals:
             assert refused(file) == "mine &lt;b&gt;.safetensors is not a whole safetensors file."
         save_file({"a": torch.zeros(1)}, file)
         assert "was not written by vggviz" in refused(file)
-        for name in ("model.pth", "model", "model.SAFETENSORS", "model.safetensors.zip"):
+        for name in ("model.h5", "model", "model.SAFETENSORS", "model.safetensors.zip"):
             file.with_name(name).write_bytes(whole)
             assert refused(file.with_name(name)).startswith(f"{name} is no .safetensors file")
 
@@ -393,3 +393,107 @@ def test_admitting_reads_no_tensor(write: Callable[..., Path]) -> None:
     assert OwnNetwork.admit(file) == OwnNetwork(
         file, fingerprint(file), "mine", "all", "none", LABELS
     )
+
+
+class TestNamedNetworks:
+    """A network that the server's owner named, and uploads of plain weights for it."""
+
+    @pytest.fixture
+    def networks(self, tmp_path: Path) -> Networks:
+        """A gated network of a Python file, with weights of its own."""
+        code = tmp_path / "mynet.py"
+        code.write_text(MYNET, "utf-8")
+        return Networks({"random": ("none",)}, named={f"{code}:build": {"size": 64}})
+
+    def test_it_is_offered_first_and_explained(self, networks: Networks) -> None:
+        (key, kinds), *_ = [(key, types) for key, types in networks.choices.items()]
+        assert (key, kinds) == ("mynet.py:build", ("channel",))
+        session = Session(networks)
+        assert network_choices(session)[0] == ("mynet.py:build", key)
+        details, result, *_, channels, channel, stage = explain(
+            session, photo(), key, "channel", "", ""
+        )
+        explainer = networks.get(key, "channel")
+        expected = explainer.explain(photo().image)
+        assert details == expected.to_json()
+        assert result.names == explainer.model.stages
+        assert [name for _, name in stage["choices"]] == list(result.names)
+        assert stage["value"] == "conv"
+        assert "<svg" in channels
+        assert 'class="product"' in channel
+        (record,) = expected.attention["conv"]
+        np.testing.assert_array_equal(result.stages["conv"].channels, record.weights)
+        # Switched off is the network with gates of 1.
+        model = explainer.model
+        features = model._network.conv(explainer.preprocess(photo().image))
+        with torch.no_grad():
+            logits = model._network.head(features.relu().mean((2, 3)))[0]
+        assert result.off is not None
+        assert result.off[0].index == int(logits.argmax())
+        assert result.off[0].probability == pytest.approx(float(logits.softmax(0).max()), abs=1e-5)
+
+    def test_plain_weights_with_another_head_fit_it(
+        self, networks: Networks, tmp_path: Path
+    ) -> None:
+        space: dict[str, Any] = {}
+        exec(MYNET, space)  # the test's own code
+        torch.manual_seed(1)
+        network = space["build"](num_classes=3).eval()
+        file = tmp_path / "theirs.safetensors"
+        save_file(network.state_dict(), file)
+        session = Session(networks)
+        own, _, attention, _, _, details, *_ = open_own(session, file, photo(), "gate")
+        (one,) = own.values()
+        assert (one.fits, one.labels) == ("mynet.py:build", ("class 0", "class 1", "class 2"))
+        assert attention["value"] == "channel"
+        explainer = networks.get(one.fingerprint, "channel", own)
+        pixels = explainer.preprocess(photo().image)
+        with torch.no_grad():
+            torch.testing.assert_close(explainer.model(pixels), network(pixels))
+        assert details["provenance"]["config"]["network"] == "mynet.py:build"
+
+    @pytest.mark.parametrize("name", ["last.pth", "last.pt", "last.ckpt", "last.pth.tar"])
+    def test_a_pickle_is_answered_with_the_line_that_converts_it(
+        self, networks: Networks, tmp_path: Path, name: str
+    ) -> None:
+        file = tmp_path / name
+        torch.save({"state_dict": {"conv.weight": torch.zeros(4, 3, 3, 3)}}, file)
+        with pytest.raises(gr.Error, match=f"`vggviz convert {name} last"):
+            open_own(Session(networks), file, photo(), "gate")
+
+    def test_what_fits_nothing_is_refused(self, networks: Networks, tmp_path: Path) -> None:
+        file = tmp_path / "a.safetensors"
+        space: dict[str, Any] = {}
+        exec(MYNET, space)
+        state = space["build"]().state_dict()
+        for odd in (
+            {**state, "conv.weight": torch.zeros(5, 3, 3, 3)},
+            {**state, "more": torch.zeros(1)},
+            {key: x for key, x in state.items() if key != "conv.bias"},
+        ):
+            save_file(odd, file)
+            with pytest.raises(gr.Error, match="tensors are those of no network on this page"):
+                open_own(Session(networks), file, photo(), "gate")
+        save_file({**state, "head.bias": torch.full((10,), torch.nan)}, file)
+        with pytest.raises(gr.Error, match=r"no numbers: see head\.bias"):
+            open_own(Session(networks), file, photo(), "gate")
+
+
+MYNET = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 4, 1), nn.Sigmoid())
+        self.head = nn.Linear(4, num_classes)
+
+    def forward(self, x):
+        x = self.conv(x).relu()
+        x = x * self.gate(x)
+        return self.head(x.mean((2, 3)))
+
+def build(num_classes=10):
+    return Net(num_classes)
+"""

@@ -17,7 +17,7 @@ from served import OFFLINE, SERVE, served
 from vggviz.app.own import SIZE, OwnNetwork
 from vggviz.images import Preprocess
 from vggviz.networks import NetworkConfig, build_network
-from vggviz.server.preload import offered
+from vggviz.server.preload import load_networks
 from vggviz.server.settings import SettingsError
 from vggviz.weights import Card, WeightsError, assets_folder, fingerprint, save_network
 
@@ -54,11 +54,11 @@ def test_a_large_file_is_served(large: Path, tmp_path: Path) -> None:
 
 
 def test_the_bundled_networks_stand_behind_it(large: Path) -> None:
-    networks, notice = offered(str(large))
-    assert list(networks.choices) == ["large.safetensors", *offered("")[0].choices]
+    networks, notice = load_networks(str(large))
+    assert list(networks.choices) == ["large.safetensors", *load_networks("")[0].choices]
     assert notice == ""
     same_name = large.rename(large.with_name("tiny50.safetensors"))
-    assert list(offered(str(same_name))[0].choices)[:2] == ["tiny50.safetensors", "tiny50"]
+    assert list(load_networks(str(same_name))[0].choices)[:2] == ["tiny50.safetensors", "tiny50"]
 
 
 def test_what_can_not_be_served_is_one_sentence(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_what_can_not_be_served_is_one_sentence(tmp_path: Path) -> None:
         (tmp_path, "is a folder: give the .safetensors file that is in it"),
     ):
         with pytest.raises(SettingsError, match=message):
-            offered(str(path))
+            load_networks(str(path))
     done = subprocess.run(
         [sys.executable, *SERVE, "--weights", str(broken)],
         env={**os.environ, **OFFLINE},

@@ -166,7 +166,7 @@ class TestTypes:
         assert [table.count("<img") for table in tables] == sorted(
             table.count("<img") for table in tables
         )
-        assert [f'value="{n}"' in table for n, table in enumerate(tables, 1)] == [True] * 9
+        assert [f'value="{n}"' in table for n, table in enumerate(tables, 1)] == [True] * len(TYPES)
         for attention in TYPES:
             first = networks.get("small", attention).explain(picture()).prediction.top(1)[0]
             assert f"<b>{html.escape(first.label)}</b>" in tables[-1]

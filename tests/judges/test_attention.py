@@ -6,13 +6,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from reference import ATTENTION_TWINS
+from timm.layers import SelectiveKernel as TimmSelectiveKernel
+from timm.layers.coord_attn import CoordAttn
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation as TorchvisionSE
 
 from vggviz.attention import ATTENTION
+from vggviz.attention.coordinate import CoordinateAttention
 from vggviz.attention.eca import EfficientChannelAttention
 from vggviz.attention.gate import Gate
 from vggviz.attention.se import SqueezeExcitation
+from vggviz.attention.selective_kernel import SelectiveKernel
 from vggviz.attention.self_attention import SelfAttention
 from vggviz.hooks.capture import TapReading, capture
 from vggviz.hooks.tap import Tap
@@ -28,6 +32,10 @@ TAPS = {
     "self_attention": {"token": "token"},
     "softmax": {"pool": "pool"},
     "simam": {"weights": "volume"},
+    "coordinate": {"rows": "axis", "columns": "axis"},
+    "triplet": {"spatial": "spatial", "rows": "axis", "columns": "axis"},
+    "bam": {"weights": "volume"},
+    "selective_kernel": {"branches": "branch"},
 }
 KEYS_AND_TAPS = [(key, path) for key, taps in TAPS.items() for path in taps]
 
@@ -94,12 +102,17 @@ def test_taps_say_kind_and_grid(key: str, height: int, width: int) -> None:
         "volume": (2, C, height, width),
         "token": (2, 4, height * width, keys[0] * keys[1]),
         "pool": (2, height * width),
+        "branch": (2, 2, C),
     }
+    grids = {"rows": (height, 1), "columns": (1, width)}
     assert {path: reading.kind for path, reading in shown.items()} == TAPS[key]
-    for reading in shown.values():
-        assert reading.grid == (height, width)
+    for path, reading in shown.items():
+        assert reading.grid == grids.get(path, (height, width))
         assert reading.keys == (keys if reading.kind == "token" else None)
-        assert reading.weights.shape == shapes[reading.kind]
+        axis = (2, C, reading.grid[0] * reading.grid[1])
+        assert reading.weights.shape == shapes.get(reading.kind, axis)
+        if reading.kind == "branch":
+            torch.testing.assert_close(reading.weights.sum(1), torch.ones(2, C))
         if reading.kind in ("token", "pool"):
             torch.testing.assert_close(
                 reading.weights.sum(-1), torch.ones(reading.weights.shape[:-1])
@@ -224,6 +237,42 @@ def test_se_equals_torchvision() -> None:
 )
 def test_eca_kernel_sizes(channels: int, kernel: int) -> None:
     assert EfficientChannelAttention(channels).conv.weight.shape == (1, 1, kernel)
+
+
+def test_coordinate_attention_equals_timm() -> None:
+    ours, theirs = (
+        randomised(CoordinateAttention(64)),
+        CoordAttn(64, rd_channels=8, bias=True).double(),
+    )
+    names = {"reduce": "conv1", "norm": "bn1", "row": "conv_h", "column": "conv_w"}
+    state = {key.partition("."): value for key, value in ours.state_dict().items()}
+    theirs.load_state_dict({f"{names[part]}.{rest}": v for (part, _, rest), v in state.items()})
+    x = draw(2, 64, 5, 7)
+    torch.testing.assert_close(ours(x), theirs.eval()(x))
+
+
+def test_selective_kernels_equal_timm() -> None:
+    ours = randomised(SelectiveKernel(64))
+    theirs = TimmSelectiveKernel(64, groups=32, rd_channels=32, split_input=False).double()
+    names = {
+        **{
+            f"kernels.{m}.{at}.": f"paths.{m}.{name}."
+            for m in (0, 1)
+            for at, name in ((0, "conv"), (1, "bn"))
+        },
+        "reduce.": "attn.fc_reduce.",
+        "norm.": "attn.bn.",
+        "select.": "attn.fc_select.",
+    }
+    state = {
+        name + key.removeprefix(mine): value[..., None, None] if value.ndim == 2 else value
+        for key, value in ours.state_dict().items()
+        for mine, name in names.items()
+        if key.startswith(mine)
+    }
+    theirs.load_state_dict(state)
+    x = draw(2, 64, 5, 7)
+    torch.testing.assert_close(ours(x), theirs.eval()(x))
 
 
 # Self-attention ------------------------------------------------------------------------------

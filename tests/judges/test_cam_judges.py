@@ -18,19 +18,13 @@ where that sum may be near 0 or below, they drift, so they are heard after a ReL
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
-import numpy as np
 import pytest
-import pytorch_grad_cam as jacobgil
 import torch
-import torchcam.methods as torchcam
 import torchvision
-from captum.attr import LayerGradCam
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from peers import Judge, captum, distance, jacobgil_judge, torchcam_judge
 from torch import Tensor, nn
 
 from vggviz.cam import cams
@@ -39,7 +33,6 @@ from vggviz.networks import Network
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
 Build = Callable[..., Network]
 Draw = Callable[..., Tensor]
-Judge = Callable[[nn.Module, Tensor, str, Tensor], Tensor]
 
 LAYERS = ["conv1_1", "pool2", "conv3_4", "relu4_4", "conv5_4", "relu5_4", "pool5", "block5"]
 NETWORKS = {
@@ -52,44 +45,6 @@ NETWORKS = {
 }
 # For each of two pictures a class of its own: (T, B).
 TARGETS = torch.tensor([[0, 1], [3, 4]])
-
-
-def captum(model: nn.Module, x: Tensor, path: str, target: Tensor) -> Tensor:
-    judge = LayerGradCam(model, model.get_submodule(path))
-    return judge.attribute(x, target, relu_attributions=True)[:, 0].detach()
-
-
-def torchcam_judge(name: str, **options: Any) -> Judge:
-    def judge(model: nn.Module, x: Tensor, path: str, target: Tensor) -> Tensor:
-        with getattr(torchcam, name)(model, path, **options) as extractor:
-            scores = model(x)
-            return extractor(target.tolist(), scores, normalized=False)[0].detach()
-
-    return judge
-
-
-def jacobgil_judge(name: str) -> Judge:
-    def judge(model: nn.Module, x: Tensor, path: str, target: Tensor) -> Tensor:
-        model = copy.deepcopy(model)  # it leaves gradients in the parameters
-        layer = model.get_submodule(path)
-        wanted = [ClassifierOutputTarget(index) for index in target.tolist()]
-        with getattr(jacobgil, name)(model, [layer]) as extractor:
-            extractor(x, wanted)
-            seen = extractor.activations_and_grads
-            found = [np.asarray(tensor[0]) for tensor in (seen.activations, seen.gradients)]
-            return torch.from_numpy(
-                np.maximum(extractor.get_cam_image(x, layer, wanted, *found, False), 0)
-            )
-
-    return judge
-
-
-def distance(ours: Tensor, theirs: Tensor) -> float:
-    """The largest difference of a layer's maps (T, B, h, w), in parts of the judge's maximum."""
-    assert ours.shape == theirs.shape
-    top = theirs.amax()
-    assert top > 0
-    return float((ours - theirs).abs().max() / top)
 
 
 GRADCAM_JUDGES = {

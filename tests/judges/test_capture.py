@@ -25,7 +25,8 @@ Draw = Callable[..., Tensor]
 LAYERS = ["features.0", "features.1", "features.19", "features.34", "features.35", "features.36"]
 KINDS = {"gate": "volume", "se": "channel", "eca": "channel", "spatial": "spatial"}
 KINDS |= {"cbam": "channel spatial", "softmax": "pool", "self_attention": "token"}
-KINDS["simam"] = "volume"
+KINDS |= {"simam": "volume", "bam": "volume", "coordinate": "axis axis"}
+KINDS |= {"triplet": "spatial axis axis", "selective_kernel": "branch"}
 
 
 def by_hand(model: Network, x: Tensor, upto: int) -> Tensor:
@@ -103,7 +104,8 @@ def test_every_tap_is_read(
         rows, channels = {"block3": (16, 32), "block5": (4, 64)}[stage]
         keys = min(rows, 14)
         assert isinstance(model.get_submodule(path), Tap)
-        assert reading.grid == (rows, rows)
+        side = {"rows": (rows, 1), "columns": (1, rows)}.get(path.rpartition(".")[2], (rows, rows))
+        assert reading.grid == side
         assert reading.keys == ((keys, keys) if reading.kind == "token" else None)
         shape = {
             "channel": (2, channels),
@@ -111,6 +113,8 @@ def test_every_tap_is_read(
             "volume": (2, channels, rows, rows),
             "token": (2, 4, rows**2, keys**2),
             "pool": (2, rows**2),
+            "axis": (2, channels, rows),
+            "branch": (2, 2, channels),
         }[reading.kind]
         assert reading.weights.shape == shape
         # SimAM's weights are a function of its input, which is alive too.

@@ -771,6 +771,8 @@ TIMM: dict[str, tuple[int, dict[str, Any], dict[str, int]]] = {
     "swin_tiny_patch4_window7_224": (224, {"depths": (2, 2, 1, 1)}, {"token": 6}),
     "maxvit_rmlp_pico_rw_256": (256, {}, {"channel": 11, "token": 22}),  # windows and dilated grids
     "nest_tiny_jx": (224, {}, {"token": 12}),
+    # Windows within windows: only the coarsest cells are in order, those of the last block.
+    "hiera_tiny_224": (224, {}, {"token": 1, "other": 11}),
     "twins_svt_small": (224, {"depths": (2, 2, 2, 1)}, {"token": 7}),
     "convit_tiny": (224, {"depth": 3, "local_up_to_layer": 2}, {"token": 3}),
     "tf_efficientnet_cc_b0_4e": (64, {}, {"channel": 16, "other": 8}),  # experts

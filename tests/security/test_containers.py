@@ -19,41 +19,11 @@ from vggviz.images.formats import take_apart
 WIDTH, HEIGHT = 64, 48
 
 
-CODINGS = [("group4", 0), ("group3", 0), ("group3", 1), ("group3", 4), ("tiff_ccitt", 0)]
-
-
-def fax(image: Image.Image, coding: str, options: int, strips: int, last: bytes = b"") -> bytes:
-    """A fax-coded TIFF whose last strip begins with other bytes, and zeros behind them."""
-    size = -(-image.height // strips) * -(-image.width // 8)
-    tags = {292: options} if coding == "group3" else {}
-    file = bytearray(encode(image, "TIFF", compression=coding, strip_size=size, tiffinfo=tags))
-    with Image.open(io.BytesIO(bytes(file))) as written:
-        offset, count = written.tag_v2[273][-1], written.tag_v2[279][-1]
-    if last:
-        file[offset : offset + count] = last[:count].ljust(count, b"\0")
-    return bytes(file)
-
-
-@pytest.mark.parametrize("strips", [1, 4])
-@pytest.mark.parametrize(("coding", "options"), CODINGS)
-def test_a_whole_fax_is_opened(coding: str, options: int, strips: int) -> None:
+@pytest.mark.parametrize("coding", ["group4", "group3", "tiff_ccitt"])
+def test_a_fax_is_refused(coding: str) -> None:
+    """libtiff says nothing of rows that it leaves out: they would show what memory held before."""
     image = Image.fromarray(noise(WIDTH, HEIGHT, 1)[:, :, 0]).convert("1")
-    expected = np.asarray(image)[:, :, None] * 255
-    assert (pixels(fax(image, coding, options, strips)) == expected).all()
-
-
-@pytest.mark.parametrize("strips", [1, 4])
-def test_a_fax_that_ends_before_its_last_row_is_refused(strips: int) -> None:
-    """Blank rows, one bit each (ITU-T T.6: V0), then the end of the block."""
-    image = Image.fromarray(noise(WIDTH, HEIGHT, 1)[:, :, 0]).convert("1")
-    for rows in (0, 1, HEIGHT // strips - 2, HEIGHT // strips):
-        bits = "1" * rows + "000000000001" * 2
-        last = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
-        file = fax(image, "group4", 0, strips, last)
-        if rows == HEIGHT // strips:
-            assert (pixels(file)[-rows:] == 0).all()  # as Pillow writes it, white is zero
-        else:
-            assert "truncated or damaged" in refusal(file)
+    assert "TIFF with compression" in refusal(encode(image, "TIFF", compression=coding))
 
 
 def jpeg_tiff(rows: int, tile: bool) -> bytes:
@@ -115,11 +85,7 @@ def damaged(image: Image.Image, random: np.random.Generator) -> dict[str, bytes]
         whole["heic"] = file.getvalue()
     except ImportError:
         pass
-    files = {"group4-cut.both": fax(one, "group4", 0, 1, b"\x80\x08\x00\x80\0\0")}
-    for coding, options in CODINGS:
-        for turn in range(8):
-            bits = random.bytes(int(random.integers(1, 40)))
-            files[f"{coding}-{options}-{turn}"] = fax(one, coding, options, 1 + turn % 2, bits)
+    files = {"jpeg-cut.both": jpeg_tiff(16, True)}
     for name, content in whole.items():
         for turn in range(12):
             data = bytearray(content)
@@ -155,7 +121,7 @@ def test_no_pixel_comes_from_memory(tmp_path: Path) -> None:
     assert one == other
     assert len(one) > 200
     assert any(not line.endswith("refused") for line in one)
-    assert [line for line in one if "both" in line] == ["group4-cut.both refused"] * 2
+    assert [line for line in one if "both" in line] == ["jpeg-cut.both refused"] * 2
 
 
 def test_only_the_first_pictures_own_blocks_reach_a_decoder() -> None:

@@ -28,7 +28,7 @@ from served import PATIENT, ROOT, Served, served
 from student import API, Answer, Student, students
 from test_hostile import INSIDE, SENTENCE
 
-from vggviz.server import request_limits as door
+from vggviz.server import request_limits
 
 KOALA = EXAMPLES / "koala.jpg"
 AS_JSON = {"Content-Type": "application/json"}
@@ -202,7 +202,7 @@ def test_every_file_gives_a_picture_or_one_sentence(
 
 def test_a_file_that_is_too_large_is_refused_in_a_sentence(web: httpx.Client, folder: Path) -> None:
     before = files_of(folder)
-    for size in (door.FILE + 1, door.BODY + 1):
+    for size in (request_limits.FILE + 1, request_limits.BODY + 1):
         answer = web.post(f"{API}/upload", files={"files": ("big.png", bytes(size))})
         assert answer.status_code == 413
         assert sound(answer.text)
@@ -214,7 +214,7 @@ def test_a_file_that_is_too_large_is_refused_in_a_sentence(web: httpx.Client, fo
 
 def test_few_large_requests_are_held_at_once(page: Served, web: httpx.Client) -> None:
     """While some are still coming, one more is told so; when they are through there is room."""
-    odd = {"data": ["x" * (2 * door.LARGE)], "session_hash": "large", "fn_index": 10**6}
+    odd = {"data": ["x" * (2 * request_limits.LARGE)], "session_hash": "large", "fn_index": 10**6}
     content = json.dumps(odd).encode()
     told = {"Host": "localhost", **AS_JSON, "Content-Length": len(content)}
     head = f"POST {API}/queue/join HTTP/1.1\r\n"
@@ -229,13 +229,13 @@ def test_few_large_requests_are_held_at_once(page: Served, web: httpx.Client) ->
         return slow
 
     assert send().status_code == 400
-    slow, until = [begin() for _ in range(door.FEW)], time.monotonic() + 60
+    slow, until = [begin() for _ in range(request_limits.FEW)], time.monotonic() + 60
     while (answer := send()).status_code != 503 and time.monotonic() < until:
         refused = select.select(slow, [], [], 0.2)[0]  # where the question above was among the few
         for one in refused:
             one.close()
         slow = [begin() if one in refused else one for one in slow]
-    assert (answer.status_code, answer.json()["detail"]) == (503, door.BUSY)
+    assert (answer.status_code, answer.json()["detail"]) == request_limits.BUSY
     for one in slow:
         one.sendall(content[-1:])
         assert one.recv(100).startswith(b"HTTP/1.1 400")
@@ -248,11 +248,11 @@ def test_an_upload_that_is_cut_off_is_swept_away(web: httpx.Client, folder: Path
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
     web.post(f"{API}/upload", content=head + bytes(999), headers=kind)
     (begun,) = [file for file in folder.iterdir() if file.is_file()]
-    door.sweep(folder)
+    request_limits.delete_partial_uploads(folder)
     assert begun.exists(), "it may still be coming"
     time.sleep(0.1)
     others = files_of(folder) - {begun}
-    door.sweep(folder, age=0.05)
+    request_limits.delete_partial_uploads(folder, age=0.05)
     assert not begun.exists()
     assert files_of(folder) == others
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from pictures import encode, noise
 from PIL import Image
-from test_containers import fax
+from test_containers import jpeg_tiff
 
 from vggviz.images import ImageError, isolated, open_image
 from vggviz.images.isolated import IsolatedDecoder
@@ -68,8 +68,7 @@ def test_it_says_what_open_image_says(decoder: IsolatedDecoder, tmp_path: Path) 
 
 def test_one_visitors_picture_is_never_in_anothers(decoder: IsolatedDecoder) -> None:
     """Rows that a file leaves out would show what the same memory held before."""
-    one = Image.new("1", (256, 256))
-    early = fax(one, "group4", 0, 1, b"\x80\x08\x00\x80\0\0")
+    early = jpeg_tiff(16, False)
     secret = encode(Image.new("RGB", (256, 256), (171, 205, 239)), "TIFF", compression="tiff_lzw")
     with ThreadPoolExecutor(2) as pool:
         victims = [pool.submit(decoder.open_image, secret) for _ in range(20)]
@@ -107,6 +106,10 @@ def hostile(data, name):
         while True: pass
     if name == "file":
         open(sys.argv[2], "wb", buffering=0).write(b"x")
+    if name == "stall":
+        import signal
+        signal.alarm(0)
+        time.sleep(6)
     if name == "crash":
         import os; os.abort()
     return real(data, name)
@@ -116,7 +119,7 @@ worker.main()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
-@pytest.mark.parametrize("what", ["memory", "processor", "file", "crash"])
+@pytest.mark.parametrize("what", ["memory", "processor", "file", "stall", "crash"])
 def test_a_decoder_that_goes_wild_is_ended(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +129,8 @@ def test_a_decoder_that_goes_wild_is_ended(
     start += "sys.path[:] = json.loads(sys.argv[1]); "
     start += f"exec(open({str(tmp_path / 'wild.py')!r}).read())"
     monkeypatch.setattr(isolated, "_START", start)
+    if what == "stall":
+        monkeypatch.setattr(isolated, "_TIMEOUT", 4)
     decoder = IsolatedDecoder()
     data = encode(Image.fromarray(noise(64, 48)), "PNG")
     (tmp_path / what).write_bytes(data)

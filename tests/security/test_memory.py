@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import struct
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from served import ROOT
-
-from vggviz.platform.malloc import physical
 
 HEAPS = """
 import ctypes, re, sys, threading
@@ -38,19 +34,19 @@ print(len(re.findall("<heap nr", open(sys.argv[1]).read())))
 
 FREED = """
 import os, threading
-from vggviz.platform.malloc import give_back_until, keep_little
+from vggviz.platform.malloc import limit_malloc, trim_until
 
 def held():
     pages = int(open("/proc/self/statm").read().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") >> 20
 
-keep_little()
+limit_malloc()
 kept = [bytes(2000) for _ in range(100_000)]  # 200 MB
 last = kept[-1]
 del kept  # all but the last, so that it is not the top of the heap that is free
 before, stop = held(), threading.Event()
 threading.Timer(1, stop.set).start()
-give_back_until(stop, every=0.1)
+trim_until(stop, every=0.1)
 print(before - held())
 """
 
@@ -80,25 +76,3 @@ def test_all_threads_of_the_server_share_one_heap(tmp_path: Path) -> None:
 def test_what_is_free_is_given_back_while_the_server_runs() -> None:
     done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 150  # MB
-
-
-@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="needs Linux's /proc")
-def test_the_machines_memory_is_what_linux_says() -> None:
-    (name, kilobytes, _), *_ = map(str.split, Path("/proc/meminfo").read_text().splitlines())
-    assert name == "MemTotal:"
-    assert abs(physical() / 1024 - int(kilobytes)) < 1024
-
-
-def test_without_sysconf_windows_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for kernel32, which writes the MEMORYSTATUSEX of 64 bytes as documented."""
-
-    def answer(pointer: ctypes.c_void_p) -> int:
-        raw = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_char * 64)).contents
-        assert struct.unpack_from("<I", raw) == (64,)
-        struct.pack_into("<QQ", raw, 8, 24 << 30, 7 << 30)  # total, available
-        return 1
-
-    kernel32 = SimpleNamespace(GlobalMemoryStatusEx=answer)
-    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel32), raising=False)
-    monkeypatch.setattr(sys, "platform", "win32")
-    assert physical() == 24 << 30

@@ -9,7 +9,7 @@ from gradio.queueing import Event, Queue
 from gradio.server_messages import EstimationMessage, ProcessCompletedMessage
 from starlette.requests import Request
 
-from vggviz.server.queue_eviction import EVERY, KEPT, Unread
+from vggviz.server.queue_eviction import EVERY, TIMEOUT, QueueEviction
 
 
 def told(queue: Queue, session: str, demo: gr.Blocks) -> Event:
@@ -29,22 +29,22 @@ def test_who_never_listens_is_forgotten_and_who_does_is_not() -> None:
         with gr.Blocks() as demo:
             gr.Button().click(lambda: None)
         queue = Queue(True, 1, 1, None, demo)
-        unread = Unread(queue)
+        eviction = QueueEviction(queue)
         for session in ("gone", "there"):
             told(queue, session, demo)
-        await unread.forget(0)
+        await eviction.run(0)
         queue.pending_messages_per_session["there"].get_nowait()  # read: from now on it listens
-        await unread.forget(EVERY)
+        await eviction.run(EVERY)
         told(queue, "there", demo)
         late = told(queue, "there", demo)
-        await unread.forget(EVERY * 2)
+        await eviction.run(EVERY * 2)
         queue.pending_messages_per_session["there"].get_nowait()  # slowly, but it does
-        await unread.forget(EVERY * 3)
-        await unread.forget(KEPT - 1)
+        await eviction.run(EVERY * 3)
+        await eviction.run(TIMEOUT - 1)
         assert set(queue.pending_messages_per_session) == {"gone", "there"}
-        await unread.forget(KEPT - 1 + EVERY)
+        await eviction.run(TIMEOUT - 1 + EVERY)
         assert set(queue.pending_messages_per_session) == {"there"}
-        await unread.forget(KEPT + EVERY * 2)  # it has not read all, but since a minute ago
+        await eviction.run(TIMEOUT + EVERY * 2)  # it has not read all, but since a minute ago
         assert set(queue.pending_event_ids_session) == {"there"}
         assert late._id in queue.event_ids_to_events
         assert {event.session_hash for event in queue.event_ids_to_events.values()} == {"there"}

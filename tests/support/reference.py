@@ -228,6 +228,118 @@ def simam(state: State, x: Image) -> tuple[Image, Shown]:
     return build(x, lambda c, i, j: a[c][i][j] * x[c][i][j]), {"weights": a}
 
 
+def batch_norm(state: State, name: str, c: int, value: float) -> float:
+    """Ioffe, Szegedy 2015, by the statistics that were seen, ε = 1e-5: one value of channel c."""
+    mean, variance, weight, bias = (
+        float(state[f"{name}.{part}"][c])
+        for part in ("running_mean", "running_var", "weight", "bias")
+    )
+    return (value - mean) / math.sqrt(variance + 1e-5) * weight + bias
+
+
+def convolve(state: State, name: str, x: Image, dilation: int = 1, groups: int = 1) -> Image:
+    """A convolution that keeps the size, zeros outside."""
+    kernels = state[f"{name}.weight"].tolist()  # [out][in of its group][row][column]
+    bias = state[f"{name}.bias"].tolist() if f"{name}.bias" in state else [0.0] * len(kernels)
+    _, height, width = size(x)
+    inside, reach = len(kernels[0]), len(kernels[0][0]) // 2
+    outside = len(kernels) // groups
+
+    def value(o: int, i: int, j: int) -> float:
+        total = bias[o]
+        for k in range(inside):
+            for di, row in enumerate(kernels[o][k]):
+                for dj, w in enumerate(row):
+                    a, b = i + (di - reach) * dilation, j + (dj - reach) * dilation
+                    if 0 <= a < height and 0 <= b < width:
+                        total += w * x[o // outside * inside + k][a][b]
+        return total
+
+    return [
+        [[value(o, i, j) for j in range(width)] for i in range(height)] for o in range(len(kernels))
+    ]
+
+
+def coordinate(state: State, x: Image) -> tuple[Image, Shown]:
+    """Hou 2021, eq. 4 to 9: rows and columns through one layer, a norm and h-swish, then apart."""
+    _, height, width = size(x)
+
+    def hidden(z: list[float]) -> list[float]:
+        scores = [batch_norm(state, "norm", c, s) for c, s in enumerate(linear(state, "reduce", z))]
+        return [s * min(max(s + 3, 0.0), 6.0) / 6 for s in scores]
+
+    of_rows = [[sum(plane[i]) / width for plane in x] for i in range(height)]
+    of_columns = [[sum(row[j] for row in plane) / height for plane in x] for j in range(width)]
+    r = [[sigmoid(s) for s in linear(state, "row", hidden(z))] for z in of_rows]  # [row][channel]
+    c = [[sigmoid(s) for s in linear(state, "column", hidden(z))] for z in of_columns]
+    y = build(x, lambda k, i, j: x[k][i][j] * r[i][k] * c[j][k])
+    return y, {"rows": list(zip(*r, strict=True)), "columns": list(zip(*c, strict=True))}
+
+
+def triplet(state: State, x: Image) -> tuple[Image, Shown]:
+    """Misra 2021, eq. 3: the mean of three gates, each from the maximum and the mean (eq. 2, the
+    Z-pool) along the third axis."""
+    _, height, width = size(x)
+
+    def gate(name: str, lines: list[list[list[float]]]) -> list[list[float]]:
+        """The gate of a plane whose lines along the third axis these are."""
+        pooled = [[[f(line) for line in row] for row in lines] for f in (max, average)]
+        (plane,) = convolve(state, f"{name}.conv", pooled)
+        return [[sigmoid(batch_norm(state, f"{name}.norm", 0, s)) for s in row] for row in plane]
+
+    m = gate("position", [[at(x, i, j) for j in range(width)] for i in range(height)])
+    r = gate("row", [[plane[i] for i in range(height)] for plane in x])
+    c = gate("column", [[[row[j] for row in plane] for j in range(width)] for plane in x])
+    y = build(x, lambda k, i, j: (m[i][j] + r[k][i] + c[k][j]) / 3 * x[k][i][j])
+    return y, {"spatial": m, "rows": r, "columns": c}
+
+
+def average(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def bam(state: State, x: Image) -> tuple[Image, Shown]:
+    """Park 2018, eq. 1: F + F ⊗ M; eq. 2: M = σ(M_c + M_s); eq. 3 and 4, dilation 4."""
+    z = [average(pixels(plane)) for plane in x]
+    squeezed = [relu(s) for s in linear(state, "channel.0", z)]
+    scores = linear(state, "channel.2", squeezed)
+    s = [batch_norm(state, "channel.3", c, value) for c, value in enumerate(scores)]
+    plane = x
+    for layer, dilation in ((0, 1), (2, 4), (4, 4)):
+        plane = convolve(state, f"spatial.{layer}", plane, dilation)
+        plane = build(plane, lambda c, i, j, p=plane: relu(p[c][i][j]))
+    (last,) = convolve(state, "spatial.6", plane)
+    m = [[batch_norm(state, "spatial.7", 0, value) for value in row] for row in last]
+    a = build(x, lambda c, i, j: sigmoid(s[c] + m[i][j]))
+    return build(x, lambda c, i, j: x[c][i][j] + a[c][i][j] * x[c][i][j]), {"weights": a}
+
+
+def selective_kernel(state: State, x: Image) -> tuple[Image, Shown]:
+    """Li 2019: split by two kernels, fuse (eq. 1 to 4), select (eq. 5 and 6)."""
+    channels = len(x)
+    features: list[Image] = []
+    for m in range(2):
+        plane = convolve(state, f"kernels.{m}.0", x, m + 1, math.gcd(channels, 32))
+        name = f"kernels.{m}.1"
+        features.append(
+            build(x, lambda c, i, j, p=plane, n=name: relu(batch_norm(state, n, c, p[c][i][j])))
+        )
+    fused = [
+        average(pixels(one)) + average(pixels(two)) for one, two in zip(*features, strict=True)
+    ]
+    hidden = [
+        relu(batch_norm(state, "norm", d, sum(w * v for w, v in zip(row, fused, strict=True))))
+        for d, row in enumerate(state["reduce.weight"].tolist())
+    ]
+    scores = [
+        sum(w * v for w, v in zip(row, hidden, strict=True))
+        for row in state["select.weight"].tolist()
+    ]
+    pairs = [softmax([scores[c], scores[channels + c]]) for c in range(channels)]
+    y = build(x, lambda c, i, j: sum(pairs[c][m] * features[m][c][i][j] for m in range(2)))
+    return y, {"branches": [[pair[m] for pair in pairs] for m in range(2)]}
+
+
 def batched(twin: Callable[[State, Image], tuple[Image, Shown]]) -> Twin:
     """Images one by one: (B, C, H, W) → y (B, C, H, W) and what each tap shows (B, ...)."""
 
@@ -251,6 +363,10 @@ ATTENTION_TWINS: dict[str, Twin] = {
     "self_attention": batched(self_attention),
     "softmax": batched(softmax_pooling),
     "simam": batched(simam),
+    "coordinate": batched(coordinate),
+    "triplet": batched(triplet),
+    "bam": batched(bam),
+    "selective_kernel": batched(selective_kernel),
 }
 
 
@@ -312,6 +428,81 @@ def xgradcam(activation: Tensor, gradient: Tensor) -> Tensor:
         products = zip(pixels(plane), pixels(slopes), strict=True)
         w.append(sum(value / total * slope for value, slope in products) if total else 0.0)
     return combine(a, lambda c, i, j: w[c] * a[c][i][j])
+
+
+def gradcam_elementwise(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Each product on its own through the ReLU, then summed over channels."""
+    a, g = activation.tolist(), gradient.tolist()
+    return combine(a, lambda c, i, j: relu(a[c][i][j] * g[c][i][j]))
+
+
+def shapleycam(activation: Tensor, gradient: Tensor, curvature: Tensor) -> Tensor:
+    """Cai 2025: w_c is the mean of g − (H A)/2."""
+    a, g, h = activation.tolist(), gradient.tolist(), curvature.tolist()
+    w = [
+        average([s - k / 2 for s, k in zip(pixels(one), pixels(two), strict=True)])
+        for one, two in zip(g, h, strict=True)
+    ]
+    return combine(a, lambda c, i, j: w[c] * a[c][i][j])
+
+
+def finer_score(logits: list[float], target: int) -> float:
+    """Zhang et al. 2025: y_c − 0.6 · the mean of the three logits that are nearest to y_c."""
+    others = [y for d, y in enumerate(logits) if d != target]
+    nearest = sorted(others, key=lambda y: abs(y - logits[target]))[:3]
+    return logits[target] - 0.6 * average(nearest) if nearest else logits[target]
+
+
+def residual_softmax_score(logits: list[float], target: int) -> float:
+    """Cai 2025: y_c + ln p_c."""
+    return logits[target] + math.log(softmax(logits)[target])
+
+
+def refinecam(activations: list[Tensor], gradients: list[Tensor]) -> Tensor:
+    """Domeniconi et al. 2026: the product of Grad-CAM++ maps, each from 0 to 1, at one size."""
+    _, height, width = activations[0].shape
+    product = [[1.0] * width for _ in range(height)]
+    for depth, (activation, gradient) in enumerate(zip(activations, gradients, strict=True)):
+        plane = gradcam_plus_plus(activation, gradient).tolist()
+        low, high = min(pixels(plane)), max(pixels(plane))
+        if low == high and depth:
+            continue
+        scaled = [[(v - low) / (high - low) if high > low else 0.0 for v in row] for row in plane]
+        resized = resize(scaled, height, width)
+        product = [
+            [a * b for a, b in zip(one, two, strict=True)]
+            for one, two in zip(product, resized, strict=True)
+        ]
+    return torch.tensor(product, dtype=torch.float64)
+
+
+def eigengradcam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """The first principal component of the products, rising with their sum over channels."""
+    a, g = activation.tolist(), gradient.tolist()
+    products = build(a, lambda c, i, j: a[c][i][j] * g[c][i][j])
+    rows = [[v - average(pixels(plane)) for v in pixels(plane)] for plane in products]
+    v = np.linalg.svd(np.array(rows).T, full_matrices=False)[2][0]
+    _, height, width = size(a)
+    flat = [sum(row[n] * w for row, w in zip(rows, v, strict=True)) for n in range(height * width)]
+    evidence = [sum(pixels(plane)[n] for plane in products) for n in range(height * width)]
+    sign = -1.0 if sum(x * y for x, y in zip(flat, evidence, strict=True)) < 0 else 1.0
+    found = [[relu(sign * flat[i * width + j]) for j in range(width)] for i in range(height)]
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def ablationcam(
+    resume: Callable[[Tensor], Tensor], image: Tensor, activation: Tensor, target: int
+) -> Tensor:
+    """Desai, Ramaswamy 2020: what the score loses without each channel, not divided by it."""
+    a = activation.tolist()
+    whole = float(resume(activation[None].clone())[0, target])
+    losses: list[float] = []
+    for c in range(len(a)):
+        rest = [[[0.0] * len(r) for r in p] if k == c else p for k, p in enumerate(a)]
+        losses.append(
+            whole - float(resume(torch.tensor([rest], dtype=activation.dtype))[0, target])
+        )
+    return combine(a, lambda c, i, j: losses[c] * a[c][i][j])
 
 
 def eigencam(activation: Tensor, gradient: Tensor | None = None) -> Tensor:
@@ -399,5 +590,16 @@ FORMULA_TWINS: dict[str, Callable[..., Tensor]] = {
     "xgradcam": xgradcam,
     "eigencam": eigencam,
     "scorecam": scorecam,
+    "gradcam-elementwise": gradcam_elementwise,
+    "finercam": gradcam,  # of the gradients of `finer_score`
+    "shapleycam": shapleycam,
+    "refinecam": refinecam,
+    "eigengradcam": eigengradcam,
+    "ablationcam": ablationcam,
     "attention*gradient": attention_gradient,
+}
+
+SCORE_TWINS: dict[str, Callable[[list[float], int], float]] = {
+    "finercam": finer_score,
+    "shapleycam": residual_softmax_score,
 }

@@ -174,12 +174,12 @@ def test_lazy_modules_are_refused(outside: NetworkConfig, monkeypatch: pytest.Mo
         build_network(outside, seeded())
 
 
-def test_a_type_without_a_tap_is_refused(
+def test_a_type_without_attention_is_refused(
     outside: NetworkConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = outside_type(lambda channels: nn.Conv2d(channels, channels, 1))
     monkeypatch.setitem(ATTENTION, "outside", plain)
-    with pytest.raises(ValueError, match="attention 'outside' has no Tap: pass its weights throu"):
+    with pytest.raises(ValueError, match="no attention was found in 'outside': weights of a sigm"):
         build_network(outside, seeded())
 
 

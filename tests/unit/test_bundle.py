@@ -10,13 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vggviz.attention import ATTENTION
 from vggviz.data import open_dataset, read_crops
 from vggviz.images import Preprocess
 from vggviz.weights import assets_folder, bundled_types, load_network, read_backbone
 
 ROOT = Path(__file__).parents[2]
-TYPES = ("none", *ATTENTION)
+TYPES = ("none", "gate", "se", "eca", "spatial", "cbam", "self_attention", "softmax", "simam")
 ARCHIVE = ROOT.parent / "shared" / "data" / "tiny-imagenet-50.zip"
 MEASURED: dict[str, Any] = json.loads((assets_folder() / "weights" / "evaluation.json").read_text())
 

@@ -35,6 +35,7 @@ FLOORS = {
     "weights": 3,
     "data": 3,
     "explainer": 4,
+    "gradio_private": 4,
     "explanation": 4,
     "cache": 4,
     "training": 4,
@@ -50,7 +51,9 @@ FLOORS = {
 # Within one floor, one way only.
 SIDEWAYS = {
     ("attention", "hooks"),
+    ("platform", "types"),
     ("types", "inline"),
+    ("platform", "types"),
     ("types", "locales"),
     ("cache", "explainer"),
     ("cache", "explanation"),
@@ -88,7 +91,7 @@ def wrong_imports(source: str, here: str) -> list[str]:
         top, _, rest = name.partition(".")
         target = rest.split(".")[0]
         target = HOMES.get(target, target).split(".")[0]
-        if top == "gradio" and here not in ("app", "server", "app.py"):
+        if top == "gradio" and here not in ("app", "gradio_private", "server", "app.py"):
             found.append(name)
         if top != "vggviz" or target not in FLOORS or target == here:
             continue  # another library, the package itself (its version), or a sibling

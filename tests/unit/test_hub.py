@@ -34,7 +34,7 @@ from vggviz.weights import (
     save_network,
 )
 from vggviz.weights.hub import parse
-from vggviz.weights.publish import page
+from vggviz.weights.publish import model_card
 
 CONFIG = NetworkConfig(
     attention="eca", head="gap", architecture="vgg19_bn", width=0.125, num_classes=3
@@ -336,7 +336,7 @@ def test_names_that_the_hub_has() -> None:
 
 
 def test_the_page_says_what_the_card_knows() -> None:
-    text = page("user/own", CARD)
+    text = str(model_card("user/own", CARD))
     front = ModelCard(text).data.to_dict()
     assert front["license"] == "apache-2.0"
     assert (front["library_name"], front["pipeline_tag"]) == ("vggviz", "image-classification")
@@ -355,14 +355,14 @@ def test_the_page_says_what_the_card_knows() -> None:
 
 def test_the_page_takes_no_text_for_markup() -> None:
     facts = {"licence": 'mine: "all"\n---\nlicense: mit', "data": "`x`\n---\n# Title", "a\n`b": 1}
-    text = page("user/own", replace(CARD, facts=facts, labels=("a\n\n# b", "`c`", "d")))
+    text = str(model_card("user/own", replace(CARD, facts=facts, labels=("a\n\n# b", "`c`", "d"))))
     front = ModelCard(text).data.to_dict()
     assert (front["license"], front["license_name"]) == ("other", facts["licence"])
     assert text.count("\n# ") == 1
     assert text.count("\n---\n") == 1
     assert "- `data`: `'x' --- # Title`" in text
     assert "Classes: `a # b`, `'c'`, `d`" in text
-    bare = page("user/own", replace(CARD, facts={}, trained="backbone"))
+    bare = str(model_card("user/own", replace(CARD, facts={}, trained="backbone")))
     assert "license: unknown" in bare
     assert "Not measured." in bare
     assert "The attention is untrained: it is blended in with γ = 0. It knows its 3" in bare

@@ -17,7 +17,8 @@ from PIL import Image
 from vggviz import plotting as render
 from vggviz.explainer import Explainer
 from vggviz.explanation import Explanation
-from vggviz.locales import section
+from vggviz.images import Crop
+from vggviz.locales import TEXTS, section
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 from vggviz.weights import assets_folder
 
@@ -25,10 +26,10 @@ EXAMPLES = assets_folder() / "examples"
 EN, ZH = section("en", "report"), section("zh", "report")
 PROVENANCE: dict[str, Any] = {
     "weights": "small",
-    "config": {"attention": "cbam"},
+    "config": {"attention": "cbam", "architecture": "vgg16_bn"},
     "trained": "all",
     "gamma": {"block5": -0.25},
-    "versions": {"vggviz": "1", "torch": "2"},
+    "versions": {"vggviz": "1", "torch": "2", "torchvision": "3"},
     "fingerprint": "abc",
 }
 
@@ -62,15 +63,16 @@ def made(labels: tuple[str, ...] = ("cat", "dog"), **changes: Any) -> str:
     weights = torch.linspace(0.25, 0.75, 16)
     ramp = torch.linspace(0, 1, 16).reshape(4, 4)
     given: dict[str, Any] = {
-        "crop": np.full((32, 32, 3), 128, np.uint8),
+        "image": np.full((32, 32, 3), 128, np.uint8),
+        "crop": Crop(0, 0, 32, 32, 32, 32),
         "prediction": Prediction(torch.zeros(len(labels)), ranked),
         "attention": {"block5": (AttentionRecord("block5", "channel", weights, (4, 4)),)},
         "heatmaps": {("block5", "gradcam"): Heatmap(ramp, "gradcam", "block5", 0, -0.5, 12.5)},
         "target": ranked[-1],
         "provenance": PROVENANCE,
-        **changes,
     }
-    return render.report(**given)
+    options = {key: changes.pop(key) for key in ("title", "link", "lang") if key in changes}
+    return Explanation(**{**given, **changes}).report(**options)
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +125,9 @@ def test_labels_title_and_link_are_text() -> None:
 
 def test_what_was_not_learned_is_said() -> None:
     page = made(provenance={**PROVENANCE, "trained": "nothing"})
-    assert EN["nothing"] in Parts(page).said
-    assert EN["nothing"] not in Parts(made()).said
+    note = EN["nothing"].capitalize()
+    assert note in Parts(page).said
+    assert note not in Parts(made()).said
 
 
 def test_a_flat_and_a_narrow_map() -> None:
@@ -146,9 +149,14 @@ def test_the_target_beyond_the_top_five_is_there_with_its_rank() -> None:
 
 
 def test_a_report_in_chinese() -> None:
-    chinese = Parts(made(lang="zh"))
+    page = made(lang="zh", provenance={**PROVENANCE, "trained": "nothing"})
+    chinese = Parts(page)
     assert chinese.tags[0] == ("html", {"lang": "zh-Hans"})
     assert ZH["read_cam"] in chinese.said
+    assert ZH["nothing"] in chinese.said
+    for key in ("method.gradcam.line", "attention.cbam.line"):
+        assert TEXTS["zh"][key] in chinese.said
+    assert "VGG16 · small" in chinese.said
     for text in EN.values():
         assert "{" in text or len(text) < 12 or text not in chinese.said
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def test_every_field_is_read_from_its_variable() -> None:
         "origins": "https://example.org http://[2001:db8::7]:8080",
         "frames": "https://*.example.org",
         "preload": "imagenet",
+        "device": "cpu",
+        "attention": "mine.py:Mine",
         "engine": "ray",
         "replicas": 3,
         "cluster": "192.0.2.7:6379",
@@ -46,25 +49,33 @@ def test_every_field_is_read_from_its_variable() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("VGGVIZ_PORT", "http", "VGGVIZ_PORT must be a whole number, not 'http'"),
-        ("VGGVIZ_PORT", "-1", "VGGVIZ_PORT must be a whole number, not '-1'"),
-        ("VGGVIZ_PORT", "65536", "VGGVIZ_PORT must be a port, at most 65535"),
-        ("VGGVIZ_AT_ONCE", "0", "VGGVIZ_AT_ONCE must be at least 1"),
-        ("VGGVIZ_PLACES", "²", "VGGVIZ_PLACES must be a whole number, not '²'"),
-        ("VGGVIZ_ENGINE", "spark", "VGGVIZ_ENGINE must be one of local, ray, not 'spark'"),
-        ("VGGVIZ_LOG", "xml", "VGGVIZ_LOG must be one of text, json, not 'xml'"),
+        ("VGGVIZ_PORT", "http", "VGGVIZ_PORT must be a whole number from 0 to 65535, not 'http'"),
+        ("VGGVIZ_PORT", "-1", "VGGVIZ_PORT must be a whole number from 0 to 65535, not '-1'"),
+        ("VGGVIZ_PORT", "65536", "VGGVIZ_PORT must be a whole number from 0 to 65535, not 65536"),
+        ("VGGVIZ_AT_ONCE", "0", "VGGVIZ_AT_ONCE must be a whole number from 1 to 1000000, not 0"),
+        ("VGGVIZ_PLACES", "²", "VGGVIZ_PLACES must be a whole number from 1 to 1000000, not '²'"),
+        ("VGGVIZ_ENGINE", "spark", "VGGVIZ_ENGINE must be local or ray, not 'spark'"),
+        ("VGGVIZ_LOG", "xml", "VGGVIZ_LOG must be text or json, not 'xml'"),
         (
             "VGGVIZ_HOSTS",
             "a.org https://b.org",
-            "VGGVIZ_HOSTS must hold a host name, not 'https://b",
+            "VGGVIZ_HOSTS must be host names, not 'https://b.org'",
         ),
         (
             "VGGVIZ_ORIGINS",
             "*",
-            "VGGVIZ_ORIGINS must hold an origin (https://example.org), not '*'",
+            "VGGVIZ_ORIGINS must be origins such as https://example.org, not '*'",
         ),
-        ("VGGVIZ_ORIGINS", "https://a.org/b", "VGGVIZ_ORIGINS must hold an origin (https://examp"),
-        ("VGGVIZ_FRAMES", "'none'; x", "VGGVIZ_FRAMES must hold an origin (https://example.org),"),
+        (
+            "VGGVIZ_ORIGINS",
+            "https://a.org/b",
+            "VGGVIZ_ORIGINS must be origins such as https://examp",
+        ),
+        (
+            "VGGVIZ_FRAMES",
+            "'none'; x",
+            "VGGVIZ_FRAMES must be * or origins such as https://example.org,",
+        ),
         ("VGGVIZ_PASWORD", "chalk", "there is no setting VGGVIZ_PASWORD: known are VGGVIZ_HOST"),
     ],
 )
@@ -80,14 +91,14 @@ def test_no_one_comes_in_by_mcp_without_the_password() -> None:
         Settings(password="chalk", mcp=1)
 
 
-def test_a_room_has_limits_and_keeps_what_was_set() -> None:
-    room = Settings(places=40, password="chalk", port=9).for_a_room()
+def test_a_classroom_has_limits_and_keeps_what_was_set() -> None:
+    room = Settings(places=40, password="chalk", port=9).for_classroom()
     assert (room.host, room.places, room.password, room.port) == ("0.0.0.0", 40, "chalk", 9)
     assert 0 < room.rate <= 60
-    assert Settings().for_a_room().places < Settings().places
-    assert Settings(host="192.0.2.7", rate=5).for_a_room().host == "192.0.2.7"
-    assert Settings(host="192.0.2.7", rate=5).for_a_room().rate == 5
-    found = [Settings(seconds=seconds).for_a_room().seconds for seconds in (0, 20, 300)]
+    assert Settings().for_classroom().places < Settings().places
+    assert Settings(host="192.0.2.7", rate=5).for_classroom().host == "192.0.2.7"
+    assert Settings(host="192.0.2.7", rate=5).for_classroom().rate == 5
+    found = [Settings(seconds=seconds).for_classroom().seconds for seconds in (0, 20, 300)]
     assert found == [60, 20, 60]
 
 
@@ -110,27 +121,43 @@ def test_the_environment_is_read_nowhere_else() -> None:
 def test_the_limits_that_are_told_are_those_of_the_code() -> None:
     from vggviz import images
     from vggviz.app import api, own
-    from vggviz.server import request_limits as door
-    from vggviz.server import structure
+    from vggviz.server import request_limits, structure
     from vggviz.weights import card, hub, tensors
 
-    room, usual = Settings().for_a_room(), Settings()
+    room, usual = Settings().for_classroom(), Settings()
     told = (Path(vggviz.__file__).parents[1] / "SECURITY.md").read_text("utf-8")
     for row in (
         f"| {own.SIZE >> 20} MB |",
         f"| {images.MAX_PIXELS // 10**6} megapixels, and {images.MAX_SCANS} scans of a JPEG |",
         f"| {own.HEADER >> 20} MB in the page, {tensors.HEADER >> 20} MB elsewhere |",
         f"| {own.CLASSES:,}, and {own.SIDES[-1]} |",
-        f"| {images.MOST_SIDE:,} |",
+        f"| {images.MAX_SIDE:,} |",
         f"| {hub.MOST / 1e9:.1f} GB |",
         f"| {api.MAPS} |",
         f"| {card.LABEL} characters, no control characters |",
-        f"| {usual.seconds} s (a room: {room.seconds} s) | `{variable('seconds')}` |",
-        f"| {usual.at_once}, and {usual.places} (a room: {room.places}) | `{variable('at_once')}`",
-        f"| any (a room: {room.rate}) | `{variable('rate')}` |",
+        f"| {usual.seconds} s (a classroom: {room.seconds} s) | `{variable('seconds')}` |",
+        f"| {usual.at_once}, and {usual.places} (a classroom: {room.places}) | `VGGVIZ_AT_ONCE`",
+        f"| any (a classroom: {room.rate}) | `{variable('rate')}` |",
         f"| {structure.ELEMENTS:,} elements, {structure.DEPTH} deep |",
-        f"| {door.SMALL >> 10} kB |",
+        f"| {request_limits.SMALL >> 10} kB |",
         f"| {usual.uploads:,} MB, and a quarter | `{variable('uploads')}` |",
-        f"| {usual.sessions:,} (a room: {room.sessions}) | `{variable('sessions')}` |",
+        f"| {usual.sessions:,} (a classroom: {room.sessions}) | `{variable('sessions')}` |",
     ):
         assert row in told, row
+
+
+def test_the_readmes_table_has_every_setting_with_its_default() -> None:
+    """A row may hold several variables; its second cell has their defaults with commas."""
+    readme = (Path(vggviz.__file__).parents[1] / "README.md").read_text("utf-8")
+    rows = [line.split("|")[1:3] for line in readme.splitlines() if line.startswith("| `VGGVIZ_")]
+    defaults = {
+        name: cell.strip()
+        for names, cells in rows
+        for name, cell in zip(
+            re.findall("`(VGGVIZ_[A-Z_]+)`", names), cells.split(","), strict=False
+        )
+    }
+    assert set(defaults) == {variable(field.name) for field in fields(Settings)}
+    for name, value in asdict(Settings()).items():
+        if value and name not in ("host", "port"):
+            assert re.match(rf"{value}\b", defaults[variable(name)]), name

@@ -45,6 +45,19 @@ def test_views(
     assert (record.low, record.high) == (0, len(record.weights.flatten()) - 1)
 
 
+def test_views_of_axes_and_branches() -> None:
+    rows = AttentionRecord("block1", "axis", counting(2, 3), grid=(3, 1))  # 0 to 2 and 3 to 5
+    assert rows.spatial is not None
+    assert rows.spatial.tolist() == [[1.5], [2.5], [3.5]]
+    assert rows.channel is not None
+    assert rows.channel.tolist() == [1, 4]
+    branches = AttentionRecord("block1", "branch", counting(2, 3), grid=(2, 3))
+    assert branches.spatial is None
+    assert branches.channel is not None
+    assert branches.channel.tolist() == [0, 1, 2]
+    assert [view.tolist() for view in branches.views] == [[0, 1, 2], [3, 4, 5]]
+
+
 def test_what_each_key_receives() -> None:
     # head 0: the columns of [[0..3], [4..7], [8..11]] have means 4, 5, 6, 7; head 1: 12 more
     assert token().received(0).tolist() == [[4, 5], [6, 7]]

@@ -30,10 +30,12 @@ from vggviz.cache import explain_cached
 from vggviz.cam import METHODS, check_methods
 from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
+from vggviz.gradio_private import is_mcp_call
 from vggviz.images import ImageError
-from vggviz.images.isolated import shared
+from vggviz.images.isolated import shared_decoder
 from vggviz.locales import preferred_language
 from vggviz.metrics import faithfulness as curves
+from vggviz.platform.device import run_network
 
 __all__ = ["build", "explain", "faithfulness", "figure", "pixel"]
 
@@ -209,7 +211,8 @@ def _curves(
     kinds: tuple[curves.Kind, ...] = ("deletion", "insertion")
     for kind in kinds:
         points: list[tuple[float, float]] = []
-        for point in curves.perturb(explainer.model, pixels, map, explanation.target.index, kind):
+        predict = partial(run_network, explainer.model)
+        for point in curves.perturb(predict, pixels, map, explanation.target.index, kind):
             points.append(point)
             check(len(points), curves.SCALED.steps + 1)
         fractions, scores = (list(values) for values in zip(*points, strict=True))
@@ -236,7 +239,7 @@ def _explanation(
         raise user_error(session.text("api.texts"))
     explainer = session.networks.get(weights or "", attention or "")
     chosen = _names(methods)
-    slow = [name for name in chosen if name in METHODS and METHODS[name].needs == "passes"]
+    slow = [name for name in chosen if name in METHODS and METHODS[name].slow]
     if slow and explainer.preprocess.size > SIDE:
         title = method_title(session.lang, slow[0])
         raise user_error(session.text("api.passes", method=title, weights=weights))
@@ -253,7 +256,7 @@ def _explanation(
             (index,),
             places,
             check_methods(chosen),
-            open_image=shared().open_image,
+            open_image=shared_decoder().open_image,
             progress=session.deadline(),
         )
         return explanation
@@ -323,8 +326,9 @@ def _endpoint(function: Callable[..., Any], networks: Networks) -> Callable[...,
         *inputs, request = args
         lang = preferred_language(None, request.headers.get("accept-language"))
         answer = function(Session(networks, lang=lang), *inputs)
-        for_mcp = request.headers.get("x-gradio-user") == "mcp"
-        return json.dumps(answer) if for_mcp and not isinstance(answer, str) else answer
+        return (
+            json.dumps(answer) if is_mcp_call(request) and not isinstance(answer, str) else answer
+        )
 
     request = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
     _, *inputs = inspect.signature(function).parameters.values()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 
-from gradio.context import LocalContext
-from gradio.queueing import Event
-
 from vggviz.app.errors import user_error
 from vggviz.explainer import Report
+from vggviz.gradio_private import current_event
 from vggviz.locales import text
 
 __all__ = ["deadline"]
@@ -22,7 +20,7 @@ def deadline(seconds: float, lang: str = "en") -> Report:
     Then Gradio itself ends generators, at their next value, but never functions: one of those would
     go on to its end, and occupy one of the slots of `concurrency_limit` meanwhile.
     """
-    event, start = _event(), time.monotonic()
+    event, start = current_event(), time.monotonic()
 
     def check(done: int = 0, total: int = 0) -> None:
         if event is not None and not event.alive:
@@ -31,13 +29,3 @@ def deadline(seconds: float, lang: str = "en") -> Report:
             raise user_error(text(lang, "trouble.long", seconds=f"{seconds:g}"))
 
     return check
-
-
-def _event() -> Event | None:
-    """The queue's entry of the request that is being answered; None outside of the queue.
-
-    When a page or a client of the API closes its stream of answers, the queue marks its entries as
-    no longer alive.
-    """
-    page, key = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
-    return page._queue.event_ids_to_events.get(key) if page is not None and key else None

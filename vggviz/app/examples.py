@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from gradio.utils import get_upload_folder
 from PIL import Image
 
 from vggviz.files import atomic_write
+from vggviz.gradio_private import get_upload_folder
 from vggviz.images import open_image
 from vggviz.locales import text
 from vggviz.plotting import data_uri

@@ -178,7 +178,7 @@ def open_own(
     """
     if file is None:
         raise user_error(session.text("trouble.file"))
-    one = _unique_name(OwnNetwork.admit(file), session)
+    one = _unique_name(OwnNetwork.admit(file, session.networks.fitting), session)
     networks = {**session.own, one.fingerprint: one}
     own = dict([*networks.items()][-MOST_NETWORKS:])
     session = replace(session, own=own)

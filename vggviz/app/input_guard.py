@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.block_function import BlockFunction
-from gradio.state_holder import SessionState
-from gradio.utils import get_upload_folder, is_in_or_equal, is_static_file
 
 from vggviz.app.errors import boundary, user_error
+from vggviz.gradio_private import BlockFunction, SessionState, event_data, is_known_file
 from vggviz.locales import text
 
 __all__ = ["Page"]
@@ -46,7 +43,7 @@ class Page(gr.Blocks):
         """As Blocks does it. Raises gr.Error, a sentence for people."""
         with boundary():
             try:
-                _check(getattr(kwargs.get("event_data"), "_data", None))
+                _check(event_data(kwargs.get("event_data")))
                 return await super().process_api(*args, **kwargs)
             except gr.Error as error:
                 if not error.print_exception:  # ours
@@ -66,10 +63,6 @@ def foreign(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     path = value.get("path")
-    if isinstance(path, str) and path and not _ours(path):
+    if isinstance(path, str) and path and not is_known_file(path):
         return True
     return any(map(foreign, value.values()))
-
-
-def _ours(path: str) -> bool:
-    return is_in_or_equal(path, get_upload_folder()) or is_static_file(Path(path))

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import base64
-from abc import ABCMeta
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.component_meta import ComponentMeta
-from gradio.data_classes import ImageData
 from PIL import Image
 
 from vggviz.cache import picture_digest
+from vggviz.gradio_private import ImageData, NoStub
+from vggviz.gradio_private import event_data as raw_event_data
 from vggviz.images import ImageSource
-from vggviz.images.isolated import shared
+from vggviz.images.isolated import shared_decoder
 
-__all__ = ["Choice", "NoStub", "Picture", "UploadedPicture", "event_data"]
-
-
-class NoStub(ComponentMeta):
-    """Gradio's metaclass, but without the .pyi file that it writes beside a component's source."""
-
-    def __new__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> type:
-        return ABCMeta.__new__(cls, name, bases, attrs)
+__all__ = ["Choice", "Picture", "UploadedPicture", "event_data"]
 
 
 class UploadedPicture:
@@ -51,7 +43,7 @@ class UploadedPicture:
     @cached_property
     def image(self) -> Image.Image:
         """The picture, upright RGB, decoded in a process that holds no other."""
-        return shared().open_image(self._content[1])
+        return shared_decoder().open_image(self._content[1])
 
 
 class Picture(gr.Image, metaclass=NoStub):
@@ -84,7 +76,7 @@ class Choice(gr.Dropdown, metaclass=NoStub):
 def event_data(event: gr.EventData) -> Mapping[str, Any]:
     """The data of an event that the page's scripts triggered: its values may be anything, and it
     is empty where it is no object."""
-    data = getattr(event, "_data", None)
+    data = raw_event_data(event)
     return data if isinstance(data, dict) else {}
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
-from gradio.data_classes import JsonData
 
-from vggviz.app.inputs import NoStub
+from vggviz.gradio_private import JsonData, NoStub
 
 __all__ = ["JSONOutput"]
 

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 TITLE = 16  # characters of a stage's name where stages stand in a row
-GATES = ("channel", "spatial", "volume")  # weights between 0 and 1; the others are shares
+GATES = ("channel", "spatial", "volume", "axis")  # weights between 0 and 1; the others are shares
 
 
 class ColourScale(NamedTuple):

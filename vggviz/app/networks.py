@@ -5,16 +5,25 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from threading import Lock
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
-from vggviz.app.own import OwnNetwork
+import torch
+from torch import nn
+
+from vggviz.app.own import Fit, OwnNetwork
 from vggviz.attention import ATTENTION
 from vggviz.cache import Cache
 from vggviz.explainer import Explainer
-from vggviz.weights import STOCK, WeightsError, bundled_types, stock_file
+from vggviz.images import Preprocess
+from vggviz.networks import build_network, load_weights, open_network
+from vggviz.weights import STOCK, WEIGHTS, WeightsError, bundled_types, read_card, stock_file
+from vggviz.weights.bundle import bundled_file
+from vggviz.weights.network_card import foreign_network
+from vggviz.weights.stock import stock_config
 
 __all__ = ["NO_NETWORKS", "Networks", "OwnNetworks"]
 
@@ -31,6 +40,10 @@ class Networks:
     loaded beside the latest network's; the least recently used go first. `cache` holds results and
     explanations by content, in `cache_bytes`. One request may use the networks for `seconds`. Safe
     to share between threads.
+
+    `named` are networks of any kind, by a name that `open_network` takes, with the other arguments
+    of `Explainer.load`: they are loaded at once, stay loaded, and come first. They and own networks
+    compute on `device`, others where `load` puts them.
     """
 
     def __init__(
@@ -40,8 +53,16 @@ class Networks:
         max_parameters: int = 150_000_000,
         cache_bytes: int = 256 << 20,
         seconds: float = math.inf,
+        named: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        device: str | torch.device = "cpu",
     ) -> None:
-        self.choices = {weights: tuple(types) for weights, types in choices.items()}
+        self._device = device
+        self._named: dict[str, tuple[str, Explainer]] = {}
+        for name, options in named.items():
+            explainer = Explainer.load(name, device=device, **options)
+            self._named[explainer.card.config.to_json()["network"]] = name, explainer
+        found = {key: (one.card.config.attention,) for key, (_, one) in self._named.items()}
+        self.choices = {**found, **{weights: tuple(types) for weights, types in choices.items()}}
         self._load = load
         self._max_parameters = max_parameters
         self.cache = Cache(cache_bytes)
@@ -80,6 +101,8 @@ class Networks:
         """The network, loaded now if it is not. Raises WeightsError."""
         if attention not in self.types(weights, own):
             raise WeightsError("no_network_with", weights=weights, attention=attention)
+        if weights in self._named:
+            return self._named[weights][1]
         key = (weights, attention)
         with self._lock:
             loading = self._loading.setdefault(key, Lock())
@@ -87,12 +110,64 @@ class Networks:
             with self._lock:
                 found = self._loaded.get(key)
             if found is None:
-                found = own[weights].load() if weights in own else self._load(weights, attention)
+                found = (
+                    self._load_own(own[weights])
+                    if weights in own
+                    else self._load(weights, attention)
+                )
             with self._lock:
                 self._loaded[key] = found
                 self._loaded.move_to_end(key)
                 self._evict()
         return found
+
+    def fitting(self, shapes: Mapping[str, Sequence[int]]) -> Fit | None:
+        """The network of this page whose parameters and buffers have these names and shapes, but
+        for the number of classes; None where there is none."""
+        for key in self.choices:
+            own = {name: tuple(x.shape) for name, x in self._plain(key)[0].state_dict().items()}
+            last = next(reversed(own), "").rpartition(".")[0]
+            fits = own.keys() == shapes.keys() and all(
+                shape == tuple(shapes[name])
+                or (name.rpartition(".")[0] == last and shape[1:] == tuple(shapes[name])[1:])
+                for name, shape in own.items()
+            )
+            if fits and own:
+                attention = self.choices[key][0] if key in self._named else "none"
+                return Fit(key, attention, shapes[f"{last}.weight"][0])
+        return None
+
+    def _plain(self, key: str, classes: int | None = None) -> tuple[nn.Module, Preprocess]:
+        """A network of this page without attention and how pictures go into it: for looking at
+        names and shapes only, or to be given weights for so many `classes`."""
+        if key in self._named:
+            name, explainer = self._named[key]
+            if classes is None:
+                return explainer.model, explainer.preprocess
+            return open_network(name, num_classes=classes), explainer.preprocess
+        if key not in WEIGHTS:  # a file that the server's owner named
+            return nn.Module(), Preprocess()
+        config, preprocess = stock_config(key, "none"), Preprocess()
+        if key == "tiny50":
+            card = read_card(bundled_file("none"))
+            config, preprocess = card.config, card.preprocess
+        if classes is not None:
+            config = replace(config, num_classes=classes)
+        return build_network(config, empty=classes is None), preprocess
+
+    def _load_own(self, own: OwnNetwork) -> Explainer:
+        """A session's network. Raises WeightsError."""
+        if not own.fits:
+            return own.load(self._device)
+        network, preprocess = self._plain(own.fits, len(own.labels))
+        load_weights(network, own.read_plain())
+        facts: dict[str, Any] = {
+            "name": own.fits,
+            "weights": own.name,
+            "fingerprint": own.fingerprint,
+        }
+        found = foreign_network(network, preprocess, **facts)
+        return Explainer(*found, copy=False, device=self._device)
 
     def _evict(self) -> None:
         _latest, *older = reversed(self._loaded.items())

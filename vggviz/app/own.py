@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import gradio as gr
-from gradio.data_classes import FileData
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
 
-from vggviz.app.inputs import NoStub
 from vggviz.explainer import Explainer
+from vggviz.gradio_private import NoStub
 from vggviz.weights import STOCK, WeightsError, fingerprint, read_card, stock_file
 
 SIZE = 24 << 20
 """The most bytes of a file: a whole network of tiny50's size has 10.1 MB, its adapters less, and
 half as much again leaves room for more width or classes."""
+PICKLED = (".pth", ".pt", ".ckpt", ".tar", ".bin")
 HEADER = 1 << 20  # bytes of JSON: thousands of labels
 MOST_NETWORKS = 8  # of a session: their labels are in memory
 CLASSES = 2000  # a browser draws them all, in a list
@@ -24,11 +30,24 @@ SIDES = range(
 RESIZED = 512  # ... and pictures are resized to this before they are cropped
 
 
+class Fit(NamedTuple):
+    """A network of the page that weights fit, its attention, and their number of classes."""
+
+    network: str
+    attention: str
+    classes: int
+
+
+Fitting: TypeAlias = Callable[[Mapping[str, Sequence[int]]], Fit | None]
+"""Of the shapes of tensors by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class OwnNetwork:
     """A network of one session: its file, which is deleted after an hour, and what it holds.
 
-    `fingerprint`, the SHA-256 of the file, is its key: who has no such file can't guess it.
+    `fingerprint`, the SHA-256 of the file, is its key: who has no such file can't guess it. `fits`
+    is the network of the page that a file without a description has the weights of.
     """
 
     file: Path
@@ -37,15 +56,27 @@ class OwnNetwork:
     trained: str
     attention: str
     labels: tuple[str, ...]
+    fits: str = ""
 
     @classmethod
-    def admit(cls, file: Path) -> OwnNetwork:
-        """What a file says it is; no tensor is read. Raises WeightsError, never with a path."""
+    def admit(cls, file: Path, fitting: Fitting = lambda shapes: None) -> OwnNetwork:
+        """The network that a file describes; or, where it has no description, the one that its
+        tensors fit by name and shape, which `fitting` finds.
+
+        No tensor is read. Raises WeightsError, never with a path.
+        """
+        if file.suffix in PICKLED:
+            raise WeightsError("upload_pickle", name=file.name, new=f"{file.stem}.safetensors")
         if file.suffix != ".safetensors":
             raise WeightsError("upload_ending", name=file.name)
         if file.stat().st_size > SIZE:
             raise WeightsError("upload_too_large", name=file.name, most=SIZE >> 20)
-        card = read_card(file, HEADER)
+        try:
+            card = read_card(file, HEADER)
+        except WeightsError as error:
+            if error.code != "no_description":
+                raise
+            return cls._plain(file, fitting)
         if len(card.labels) > CLASSES:
             raise WeightsError(
                 "too_many_classes", name=file.name, count=len(card.labels), most=CLASSES
@@ -75,12 +106,41 @@ class OwnNetwork:
             labels=card.labels,
         )
 
-    def load(self) -> Explainer:
+    @classmethod
+    def _plain(cls, file: Path, fitting: Fitting) -> OwnNetwork:
+        """Of a file without a description, which may hold a network of any kind."""
+        with safe_open(file, framework="pt") as opened:
+            shapes = {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
+        found = fitting(shapes)
+        if found is None:
+            raise WeightsError("fits_no_network", name=file.name)
+        if found.classes > CLASSES:
+            counts = {"count": found.classes, "most": CLASSES}
+            raise WeightsError("too_many_classes", name=file.name, **counts)
+        labels = tuple(f"class {k}" for k in range(found.classes))
+        return cls(
+            file, fingerprint(file), file.stem, "all", found.attention, labels, found.network
+        )
+
+    def read_plain(self) -> dict[str, Tensor]:
+        """The tensors of a file without a description, as copies: access to a mapped file that was
+        truncated would kill the process. Raises WeightsError where the file is gone or another, and
+        for values that are no numbers."""
+        gone = WeightsError("upload_gone", name=self.file.name)
+        if not self.file.is_file() or fingerprint(self.file) != self.fingerprint:
+            raise gone
+        state = {key: x.clone() for key, x in load_file(self.file).items()}
+        for key, x in state.items():
+            if x.is_floating_point() and not x.isfinite().all():
+                raise WeightsError("not_finite", name=self.file.name, tensor=key)
+        return state
+
+    def load(self, device: str | torch.device = "cpu") -> Explainer:
         """The network. Raises WeightsError where the file is gone or does not hold what it says."""
         gone = WeightsError("upload_gone", name=self.file.name)
         if not self.file.is_file():
             raise gone
-        explainer = Explainer.load(self.file)
+        explainer = Explainer.load(self.file, device=device)
         if explainer.card.fingerprint != self.fingerprint:  # or others would get it under this key
             raise gone
         return explainer
@@ -91,6 +151,6 @@ class Upload(gr.UploadButton, metaclass=NoStub):
 
     is_template = True
 
-    def preprocess(self, payload: FileData | None) -> Path | None:  # type: ignore[override]
+    def preprocess(self, payload: gr.FileData | None) -> Path | None:  # type: ignore[override]
         """Where the file lies, None where none came."""
         return None if payload is None else Path(payload.path)

@@ -14,7 +14,7 @@ from vggviz.app.examples import PICK, examples, strip
 from vggviz.app.input_guard import Page
 from vggviz.app.inputs import Choice, Picture, UploadedPicture
 from vggviz.app.networks import Networks
-from vggviz.app.own import Upload
+from vggviz.app.own import PICKLED, Upload
 from vggviz.app.session import Session
 from vggviz.app.shell import Shell
 from vggviz.app.tabs import TABS, explore
@@ -57,6 +57,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         fill_width=True,
     ) as demo:
         lang, result, own = gr.State("en"), gr.State(first), gr.State({})
+        run_request = gr.State(0)  # inside of the tabs it would count as one of them
         with gr.Row(elem_id="top"):
             head = _html(_head("en"), js_on_load=LANGUAGE_SCRIPT, elem_id="head")
             menu = _html(take_home.menu(), js_on_load=take_home.CLICK, elem_id="take")
@@ -85,7 +86,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                     )
                     file = Upload(
                         text("en", "shell.own"),
-                        file_types=[".safetensors"],
+                        file_types=[".safetensors", *PICKLED],
                         size="sm",
                         elem_id="own",
                     )
@@ -118,7 +119,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                     own=own,
                     lang=lang,
                     tabs=tabs,
-                    run_request=gr.State(0),
+                    run_request=run_request,
                 )
                 opened: dict[str, gr.Tab] = {}
                 with gr.Tab(text("en", explore.NAME), id="explore") as opened["explore"]:

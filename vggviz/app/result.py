@@ -16,7 +16,7 @@ from vggviz.app.inputs import UploadedPicture
 from vggviz.cam import METHODS
 from vggviz.explanation import Explanation
 from vggviz.images import Crop
-from vggviz.types import AttentionRecord, Kind, Prediction, Ranked
+from vggviz.types import POSITIONS, AttentionRecord, Kind, Prediction, Ranked
 
 __all__ = ["SIDE", "Floats", "Pixels", "Request", "Result", "StageMaps"]
 
@@ -150,8 +150,8 @@ class Result:
 
     @property
     def weighs_positions(self) -> bool:
-        """Whether attention at any stage is a map over positions."""
-        return any(one.attention is not None for one in self.stages.values())
+        """Whether attention at any stage has a weight for every position."""
+        return any(one.kind in POSITIONS for one in self.stages.values())
 
     @property
     def nbytes(self) -> int:
@@ -175,7 +175,7 @@ class Result:
             for name in METHODS
             if name in methods
             and (self.weighs_positions or METHODS[name].needs != "attention")
-            and (len(self.crop) <= largest or METHODS[name].needs != "passes")
+            and (len(self.crop) <= largest or not METHODS[name].slow)
         )
 
     def with_maps(
@@ -196,10 +196,11 @@ def _raw_maps(explanations: Sequence[Explanation]) -> dict[tuple[str, str, int],
 
 def _stage_maps(explanation: Explanation, stage: str, features: Tensor | None) -> StageMaps:
     records = explanation.attention.get(stage, ())
-    spatial = _first(records, "spatial")
+    spatial = _of_axes(records) or _first(records, "spatial")
     channel = _first(records, "channel")
     before = after = None
-    if channel and features is not None and len(features) == len(channel[1]):
+    weighs = channel and channel[0] in ("channel", "volume")
+    if channel and weighs and features is not None and len(features) == len(channel[1]):
         weights = next(record.weights for record in records if record.channel is not None)
         if weights.ndim == 1:
             weights = weights[:, None, None]  # (C,) -> (C, 1, 1); `volume` is (C, H, W) already
@@ -213,6 +214,14 @@ def _stage_maps(explanation: Explanation, stage: str, features: Tensor | None) -
         features=before,
         weighed=after,
     )
+
+
+def _of_axes(records: tuple[AttentionRecord, ...]) -> tuple[Kind, Floats] | None:
+    """Where all weights are of rows and of columns, the mean over channels of their product."""
+    if [record.kind for record in records] != ["axis", "axis"]:
+        return None
+    one, other = (record.weights.reshape(-1, *record.grid) for record in records)
+    return "axis", (one * other).mean(0).numpy()  # (C, H, 1) * (C, 1, W)
 
 
 def _pooled(features: Tensor) -> Halves:

@@ -22,6 +22,7 @@ from vggviz.cam import METHODS
 from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.locales import text
+from vggviz.platform.device import move_to
 
 __all__ = ["Session", "handler"]
 
@@ -123,10 +124,11 @@ class Session:
             lowest = next((stage for stage in model.stages if stage in model.attention), "")
             with torch.no_grad(), model.bypass():
                 if model.resumable:
-                    logits = model(features[lowest][None], lowest)
+                    logits = model(move_to(model, features[lowest][None]), lowest)
                 else:
-                    logits = model(explainer.preprocess.normalise(found[0].image)[None])
-            without = explainer.prediction(logits[0])
+                    pixels = explainer.preprocess.normalise(found[0].image)[None]
+                    logits = model(move_to(model, pixels))
+            without = explainer.prediction(logits[0].cpu())
         store_explanations(self.networks.cache, explainer, found)  # for the tabs
         return Result.of(found, features, picture, request, model.stages, without)
 
@@ -166,7 +168,7 @@ class Session:
         """The last result with the maps of one more CAM method: at all stages, but one that takes
         many passes at this one only."""
         result = self.current
-        stages = (stage,) if METHODS[method].needs == "passes" else result.names
+        stages = (stage,) if METHODS[method].slow else result.names
         if METHODS[method].needs == "attention" and not result.weighs_positions:
             return result.with_maps((), stages, method)
         found = self.explanations(stages, (method,), contrast=True, progress=progress)

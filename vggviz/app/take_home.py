@@ -89,7 +89,7 @@ def download(
         content = explanation.report(lang=session.lang, link=link).encode()
     else:
         title = f"{explanation.network}: {result.top[0].label}"
-        content = FORMATS[format](explanation, stem if format == "json" else title)
+        content = FORMATS[format](explanation, title, session.lang)
     if len(content) > MOST_BYTES:
         sizes = {"size": len(content) >> 20, "most": MOST_BYTES >> 20}
         raise user_error(session.text("take.too_large", **sizes))

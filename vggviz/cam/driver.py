@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain, product
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from vggviz.cam.captured import Captured
+from vggviz.cam.gradients import Point, curvatures, gradients
 from vggviz.cam.interface import Targets, check_maps, check_outputs, class_indices, logits_of
 from vggviz.cam.methods import METHODS, check_methods
 from vggviz.cam.results import CAMs
 from vggviz.hooks import Finding, Place, finding
 from vggviz.hooks.capture import TapReading, capture, evaluating
 from vggviz.hooks.tap import Tap
-from vggviz.networks import ForeignNetwork
+from vggviz.networks import ForeignNetwork, Network
+from vggviz.platform.device import move_to
 from vggviz.platform.forking import compute_after_fork
-from vggviz.types import InputError
+from vggviz.types import POSITIONS, InputError
 
 __all__ = ["cams"]
-
-Point: TypeAlias = str | Place
-"""Where a gradient is wanted: a layer or tap by its path, or a place of attention."""
-
-Gradients: TypeAlias = Sequence[Tensor | None]
-"""(T, B, ...) for each point; None where the logits do not depend on it."""
 
 
 def cams(
@@ -47,7 +43,8 @@ def cams(
     (B, C, h, w), or a tuple whose first member is (see `capture`). `methods` are keys of `METHODS`;
     each is computed by its own function (see `Method`). `targets` is a class index, or indices
     (T,) for all images or (T, B); None, also as one of several, is each image's predicted class.
-    `watch` are module paths whose outputs are returned as well. All results are detached. A method
+    `watch` are module paths whose outputs are returned as well. All is computed on the model's
+    device; results are detached and on that of the images. A method
     that needs attention has maps at the layers that hold a tap over positions, and nowhere else.
     `progress(done, total)` is called by methods that need many forward passes.
 
@@ -73,20 +70,19 @@ def cams(
     if "attention" in needs and not tapped:
         name = needs["attention"]
         raise InputError("no_positions", method=name)
-    graph: list[Point] = [*(layers if "gradient" in needs else ()), *tapped.values()]
+    stages = list(layers)
+    if "layers" in needs and isinstance(model, Network):
+        stages = [model.path(name) for name in model.stages]
+    places = list(dict.fromkeys((*layers, *stages)))
+    differentiated = {"gradient", "curvature", "layers"} & needs.keys()
+    graph: list[Point] = [*(places if differentiated else ()), *tapped.values()]
     paths = [point for point in graph if isinstance(point, str)]
     cuts = [point for point in graph if isinstance(point, Place)]
-    maps_of = {} if foreign is None else {name: foreign.maps.get(name) for name in layers}
-
-    def as_map(layer: str, values: Tensor) -> Tensor:
-        """(..., C, h, w) of a layer's output or its gradient."""
-        layout = maps_of.get(layer)
-        return values if layout is None else layout.to_map(values)
-
-    def predict(images: Tensor) -> Tensor:
-        return logits_of(model(images), len(images))
+    layouts = {} if foreign is None else {name: foreign.maps.get(name) for name in places}
+    scores = list(dict.fromkeys(METHODS[name].score for name in methods))
 
     compute_after_fork()
+    home, images = images.device, move_to(model, images)
     with _default_mode(images.device), evaluating(model), torch.no_grad():
         images = images.clone() if images.is_inference() else images
         if graph and _made_in_inference_mode(model):
@@ -96,11 +92,11 @@ def cams(
             )
         with (
             _found(foreign, cuts) as findings,
-            capture(model, [*layers, *watch], graph=paths) as trace,
+            capture(model, [*places, *watch], graph=paths) as trace,
         ):
-            logits = predict(images)
-            check_outputs(trace, [*layers, *watch])
-            check_maps(trace, [name for name in layers if maps_of.get(name) is None], images)
+            logits = logits_of(model(images), len(images))
+            check_outputs(trace, [*places, *watch])
+            check_maps(trace, [name for name in places if layouts.get(name) is None], images)
             classes = class_indices(targets, logits.detach())
             readings: dict[Point, TapReading | Finding] = dict(trace.taps.items())
             readings.update((found.place, found) for found in findings)
@@ -108,40 +104,31 @@ def cams(
                 point: readings[point].weights if point in readings else trace.outputs[str(point)]
                 for point in graph
             }
-            gradients = _gradients(points, logits, classes)
+            curved = {
+                METHODS[name].score: curvatures(
+                    {layer: trace.outputs[layer] for layer in layers},
+                    *(logits, classes, METHODS[name].score),
+                )
+                for name in methods
+                if METHODS[name].needs == "curvature"
+            }
+            slopes = dict(zip(scores, gradients(points, logits, classes, scores), strict=True))
+        outputs = {layer: output.detach() for layer, output in trace.outputs.items()}
+        captured = Captured(
+            *(model, images, classes, outputs, layouts, slopes, curved, tapped, readings, stages)
+        )
         maps: dict[tuple[str, str], Tensor] = {}
         for layer, name in product(layers, methods):
-            method, output = METHODS[name], as_map(layer, trace.outputs[layer].detach())
-            if method.needs == "gradient":
-                gradient = as_map(layer, _widened(gradients[layer]))
-                found = method.function(_widened(output), gradient)
-            elif method.needs == "activation":
-                found = method.function(_widened(output)).expand(len(classes), -1, -1, -1)
-            elif method.needs == "passes":
-                found = torch.stack(
-                    [
-                        method.function(predict, *one, progress=progress)
-                        for one in zip(images, output, classes.T, strict=True)
-                    ],
-                    1,
-                )  # B × (T, h, w) -> (T, B, h, w)
-            elif layer in tapped:
-                point = tapped[layer]
-                reading, gradient = readings[point], _widened(gradients[point])
-                weights, grid = _widened(reading.weights.detach()), reading.keys or reading.grid
-                positions = reading.place.layout.positions if isinstance(reading, Finding) else None
-                more = {} if positions is None else {"positions": positions}
-                found = method.function(weights, gradient, reading.kind, grid, **more)
-            else:
-                continue  # no attention over positions here
-            maps[layer, name] = found
+            if (found := captured.map_of(METHODS[name], layer, progress)) is not None:
+                maps[layer, name] = found.to(home)
     taps = {
-        path: replace(reading, weights=reading.weights.detach())
+        path: replace(reading, weights=reading.weights.detach().to(home))
         for path, reading in trace.taps.items()
     }
-    outputs = {path: trace.outputs[path].detach() for path in watch}
-    order, here = tuple(trace.outputs), _by_layer(foreign, layers, findings)
-    return CAMs(logits.detach(), classes, taps, maps, outputs, order, here)
+    watched = {path: outputs[path].to(home) for path in watch}
+    here = _by_layer(foreign, layers, findings, home)
+    logits, classes = logits.detach().to(home), classes.to(home)
+    return CAMs(logits, classes, taps, maps, watched, tuple(outputs), here)
 
 
 def _found(
@@ -153,10 +140,13 @@ def _found(
 
 
 def _by_layer(
-    foreign: ForeignNetwork | None, layers: Sequence[str], findings: Sequence[Finding]
+    foreign: ForeignNetwork | None,
+    layers: Sequence[str],
+    findings: Sequence[Finding],
+    home: torch.device,
 ) -> dict[str, tuple[Finding, ...]]:
-    """The findings at each layer, detached."""
-    there = {found.place: replace(found, weights=found.weights.detach()) for found in findings}
+    """The findings at each layer, detached, on the device `home`."""
+    there = {one.place: replace(one, weights=one.weights.detach().to(home)) for one in findings}
     return {
         layer: tuple(there[place] for place in foreign.attention[layer] if place in there)
         for layer in layers
@@ -180,55 +170,6 @@ def _made_in_inference_mode(model: nn.Module) -> bool:
     return any(value.is_inference() for value in chain(model.parameters(), model.buffers()))
 
 
-def _gradients(
-    points: Mapping[Point, Tensor], logits: Tensor, targets: Tensor
-) -> dict[Point, Tensor]:
-    """∂ logit of the target / ∂ each tensor in `points`: (T, B, ...) by point."""
-    if not points:
-        return {}
-
-    def missing(point: Point) -> ValueError:
-        name = point.path if isinstance(point, Place) else point
-        return InputError("no_gradient", layer=name)
-
-    if not logits.requires_grad:
-        raise missing(next(iter(points)))
-    chosen = torch.nn.functional.one_hot(targets, logits.shape[1]).to(logits)  # (T, B, K)
-    backward = _batched if logits.is_cuda and len(chosen) > 1 else _one_by_one
-    found = backward(logits, [*points.values()], chosen)
-    gradients: dict[Point, Tensor] = {}
-    for point, gradient in zip(points, found, strict=True):
-        if gradient is None:
-            raise missing(point)
-        gradients[point] = gradient
-    return gradients
-
-
-def _batched(logits: Tensor, points: Sequence[Tensor], chosen: Tensor) -> Gradients:
-    """One backward pass for all T classes."""
-    return torch.autograd.grad(logits, points, chosen, is_grads_batched=True, allow_unused=True)
-
-
-def _one_by_one(logits: Tensor, points: Sequence[Tensor], chosen: Tensor) -> Gradients:
-    """One backward pass for each class through the same graph.
-
-    On a CPU, where a batched pass has slower convolutions, this takes a fifth less time for three
-    classes. Images do not mix in evaluation mode, so one pass serves the whole batch.
-    """
-    each = [
-        torch.autograd.grad(
-            logits, points, one, retain_graph=number < len(chosen) - 1, allow_unused=True
-        )
-        for number, one in enumerate(chosen)
-    ]  # the last pass frees the graph
-    if len(each) == 1:
-        return [None if gradient is None else gradient[None] for gradient in each[0]]
-    return [
-        None if gradients[0] is None else torch.stack(gradients)
-        for gradients in zip(*each, strict=True)
-    ]
-
-
 def _weighing_positions(model: nn.Module, layers: Sequence[str]) -> dict[str, Point]:
     """The tap inside each layer that weighs positions, or the place of attention, by layer path."""
     if isinstance(model, ForeignNetwork):
@@ -239,11 +180,6 @@ def _weighing_positions(model: nn.Module, layers: Sequence[str]) -> dict[str, Po
         for layer in layers
         for path, module in model.named_modules()
         if isinstance(module, Tap)
-        and module.kind != "channel"
+        and module.kind in POSITIONS
         and (path == layer or path.startswith(f"{layer}."))
     }
-
-
-def _widened(values: Tensor) -> Tensor:
-    """16-bit floats as float32, since their sums would be rounded to 16 bits once more."""
-    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values

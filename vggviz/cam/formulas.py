@@ -7,8 +7,12 @@ respect to it, of the same shape or one that broadcasts with it; each function r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vggviz.types import Grid, Kind
@@ -17,10 +21,14 @@ __all__ = [
     "attention_gradient",
     "attention_gradient_map",
     "eigencam",
+    "eigengradcam",
     "gradcam",
+    "gradcam_elementwise",
     "gradcam_plus_plus",
     "hirescam",
     "layercam",
+    "refinecam",
+    "shapleycam",
     "token_gradient",
     "xgradcam",
 ]
@@ -68,6 +76,48 @@ def layercam(activation: Tensor, gradient: Tensor) -> Tensor:
     return (gradient.relu() * activation).sum(-3).relu()
 
 
+def gradcam_elementwise(activation: Tensor, gradient: Tensor) -> Tensor:
+    """relu(g ⊙ A), summed over channels.
+
+    Gildenblat et al. 2021, pytorch-grad-cam's GradCAMElementWise; there is no paper. Where A ≥ 0 it
+    is LayerCAM.
+    """
+    return (gradient * activation).relu().sum(-3)
+
+
+def shapleycam(activation: Tensor, gradient: Tensor, curvature: Tensor) -> Tensor:
+    """relu(Σ_c w_c A_c), w_c the mean over positions of g_c − (H A)_c / 2.
+
+    `curvature` is H A, H the second derivative of the score with respect to the activation, of the
+    gradient's shape.
+
+    Cai 2025, 'CAMs as Shapley Value-based Explainers' (ShapleyCAM: the Shapley values of a
+    second-order Taylor expansion of the score).
+    """
+    return gradcam(activation, gradient - curvature / 2)
+
+
+def refinecam(activations: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+    """The product of the Grad-CAM++ maps of a layer and the layers after it, each scaled to [0, 1]
+    and resized bilinearly to the first one's resolution.
+
+    `activations` and `gradients` are those of the layer itself, then of the later ones; the result
+    has the resolution of the first. A later map that is the same everywhere is left out.
+
+    Domeniconi et al. 2026, 'How to Evaluate and Refine your CAM' (RefineCAM).
+    """
+    first, *later = map(gradcam_plus_plus, activations, gradients)
+    maps: list[Tensor] = []
+    size = (first.shape[-2], first.shape[-1])
+    for raw in (first, *later):
+        low, high = raw.amin((-2, -1), keepdim=True), raw.amax((-2, -1), keepdim=True)
+        scaled = (raw - low) / torch.where(high > low, high - low, 1)
+        resized = F.interpolate(scaled.flatten(0, -3)[:, None], size, mode="bilinear")
+        resized = resized.reshape(first.shape)
+        maps.append(resized if raw is first else torch.where(high > low, resized, 1))
+    return torch.stack(maps).prod(0)
+
+
 def xgradcam(activation: Tensor, gradient: Tensor) -> Tensor:
     """relu(Σ_c w_c A_c), w_c = Σ g_c ⊙ A_c / Σ A_c.
 
@@ -86,23 +136,55 @@ def eigencam(activation: Tensor) -> Tensor:
     Muhammad, Yeasin 2020, 'Eigen-CAM', eq. 3: no gradient, no class. Departures: a singular
     vector's sign is free, and the paper leaves it open; here it is chosen so that the map's sum
     is not negative, and the ReLU is added.
-
-    For tokens X (N, C), X v = √λ u, with (λ, u) the first eigenpair of the (N, N) Gram matrix or
-    v that of the (C, C) one, whichever is smaller; on the CPU in NumPy's float64, which MPS lacks.
     """
-    wide = activation.to(torch.promote_types(activation.dtype, torch.float32))  # for bfloat16
-    host = wide.flatten(-2).mT.cpu().numpy()
-    tokens = host.astype(np.float64)  # (..., N, C)
+    flat = _first_component(activation)
+    signed = np.where(flat.sum(-1, keepdims=True) < 0, -flat, flat)
+    return _as_map(signed.clip(min=0), activation)
+
+
+def eigengradcam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """relu(Σ_c v_c P_c), P = g ⊙ A with each channel's mean over positions taken off, v its first
+    right singular vector as (N, C).
+
+    Gildenblat et al. 2021, pytorch-grad-cam's EigenGradCAM; there is no paper. Departure: a
+    singular vector's sign is free there; here the map rises with Σ_c g_c A_c.
+    """
+    product = gradient * activation
+    flat = _first_component(product - product.mean((-2, -1), keepdim=True))
+    evidence = _host(product.sum(-3).flatten(-2))
+    signed = np.where((flat * evidence).sum(-1, keepdims=True) < 0, -flat, flat)
+    return _as_map(signed.clip(min=0), product)
+
+
+def _first_component(activation: Tensor) -> npt.NDArray[np.float64]:
+    """X v for the tokens X (N, C) of an activation (..., C, H, W) and their first right singular
+    vector v, of either sign: (..., N).
+
+    X v = √λ u, with (λ, u) the first eigenpair of the (N, N) Gram matrix or v that of the (C, C)
+    one, whichever is smaller.
+    """
+    tokens = _host(activation.flatten(-2).mT)  # (..., N, C)
     turned = np.swapaxes(tokens, -1, -2)
     if tokens.shape[-2] < tokens.shape[-1]:
         values, vectors = np.linalg.eigh(tokens @ turned)
-        flat = vectors[..., -1] * np.sqrt(values[..., -1:].clip(min=0))  # (..., N)
+        found = vectors[..., -1] * np.sqrt(values[..., -1:].clip(min=0))
     else:
         vectors = np.linalg.eigh(turned @ tokens).eigenvectors
-        flat = (tokens @ vectors[..., -1:])[..., 0]
-    signed = np.where(flat.sum(-1, keepdims=True) < 0, -flat, flat)
-    shape = (*activation.shape[:-3], *activation.shape[-2:])
-    return torch.from_numpy(signed.reshape(shape).clip(min=0).astype(host.dtype)).to(activation)
+        found = (tokens @ vectors[..., -1:])[..., 0]
+    return np.asarray(found)
+
+
+def _as_map(flat: npt.NDArray[np.float64], like: Tensor) -> Tensor:
+    """(..., N) as (..., H, W), of the type and on the device of `like` (..., C, H, W)."""
+    wide = np.float64 if like.dtype is torch.float64 else np.float32
+    found = flat.reshape(*like.shape[:-3], *like.shape[-2:]).astype(wide)
+    return torch.from_numpy(found).to(like.device, like.dtype)
+
+
+def _host(values: Tensor) -> npt.NDArray[np.float64]:
+    """In NumPy's float64, which MPS lacks."""
+    wide = values.to(torch.promote_types(values.dtype, torch.float32))  # NumPy has no bfloat16
+    return wide.cpu().numpy().astype(np.float64)
 
 
 def attention_gradient(weights: Tensor, gradient: Tensor) -> Tensor:

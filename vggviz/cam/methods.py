@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from torch import Tensor
 
-from vggviz.cam import formulas, perturbation
+from vggviz.cam import formulas, perturbation, scores
 from vggviz.types import InputError
 
-__all__ = ["METHODS", "Method", "check_methods"]
+__all__ = ["METHODS", "Method", "Score", "check_methods"]
+
+Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Logits (B, K) and targets (T, B) to what is differentiated for each, (T, B)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +41,27 @@ class Method:
         time: `predict` maps (b, 3, H, W) to logits (b, K) without gradients, the image is
         (3, H, W), the layer's output (C, h, w), the targets (T,), and `progress(done, total)`
         must be called now and then; returns (T, h, w).
+    'ablation': the same with `resume`, which maps other outputs of the layer (b, C, h, w) to
+        logits, instead of `predict`.
 
+    `score` is what is differentiated, by default the target's logit.
     `title` (as the authors spell it) and `explanation` (one sentence) are shown on the page, in
     reports and in the README; `paper` names the source, '' where there is none.
     """
 
-    needs: Literal["gradient", "activation", "attention", "passes"]
+    needs: Literal[
+        "gradient", "curvature", "layers", "activation", "attention", "passes", "ablation"
+    ]
     function: Callable[..., Tensor]
     title: str
     explanation: str
     paper: str = ""
+    score: Score = scores.logit
+
+    @property
+    def slow(self) -> bool:
+        """Whether it runs the network many times."""
+        return self.needs in ("passes", "ablation")
 
     @property
     def class_specific(self) -> bool:
@@ -91,6 +105,36 @@ METHODS: dict[str, Method] = {
         explanation="Channels weighted by their gradient, averaged by activation.",
         paper="Fu et al. 2020",
     ),
+    "gradcam-elementwise": Method(
+        "gradient",
+        formulas.gradcam_elementwise,
+        title="Grad-CAM, element by element",
+        explanation="Each activation times its own gradient, where the product is positive.",
+        paper="pytorch-grad-cam",
+    ),
+    "finercam": Method(
+        "gradient",
+        formulas.gradcam,
+        title="Finer-CAM",
+        explanation="Grad-CAM of what tells the class from the three whose scores are nearest.",
+        paper="Zhang et al. 2025",
+        score=scores.finer,
+    ),
+    "shapleycam": Method(
+        "curvature",
+        formulas.shapleycam,
+        title="ShapleyCAM",
+        explanation="As Grad-CAM, but gradients are corrected by half of their own change.",
+        paper="Cai 2025",
+        score=scores.residual_softmax,
+    ),
+    "refinecam": Method(
+        "layers",
+        formulas.refinecam,
+        title="RefineCAM",
+        explanation="The product of Grad-CAM++ here and at all later stages.",
+        paper="Domeniconi et al. 2026",
+    ),
     "eigencam": Method(
         "activation",
         formulas.eigencam,
@@ -98,12 +142,26 @@ METHODS: dict[str, Method] = {
         explanation="The first principal component of the activations: no gradient, no class.",
         paper="Muhammad, Yeasin 2020",
     ),
+    "eigengradcam": Method(
+        "gradient",
+        formulas.eigengradcam,
+        title="EigenGradCAM",
+        explanation="The first principal component of activations times gradients.",
+        paper="pytorch-grad-cam",
+    ),
     "scorecam": Method(
         "passes",
         perturbation.scorecam,
         title="Score-CAM",
         explanation="Channels weighted by the score of the picture masked with each of them.",
         paper="Wang et al. 2020",
+    ),
+    "ablationcam": Method(
+        "ablation",
+        perturbation.ablationcam,
+        title="Ablation-CAM",
+        explanation="Channels weighted by what the score loses without each of them.",
+        paper="Desai, Ramaswamy 2020",
     ),
     "attention*gradient": Method(
         "attention",

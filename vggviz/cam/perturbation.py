@@ -1,4 +1,4 @@
-"""CAM methods that run the network again on masked images."""
+"""CAM methods that run the network again: on masked images, or without single channels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vggviz.metrics.faithfulness import scaled_batch_size
 
-__all__ = ["scorecam"]
+__all__ = ["ablationcam", "scorecam"]
 
 
 @torch.no_grad()
@@ -50,4 +50,35 @@ def scorecam(
         scores.append(predict(image * resized)[:, targets])  # (b, T)
         progress(sum(map(len, scores)), len(masks))
     weights = torch.cat(scores).softmax(0)  # (C, T)
+    return torch.einsum("ct,chw->thw", weights, activation).relu()
+
+
+@torch.no_grad()
+def ablationcam(
+    resume: Callable[[Tensor], Tensor],
+    image: Tensor,
+    activation: Tensor,
+    targets: Tensor,
+    *,
+    batch: int = 32,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Tensor:
+    """relu(Σ_c w_c A_c), w_c what the target's logit loses where all of channel c becomes 0.
+
+    `resume` takes outputs of the layer (b, C, H, W) to logits (b, K), `activation` (C, H, W) is the
+    output for `image` (3, S, S), `targets` (T,) are class indices. Returns the raw maps (T, H, W).
+    `batch` and `progress` as for `scorecam`.
+
+    Desai, Ramaswamy 2020, 'Ablation-CAM', eq. 4 and 5. Departure: weights are not divided by the
+    target's logit, which scales the map, and turns it over where the logit is negative.
+    """
+    count = len(activation)
+    scores: list[Tensor] = []
+    size = scaled_batch_size((image.shape[-2], image.shape[-1]), batch)
+    for part in torch.arange(count, device=activation.device).split(size):
+        features = activation.repeat(len(part), 1, 1, 1)
+        features[torch.arange(len(part), device=part.device), part] = 0
+        scores.append(resume(features)[:, targets])  # (b, T)
+        progress(sum(map(len, scores)), count)
+    weights = resume(activation[None].clone())[:, targets] - torch.cat(scores)  # (C, T)
     return torch.einsum("ct,chw->thw", weights, activation).relu()

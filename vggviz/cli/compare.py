@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from vggviz.cli.choices import attention_keys
 from vggviz.cli.console import (
     CLASSES_HELP,
     fail,
@@ -50,7 +51,7 @@ def compare(
 ) -> None:
     """Train with and without attention under one recipe, and compare. Needs the extra 'train'."""
     try:
-        from vggviz.training.seed_study import run_seed_study
+        from vggviz.training.seed_study import BASELINE, run_seed_study
     except ModuleNotFoundError as error:
         fail(f"comparing needs {error.name}: pip install 'vggviz[train]'")
     from vggviz.training import Progress, TrainConfig, TrainError
@@ -58,6 +59,9 @@ def compare(
     config = TrainConfig(
         epochs=epochs, image_sizes=parse_image_sizes(image_sizes), batch=batch, lr=lr
     )
+    names = [
+        name if name == BASELINE else attention_keys(name)[0] for name in split_list(attention)
+    ]
     bar = tqdm(unit="step", disable=not sys.stderr.isatty())
 
     def report(name: str, seed: int, progress: Progress) -> None:
@@ -71,7 +75,7 @@ def compare(
             data,
             out,
             config,
-            split_list(attention),
+            names,
             range(seeds),
             width=width,
             blend=blend,

@@ -6,11 +6,13 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vggviz.cli.choices import attention_keys
 from vggviz.cli.console import (
     WEIGHTS_HELP,
     fail,
@@ -24,6 +26,7 @@ from vggviz.cli.console import (
     split_list,
 )
 from vggviz.cli.map_report import report_maps
+from vggviz.cli.network import Device
 from vggviz.files import atomic_write
 from vggviz.platform.machine import machine
 from vggviz.texts import visible
@@ -41,7 +44,8 @@ def evaluate(
     attention: Annotated[
         str | None,
         typer.Option(
-            help="all, or with commas, of: {attention}. none is always there. Not for a file."
+            help="all, or with commas, of: {attention}. none is always there. For a weights file "
+            "only the code that it was trained with."
         ),
     ] = None,
     against: Annotated[
@@ -55,6 +59,7 @@ def evaluate(
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 128,
     seed: Annotated[int, typer.Option(help="For resampling and shuffling.")] = 0,
     strict: Annotated[bool, typer.Option(help="Stop at an unreadable picture.")] = False,
+    device: Device = "auto",
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -90,7 +95,7 @@ def evaluate(
     if as_json is not None and metrics is not None:
         fail("--json is for the tables of accuracy and cost: --metrics writes to --out")
     dataset = _pictures(data, part)
-    subjects, reference = _subjects(weights, attention, against)
+    subjects, reference = _subjects(weights, attention, against, device)
     if as_json is not None:
         _prepare(as_json.parent, "--json")  # before the work, which takes minutes
     if metrics is not None:
@@ -109,6 +114,7 @@ def evaluate(
             seed=seed,
             batch=batch,
             strict=strict,
+            device=device,
         )
         return
 
@@ -152,17 +158,20 @@ def _pictures(data: Path, part: str | None) -> Dataset:
 
 
 def _subjects(
-    weights: str, attention: str | None, against: Path | None
+    weights: str, attention: str | None, against: Path | None, device: str
 ) -> tuple[dict[str, Explainer], str]:
     """The networks by name, and the name of the reference among them."""
     from vggviz import ATTENTION, Explainer
     from vggviz.weights import WEIGHTS, bundled_types
 
+    load = partial(Explainer.load, device=device)
+
     if weights not in WEIGHTS:
-        if attention is not None:
+        if attention is not None and {"all", "none", *ATTENTION} & {*split_list(attention)}:
             fail("a weights file brings its own attention: leave --attention out")
+        attention_keys(attention or "")
         files = [Path(weights)] if against is None else [against, Path(weights)]
-        loaded = [or_fail(Explainer.load, file) for file in files]
+        loaded = [or_fail(load, file) for file in files]
         names = [explainer.card.config.attention for explainer in loaded]
         if len(set(names)) < len(names):
             names = [file.stem for file in files]
@@ -176,9 +185,9 @@ def _subjects(
     if attention in (None, "all"):
         chosen = bundled_types() if weights == "tiny50" else tuple(ATTENTION)
     else:
-        chosen = split_list(str(attention))
+        chosen = attention_keys(str(attention))
     kinds = dict.fromkeys(("none", *chosen))
-    return {kind: or_fail(Explainer.load, weights, kind) for kind in kinds}, "none"
+    return {kind: or_fail(load, weights, kind) for kind in kinds}, "none"
 
 
 def _training(data: Path, dataset: Dataset) -> Dataset | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from vggviz.cli.console import or_fail, print_line, print_lines
-from vggviz.cli.network import Checkpoint, NetworkName, Pretrained, Size, chosen
+from vggviz.cli.network import Checkpoint, NetworkName, Pretrained, Size, resolve_network
 
 
 def find(
@@ -28,7 +28,7 @@ def find(
     from vggviz.explainer import Explainer
     from vggviz.networks import ForeignNetwork
 
-    name, options = chosen(
+    name, options = resolve_network(
         network, "tiny50", checkpoint=checkpoint, size=size, pretrained=pretrained
     )
     explainer = or_fail(Explainer.load, name, **options)

@@ -41,6 +41,7 @@ def report_maps(
     seed: int,
     batch: int,
     strict: bool,
+    device: str,
 ) -> None:
     """Measure the maps, print the tables, and write maps.json, .csv, .md and .html to `out`."""
     from vggviz import Explainer
@@ -48,7 +49,7 @@ def report_maps(
 
     reseeded: dict[str, Explainer] = {}
     for other in others:
-        second = or_fail(Explainer.load, other)
+        second = or_fail(Explainer.load, other, device=device)
         kind = second.card.config.attention
         alike = [name for name, one in subjects.items() if one.card.config.attention == kind]
         if not alike:

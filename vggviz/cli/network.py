@@ -11,6 +11,7 @@ from vggviz.cli.console import fail, or_fail, split_list
 
 __all__ = [
     "Checkpoint",
+    "Device",
     "Labels",
     "Mean",
     "MultiLabel",
@@ -18,7 +19,7 @@ __all__ = [
     "Pretrained",
     "Size",
     "Std",
-    "chosen",
+    "resolve_network",
 ]
 
 NetworkName = Annotated[
@@ -32,6 +33,9 @@ NetworkName = Annotated[
 Checkpoint = Annotated[
     Path | None,
     typer.Option(help="The network's weights: .safetensors, .pth, .pt, .pth.tar or .ckpt."),
+]
+Device = Annotated[
+    str, typer.Option(help="cpu, cuda or mps; auto: CUDA where it is, else MPS, else the CPU.")
 ]
 Labels = Annotated[
     Path | None, typer.Option(help="A text file with the network's classes, one a line, in order.")
@@ -49,7 +53,7 @@ MultiLabel = Annotated[
 ]
 
 
-def chosen(
+def resolve_network(
     network: str | None,
     weights: str,
     *,

@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from vggviz.cli.console import fail, or_fail, print_error, print_line, print_lines
-from vggviz.platform.malloc import keep_little
+from vggviz.cli.network import (
+    Checkpoint,
+    Labels,
+    Mean,
+    MultiLabel,
+    NetworkName,
+    Pretrained,
+    Size,
+    Std,
+    resolve_network,
+)
+from vggviz.platform.malloc import limit_malloc
 
 
 def serve(
@@ -30,36 +41,73 @@ def serve(
             "file of any size (the page itself takes up to 24 MB)."
         ),
     ] = None,
+    network: NetworkName = None,
+    checkpoint: Checkpoint = None,
+    labels: Labels = None,
+    size: Size = None,
+    mean: Mean = "",
+    std: Std = "",
+    pretrained: Pretrained = False,
+    multi_label: MultiLabel = False,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or mps; auto, the default, takes what is there.")
+    ] = None,
+    attention: Annotated[
+        str | None,
+        typer.Option(
+            help="Attention to offer beside the built-in types, with commas: FILE.py:NAME (the "
+            "file is run), or what packages bring."
+        ),
+    ] = None,
     engine: Annotated[
         str | None, typer.Option(help="local, or ray: networks as Ray Serve's replicas.")
     ] = None,
 ) -> None:
     """Serve the page. An option goes before its environment variable, such as VGGVIZ_PORT."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
-    keep_little()
+    limit_malloc()
     from vggviz.server import Settings, page, run
-    from vggviz.server import lan as room
+    from vggviz.server.lan import lan_address, qr_code
+    from vggviz.weights.network_card import is_network_name
 
     if password == "":  # as of a variable that is not set: better none than an open page
         fail("--password must not be empty")
     options = {
         **{"host": host, "port": port, "password": password},
-        **{"preload": weights, "engine": engine},
+        **{"preload": weights, "attention": attention, "device": device, "engine": engine},
     }
+    name, facts = resolve_network(
+        network,
+        weights or "",
+        checkpoint=checkpoint,
+        labels=labels,
+        size=size,
+        mean=mean,
+        std=std,
+        pretrained=pretrained,
+        multi_label=multi_label,
+    )
+    named = {}
+    if is_network_name(name):
+        if engine == "ray":
+            fail(f"replicas load weights by name or from a file, not --network {name}")
+        named = {name: facts}
+    elif network:
+        options["preload"] = network
     settings = or_fail(Settings.from_environ, os.environ)
     chosen = {name: value for name, value in options.items() if value is not None}
     settings = or_fail(lambda: replace(settings, **chosen))  # type: ignore[arg-type]
     if classroom:
-        settings = settings.for_a_room()
+        settings = settings.for_classroom()
 
     def ready(port: int) -> None:
         if classroom:
-            found = room.address(settings.host, port)
+            address = lan_address(settings.host, port)
             try:
-                print_lines(room.code(found))
+                print_lines(qr_code(address))
             except ModuleNotFoundError:
                 print_error("no QR code: pip install 'vggviz[serve]' draws one")
-            print_line(f"Everyone in this network: {found}")
+            print_line(f"Everyone in this network: {address}")
 
-    demo = or_fail(page, settings)
+    demo = or_fail(page, settings, named)
     or_fail(run, demo, settings, ready)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vggviz.hooks.capture import evaluating
+from vggviz.platform.device import run_network
 
 __all__ = ["multiply_adds", "parameters"]
 
@@ -24,5 +25,5 @@ def multiply_adds(model: nn.Module, image: Tensor) -> int:
     out.
     """
     with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(image)
+        run_network(model, image)
     return int(counter.get_total_flops()) // 2

@@ -12,9 +12,10 @@ from vggviz.cam import cams
 from vggviz.evaluation.pictures import Batch
 from vggviz.evaluation.result import GRADCAM, Spread
 from vggviz.hooks.capture import TapReading, evaluating, intervene
-from vggviz.metrics.localisation import contains, peak, spatial_view
+from vggviz.metrics.localisation import contains, peak, spatial_views
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.networks import Network
+from vggviz.platform.device import run_network
 from vggviz.types import Kind
 
 __all__ = ["Observer", "Seen"]
@@ -75,10 +76,9 @@ class Observer:
             for tap, reading in result.taps.items():
                 if tap.startswith(f"{path}."):
                     self._measure(stage, reading)
-                    view = spatial_view(reading.kind, reading.weights, reading.grid, reading.keys)
-                    if view is not None and batch.boxes is not None:
-                        self._point(stage, reading.kind, peak(view, size), batch.boxes)
             if batch.boxes is not None:
+                for kind, view in spatial_views(result.taps, path).items():
+                    self._point(stage, kind, peak(view, size), batch.boxes)
                 points = peak(result.maps[path, GRADCAM][0], size)
                 self._point(stage, GRADCAM, points, batch.boxes)
         if batch.boxes is not None:
@@ -108,8 +108,7 @@ class Observer:
             return replacement(kind, weights, generator)
 
         with evaluating(self.model), intervene(self.model, change), torch.no_grad():
-            logits: Tensor = self.model(images)
-        return logits
+            return run_network(self.model, images)
 
     def _point(self, stage: str, kind: str, points: Tensor, boxes: Tensor) -> None:
         self._hits.setdefault((stage, kind), []).append(contains(boxes, points))

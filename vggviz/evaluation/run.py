@@ -21,6 +21,7 @@ from vggviz.images import ImageError
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.metrics.statistics import median
 from vggviz.networks import Network
+from vggviz.platform.device import run_network
 from vggviz.platform.timing import interleaved
 from vggviz.weights import Card, ForeignCard
 
@@ -152,7 +153,9 @@ def _costs(
     with ExitStack() as stack, torch.no_grad():
         for model, _ in models.values():
             stack.enter_context(evaluating(model))
-        works = {name: partial(model, image) for name, (model, image) in models.items()}
+        works = {
+            name: partial(run_network, model, image) for name, (model, image) in models.items()
+        }
         seconds = interleaved(works, rounds, progress=lambda *_: step())
     return {
         name: Cost(

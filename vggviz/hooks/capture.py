@@ -19,7 +19,16 @@ from torch import Tensor, nn
 from vggviz.hooks.tap import Tap
 from vggviz.types import Grid, Kind
 
-__all__ = ["Change", "TapReading", "Trace", "bypass", "capture", "evaluating", "intervene"]
+__all__ = [
+    "Change",
+    "TapReading",
+    "Trace",
+    "bypass",
+    "capture",
+    "evaluating",
+    "intervene",
+    "replace_output",
+]
 
 Change = Callable[[str, Kind, Tensor], Tensor]
 Hook = Callable[..., object]
@@ -246,6 +255,24 @@ def bypass(model: nn.Module, paths: Iterable[str]) -> Generator[None, None, None
     with _changed(
         [(module, lambda _, args, kwargs, __: _first(args, kwargs)) for module in modules]
     ):
+        yield
+
+
+@contextmanager
+def replace_output(
+    model: nn.Module, path: str, change: Callable[[Tensor], Tensor]
+) -> Generator[None, None, None]:
+    """Let the module at `path` return `change(output)`, which may have another batch size.
+
+    Which tensor of several the output is, `capture` says. As with `intervene`, only the calling
+    context's forward passes are changed. Raises ValueError for a path that is no module of `model`.
+    """
+    (module,) = _known(dict(model.named_modules()), [path]).values()
+
+    def changed(_: nn.Module, __: object, ___: object, output: object) -> object:
+        return _with_tensor(output, change(_tensor_of(path, output)))
+
+    with _changed([(module, changed)]):
         yield
 
 

@@ -93,6 +93,7 @@ class Geometry:
         self.partition: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
         self.shift: Grid = (0, 0)
         self.scrambled = False
+        self.inner: Grid | None = None  # the only grid whose positions are in order, after cuts
 
     def start(self, pixels: Sequence[int]) -> None:
         """Begin with pictures of this shape, (B, C, H, W), if it is known."""
@@ -118,7 +119,8 @@ class Geometry:
 
         Permutations of more axes are remembered. So is a grid cut into windows, (B, H/h, h, W/w, w,
         C) or (B, C, H/h, h, W/w, w), or into windows of windows, after which positions are in an
-        order that is not followed here.
+        order that is not followed here. Where parts of windows were moved into the batch axis and
+        are cut again, as in Hiera, only the grid of the coarsest cells is in order.
         """
         count = len(shape)
         if name not in ("permute", "transpose", "swapaxes", "swapdims") or count < 4:
@@ -135,6 +137,9 @@ class Geometry:
         self.scrambled |= count > 6
         if count == 6 and order[0] == 0:
             self.partition = (tuple(shape), tuple(order))
+            if order[5] == 5 and shape[0] > self.batch:
+                self.inner = (shape[1], shape[3])
+                self.grids[self.inner] = None
         return ""
 
     def weighing(
@@ -200,7 +205,8 @@ class Geometry:
         long = [size for size in shape if size > 1]
         if len(long) == 1 and (grid := self._grid(long[0])):
             return Layout("pool", grid, None, (long[0],), (0,), (long[0],))
-        if len(shape) < 3 or not scores or self.scrambled:
+        inside = self.inner is not None and len(features) > 4  # windows
+        if len(shape) < 3 or not scores or self.scrambled or inside:
             return self.other(raw)
         *several, queries, keys = shape
         several = [size for size in several if size > 1]
@@ -284,11 +290,13 @@ class Geometry:
         """The latest grid that has this many positions, or so many but for a few tokens."""
         for extra, grid in product((0, *prefixes), reversed(self.grids)):
             if prod(grid) + extra == count and extra < prod(grid) > 1:
-                return grid
+                return grid if self.inner in (None, grid) else None
         return None
 
     def _factors(self, count: int) -> Grid | None:
         """A grid that no features had, of the picture's proportions, perhaps with a class token."""
+        if self.inner is not None:
+            return None
         for places in (count, count - 1):
             for rows in range(2, places):
                 if places % rows == 0 and self._fits((rows, places // rows)):

@@ -13,13 +13,14 @@ from PIL import Image, ImageCms
 
 from vggviz.images.errors import BROKEN, ImageError
 
-NEAR = 2  # levels: profiles of sRGB differ from one another by the rounding of their tables
+TOLERANCE = 2  # levels: profiles of sRGB differ from one another by the rounding of their tables
 _LEVELS = (0, 32, 64, 96, 128, 160, 192, 224, 255)
 _CUBE = Image.fromarray(np.array([list(product(_LEVELS, repeat=3))], np.uint8))  # (1, 729, 3)
 
 
 def over_white(image: Image.Image, name: str) -> Image.Image:
-    """A copy without alpha, in mode RGB, L or CMYK, whatever a colour profile can speak of."""
+    """A copy without alpha in mode RGB, L or CMYK, the modes of colour profiles. Raises ImageError
+    for Lab."""
     grey = image.mode in ("1", "L", "LA", "La")
     if image.mode == "LAB":
         raise ImageError("image_lab", name=name)
@@ -32,10 +33,10 @@ def over_white(image: Image.Image, name: str) -> Image.Image:
 
 
 def to_srgb(icc: bytes | None, mode: str) -> Callable[[Image.Image], Image.Image]:
-    """How pictures of this mode (RGB, L or CMYK) become sRGB by an embedded profile.
+    """The conversion of pictures of this mode (RGB, L or CMYK) to sRGB by an embedded profile.
 
     A profile that is broken or of another colour space changes nothing, and neither does one that
-    moves no colour by more than `NEAR` levels, whatever its name.
+    moves no colour by more than `TOLERANCE` levels, whatever its name.
     """
     if icc:
         with suppress(ImageCms.PyCMSError, *BROKEN):
@@ -49,6 +50,6 @@ def to_srgb(icc: bytes | None, mode: str) -> Callable[[Image.Image], Image.Image
             if mode != "RGB":
                 return convert
             moved = np.asarray(convert(_CUBE)).astype(int) - np.asarray(_CUBE)
-            if abs(moved).max() > NEAR:
+            if abs(moved).max() > TOLERANCE:
                 return convert
     return lambda image: image if image.mode == "RGB" else image.convert("RGB")

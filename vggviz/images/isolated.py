@@ -1,10 +1,9 @@
-"""Decode strangers' pictures in a process that has seen nobody's data.
+"""Decode strangers' pictures in a process that holds nobody's data.
 
-Protocol: the template (`vggviz.images.worker`) gets one end of a socket pair and a file in memory
-for each picture. The child that it forks says `+`; to it go, behind its length as 4 bytes, a JSON
-object `{"name", "full_range", "size"}`, and the picture's bytes; back comes, likewise,
-`{"error", "values"}` or `{"size", "range"}`, with the RGB pixels in the file. A child that passes
-its limits is killed by the system and answers nothing.
+Protocol: the template (`vggviz.images.worker`) gets one end of a socket pair for each picture. The
+child that it forks sends `+`; to it go a JSON object `{"name", "full_range"}` and the picture's
+bytes; back comes `{"error", "values"}`, or `{"size", "range"}` and the RGB pixels, a message for
+each of `bands`. A child that passes its limits is killed by the system and answers nothing.
 """
 
 from __future__ import annotations
@@ -16,17 +15,16 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import weakref
 from functools import cache
 from threading import BoundedSemaphore, Lock
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vggviz.images.depth import bands
-from vggviz.images.errors import MAX_PIXELS, ImageError, check_size
+from vggviz.images.errors import ImageError, check_size
 from vggviz.images.opening import ImageSource, display_name, open_image, read
 
 log = logging.getLogger(__name__)
@@ -37,7 +35,8 @@ _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "MALLOC_PERTURB_
 # Arenas and threads' stacks would count as memory; large pages halve what a new process costs.
 _MALLOC = dict.fromkeys(("MALLOC_ARENA_MAX", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 _MALLOC["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-_TIMEOUT = 70.0  # seconds; a child ends itself before
+_TIMEOUT = 70  # seconds; a child ends itself before
+_ANSWER = 1 << 20  # bytes of the JSON that a child may answer
 
 
 class _NotStarted(Exception):
@@ -72,7 +71,7 @@ class IsolatedDecoder:
                 except _NotStarted:
                     self.close()
                     return self._decode(data, name, full_range)
-            except (OSError, _NotStarted) as error:
+            except (OSError, EOFError, _NotStarted) as error:
                 log.warning("a picture was not decoded: %s", type(error).__name__)
                 raise ImageError("image_too_slow", name=name) from error
 
@@ -87,72 +86,59 @@ class IsolatedDecoder:
         self._template = self._finalizer = None
 
     def _decode(self, data: bytes, name: str, full_range: bool) -> Image.Image:
+        from multiprocessing.connection import Connection  # which Windows lacks
+
         ours, theirs = socket.socketpair()
-        with ours, _memory() as output:
-            output.truncate(3 * MAX_PIXELS)  # holes take no memory
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # also in the middle of a message
+            ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _TIMEOUT, 0))
+        with Connection(ours.detach()) as child:
             with theirs:
-                self._hand_over(theirs.fileno(), output.fileno())
-            ours.settimeout(_TIMEOUT)
+                self._send_to_template(theirs.fileno())
             try:
-                _receive(ours, 1)
-            except OSError as error:
+                child.recv_bytes(1)
+            except (OSError, EOFError) as error:
                 raise _NotStarted from error
-            asked = json.dumps({"name": name, "full_range": full_range, "size": len(data)}).encode()
-            ours.sendall(struct.pack("!I", len(asked)) + asked)
-            ours.sendall(data)
-            (length,) = struct.unpack("!I", _receive(ours, 4))
-            answer: dict[str, Any] = json.loads(_receive(ours, length))
+            child.send_bytes(json.dumps({"name": name, "full_range": full_range}).encode())
+            child.send_bytes(data)
+            answer: dict[str, Any] = json.loads(child.recv_bytes(_ANSWER))
             if "error" in answer:
                 raise ImageError(answer["error"], **answer["values"])
             width, height = answer["size"]
             check_size(width, height, name)
-            # Read, never mapped: a child that cuts the file would end this process with a signal.
-            output.seek(0)
             image = Image.new("RGB", (width, height))
             for box in bands(image.size):
                 size = width, box[3] - box[1]
-                pixels = output.read(3 * size[0] * size[1])
+                pixels = child.recv_bytes(3 * size[0] * size[1])
                 image.paste(Image.frombytes("RGB", size, pixels), box)
         if answer["range"] is not None:
             image.info["range"] = tuple(answer["range"])
         return image
 
-    def _hand_over(self, *files: int) -> None:
+    def _send_to_template(self, file: int) -> None:
         with self._lock:
-            for _ in range(2):
-                if self._template is None or self._template[0].poll() is not None:
-                    self._start()
-                assert self._template is not None
-                try:
-                    socket.send_fds(self._template[1], [b"x"], files)
-                    return
-                except OSError:  # it died just now
-                    self._stop()
-        raise _NotStarted
+            if self._template is None or self._template[0].poll() is not None:
+                self._start()
+            assert self._template is not None
+            try:
+                socket.send_fds(self._template[1], [b"x"], [file])
+            except OSError as error:  # it died just now
+                raise _NotStarted from error
 
     def _start(self) -> None:
         self._stop()
         ours, theirs = socket.socketpair()
         environment = {key: os.environ[key] for key in _ENVIRONMENT if key in os.environ}
-        environment |= _MALLOC
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-c", _START, json.dumps(sys.path)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=environment,
+                env=environment | _MALLOC,
                 start_new_session=True,  # not for the terminal's Ctrl-C to end
             )
         self._template = process, ours
         self._finalizer = weakref.finalize(self, _stop, process, ours)
-
-
-def _memory() -> BinaryIO:
-    """A file without a name, in memory where the system has such."""
-    if hasattr(os, "memfd_create"):
-        return cast(BinaryIO, os.fdopen(os.memfd_create("pixels"), "r+b", buffering=0))
-    return cast(BinaryIO, tempfile.TemporaryFile(buffering=0))
 
 
 def _stop(process: subprocess.Popen[bytes], control: socket.socket) -> None:
@@ -164,18 +150,7 @@ def _stop(process: subprocess.Popen[bytes], control: socket.socket) -> None:
         process.wait()
 
 
-def _receive(sock: socket.socket, length: int) -> bytearray:
-    buffer = bytearray(length)
-    view, at = memoryview(buffer), 0
-    while at < length:
-        count = sock.recv_into(view[at:])
-        if not count:
-            raise ConnectionResetError
-        at += count
-    return buffer
-
-
 @cache
-def shared() -> IsolatedDecoder:
+def shared_decoder() -> IsolatedDecoder:
     """The decoder of this process."""
     return IsolatedDecoder()

@@ -2,21 +2,19 @@
 
 The template is started fresh and holds the decoders and nothing else: no picture, no network, no
 secret of the server's environment. Each child gets one file over a socket of its own, limits on
-memory, time and files, answers and ends. Run by `vggviz.images.isolated`, which says the protocol.
+memory, time and files, answers and ends. `vggviz.images.isolated` runs it, and has the protocol.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import resource
 import signal
 import socket
-import struct
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from PIL import AvifImagePlugin
 
@@ -40,18 +38,17 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
     control = socket.socket(fileno=0)
     while True:
-        message, files, _, _ = socket.recv_fds(control, 1, 2)
+        message, files, _, _ = socket.recv_fds(control, 1, 1)
         if not message:
             return
         if os.fork() == 0:
             try:
                 control.close()
                 _limit()
-                _serve(socket.socket(fileno=files[0]), files[1])
+                _serve(Connection(files[0]))
             finally:
                 os._exit(0)
-        for file in files:
-            os.close(file)
+        os.close(files[0])
 
 
 def _limit() -> None:
@@ -65,20 +62,16 @@ def _limit() -> None:
     signal.alarm(WALL_SECONDS)
 
 
-def _serve(job: socket.socket, output: int) -> None:
-    job.sendall(b"+")
-    with job.makefile("rb") as file:
-        (length,) = struct.unpack("!I", file.read(4))
-        asked = json.loads(file.read(length))
-        name, files = asked["name"], [file.read(asked["size"])]
-    answer: dict[str, Any]
+def _serve(job: Connection) -> None:
+    job.send_bytes(b"+")
+    request = json.loads(job.recv_bytes())
+    name, files = request["name"], [job.recv_bytes()]
     try:  # nothing here holds the file's bytes while the picture is made
-        image = decode(take_apart(files.pop(), name), name, asked["full_range"])
-        answer = {"size": image.size, "range": image.info.get("range")}
-        with mmap.mmap(output, 3 * image.width * image.height) as pixels:
-            for box in bands(image.size):
-                pixels.write(image.crop(box).tobytes())
+        image = decode(take_apart(files.pop(), name), name, request["full_range"])
     except ImageError as error:
-        answer = {"error": error.code, "values": error.values}
-    head = json.dumps(answer).encode()
-    job.sendall(struct.pack("!I", len(head)) + head)
+        job.send_bytes(json.dumps({"error": error.code, "values": error.values}).encode())
+        return
+    answer = {"size": image.size, "range": image.info.get("range")}
+    job.send_bytes(json.dumps(answer).encode())
+    for box in bands(image.size):
+        job.send_bytes(image.crop(box).tobytes())

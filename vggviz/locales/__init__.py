@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["LANGUAGES", "TEXTS", "preferred_language", "section", "text"]
+__all__ = ["LANGUAGES", "TEXTS", "preferred_language", "section", "text", "translated"]
 
 
 def _load(folder: Path) -> dict[str, dict[str, str]]:
@@ -37,6 +37,11 @@ def text(lang: str, key: str, **values: object) -> str:
     """
     found = TEXTS.get(lang, TEXTS["en"])[key]
     return found.format(**values) if values else found
+
+
+def translated(lang: str, key: str, english: str) -> str:
+    """The text of `key` in `lang`, or `english`, which stands in a spec and not in en.json."""
+    return TEXTS.get(lang, TEXTS["en"]).get(key, english)
 
 
 def section(lang: str, part: str) -> dict[str, str]:

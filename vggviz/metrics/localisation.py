@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
+from vggviz.hooks.capture import TapReading
 from vggviz.images import Crop
 from vggviz.types import Grid, Kind
 
@@ -16,6 +19,7 @@ __all__ = [
     "peak",
     "pointing",
     "spatial_view",
+    "spatial_views",
     "through_crop",
 ]
 
@@ -124,9 +128,20 @@ def through_crop(box: Tensor, crop: Crop, size: int) -> Tensor:
     return ((box - start) / sides * size).clamp(0, size)
 
 
+def spatial_views(taps: Mapping[str, TapReading], path: str) -> dict[Kind, Tensor]:
+    """The maps (B, h, w) of the taps inside the module `path` by kind: of several of one kind the
+    first in the order of the pass."""
+    found: dict[Kind, Tensor] = {}
+    for tap, reading in taps.items():
+        view = spatial_view(reading.kind, reading.weights, reading.grid, reading.keys)
+        if tap.startswith(f"{path}.") and view is not None:
+            found.setdefault(reading.kind, view)
+    return found
+
+
 def spatial_view(kind: Kind, weights: Tensor, grid: Grid, keys: Grid | None) -> Tensor | None:
     """Attention weights (B, ...) as maps over positions (B, h, w): `AttentionRecord.spatial` of
-    every picture of a batch; None for 'channel'."""
+    every picture of a batch; None for what has no weight for every position."""
     if kind == "spatial":
         return weights
     if kind == "volume":

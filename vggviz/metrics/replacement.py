@@ -32,10 +32,12 @@ def uniform(kind: Kind, weights: Tensor, generator: torch.Generator) -> Tensor:
 
 def inverted(kind: Kind, weights: Tensor, generator: torch.Generator) -> Tensor:
     """low + high − w, with each picture's smallest and largest weight: what counted most counts
-    least. Distributions are turned over one by one and divided by their new sum."""
-    if kind in ("token", "pool"):
-        turned = weights.amin(-1, keepdim=True) + weights.amax(-1, keepdim=True) - weights
-        return turned / turned.sum(-1, keepdim=True)
+    least. Distributions (`branch`: of each channel over the branches) are turned over one by one
+    and divided by their new sum."""
+    if kind in ("token", "pool", "branch"):
+        axis = 1 if kind == "branch" else -1
+        turned = weights.amin(axis, keepdim=True) + weights.amax(axis, keepdim=True) - weights
+        return turned / turned.sum(axis, keepdim=True)
     axes = tuple(range(1, weights.ndim))
     return weights.amin(axes, keepdim=True) + weights.amax(axes, keepdim=True) - weights
 
@@ -43,13 +45,14 @@ def inverted(kind: Kind, weights: Tensor, generator: torch.Generator) -> Tensor:
 def shuffled(kind: Kind, weights: Tensor, generator: torch.Generator) -> Tensor:
     """Each picture's own weights in an order of its own, drawn anew from `generator`.
 
-    `channel`: over channels; `spatial` and `pool`: over positions; `volume`: over all features;
-    `token`: over the keys, alike for all queries and heads of a picture.
+    `channel`: over channels; `spatial` and `pool`: over positions; `volume` and `axis`: over all
+    features; `token`: over the keys, alike for all queries and heads of a picture; `branch`: over
+    channels, alike for all branches.
     """
-    flat = weights if kind == "token" else weights.flatten(1)
+    flat = weights if kind in ("token", "branch") else weights.flatten(1)
     noise = torch.rand(len(flat), flat.shape[-1], generator=generator)
     order = noise.argsort(1).to(weights.device)  # (B, n)
-    index = order[:, None, None].expand_as(flat) if kind == "token" else order
+    index = order.reshape(len(order), *[1] * (flat.ndim - 2), -1).expand_as(flat)
     return flat.gather(-1, index).reshape(weights.shape)
 
 

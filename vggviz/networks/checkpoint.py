@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from vggviz.networks.named import NetworkError, nearest
+from vggviz.networks.named import NetworkError
+from vggviz.platform.python_file import nearest
 from vggviz.types import Error
 
 __all__ = ["class_count", "load_weights", "read_checkpoint"]

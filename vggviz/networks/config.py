@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from vggviz.attention import ATTENTION
+from vggviz.attention.build import AttentionError
 
 __all__ = ["NetworkConfig"]
+
+CODE = re.compile(r"[\w.-]{1,99}\.py:\w{1,99}")
+"""The key of attention from a Python file: see `load_attention`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +27,8 @@ class NetworkConfig:
     f(x). `head` is 'fc' (torchvision's classifier) or 'gap' (global average pooling and one linear
     layer). `width` multiplies every convolution's channels, rounded to multiples of 8.
 
-    Raises ValueError, naming the choices, for a value that does not exist; `networks.resolve`
-    checks architecture and stages.
+    Raises ValueError, naming the choices, for a value that does not exist, AttentionError for code
+    that was not named (see `load_attention`); `networks.resolve` checks architecture and stages.
     """
 
     attention: str = "none"
@@ -36,6 +41,8 @@ class NetworkConfig:
     num_classes: int = 1000
 
     def __post_init__(self) -> None:
+        if CODE.fullmatch(self.attention) and self.attention not in ATTENTION:
+            raise AttentionError("attention_code", attention=self.attention)
         choose("attention", self.attention, ("none", *ATTENTION))
         choose("placement", self.placement, ("before_pool", "after_pool"))
         choose("blend", self.blend, ("residual", "replace"))

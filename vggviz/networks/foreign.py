@@ -15,16 +15,16 @@ from vggviz.hooks.capture import Change
 from vggviz.hooks.neutral import neutral_weights
 from vggviz.hooks.passes import Place
 from vggviz.hooks.survey import FeatureMap, survey
-from vggviz.networks.named import NetworkError, nearest
+from vggviz.networks.named import NetworkError
 from vggviz.networks.outputs import output_members
 from vggviz.networks.protocol import Network
-from vggviz.types import InputError
+from vggviz.platform.python_file import nearest
+from vggviz.types import POSITIONS, InputError
 
 __all__ = ["STRIP", "ForeignNetwork"]
 
 STRIP = 8
 """The most stages that are shown when all are asked for."""
-POSITIONS = ("spatial", "volume", "token", "pool")
 GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601, as Pillow's convert("L")
 
 
@@ -160,9 +160,16 @@ class ForeignNetwork(Network):
         return self.intervene(lambda path, kind, weights: neutral_weights(kind, weights))
 
     def feature_paths(self) -> dict[str, str]:
-        """As `Network.feature_paths`, where that module's output is a map."""
-        paths = {stage: self.input_path(stage) for stage in self.stages if stage in self.attention}
-        return {stage: path for stage, path in paths.items() if path in self.maps}
+        """As `Network.feature_paths`, where that module's output is a map; where a function stands
+        between a stage and its attention, the stage itself."""
+        paths: dict[str, str] = {}
+        for stage in self.stages:
+            for place in self.attention.get(stage, ())[:1]:
+                inside = f"{place.path}.".startswith(f"{stage}.")
+                path = place.stage if place.stage in self.maps or inside else stage
+                if path in self.maps:
+                    paths[stage] = path
+        return paths
 
     def to_map(self, path: str, features: Tensor) -> Tensor:
         """As `Network.to_map`; tokens without a position are left out."""
@@ -188,7 +195,11 @@ class ForeignNetwork(Network):
 
     def parameter_groups(self) -> dict[str, tuple[str, ...]]:
         """The modules that have parameters of their own, by path, from the top down."""
-        paths = [path for path, one in self.named_modules() if path and any(one.parameters(False))]
+        paths = [
+            path
+            for path, one in self.named_modules()
+            if path and next(one.parameters(False), None) is not None
+        ]
         return {path: (path,) for path in reversed(paths)}
 
     def gammas(self) -> dict[str, float]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from vggviz.platform.python_file import nearest, run_file
 from vggviz.types import Error
 
-__all__ = ["NetworkError", "nearest", "open_network"]
+__all__ = ["NetworkError", "open_network"]
 
 
 class NetworkError(Error, ValueError):
@@ -56,28 +54,8 @@ def open_network(
 
 
 def _from_file(file: Path, name: str, num_classes: int | None) -> nn.Module:
-    """The network that a Python file defines. The file's folder is where it imports from."""
-    if not file.is_file():
-        raise NetworkError("no_file", file=str(file))
-    spec = importlib.util.spec_from_file_location(f"vggviz_own_{file.stem}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look for it there
-    sys.path.insert(0, str(file.parent.resolve()))
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise NetworkError("not_runnable", name=file.name, why=reason) from error
-    finally:
-        sys.path.remove(str(file.parent.resolve()))
-    found = getattr(module, name, None)
-    if found is None:
-        own = [key for key, value in vars(module).items() if callable(value)]
-        raise NetworkError(
-            "no_network_in_file", name=file.name, network=name, nearest=nearest(name, own)
-        )
+    """The network that a Python file defines."""
+    found = run_file(file, name, NetworkError)
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
@@ -106,9 +84,3 @@ def _check(name: str, known: Iterable[str], home: str) -> None:
         raise NetworkError(
             "no_network_in_library", library=home, network=name, nearest=nearest(name, names)
         )
-
-
-def nearest(name: str, known: Iterable[str]) -> Error | str:
-    """': the nearest are …' as a value of an Error where something is near, else ''."""
-    close = difflib.get_close_matches(name, list(known), 3, 0.6)
-    return Error("nearest_names", names=", ".join(close)) if close else ""

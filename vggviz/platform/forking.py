@@ -1,4 +1,4 @@
-"""What a process needs so that those forked from it can compute."""
+"""Computing with PyTorch in forked processes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["compute_after_fork"]
 
 @cache
 def compute_after_fork() -> None:
-    """Have whatever is forked from this process from now on compute with one thread.
+    """Have processes that are forked from now on compute with one thread.
 
-    GNU OpenMP, with which PyTorch computes on Linux, keeps its threads for the next parallel
-    region. A fork takes none of them along but the record that they are there, and the first
-    parallel region in the child waits for them for ever. With one thread there is none. A child
-    that sets more threads itself (`torch.set_num_threads`) hangs as before.
+    GNU OpenMP, with which PyTorch computes on Linux, keeps a pool of threads. A forked child has
+    the record of that pool but none of its threads, and its first parallel region would wait for
+    them for ever; with one thread there is no parallel region. A child that sets more threads
+    itself (`torch.set_num_threads`) still hangs.
     """
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_one_thread)

@@ -1,4 +1,4 @@
-"""What this runs on, to stand beside every number that was measured."""
+"""The machine and the versions that results are from, to be written beside them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import os
 import platform
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-__all__ = ["Machine", "machine"]
+import vggviz
+
+__all__ = ["Machine", "library_versions", "machine"]
+
+_version = cache(version)  # which reads a file; importing torchvision takes a second
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What something ran on; `load` is the 1-minute load before it, None where unknown."""
+    """A machine at one time; `load` is its 1-minute load average, None where unknown."""
 
     cpu: str
     cores: int
@@ -32,7 +38,7 @@ class Machine:
 
 
 def machine() -> Machine:
-    """What this runs on, now."""
+    """This machine, now."""
     return Machine(
         cpu=_cpu(),
         cores=os.cpu_count() or 1,
@@ -41,6 +47,15 @@ def machine() -> Machine:
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     )
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of vggviz, torch and torchvision."""
+    return {
+        "vggviz": vggviz.__version__,
+        "torch": str(torch.__version__),
+        "torchvision": _version("torchvision"),
+    }
 
 
 def _cpu() -> str:

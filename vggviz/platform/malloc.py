@@ -1,27 +1,28 @@
-"""How much memory there is; what answers leave behind must not stay in a server's."""
+"""Settings of glibc's allocator for a server, whose answers would leave free memory behind.
+
+On other systems than Linux, and with other C libraries, these functions change nothing.
+"""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 import threading
 from contextlib import suppress
 
-__all__ = ["give_back_until", "keep_little", "physical"]
+__all__ = ["limit_malloc", "trim_until"]
 
 LARGE = 4 << 20  # bytes: Pillow keeps pictures in blocks of 16 MB, few activations are as large
-MINUTE = 60.0
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of glibc's malloc.h
 
 
-def keep_little() -> None:
-    """Have glibc keep less of what is free; it does nothing where there is no glibc.
+def limit_malloc() -> None:
+    """Set one arena for all threads (M_ARENA_MAX) and mmap for blocks from `LARGE` bytes up
+    (M_MMAP_THRESHOLD).
 
-    One heap for all threads: with one each, what an hour of answers leaves free here and there
-    came to 450 MB. And blocks of 4 MB and more go back to the system at once: pictures of 49
-    megapixels would leave 700 MB. To be called before there are threads, which keep what they have:
-    Gradio starts one when it is imported.
+    With an arena a thread, an hour of answers left 450 MB free but unreturned; mapped blocks go
+    back to the system when they are freed, where pictures of 49 megapixels left 700 MB. Threads
+    keep the arena that they have, so call this first: importing Gradio starts a thread.
     """
     if sys.platform == "linux":
         with suppress(AttributeError):
@@ -30,29 +31,9 @@ def keep_little() -> None:
             mallopt(_M_MMAP_THRESHOLD, LARGE)
 
 
-class _MemoryStatus(ctypes.Structure):
-    """Windows' MEMORYSTATUSEX."""
-
-    _fields_ = (
-        ("length", ctypes.c_uint32),
-        ("load", ctypes.c_uint32),
-        ("total", ctypes.c_uint64),
-        ("rest", ctypes.c_uint64 * 6),
-    )
-
-
-def physical() -> int:
-    """The bytes of this machine's memory."""
-    if sys.platform == "win32":  # which has no sysconf
-        status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
-        ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
-        return int(status.total)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def give_back_until(stop: threading.Event, every: float = MINUTE) -> None:
-    """Wait for `stop`, and until then have glibc give back what is free below the top of its heap,
-    once in so many seconds."""
+def trim_until(stop: threading.Event, every: float = 60) -> None:
+    """Wait for `stop`; meanwhile return free memory below the top of the heap to the system
+    (malloc_trim), once in `every` seconds."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     while not stop.wait(every):
         if trim:

@@ -1,16 +1,14 @@
-"""The precision a network is run in: float32, or all of it in bfloat16.
+"""The precision that a network is run in: float32, or all of it in bfloat16.
 
-| precision | arithmetic | time, × exact | against exact |
+| precision | arithmetic | time, × exact | maps against exact |
 |---|---|---|---|
 | exact | float32 | 1 | |
 | bf16 | bfloat16, batch norms folded | 0.55 (AVX-512 BF16), 2.5 (AVX-512), 22 (AVX2) | rough |
 
-Rounding flips the signs of some ReLUs, and which ones depends on the CPU's kernels, so that no
-bound holds for each map of 'bf16'. Measured on tiny50 (16 pictures, four attention types, five
-methods), alike with the kernels for AVX-512 BF16, AVX-512, AVX2 and SSE4.1: probabilities within
-0.02 and the likeliest class the same in all 64 cases; the median rank correlation with the exact
-maps is 0.99 to 1.00 in each block, but 5% of the maps at block5 and half of those at block1 lie
-below 0.99. So it is never chosen by itself. Times are VGG19's at 224 px, five Grad-CAMs.
+Times are VGG19's at 224 px, five Grad-CAMs. Rounding flips the signs of some ReLUs, and which ones
+depends on the CPU's kernels, so no bound holds for each map of 'bf16', and it is never chosen by
+itself. On tiny50 (64 cases) probabilities were within 0.02 and the predicted class the same; half
+of the maps at block1 and 5% of those at block5 had a rank correlation below 0.99 with exact ones.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-__all__ = ["PRECISIONS", "known", "to_bfloat16"]
+__all__ = ["PRECISIONS", "check_precision", "to_bfloat16"]
 
 PRECISIONS: Mapping[str, str] = {
     "exact": "float32 throughout",
@@ -30,7 +28,7 @@ PRECISIONS: Mapping[str, str] = {
 }
 
 
-def known(precision: str) -> str:
+def check_precision(precision: str) -> str:
     """`precision` itself. Raises ValueError where it is no key of `PRECISIONS`."""
     if precision not in PRECISIONS:
         raise ValueError(f"no precision {precision!r}: choose from {', '.join(PRECISIONS)}")

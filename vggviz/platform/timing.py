@@ -1,4 +1,4 @@
-"""How long things take beside each other: in rounds, each in an order of its own."""
+"""Comparison of run times, in rounds that each have an order of their own."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Seconds that each of `works` takes, in each round.
 
-    After one warm-up each, every round runs every work once, in an order drawn anew, so that
-    whatever disturbs the machine hits all alike: ratios within a round are worth more than
-    seconds. Garbage is collected between rounds only. `progress` is told (calls done, calls in
-    all), the warm-up included.
+    After one warm-up each, every round calls every one of them once, in a new random order, so
+    that whatever disturbs the machine affects all alike: ratios within a round are more reliable
+    than seconds. Garbage is collected between rounds only. `progress` is called with (calls done,
+    calls in all), the warm-up included.
     """
     names, generator = list(works), torch.Generator().manual_seed(0)
     seconds: dict[str, list[float]] = {name: [] for name in names}

@@ -9,7 +9,7 @@ import io
 import math
 import re
 from bisect import bisect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,17 +59,17 @@ def fold(text: str, width: float, size: float, lines: int = 1, bold: bool = Fals
     """Text broken at spaces to fit `width` inches; what is too much for `lines` ends in '…'."""
     rest = drawable(" ".join(text.split())[:2000], bold)
     ruler = _ruler(rest, size, bold)
-    found: list[str] = []
+    folded: list[str] = []
     while ruler(rest) > width:
-        tail = "…" if len(found) == lines - 1 else ""  # on the last line only
+        tail = "…" if len(folded) == lines - 1 else ""  # on the last line only
         starts = [rest[:count].rstrip() + tail for count in range(1, len(rest))]
         fits = max(1, bisect(starts, width, key=ruler))
         if tail:
-            return [*found, starts[fits - 1]]
+            return [*folded, starts[fits - 1]]
         cut = max(rest.rfind(" ", 0, fits + 1), 0) or fits
-        found.append(rest[:cut].rstrip())
+        folded.append(rest[:cut].rstrip())
         rest = rest[cut:].lstrip()
-    return [*found, rest] if rest else found
+    return [*folded, rest] if rest else folded
 
 
 def fits(text: str, width: float, size: float, bold: bool = False) -> bool:
@@ -92,10 +92,10 @@ class Page:
     def __init__(self, width: float, height: float) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-        from vggviz.plotting.shown import ShownFigure
+        from vggviz.plotting.notebook_figure import NotebookFigure
 
         self.width, self.height = width, height
-        self.figure = ShownFigure((width, height), dpi=100, facecolor="white")
+        self.figure = NotebookFigure((width, height), dpi=100, facecolor="white")
         self.figure.set_layout_engine("none")
         FigureCanvasAgg(self.figure)
 
@@ -127,22 +127,38 @@ class Page:
         self.text(x + width, y + 0.17, size, 11, color=GREY, ha="right")
         self.text(x, y + 0.41, "".join(fold(kind, width, 13)), 13)
 
-    def bars(self, x: float, y: float, bars: Sequence[tuple[int, Ranked]], target: str) -> None:
+    def bars(
+        self,
+        x: float,
+        y: float,
+        bars: Sequence[tuple[int, Ranked]],
+        target: str,
+        words: Mapping[str, str],
+    ) -> None:
         """A class over each bar, and its percentage: the target in bold, with an arrow."""
         axes = self.axes((x, y, WIDE, BAR * len(bars)), "prediction")
         axes.set(xlim=(0, 1), ylim=(len(bars), 0))
         for line, (_, (_, label, share)) in enumerate(bars):
-            wanted, base = label == target, y + BAR * line + 0.21
+            marked, base = label == target, y + BAR * line + 0.21
             axes.barh(line + 0.7, 1, 0.22, color=PALE)
-            axes.barh(line + 0.7, share, 0.22, color=ACCENT if wanted else DULL)
-            text = fold("▶ " * wanted + label, WIDE - 0.9, 13, bold=wanted)
-            self.text(x, base, "".join(text), 13, bold=wanted)
-            self.text(x + WIDE, base, f"{share:.1%}", 13, bold=wanted, ha="right")
+            axes.barh(line + 0.7, share, 0.22, color=ACCENT if marked else DULL)
+            text = fold("▶ " * marked + label, WIDE - 0.9, 13, bold=marked)
+            self.text(x, base, "".join(text), 13, bold=marked)
+            self.text(x + WIDE, base, f"{share:.1%}", 13, bold=marked, ha="right")
         if target:
-            legend = "▶ the class explained" + (f", no. {bars[-1][0]}" if len(bars) > 5 else "")
+            rank = f", {words['rank'].format(rank=bars[-1][0])}" if len(bars) > 5 else ""
+            legend = f"▶ {words['explained']}{rank}"
             self.text(x, y + BAR * len(bars) + 0.15, legend, 11, color=GREY)
 
-    def chart(self, x: float, y: float, panel: Panel, name: str, row: Iterable[Panel]) -> None:
+    def chart(
+        self,
+        x: float,
+        y: float,
+        panel: Panel,
+        name: str,
+        row: Sequence[Panel],
+        words: Mapping[str, str],
+    ) -> None:
         """Channel weights, sorted, on one scale a row from 0: what differs little looks alike."""
         low, high = min(0.0, *(p.low for p in row)), max(0.0, *(p.high for p in row))
         high = 10.0 ** math.ceil(math.log10(high)) if high else high
@@ -155,5 +171,5 @@ class Page:
         look = {"color": GREY, "ha": "right"}
         self.text(x + 0.19, y + 0.16, f"{high:g}", 11, **look)
         self.text(x + 0.19, y + CELL, f"{low:g}", 11, **look)
-        self.text(x + 0.19, y + CELL / 2, "weight", 11, **look, va="center", rotation=90)
-        self.text(x + CELL, y + CELL + 0.17, "channels, sorted", 11, **look)
+        self.text(x + 0.19, y + CELL / 2, words["weight"], 11, **look, va="center", rotation=90)
+        self.text(x + CELL, y + CELL + 0.17, words["sorted"], 11, **look)

@@ -1,4 +1,4 @@
-"""What browsers are told about every answer: load nothing from elsewhere, guess no types."""
+"""Security headers of every answer: load nothing from elsewhere, guess no types."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vggviz.gradio_private import FILES
 
 __all__ = ["SecurityHeaders"]
 
@@ -18,7 +20,7 @@ _POLICY = (
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
 )
 _FILE = "default-src 'none'; sandbox"  # of what a visitor uploaded, opened as a page of its own
-_SAME_SITE = re.compile(r"(?i)samesite=none")
+_SAME_SITE_NONE = re.compile(r"(?i)samesite=none")
 
 
 class SecurityHeaders:
@@ -38,9 +40,9 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        is_file = "/gradio_api/file" in scope["path"]
+        is_file = FILES in scope["path"]
 
-        async def sending(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["X-Content-Type-Options"] = "nosniff"
@@ -52,8 +54,8 @@ class SecurityHeaders:
                 ]
             await send(message)
 
-        await self.app(scope, receive, sending)
+        await self.app(scope, receive, send_with_headers)
 
     def _cookie(self, value: bytes) -> bytes:
-        instead = "SameSite=None; Partitioned" if self.frames else "SameSite=Lax"
-        return _SAME_SITE.sub(instead, value.decode("latin-1")).encode("latin-1")
+        replacement = "SameSite=None; Partitioned" if self.frames else "SameSite=Lax"
+        return _SAME_SITE_NONE.sub(replacement, value.decode("latin-1")).encode("latin-1")

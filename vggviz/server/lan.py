@@ -1,41 +1,36 @@
-"""How a room finds the page on a lecturer's laptop: its address in the network, and a QR code."""
+"""The page's address in a local network, and its QR code, for a lecturer's laptop."""
 
 from __future__ import annotations
 
 import io
 import socket
+from contextlib import suppress
 
-__all__ = ["address", "code"]
+__all__ = ["lan_address", "qr_code"]
 
 
-def address(host: str, port: int) -> str:
-    """What people in the same network type to reach a server that listens on `host`.
+def lan_address(host: str, port: int) -> str:
+    """The URL by which people in the same network reach a server that listens on `host`.
 
-    No packet is sent: connecting a UDP socket only asks the system which of its own addresses it
-    would use, and it knows that without internet.
+    For 'all addresses' it is this machine's address in its network, or its name where it has none
+    but loopback. No packet is sent: connecting a UDP socket only asks the system which of its own
+    addresses it would use, and it knows that without internet.
     """
     host = host.strip("[]")
     if host in ("", "0.0.0.0", "::"):
-        host = _own()
+        host = socket.gethostname()
+        for target in ("192.0.2.1", "224.0.0.1"):  # for documentation; everyone in this network
+            with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.connect((target, 9))
+                host = str(probe.getsockname()[0])
+                break
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _own() -> str:
-    """This machine's address in its network; its name where it has no address but loopback."""
-    for target in ("192.0.2.1", "224.0.0.1"):  # for documentation, and everyone in this network
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect((target, 9))
-            except OSError:  # no route
-                continue
-            return str(probe.getsockname()[0])
-    return socket.gethostname()
-
-
-def code(text: str) -> str:
+def qr_code(text: str) -> str:
     """A QR code to print in a terminal. Raises ModuleNotFoundError without segno."""
     import segno
 
-    drawn = io.StringIO()
-    segno.make(text, error="m", micro=False).terminal(drawn, compact=True)
-    return drawn.getvalue()
+    output = io.StringIO()
+    segno.make(text, error="m", micro=False).terminal(output, compact=True)
+    return output.getvalue()

@@ -1,4 +1,4 @@
-"""Which web sites may use the page: its own, and those that the host's settings name.
+"""Refusal of requests that other web sites send.
 
 A browser sends requests on behalf of any site that its user visits, with the user's cookies and
 from inside the user's network. The checks here keep other sites from driving the page (cross-site
@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vggviz.gradio_private import API
 
 __all__ = ["SameOrigin", "is_loopback"]
 
@@ -41,65 +43,59 @@ class SameOrigin:
         self.origins = frozenset(origin.lower() for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            if not self._is_our_host(headers.get("host")):
-                log.warning("a request under another host name was refused")
-                sentence = "This page is not served under this host name."
-                await JSONResponse({"detail": sentence}, 421)(scope, receive, send)
-                return
-            if self._is_foreign(headers, scope):
-                log.warning("a request from another web site was refused")
-                sentence = "Other web sites can't send requests to this page."
-                await JSONResponse({"detail": sentence}, 403)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        await (refusal or self.app)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        headers = Headers(scope=scope)
+        if not self._is_our_host(headers.get("host")):
+            status, sentence = 421, "This page is not served under this host name."
+        elif self._is_foreign(headers, scope):
+            status, sentence = 403, "Other web sites can't send requests to this page."
+        else:
+            return None
+        log.warning("a request from elsewhere was refused", extra={"fields": {"status": status}})
+        return JSONResponse({"detail": sentence}, status)
 
     def _is_our_host(self, header: str | None) -> bool:
-        """Whether no foreign name was made to point here.
-
-        A foreign name is what DNS rebinding needs: an IP address as Host is always the server's.
-        No browser leaves Host out, but health checks over HTTP/1.0 do.
-        """
+        """Whether Host is one of `hosts`, a loopback name, or, unless only loopback is served, any
+        IP address: DNS rebinding needs a name of the attacker's. No browser leaves Host out, but
+        health checks over HTTP/1.0 do."""
         if header is None or not (self.local or self.hosts):
             return True
         try:
             name = urlsplit(f"//{header}").hostname or ""
         except ValueError:
             return False
-        return name in self.hosts or is_loopback(name) or (not self.local and _is_address(name))
+        known = name in self.hosts or is_loopback(name)
+        return known or (not self.local and _address(name) is not None)
 
     def _is_foreign(self, headers: Headers, scope: Scope) -> bool:
-        """Whether another site's page sent this.
-
-        Sec-Fetch-Site tells it, but browsers send that only over https and to loopback; there is
-        Origin otherwise, at least where a site could read the answer or send a body.
-        """
+        """Whether another site's page sent this: by Sec-Fetch-Site, which browsers send over https
+        and to loopback; else by Origin, which they send at least where a site could read the answer
+        or send a body."""
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if origin is not None and origin.lower() in self.origins:
             return False
         if site is not None:
             navigates = headers.get("sec-fetch-mode") == "navigate"
             navigates = navigates and scope["method"] in ("GET", "HEAD")
-            to_page = "/gradio_api" not in scope["path"] and not scope["path"].endswith("/logout")
+            to_page = API not in scope["path"] and not scope["path"].endswith("/logout")
             return site not in ("same-origin", "none") and not (navigates and to_page)
         return origin is not None and not _same(origin, headers.get("host", ""))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this name or address, IPv6 without brackets, is this machine's own and no other's."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    """Whether this name or address, IPv6 without brackets, is a loopback one of this machine."""
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
 
 
-def _is_address(name: str) -> bool:
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(name)
+        return ipaddress.ip_address(name)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _same(origin: str, host: str) -> bool:

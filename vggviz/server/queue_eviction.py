@@ -1,44 +1,43 @@
-"""Answers that nobody fetches must not fill the server's memory."""
+"""Eviction of answers that no client fetches, so that they don't fill the server's memory."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from gradio.queueing import Queue
+from vggviz.gradio_private import Queue, evict, oldest_messages
 
-__all__ = ["KEPT", "Unread"]
+__all__ = ["EVERY", "TIMEOUT", "QueueEviction"]
 
-KEPT = 60.0  # seconds
-EVERY = 5.0  # seconds between two looks
+TIMEOUT = 60.0  # seconds
+EVERY = 5.0  # seconds between two checks
 
 
-class Unread:
-    """Which answers wait to be fetched, and since when.
+class QueueEviction:
+    """Drops the sessions whose oldest message has not been fetched for `TIMEOUT` seconds.
 
-    Who listens is sent each at once. Of who asks and never listens Gradio would keep them all, each
-    of 300 kB or more, until 2,000 other sessions have come.
+    A client that listens to its stream of answers fetches every message at once. For one that sends
+    events and never listens, Gradio would keep all answers, of 300 kB and more each, until 2,000
+    other sessions have come.
     """
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
-        self._since: dict[str, tuple[Any, float]] = {}  # a session's first message, first seen
-        self._looked = float("-inf")
+        self._since: dict[str, tuple[Any, float]] = {}  # by session: oldest message, first seen
+        self._checked = float("-inf")
 
-    async def forget(self, now: float) -> None:
-        """Let go of who has not listened for `KEPT` seconds, as of one who left: what is unread,
-        what waits, and what runs. Called in the server's event loop at every request."""
-        if now - self._looked < EVERY:
+    async def run(self, now: float) -> None:
+        """Check all sessions, at most once in `EVERY` seconds; `now` in seconds never falls. What
+        waits and runs for a dropped session is cancelled, as of one that left. To be called in the
+        server's event loop."""
+        if now - self._checked < EVERY:
             return
-        self._looked = now
-        held = self.queue.pending_messages_per_session
-        since: dict[str, tuple[Any, float]] = {}
-        for session, messages in held.items():
-            if not messages.empty():
-                first, seen = messages._queue[0], self._since.get(session)
-                since[session] = seen if seen and seen[0] is first else (first, now)
-        self._since = since
-        for session, (_, seen_at) in since.items():
-            if now - seen_at >= KEPT:
-                await self.queue.clean_events(session_hash=session)
-                held.pop(session, None)
-                self.queue.pending_event_ids_session.pop(session, None)
+        self._checked, before = now, self._since
+        self._since = {
+            session: before[session]
+            if session in before and before[session][0] is message
+            else (message, now)
+            for session, message in oldest_messages(self.queue).items()
+        }
+        for session, (_, since) in self._since.items():
+            if now - since >= TIMEOUT:
+                await evict(self.queue, session)

@@ -1,34 +1,34 @@
-"""What stands between the network and the page: it counts, logs, limits, and lets work finish."""
+"""Rate limit of each address, count and log of requests, and refusal of work while stopping."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vggviz.gradio_private import HEARTBEAT, request_kind
 from vggviz.server.metrics import Meters
-from vggviz.server.uploads import client
+from vggviz.server.uploads import client_address
 
-__all__ = ["Traffic", "Watch"]
+__all__ = ["RateLimit", "Traffic"]
 
 log = logging.getLogger(__name__)
 
-QUIET = {"/healthz", "/metrics"}  # asked for every few seconds: they would fill the log
+QUIET = {"/healthz", "/metrics"}  # requested every few seconds: they would fill the log
 MINUTE = 60.0
-ADDRESSES = 4096  # remembered for the rate; the least recently seen are forgotten
+ADDRESSES = 4096  # remembered for the rate; the least recently used are forgotten
 
 
 @dataclass(slots=True)
 class Traffic:
-    """The requests of one server: how many are being answered, and whether more may come.
+    """The requests of one server: how many are being answered, and whether more are accepted.
 
-    Heartbeats last as long as a page is open, so they don't count. All changes happen in the
+    `rate` is the most requests of one kind and address in a minute, 0 for no limit; heartbeats,
+    which last as long as a page is open, are not counted in `under_way`. All changes happen in the
     server's event loop; other threads only read, and set `stopping`.
     """
 
@@ -36,17 +36,17 @@ class Traffic:
     meters: Meters | None = None
     under_way: int = 0
     stopping: bool = False
-    _asked: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
+    _times: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
 
-    def too_often(self, address: str, now: float) -> bool:
-        """Whether this address has had its share of the last minute; if not, one more. Work,
-        uploads and guesses of one address count apart."""
+    def exceeds_rate(self, key: str, now: float) -> bool:
+        """Whether `key`, a kind and an address, has had `rate` requests in the last minute; if
+        not, this one is counted. `now` in seconds never falls."""
         if not self.rate:
             return False
-        times = self._asked.setdefault(address, deque())
-        self._asked.move_to_end(address)
-        if len(self._asked) > ADDRESSES:
-            self._asked.popitem(last=False)
+        times = self._times.setdefault(key, deque())
+        self._times.move_to_end(key)
+        if len(self._times) > ADDRESSES:
+            self._times.popitem(last=False)
         while times and now - times[0] >= MINUTE:
             times.popleft()
         if len(times) >= self.rate:
@@ -55,15 +55,10 @@ class Traffic:
         return False
 
 
-class _Refusal(NamedTuple):
-    status: int
-    sentence: str
+class RateLimit:
+    """ASGI middleware over a `Traffic`: 429 for too many requests, 503 for work while stopping.
 
-
-class Watch:
-    """ASGI middleware over a `Traffic`.
-
-    Logs say route templates and never addresses or paths, which may hold a file's name.
+    The log has route templates and never addresses or paths, which may hold a file's name.
     """
 
     def __init__(self, app: ASGIApp, traffic: Traffic) -> None:
@@ -76,58 +71,42 @@ class Watch:
             return
         start, status = time.perf_counter(), 500
 
-        async def sending(message: Message) -> None:
+        async def send_counted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
-        counts = "/heartbeat/" not in scope["path"]
+        counts = HEARTBEAT not in scope["path"]
         self.traffic.under_way += counts
         try:
-            refusal = self._refusal(scope)
-            app = self.app if refusal is None else _answer(refusal)
-            await app(scope, receive, sending)
+            await (self._refusal(scope) or self.app)(scope, receive, send_counted)
         finally:
             self.traffic.under_way -= counts
             if counts:
-                self._tell(scope, status, time.perf_counter() - start)
+                self._record(scope, status, time.perf_counter() - start)
 
-    def _refusal(self, scope: Scope) -> _Refusal | None:
-        if scope["method"] != "POST" or (kind := _asks(scope["path"])) is None:
-            return None
+    def _refusal(self, scope: Scope) -> ASGIApp | None:
+        """The answer to a request that is not let through, None for any other."""
+        kind = request_kind(scope["path"]) if scope["method"] == "POST" else None
+        key, now = f"{kind} {client_address(scope)}", time.monotonic()
         if self.traffic.stopping and kind == "work":
-            return _Refusal(503, "The server is about to restart: please try again in a minute.")
-        address = client((scope.get("client") or ("", 0))[0])
-        if self.traffic.too_often(f"{kind} {address}", time.monotonic()):
-            return _Refusal(
-                429,
+            status = 503
+            sentence = "The server is about to restart: please try again in a minute."
+        elif kind and self.traffic.exceeds_rate(key, now):
+            status = 429
+            sentence = (
                 f"That was more than {self.traffic.rate} in a minute: please wait a moment, "
-                "then try again.",
+                "then try again."
             )
-        return None
+        else:
+            return None
+        return JSONResponse({"detail": sentence}, status, headers={"Retry-After": "30"})
 
-    def _tell(self, scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = str(getattr(scope.get("route"), "path", "other"))
         if self.traffic.meters:
-            self.traffic.meters.saw(route, status, seconds)
+            self.traffic.meters.observe(route, status, seconds)
         if scope["path"] not in QUIET:
             fields = {"route": route, "status": status, "seconds": round(seconds, 4)}
             log.info("request", extra={"fields": {"method": scope["method"], **fields}})
-
-
-def _asks(path: str) -> str | None:
-    """What a POST to this path asks for: 'work' that queues, or over MCP soon will, 'room' on the
-    disk, a 'guess' of the password, the 'end' of something, or none of these."""
-    if path.endswith("/queue/join") or "/gradio_api/call/" in path or "/gradio_api/mcp" in path:
-        return "work"
-    if path.endswith("/upload"):
-        return "room"
-    if path.rstrip("/").endswith(("/cancel", "/reset")):
-        return "end"
-    return "guess" if path.rstrip("/").endswith("/login") else None
-
-
-def _answer(refusal: _Refusal) -> JSONResponse:
-    told = {"detail": refusal.sentence}  # as the page shows it
-    return JSONResponse(told, refusal.status, headers={"Retry-After": "30"})

@@ -1,7 +1,7 @@
-"""How much structure a JSON text may have, seen before it is parsed.
+"""The structure of a JSON text, counted before the text is parsed.
 
-A few megabytes of brackets become gigabytes of Python objects, and hold the event loop for as long
-as it takes to make them: bytes alone are no measure.
+A few megabytes of brackets become gigabytes of Python objects, which take the event loop as long to
+make: a limit of bytes does not bound them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ _TEXT = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 
 
 class Structure:
-    """Counts the strings, arrays, objects and commas of a JSON text that comes in chunks."""
+    """Counts strings, arrays, objects and commas, and the depth, of a JSON text in chunks.
+
+    A chunk may end anywhere: inside a string (`_in_string`), or behind a backslash (`_escaped`).
+    """
 
     def __init__(self) -> None:
         self._depth = self._elements = 0
-        self._in_string = self._escaped = False  # where the last chunk ended
+        self._in_string = self._escaped = False
 
     def fits(self, chunk: bytes) -> bool:
         """Whether the text so far, with this chunk, is within `DEPTH` and `ELEMENTS`.

@@ -155,12 +155,13 @@ def run_seed_study(
         for name in names:
             model, recipe = _network(name, plain, config, seed)
             parameters[name] = sum(parameter.numel() for parameter in model.parameters())
-            file = out / f"{name}-{seed}.json"
+            stem = f"{name.replace(':', '-')}-{seed}"  # no colons in Windows' file names
+            file = out / f"{stem}.json"
             settings: dict[str, Any] = {"recipe": asdict(recipe), "config": model.config.to_json()}
             settings |= {"classes": training.labels, "pictures": pictures}
             result = _finished(file, settings)
             if result is None:
-                checkpoint = out / f"{name}-{seed}.checkpoint.safetensors"
+                checkpoint = out / f"{stem}.checkpoint.safetensors"
                 history = train(
                     model,
                     train_examples,

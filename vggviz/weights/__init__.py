@@ -8,8 +8,14 @@ from vggviz.weights.bundle import (
     bundled_types,
     list_weights,
 )
-from vggviz.weights.card import WEIGHTS, Backbone, Card, WeightsError
-from vggviz.weights.network_card import ForeignCard, ForeignConfig
+from vggviz.weights.card import (
+    WEIGHTS,
+    Backbone,
+    Card,
+    ForeignCard,
+    ForeignConfig,
+    WeightsError,
+)
 from vggviz.weights.publish import push_to_hub
 from vggviz.weights.stock import STOCK, load_backbone, stock_file
 from vggviz.weights.store import load_network, save_network

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeAlias
+
+from typing_extensions import TypeVar
 
 from vggviz.attention import ATTENTION
 from vggviz.images import Preprocess
@@ -14,7 +16,16 @@ from vggviz.networks import TORCHVISION, NetworkConfig
 from vggviz.texts import UNSEEN, is_blank
 from vggviz.types import Error, InputError, matching
 
-__all__ = ["STOCK", "WEIGHTS", "Backbone", "Card", "WeightsError"]
+__all__ = [
+    "STOCK",
+    "WEIGHTS",
+    "Backbone",
+    "Card",
+    "ForeignCard",
+    "ForeignConfig",
+    "WeightsError",
+    "checked_labels",
+]
 
 STOCK = {"imagenet": "vgg19", "imagenet_bn": "vgg19_bn"}
 STOCK |= {f"imagenet-{name}": name for name in TORCHVISION if name not in STOCK.values()}
@@ -80,7 +91,25 @@ class Backbone:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class ForeignConfig:
+    """A network that vggviz did not build: its name, the kinds of attention found in it ('channel,
+    spatial', or 'none'), its number of classes, and whether each is judged by itself."""
+
+    network: str
+    attention: str
+    num_classes: int
+    multi_label: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON types."""
+        return asdict(self)
+
+
+Config = TypeVar("Config", NetworkConfig, ForeignConfig, default=NetworkConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Card(Generic[Config]):
     """The description of weights: their network, preprocessing and classes.
 
     `trained` is 'all', 'backbone' (attention is fresh; a residual one has γ = 0) or 'nothing'.
@@ -89,7 +118,7 @@ class Card:
     """
 
     weights: str
-    config: NetworkConfig
+    config: Config
     preprocess: Preprocess
     labels: tuple[str, ...]
     wnids: tuple[str, ...] = ()
@@ -100,13 +129,26 @@ class Card:
 
     def index(self, target: int | str) -> int:
         """The class index of an index, a label or a WordNet id; a text of digits that is a label is
-        that label. Exact names come first, ids before labels: upper and lower case count only where
-        they tell labels apart, as 'Cardigan', a dog, and 'cardigan'; of equal labels the first is
-        meant.
+        that label. Exact names come first, ids before labels; case counts only where it tells
+        labels apart, as 'Cardigan', a dog, and 'cardigan'. Of equal labels the first is meant.
 
         Raises ValueError, with what comes closest, where there is no such class.
         """
-        return class_index(target, self.labels, self.wnids)
+        if not isinstance(target, int | str):
+            raise InputError("no_class_type", target=target)
+        if isinstance(target, str):
+            matches = matching(target, (*self.wnids, *self.labels))
+            if matches:
+                return matches[0] - (len(self.wnids) if matches[0] >= len(self.wnids) else 0)
+            if not re.fullmatch(r"-?\d{1,18}", target):
+                lowered = [label.lower() for label in self.labels]
+                close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
+                code = "no_class_but" if close else "no_class"
+                raise InputError(code, target=target, nearest=tuple(close))
+            target = int(target)
+        if not 0 <= target < len(self.labels):
+            raise InputError("no_class_index", target=target, last=len(self.labels) - 1)
+        return target
 
     def to_json(self) -> dict[str, Any]:
         """The card as JSON types."""
@@ -122,13 +164,13 @@ class Card:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Card:
+    def from_json(cls, data: Mapping[str, Any]) -> Card[NetworkConfig]:
         """The card that `to_json` wrote, which has no fingerprint: a file can't hold its own.
 
         Raises ValueError, KeyError or TypeError for an invalid description.
         """
         backbone = data.get("backbone")
-        card = cls(
+        card = Card(
             weights=_texts([data["weights"]], "a name")[0],
             config=NetworkConfig.from_json(data["config"]),
             preprocess=Preprocess.from_json(data["preprocess"]),
@@ -147,29 +189,13 @@ class Card:
         return card
 
 
-def class_index(target: int | str, labels: Sequence[str], wnids: Sequence[str]) -> int:
-    """See `Card.index`."""
-    if not isinstance(target, int | str):
-        raise InputError("no_class_type", target=target)
-    if isinstance(target, str):
-        found = matching(target, (*wnids, *labels))
-        if found:
-            return found[0] - (len(wnids) if found[0] >= len(wnids) else 0)
-        if not re.fullmatch(r"-?\d{1,18}", target):
-            lowered = [label.lower() for label in labels]
-            close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
-            code = "no_class_but" if close else "no_class"
-            raise InputError(code, target=target, nearest=tuple(close))
-        target = int(target)
-    if not 0 <= target < len(labels):
-        raise InputError("no_class_index", target=target, last=len(labels) - 1)
-    return target
+ForeignCard: TypeAlias = Card[ForeignConfig]
 
 
-def checked_labels(given: Any) -> tuple[str, ...]:
+def checked_labels(data: Any) -> tuple[str, ...]:
     """A tuple of labels. Raises ValueError for a list with an empty or invisible label, one with
     control characters, or one of more than `LABEL` characters."""
-    labels = _texts(given, "a label")
+    labels = _texts(data, "a label")
     if any(map(is_blank, labels)):
         blank = next(filter(is_blank, labels))
         raise ValueError(f"a label needs a character that can be seen, unlike {blank!a}")
@@ -177,17 +203,17 @@ def checked_labels(given: Any) -> tuple[str, ...]:
 
 
 def _is_bare_name(text: str) -> bool:
-    shown = BARE.fullmatch(text) and not UNSEEN.search(text)
-    return bool(shown) and len(text.encode()) <= NAME
+    valid = BARE.fullmatch(text) and not UNSEEN.search(text)
+    return bool(valid) and len(text.encode()) <= NAME
 
 
-def _texts(given: Any, what: str) -> tuple[str, ...]:
+def _texts(data: Any, what: str) -> tuple[str, ...]:
     """A tuple of printable strings of at most `LABEL` characters. Raises ValueError otherwise."""
-    if not isinstance(given, list):
-        raise ValueError(f"expected a list, each {what}, not {given!r}")
-    for text in given:
+    if not isinstance(data, list):
+        raise ValueError(f"expected a list, each {what}, not {data!r}")
+    for text in data:
         if not isinstance(text, str) or len(text) > LABEL or UNSEEN.search(text):
             raise ValueError(
                 f"{what} is at most {LABEL} characters without control characters, not {text!r}"
             )
-    return tuple(given)
+    return tuple(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,59 +20,11 @@ from vggviz.networks import (
     open_network,
     read_checkpoint,
 )
-from vggviz.weights.card import class_index
+from vggviz.weights.card import Card, ForeignCard, ForeignConfig
+from vggviz.weights.stock import torchvision_preprocess
 from vggviz.weights.tensors import fingerprint
 
-__all__ = [
-    "ForeignCard",
-    "ForeignConfig",
-    "foreign_network",
-    "is_network_name",
-    "load_foreign",
-    "network_preprocess",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignConfig:
-    """Which network it is: its name, the kinds of attention found in it ('channel, spatial', or
-    'none'), and how many classes it tells apart, each by itself where `multi_label`."""
-
-    network: str
-    attention: str
-    num_classes: int
-    multi_label: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON types."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignCard:
-    """What belongs to the weights of a network that vggviz did not build; see `Card`."""
-
-    weights: str
-    config: ForeignConfig
-    preprocess: Preprocess
-    labels: tuple[str, ...]
-    wnids: tuple[str, ...] = ()
-    trained: str = "all"
-    fingerprint: str = ""
-
-    def index(self, target: int | str) -> int:
-        """The class index of an index or a label: see `Card.index`."""
-        return class_index(target, self.labels, self.wnids)
-
-    def to_json(self) -> dict[str, Any]:
-        """The card as JSON types."""
-        return {
-            "weights": self.weights,
-            "config": self.config.to_json(),
-            "preprocess": self.preprocess.to_json(),
-            "labels": list(self.labels),
-            "trained": self.trained,
-        }
+__all__ = ["foreign_network", "is_network_name", "load_foreign", "network_preprocess"]
 
 
 def is_network_name(name: str) -> bool:
@@ -115,8 +67,8 @@ def load_foreign(
             if count != class_count(network.state_dict()):
                 network = open_network(name, num_classes=count)
             load_weights(network, state)
-    known, categories = _defaults(name, network)
-    preprocess = network_preprocess(size, mean, std, known)
+    defaults, categories = _defaults(name, network)
+    preprocess = network_preprocess(size, mean, std, defaults)
     return foreign_network(
         network,
         preprocess,
@@ -134,18 +86,18 @@ def network_preprocess(
     size: int | None,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
-    known: Preprocess | None = None,
+    defaults: Preprocess | None = None,
 ) -> Preprocess:
-    """The settings that are `known`, by default ImageNet's, with what else is given. The shorter
+    """The `defaults`, by default ImageNet's, with what else is given. The shorter
     side is resized in proportion to `size`. Raises ValueError for settings that make no sense."""
-    known = known or Preprocess()
-    side = known.size if size is None else size
+    defaults = defaults or Preprocess()
+    side = defaults.size if size is None else size
     return replace(
-        known,
+        defaults,
         size=side,
-        resize=max(side, round(side * known.resize / known.size)),
-        mean=known.mean if mean is None else _three(mean),
-        std=known.std if std is None else _three(std),
+        resize=max(side, round(side * defaults.resize / defaults.size)),
+        mean=defaults.mean if mean is None else _three(mean),
+        std=defaults.std if std is None else _three(std),
     )
 
 
@@ -177,12 +129,8 @@ def foreign_network(
     if len(names) != count:
         raise NetworkError("label_count", labels=len(names), classes=count)
     kinds = ", ".join(sorted({place.kind for place in adapted.places})) or "none"
-    config = ForeignConfig(
-        name or type(network).__name__, kinds, count, multi_label or adapted.num_classes == 1
-    )
-    return adapted, ForeignCard(
-        config=config, preprocess=preprocess, labels=names, **{"weights": "own", **facts}
-    )
+    config = ForeignConfig(name or type(network).__name__, kinds, count, multi_label or count == 1)
+    return adapted, Card(facts.pop("weights", "own"), config, preprocess, names, **facts)
 
 
 def _three(numbers: Sequence[float]) -> tuple[float, float, float]:
@@ -201,32 +149,20 @@ def _defaults(name: str, network: nn.Module) -> tuple[Preprocess, tuple[str, ...
         from torchvision import models
 
         weights = models.get_model_weights(rest).DEFAULT
-        transform = weights.transforms()
-        found = Preprocess(
-            size=transform.crop_size[0],
-            resize=max(transform.crop_size[0], transform.resize_size[0]),
-            mean=tuple(transform.mean),
-            std=tuple(transform.std),
-            interpolation=_interpolation(transform.interpolation.value),
-        )
-        return found, tuple(weights.meta["categories"])
-    told: Mapping[str, Any] = getattr(network, "pretrained_cfg", {}) if home == "timm" else {}
-    if "input_size" not in told:
+        return torchvision_preprocess(weights), tuple(weights.meta["categories"])
+    timm: Mapping[str, Any] = getattr(network, "pretrained_cfg", {}) if home == "timm" else {}
+    if "input_size" not in timm:
         return Preprocess(), None
-    size = told["input_size"][-1]
-    found = Preprocess(
+    size, mode = timm["input_size"][-1], timm["interpolation"]
+    preprocess = Preprocess(
         size=size,
-        resize=max(size, int(size / told["crop_pct"])),
-        mean=_three(told["mean"]),
-        std=_three(told["std"]),
-        interpolation=_interpolation(told["interpolation"]),
+        resize=max(size, int(size / timm["crop_pct"])),
+        mean=_three(timm["mean"]),
+        std=_three(timm["std"]),
+        interpolation=mode if mode in ("bilinear", "bicubic") else "bicubic",
     )
-    if told.get("num_classes") != 1000:
-        return found, None
+    if timm.get("num_classes") != 1000:
+        return preprocess, None
     from torchvision import models
 
-    return found, tuple(models.ResNet50_Weights.DEFAULT.meta["categories"])
-
-
-def _interpolation(name: str) -> str:
-    return name if name in ("bilinear", "bicubic") else "bicubic"
+    return preprocess, tuple(models.ResNet50_Weights.DEFAULT.meta["categories"])

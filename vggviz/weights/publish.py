@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from vggviz.networks import resolve
 from vggviz.weights.adapters import read
 from vggviz.weights.card import Card, WeightsError
-from vggviz.weights.hub import FILE, PREFIX, failures, parse, reason
+from vggviz.weights.hub import FILE, failures, parse, reason
 from vggviz.weights.tensors import read_card
 
-__all__ = ["page", "push_to_hub"]
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCard
+
+__all__ = ["model_card", "push_to_hub"]
 
 # What the Hub calls the licences that weights of VGG19 usually have.
 LICENCES = {"apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"}
@@ -47,7 +49,7 @@ def push_to_hub(
     contents: dict[str, str | bytes] = {
         FILE: str(source),
         "config.json": json.dumps(card.to_json(), indent=2, ensure_ascii=False).encode(),
-        "README.md": page(repo, card).encode(),
+        "README.md": str(model_card(repo, card)).encode(),
     }
     try:
         url = str(api.create_repo(repo, private=private, exist_ok=True))
@@ -65,76 +67,40 @@ def push_to_hub(
     return url
 
 
-def page(repo: str, card: Card) -> str:
-    """The README.md of a repository, made from the card's facts: the Hub's model card."""
-    from huggingface_hub import ModelCardData
+def model_card(repo: str, card: Card) -> ModelCard:
+    """The README.md of a repository, from the card's facts and `model_card.md`."""
+    from huggingface_hub import ModelCard, ModelCardData
 
-    facts = card.facts
-    licence = str(facts.get("licence", "unknown"))
+    config = resolve(card.config)
+    licence = str(card.facts.get("licence", "unknown"))
     known = licence.lower() in LICENCES | {"unknown"}
+    architecture = config.architecture.removesuffix("_bn")
     data = ModelCardData(
         license=licence.lower() if known else "other",
         license_name=None if known else licence,
         library_name="vggviz",
         pipeline_tag="image-classification",
-        tags=[
-            card.config.architecture.removesuffix("_bn"),
-            "attention",
-            "explainability",
-            "grad-cam",
-            "vggviz",
-        ],
+        tags=[architecture, "attention", "explainability", "grad-cam", "vggviz"],
     )
-    config = resolve(card.config)
-    attention = "without attention"
-    if config.attention != "none":
-        attention = f"with `{config.attention}` attention at {', '.join(config.stages)}"
-    limits = {
-        "nothing": "All weights are random: nothing was learned. ",
-        "backbone": "The attention is untrained"
-        + (": it is blended in with γ = 0. " if config.blend == "residual" else ". "),
-    }.get(card.trained, "")
-    blocks = [
-        f"---\n{data.to_yaml()}\n---",
-        f"# {repo}",
-        f"{config.architecture} at width {config.width:g}, "
-        f"{attention}; {config.num_classes} classes, pictures of {card.preprocess.size} pixels a "
-        "side.",
-        "## Use",
-        "```python\nfrom vggviz import Explainer\n\n"
-        f'explainer = Explainer.load(weights="{PREFIX}{repo}")\n'
-        'explainer.explain_refusal("picture.jpg").save("out/")\n```',
-    ]
-    if card.backbone is not None:
-        blocks.append(
-            f"The file is an adapter: it holds what differs from the weights `{card.backbone}` "
-            f"(SHA-256 `{card.backbone.fingerprint}`), which `vggviz` brings or downloads."
-        )
-    blocks += [
-        "## Accuracy",
-        _facts(facts, _measured) or "Not measured.",
-        "## Data and recipe",
-        _facts(facts, lambda key: not _measured(key)) or "Not told.",
-        "## Limits",
-        f"{limits}It knows its {config.num_classes} classes and nothing else: any picture gets one "
-        "of them. Attention and CAMs show what the network used, not what is true.",
-        f"Classes: {', '.join(_code(label) for label in card.labels[:60])}"
-        f"{', …' if len(card.labels) > 60 else ''}",
-    ]
-    return "\n\n".join(blocks) + "\n"
-
-
-def _measured(key: str) -> bool:
-    """Whether a fact is about accuracy: training writes 'validation' and 'validation_pictures'."""
-    return key.startswith("validation") or "accuracy" in key
-
-
-def _facts(facts: Mapping[str, Any], include: Callable[[str], bool]) -> str:
-    """The facts whose key `include` accepts, as a list; a run's history stays in config.json."""
-    return "\n".join(
-        f"- {_code(key)}: {_code(value if isinstance(value, str) else json.dumps(value))}"
-        for key, value in facts.items()
-        if key != "history" and include(key)
+    measured: list[str] = []
+    recipe: list[str] = []
+    for key, value in card.facts.items():
+        if key != "history":  # it stays in config.json
+            # Training writes 'validation' and 'validation_pictures'.
+            part = measured if key.startswith("validation") or "accuracy" in key else recipe
+            text = value if isinstance(value, str) else json.dumps(value)
+            part.append(f"- {_code(key)}: {_code(text)}")
+    return ModelCard.from_template(
+        data,
+        template_path=str(Path(__file__).with_name("model_card.md")),
+        repo=repo,
+        config=config,
+        size=card.preprocess.size,
+        trained=card.trained,
+        backbone=card.backbone,
+        measured="\n".join(measured),
+        recipe="\n".join(recipe),
+        labels=[_code(label) for label in card.labels],
     )
 
 

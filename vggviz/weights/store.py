@@ -12,8 +12,8 @@ from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.weights.adapters import difference, read
 from vggviz.weights.bundle import bundled_file
 from vggviz.weights.card import WEIGHTS, Card, WeightsError
-from vggviz.weights.foreign import explain_refusal
 from vggviz.weights.hub import PREFIX, fetch
+from vggviz.weights.refusal import explain_refusal
 from vggviz.weights.stock import STOCK, load_stock
 from vggviz.weights.tensors import to_half, write_safetensors
 

@@ -14,10 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vggviz.attention.build import AttentionError
 from vggviz.files import atomic_write
 from vggviz.networks import build_network, resolve
 from vggviz.weights.card import Card, WeightsError
-from vggviz.weights.foreign import explain_refusal
+from vggviz.weights.refusal import explain_refusal
 
 __all__ = ["check_path", "fingerprint", "read_card", "read_tensors", "to_half", "write_safetensors"]
 
@@ -37,8 +38,8 @@ def write_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str], file
         try:
             save_file(tensors, part, metadata)
         except SafetensorError as error:  # which hides the number of the operating system's error
-            found = re.search(r"\(os error (\d+)\)", str(error))
-            number = int(found[1]) if found else errno.EIO
+            match = re.search(r"\(os error (\d+)\)", str(error))
+            number = int(match[1]) if match else errno.EIO
             raise OSError(number, os.strerror(number), str(file)) from error
 
 
@@ -95,6 +96,8 @@ def read_card(file: Path, longest: int = HEADER) -> Card:
         card = Card.from_json(described)
         resolve(card.config)  # raises for an unknown architecture or stage
         return card
+    except AttentionError as error:
+        raise WeightsError(error.code, **error.values) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise WeightsError("bad_description", name=file.name, why=_excerpt(why)) from error
@@ -119,9 +122,9 @@ def read_tensors(file: Path, card: Card, base: dict[str, Tensor]) -> dict[str, T
                 kind = part.get_dtype()
                 own[key] = (tuple(part.get_shape()), "float" if kind in FLOATS else kind)
             filled = {key: base[key] for key in expected if key in base and key not in own}
-            found = {**{key: _signature(value) for key, value in filled.items()}, **own}
-            if found != expected:
-                odd = sorted(set(found.items()) ^ set(expected.items()))
+            actual = {**{key: _signature(value) for key, value in filled.items()}, **own}
+            if actual != expected:
+                odd = sorted(set(actual.items()) ^ set(expected.items()))
                 name = _excerpt(odd[0][0])
                 raise WeightsError("unlike_description", name=file.name, tensor=name)
             state = {key: _copy(opened.get_tensor(key)) for key in keys}

@@ -57,9 +57,7 @@ def _grid(session: Session, explanation: Explanation, methods: Sequence[str]) ->
         for name, tiles in rows
     )
     left_out = [
-        method_title(lang, name)
-        for name in methods
-        if METHODS[name].needs == "passes" and name not in chosen
+        method_title(lang, name) for name in methods if METHODS[name].slow and name not in chosen
     ]
     note = "".join(
         f'<p class="reading">{escape(session.text("blocks.slow", method=one))}</p>'

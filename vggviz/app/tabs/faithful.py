@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from html import escape
 from typing import Any, TypeAlias
 
@@ -18,6 +19,7 @@ from vggviz.app.tabs.panels import html, join, stage_radio, stage_update, stage_
 from vggviz.locales import text
 from vggviz.metrics.baselines import noise
 from vggviz.metrics.faithfulness import SCALED, Kind, area, perturb, scaled_batch_size
+from vggviz.platform.device import run_network
 
 NAME = "faithful.name"
 
@@ -43,6 +45,7 @@ def maps_of(result: Result, stage: str) -> dict[str, Tensor]:
 def measure(session: Session, stage: str) -> Iterator[Curves]:
     """All curves of the last result, as they grow: the same dict again and again."""
     explainer, result, check = session.explainer(), session.current, session.deadline()
+    predict = partial(run_network, explainer.model)
     pixels = explainer.preprocess.normalise(result.crop)
     often = scaled_batch_size((pixels.shape[-2], pixels.shape[-1]), BATCH)
     curves: Curves = {}
@@ -50,7 +53,7 @@ def measure(session: Session, stage: str) -> Iterator[Curves]:
         for name, map in maps_of(result, stage).items():
             points = curves[kind, name] = []
             target = result.target.index
-            for point in perturb(explainer.model, pixels, map, target, kind, SCALED, batch=BATCH):
+            for point in perturb(predict, pixels, map, target, kind, SCALED, batch=BATCH):
                 points.append(point)
                 check(len(points), POINTS)
                 if len(points) % often == 0 or len(points) == POINTS:

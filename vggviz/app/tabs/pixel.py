@@ -32,7 +32,12 @@ class Cell(NamedTuple):
 
 def token_stages(result: Result) -> list[str]:
     """The stages where each position has attention of its own."""
-    return [stage for stage, place in result.stages.items() if place.kind == "token"]
+    records = {
+        stage: result.details["stages"][stage].get("attention", ()) for stage in result.stages
+    }
+    return [
+        stage for stage, found in records.items() if any(one["kind"] == "token" for one in found)
+    ]
 
 
 def token_record(session: Session, stage: str) -> AttentionRecord:
@@ -156,7 +161,8 @@ def opened(session: Session, stage: str) -> tuple[Any, ...]:
     position looks; or what to choose instead, and whether its button is there."""
     result, stages = session.current, token_stages(session.current)
     if not stages:
-        could = any("self_attention" in types for types in session.networks.choices.values())
+        types = session.networks.types(result.request.weights, session.own)
+        could = "self_attention" in types
         key = "pixel.other" if could else "pixel.none"
         hint = placeholder(session.text(key), session.text(f"{key}_hint"), "nothing")
         return gr.update(visible=False), "", hint, gr.update(visible=could)

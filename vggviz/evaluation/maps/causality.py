@@ -8,6 +8,7 @@ from torch import Tensor
 from vggviz.evaluation.maps.job import Job, Part, Row
 from vggviz.hooks.capture import evaluating, intervene
 from vggviz.metrics.replacement import REPLACEMENTS
+from vggviz.platform.device import run_network
 from vggviz.types import Kind
 
 __all__ = ["replace_weights"]
@@ -52,4 +53,6 @@ def _logits(job: Job, name: str | None) -> Tensor:
         return weights.clone() if name is None else REPLACEMENTS[name](kind, weights, generator)
 
     with evaluating(job.model), intervene(job.model, change):
-        return torch.cat([job.model(part) for part in job.pictures.images.split(job.batch)])
+        return torch.cat(
+            [run_network(job.model, part) for part in job.pictures.images.split(job.batch)]
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from vggviz.hooks.capture import evaluating
 from vggviz.metrics.baselines import BASELINES
 from vggviz.metrics.faithfulness import SCALED, area, confidence, curves
 from vggviz.metrics.road import road
+from vggviz.platform.device import run_network
 
 __all__ = ["COARSE", "be_faithful"]
 
@@ -45,10 +47,11 @@ def be_faithful(job: Job) -> Part:
 
 def _measure(job: Job, images: Tensor, maps: Tensor, targets: Tensor) -> dict[str, Tensor]:
     fractions, batch = torch.linspace(0, 1, COARSE.steps + 1), min(job.batch, AT_ONCE)
+    predict = partial(run_network, job.model)
     areas = {
-        kind: area(fractions, curves(job.model, images, maps, targets, kind, COARSE, batch=batch))
+        kind: area(fractions, curves(predict, images, maps, targets, kind, COARSE, batch=batch))
         for kind in ("deletion", "insertion")
     }
-    drop, increase = confidence(job.model, images, maps, targets)
-    left = road(job.model, images, maps, targets, job.generator(), fractions=FRACTIONS, batch=batch)
+    drop, increase = confidence(predict, images, maps, targets)
+    left = road(predict, images, maps, targets, job.generator(), fractions=FRACTIONS, batch=batch)
     return {**areas, "drop": drop, "increase": increase.double(), "road": left}

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from vggviz.cam import cams
 from vggviz.hooks.capture import evaluating
-from vggviz.metrics.localisation import spatial_view
+from vggviz.metrics.localisation import spatial_views
 from vggviz.metrics.statistics import Estimate, bootstrap
 from vggviz.networks import Network
+from vggviz.platform.device import run_network
 
 __all__ = ["CURVES", "Example", "Job", "Part", "Pictures", "Row", "View"]
 
@@ -106,7 +107,7 @@ class Job:
     def likeliest(self, pictures: Pictures) -> Tensor:
         """The class that the network says of each picture: (n,)."""
         with evaluating(self.model), torch.no_grad():
-            logits = [self.model(part) for part in pictures.images.split(self.batch)]
+            logits = [run_network(self.model, part) for part in pictures.images.split(self.batch)]
         return torch.cat(logits).argmax(1)
 
     def views(
@@ -179,10 +180,8 @@ class Job:
         paths = {stage: self.model.path(stage) for stage in self.stages}
         result = cams(model, images, list(paths.values()), self.methods, classes[None])
         for stage, path in paths.items():
-            for tap, reading in result.taps.items():
-                view = spatial_view(reading.kind, reading.weights, reading.grid, reading.keys)
-                if tap.startswith(f"{path}.") and view is not None:
-                    yield (stage, reading.kind), view
+            for kind, view in spatial_views(result.taps, path).items():
+                yield (stage, kind), view
             for method in self.methods:
                 if (path, method) in result.maps:
                     yield (stage, method), result.maps[path, method][0]

@@ -18,6 +18,7 @@ def keep_sane(job: Job) -> Part:
     targets = job.likeliest(pictures)
     before = job.views(pictures, targets)
     fresh = build_network(job.model.config, job.generator())
+    fresh.to(next(job.model.parameters()).device)
     rows: list[Row] = []
     for word, cascading in (("cascading", True), ("independent", False)):
         layers = job.model.parameter_groups()

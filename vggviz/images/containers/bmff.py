@@ -27,15 +27,15 @@ def brands(data: bytes) -> frozenset[bytes]:
 
 def scan_avif(data: bytes, name: str) -> Container:
     """An AVIF file without its items of metadata."""
-    return Container("AVIF", _pixels_alone(data, name))
+    return Container("AVIF", _without_metadata(data, name))
 
 
 def scan_heif(data: bytes, name: str) -> Container:
     """A HEIC file without its items of metadata."""
-    return Container("HEIF", _pixels_alone(data, name))
+    return Container("HEIF", _without_metadata(data, name))
 
 
-def _pixels_alone(data: bytes, name: str) -> bytes:
+def _without_metadata(data: bytes, name: str) -> bytes:
     for kind, start, end in _boxes(data, 0, len(data), name):
         if kind != b"meta":
             continue

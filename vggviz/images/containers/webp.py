@@ -15,28 +15,28 @@ _ALPHA, _ANIMATION = 0x10, 0x02
 def scan(data: bytes, name: str) -> Container:
     """The chunks of the first frame of a WebP file."""
     view, at = memoryview(data), 12
-    kept: dict[bytes, bytes] = {}
+    chunks: dict[bytes, bytes] = {}
     for _ in range(MAX_CHUNKS):
         if at + 8 > len(view):
             break
         kind, length = struct.unpack_from("<4sI", view, at)
         end = at + 8 + length + length % 2
-        kept.setdefault(kind, bytes(view[at:end]))
+        chunks.setdefault(kind, bytes(view[at:end]))
         at = end
     else:
         raise too_complex(name, "chunks", MAX_CHUNKS)
-    icc, exif = (kept.pop(kind, b"")[8:] for kind in (b"ICCP", b"EXIF"))
-    order: tuple[bytes, ...] = (b"ALPH", b"VP8 ") if b"VP8 " in kept else (b"VP8L",)
-    extended = kept.get(b"VP8X", b"")
+    icc, exif = (chunks.pop(kind, b"")[8:] for kind in (b"ICCP", b"EXIF"))
+    order: tuple[bytes, ...] = (b"ALPH", b"VP8 ") if b"VP8 " in chunks else (b"VP8L",)
+    extended = chunks.get(b"VP8X", b"")
     if extended:
         check_size(*_canvas(extended), name, MAX_PIXELS)
         if extended[8] & _ANIMATION:
             order = (b"ANIM", b"ANMF")
         flags = bytes([extended[8] & (_ALPHA | _ANIMATION)])
-        kept[b"VP8X"] = extended[:8] + flags + extended[9:]
+        chunks[b"VP8X"] = extended[:8] + flags + extended[9:]
     else:
-        check_size(*_still(kept), name, MAX_PIXELS)
-    body = b"".join(kept.get(kind, b"") for kind in (b"VP8X", *order))
+        check_size(*_still(chunks), name, MAX_PIXELS)
+    body = b"".join(chunks.get(kind, b"") for kind in (b"VP8X", *order))
     head = b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP"
     return Container("WEBP", head + body, exif_orientation(exif), icc[:MAX_PROFILE])
 
@@ -46,9 +46,9 @@ def _canvas(extended: bytes) -> tuple[int, int]:
     return wide, high
 
 
-def _still(kept: dict[bytes, bytes]) -> tuple[int, int]:
-    if b"VP8 " in kept:  # a frame tag of 3 bytes, a start code of 3
-        width, height = struct.unpack_from("<HH", kept[b"VP8 "], 14)
+def _still(chunks: dict[bytes, bytes]) -> tuple[int, int]:
+    if b"VP8 " in chunks:  # a frame tag of 3 bytes, a start code of 3
+        width, height = struct.unpack_from("<HH", chunks[b"VP8 "], 14)
         return width & 0x3FFF, height & 0x3FFF
-    (bits,) = struct.unpack_from("<I", kept[b"VP8L"], 9)
+    (bits,) = struct.unpack_from("<I", chunks[b"VP8L"], 9)
     return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1

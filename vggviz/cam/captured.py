@@ -1,0 +1,121 @@
+"""What one pass captured, and what each kind of method is called with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from vggviz.cam.gradients import Point
+from vggviz.cam.interface import logits_of
+from vggviz.cam.methods import Method, Score
+from vggviz.hooks import Finding
+from vggviz.hooks.capture import TapReading, replace_output
+from vggviz.hooks.survey import FeatureMap
+from vggviz.networks import Network
+
+__all__ = ["Captured"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Captured:
+    """One pass of `model` over `images` (B, 3, H, W) for `targets` (T, B).
+
+    `outputs` (B, ...) by layer in the order in which they ran, detached; `layouts` of those that
+    are no (B, C, h, w); `gradients` (T, B, ...) by score and point; `curvatures` (T, B, ...) by
+    score and layer; by layer the point of the attention over positions in it, and `readings` by
+    point; `stages`, the layers that methods on several layers combine.
+    """
+
+    model: nn.Module
+    images: Tensor
+    targets: Tensor
+    outputs: Mapping[str, Tensor]
+    layouts: Mapping[str, FeatureMap | None]
+    gradients: Mapping[Score, Mapping[Point, Tensor]]
+    curvatures: Mapping[Score, Mapping[str, Tensor]]
+    weighing: Mapping[str, Point]
+    readings: Mapping[Point, TapReading | Finding]
+    stages: Sequence[str]
+
+    def map_of(
+        self, method: Method, layer: str, progress: Callable[[int, int], None]
+    ) -> Tensor | None:
+        """The raw maps (T, B, h, w) of a method at a layer; None for one that needs attention
+        where there is none."""
+        slopes = self.gradients[method.score]
+
+        def output(layer: str) -> Tensor:
+            return widened(self._as_map(layer, self.outputs[layer]))
+
+        def slope(layer: str) -> Tensor:
+            return widened(self._as_map(layer, slopes[layer]))
+
+        if method.needs == "attention":
+            return self._on_attention(method, layer, slopes) if layer in self.weighing else None
+        if method.slow:
+            return self._pass_by_pass(method, layer, progress)
+        if method.needs == "activation":
+            return method.function(output(layer)).expand(len(self.targets), -1, -1, -1)
+        if method.needs == "layers":
+            order = list(self.outputs)
+            later = [one for one in order[order.index(layer) + 1 :] if one in self.stages]
+            return method.function([*map(output, (layer, *later))], [*map(slope, (layer, *later))])
+        curved = self.curvatures.get(method.score, {}) if method.needs == "curvature" else {}
+        more = [widened(self._as_map(layer, curved[layer]))] if layer in curved else []
+        return method.function(output(layer), slope(layer), *more)
+
+    def _as_map(self, layer: str, values: Tensor) -> Tensor:
+        """(..., C, h, w) of a layer's output or its gradient."""
+        layout = self.layouts.get(layer)
+        return values if layout is None else layout.to_map(values)
+
+    def _on_attention(self, method: Method, layer: str, slopes: Mapping[Point, Tensor]) -> Tensor:
+        point = self.weighing[layer]
+        reading = self.readings[point]
+        positions = reading.place.layout.positions if isinstance(reading, Finding) else None
+        more = {} if positions is None else {"positions": positions}
+        weights, grid = widened(reading.weights.detach()), reading.keys or reading.grid
+        return method.function(weights, widened(slopes[point]), reading.kind, grid, **more)
+
+    def _pass_by_pass(
+        self, method: Method, layer: str, progress: Callable[[int, int], None]
+    ) -> Tensor:
+        """Picture by picture, for methods that run the network themselves."""
+        found: list[Tensor] = []
+        outputs = self._as_map(layer, self.outputs[layer])
+        for image, output, targets in zip(self.images, outputs, self.targets.T, strict=True):
+            run = self._predict if method.needs == "passes" else partial(self._resume, layer, image)
+            found.append(method.function(run, image, output, targets, progress=progress))
+        return torch.stack(found, 1)  # B × (T, h, w) -> (T, B, h, w)
+
+    def _predict(self, images: Tensor) -> Tensor:
+        return logits_of(self.model(images), len(images))
+
+    def _resume(self, layer: str, image: Tensor, features: Tensor) -> Tensor:
+        """Logits (b, K) for outputs of a layer (b, C, h, w) in the place of its own.
+
+        Where nothing goes past the layer, what comes before it runs for one copy of the picture.
+        """
+        count, layout = len(features), self.layouts.get(layer)
+
+        def laid(own: Tensor) -> Tensor:
+            if layout is None:
+                return features
+            own = own.repeat(count // len(own), *[1] * (own.ndim - 1))
+            layout.to_map(own).copy_(features)  # a view: tokens without a position stay
+            return own
+
+        model = self.model
+        link = isinstance(model, Network) and model.resumable and layer in model.layers.values()
+        with replace_output(model, layer, laid):
+            images = image.expand(1 if link else count, -1, -1, -1)
+            return logits_of(model(images), count)
+
+
+def widened(values: Tensor) -> Tensor:
+    """16-bit floats as float32, since their sums would be rounded to 16 bits once more."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
