@@ -181,6 +181,11 @@ class Network(nn.Module):
         its input on."""
         return bypass(self, self.attention_paths())
 
+    def key_positions(self) -> dict[str, Tensor]:
+        """Where the keys (N, M) of each query lie (see `AttentionRecord`), by module path, where
+        queries see a part of the keys only."""
+        return {}
+
     def feature_paths(self) -> dict[str, str]:
         """The module path whose output is the feature map that arrives at the attention, by stage,
         for the stages that have attention."""
