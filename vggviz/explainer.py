@@ -330,12 +330,11 @@ class Explainer:
         return self.card.index(target)
 
     def prediction(self, logits: Tensor) -> Prediction:
-        """What logits (K,) say of the classes, the likeliest first: their softmax, or of a network
-        with several labels their sigmoids. Raises WeightsError where they are no numbers."""
+        """What logits (K,) say of the classes, the most probable first: their softmax, or of a
+        network with several labels their sigmoids. Raises WeightsError where they are no numbers."""
         if not logits.isfinite().all():
             raise WeightsError("logits_not_finite")
-        multi_label = getattr(self.card.config, "multi_label", False)
-        return prediction(logits, self.labels, multi_label)
+        return prediction(logits, self.labels, getattr(self.card.config, "multi_label", False))
 
     def _provenance(self, where: Crop) -> dict[str, Any]:
         return {
