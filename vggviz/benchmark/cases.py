@@ -11,8 +11,7 @@ from torch import Tensor
 from vggviz.benchmark import libraries
 from vggviz.benchmark.fixtures import Case, Fixtures, Work
 from vggviz.cam import cams
-from vggviz.networks import Network
-from vggviz.networks import NetworkConfig, resolve
+from vggviz.networks import Network, NetworkConfig, resolve
 
 __all__ = ["BARE", "CASES"]
 
