@@ -1,11 +1,11 @@
-"""Many pictures, one question: in this process, or over Ray Data on many cores or GPUs."""
+"""Explanations of many pictures, in this process or over Ray Data on many cores or GPUs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -20,16 +20,16 @@ from vggviz.explanation import FILES
 from vggviz.images import open_image
 from vggviz.weights import fingerprint
 
-__all__ = ["Done", "Job", "Worker", "on_ray"]
+__all__ = ["Job", "Outcome", "Worker", "on_ray"]
 
 STORE = 96 << 20  # bytes that Ray may share: only names of files travel, and Ray wants 75 MiB
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is asked of every picture, as `Explainer.load` and `explain` take it, and where the
-    results go; but `attention` as `load_attention` takes it. `options` are other arguments of
-    `load`, for a network by name."""
+    """What to compute for every picture, as `Explainer.load` and `explain` take it, but `attention`
+    as `load_attention` takes it, and the folder `out` for the results. `options` are other
+    arguments of `load`, for a network by name."""
 
     out: str
     weights: str = "tiny50"
@@ -41,19 +41,21 @@ class Job:
     formats: tuple[str, ...] = FILES
     full_range: bool = False
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    lang: str = "en"
 
 
-class Done(NamedTuple):
-    """What became of one picture: what was `said` of it, or why it failed, and in which process."""
+class Outcome(NamedTuple):
+    """What became of one picture: a `message` on the result or on the failure, and in which
+    process."""
 
     file: str
-    said: str
+    message: str
     failed: bool
     process: int
 
 
 class Worker:
-    """One network that explains pictures one after another; on a GPU where it was given one.
+    """One network that explains pictures one after another.
 
     Raises what `load_attention` and `Explainer.load` raise.
     """
@@ -67,61 +69,60 @@ class Worker:
         self.explainer = Explainer.load(self._job.weights, named, **more)
 
     def __call__(self, row: Mapping[str, str]) -> dict[str, Any]:
-        """`row` holds `file`, and `stem`, the name of its results, which may begin with subfolders.
-        A `Done` as a dictionary: a picture that can't be explained, for which memory runs out, or
-        that can't be written, stops
-        nothing."""
+        """Explain `row['file']`, write the results under the name `row['stem']`, which may begin
+        with subfolders, and return an `Outcome` as a dictionary.
+
+        Errors of one picture, also of memory and of writing, are outcomes."""
         file, job = row["file"], self._job
         try:
             image = open_image(file, full_range=job.full_range)
-            found = self.explainer.explain(image, job.stages, job.methods, job.target)
-            made = {"made_from": self.made_from(file)}
-            explanation = replace(found, provenance={**found.provenance, **made})
-            # JSON last: what it says of the files beside it holds once it is there.
-            explanation.save(job.out, row["stem"], sorted(job.formats, key="json".__eq__))
+            explanation = self.explainer.explain(image, job.stages, job.methods, job.target)
+            made_from = {"made_from": self.fingerprint(file)}
+            explanation = replace(explanation, provenance={**explanation.provenance, **made_from})
+            # JSON last: `is_done` takes it for the sign that the other files are whole.
+            formats = sorted(job.formats, key="json".__eq__)
+            explanation.save(job.out, row["stem"], formats, job.lang)
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
-            said = _NO_MEMORY if _out_of_memory(error) else str(error)
-            return Done(file, said, True, os.getpid())._asdict()
+            message = _NO_MEMORY if _out_of_memory(error) else str(error)
+            return Outcome(file, message, True, os.getpid())._asdict()
         first = explanation.prediction.top(1)[0]
         notes = filter(None, (explanation.note(), explanation.picture_note()))
         note = "".join(f" ({note})" for note in notes)
-        shown = Path(job.out) / f"{row['stem']}.{job.formats[-1]}"
-        said = f"{first.label} {first.probability:.1%}{note} → {shown}"
-        return Done(file, said, False, os.getpid())._asdict()
+        last = Path(job.out) / f"{row['stem']}.{job.formats[-1]}"
+        message = f"{first.label} {first.probability:.1%}{note} → {last}"
+        return Outcome(file, message, False, os.getpid())._asdict()
 
-    def made_from(self, file: str | Path) -> str:
+    def fingerprint(self, file: str | Path) -> str:
         """SHA-256 of all that the results of a picture depend on: the file's content, the network,
-        what is asked of it, and the versions. Raises OSError."""
-        job, network, picture = self._job, self.explainer, Path(file)
+        the job, and the versions. Raises OSError."""
+        job, explainer, picture = self._job, self.explainer, Path(file)
         code = Path((job.attention or "").rpartition(":")[0])
         facts = [
             fingerprint(code) if code.is_file() else "",
             fingerprint(picture) if picture.is_file() else "",  # a pipe is read only once
-            network.card.fingerprint,
-            network.card.to_json(),
-            network.precision,
-            network.names(job.stages),
+            explainer.card.fingerprint,
+            explainer.card.to_json(),
+            explainer.precision,
+            explainer.names(job.stages),
             job.methods,
-            None if job.target is None else network.index(job.target),
-            job.formats,
-            job.full_range,
-            vggviz.__version__,
-            str(torch.__version__),
+            None if job.target is None else explainer.index(job.target),
+            *(job.formats, job.full_range, job.lang),
+            *(vggviz.__version__, str(torch.__version__)),
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
-    def explained(self, file: str | Path, stem: str) -> bool:
-        """Whether all results of this name are there already, and made from just this: the JSON
-        among them says so, and none of the others is newer. Without JSON no one can tell."""
+    def is_done(self, file: str | Path, stem: str) -> bool:
+        """Whether all results of this name exist and have this `fingerprint`, which the JSON among
+        them records; none of the others may be newer. False where there is no JSON."""
         out = Path(self._job.out)
-        told = out / f"{stem}.json"
+        record = out / f"{stem}.json"
         files = [out / f"{stem}.{format}" for format in self._job.formats]
         try:
-            last = told.stat().st_mtime_ns
+            last = record.stat().st_mtime_ns
             if any(one.stat().st_mtime_ns > last for one in files):
                 return False
-            made = json.loads(told.read_text("utf-8"))["provenance"]["made_from"]
-            return bool(made == self.made_from(file))
+            made_from = json.loads(record.read_text("utf-8"))["provenance"]["made_from"]
+            return bool(made_from == self.fingerprint(file))
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
@@ -132,66 +133,57 @@ _NO_MEMORY = "there is not enough memory to explain it"
 def _out_of_memory(error: Exception) -> bool:
     """Whether memory ran out: Python's, a GPU's, or the CPU's, for which PyTorch and oneDNN have
     words but no type."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
     words = ("allocate memory", "not enough memory", "out of memory", "could not create a")
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
 
 
 def on_ray(
     job: Job, stems: Mapping[Path, str], workers: int | None = None, device: str = "auto"
-) -> Iterator[Done]:
-    """The same over Ray Data: one actor for each GPU, or where there is none, or `device` is 'cpu',
-    for each core, or `workers` of them. They come in the order in which they are done.
+) -> Iterator[Outcome]:
+    """Explain the pictures in `stems`, by file with the name of its results, over Ray Data, and
+    yield the outcomes as they come: one actor for each GPU, or where there is none, or `device` is
+    'cpu', for each core, at most `workers`.
 
-    Runs on the cluster of RAY_ADDRESS, or on this machine alone. Paths must mean
-    the same on all its machines.
-
-    Raises ModuleNotFoundError without the extra 'ray', ValueError for fewer than one worker.
+    Runs on the cluster of RAY_ADDRESS, or on this machine alone. Paths must mean the same on all
+    its machines. Raises ModuleNotFoundError without the extra 'ray', ValueError for fewer than one
+    worker.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"there must be at least 1 worker, not {workers}")
-    ray = import_module("ray")
-    data = import_module("ray.data")
+    ray, data = import_module("ray"), import_module("ray.data")
     rows = [{"file": str(file.absolute()), "stem": stem} for file, stem in stems.items()]
     if not rows:
         return
-    mine = not ray.is_initialized()
-    if mine:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of ours tells no one
-        alone = {
-            "address": "local",
-            "num_cpus": workers,
-            "include_dashboard": False,
-            "object_store_memory": STORE,
-        }
-        ray.init(
-            **({} if "RAY_ADDRESS" in os.environ else alone),
-            log_to_driver=False,
-            logging_level="error",
-        )
+    owned = not ray.is_initialized()
+    if owned:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        local: dict[str, Any] = {"address": "local", "num_cpus": workers}
+        local |= {"include_dashboard": False, "object_store_memory": STORE}
+        cluster = {} if "RAY_ADDRESS" in os.environ else local
+        ray.init(**cluster, log_to_driver=False, logging_level="error")
     try:
         data.DataContext.get_current().enable_progress_bars = False
-        has = ray.cluster_resources()
-        gpus = has.get("GPU", 0) >= 1 and device != "cpu"
+        resources = ray.cluster_resources()
+        gpus = resources.get("GPU", 0) >= 1 and device != "cpu"
         kind, device = ("GPU", "cuda") if gpus else ("CPU", "cpu")
-        count = min(workers or int(has[kind]), int(has[kind]), len(rows))
+        count = min(workers or int(resources[kind]), int(resources[kind]), len(rows))
         dataset = data.from_items(rows, override_num_blocks=min(len(rows), 8 * count)).map(
             Worker,
             fn_constructor_args=(asdict(_absolute(job)), device, 1),
             compute=data.ActorPoolStrategy(size=count),
             **{f"num_{kind.lower()}s": 1},
         )
-        found: Iterable[dict[str, Any]] = dataset.iter_rows()
-        for row in found:
-            yield Done(**row)
+        for row in dataset.iter_rows():
+            yield Outcome(**row)
     finally:
-        if mine:
+        if owned:
             ray.shutdown()
 
 
 def _absolute(job: Job) -> Job:
-    """With paths that don't depend on where a worker stands."""
+    """The job with absolute paths: workers run in other folders."""
 
     def absolute(path: str) -> str:
         return str(Path(path).absolute()) if Path(path).is_file() else path
@@ -204,10 +196,5 @@ def _absolute(job: Job) -> Job:
     options = dict(job.options)
     if "checkpoint" in options:
         options["checkpoint"] = absolute(options["checkpoint"])
-    changed = {
-        "weights": weights,
-        "attention": attention,
-        "out": str(Path(job.out).absolute()),
-        "options": options,
-    }
-    return Job(**{**asdict(job), **changed})
+    out = str(Path(job.out).absolute())
+    return replace(job, weights=weights, attention=attention, out=out, options=options)

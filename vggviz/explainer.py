@@ -1,4 +1,4 @@
-"""A picture in, an explained prediction out: the one facade that everything above uses."""
+"""Explanations of pictures by a network with its weights."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ class Explainer:
         if network_card.is_network_name(str(weights)):
             if attention is not None:
                 raise ValueError(f"{weights} brings its own attention")
-            found = network_card.load_foreign(str(weights), **changes)
-            return cls(*found, precision=precision, device=device, copy=False)
+            parts = network_card.load_foreign(str(weights), **changes)
+            return cls(*parts, precision=precision, device=device, copy=False)
         named = str(weights) in WEIGHTS
         chosen = attention or ("cbam" if named else "none")
         model, card = load_network(weights, chosen, **changes)
@@ -146,7 +146,7 @@ class Explainer:
         classifier, ValueError for settings that make no sense.
         """
         device = choose_device(device)
-        found = network_card.foreign_network(
+        parts = network_card.foreign_network(
             model,
             network_card.network_preprocess(size, mean, std),
             copy=True,
@@ -154,7 +154,7 @@ class Explainer:
             output=output,
             multi_label=multi_label,
         )
-        return cls(*found, device=device, copy=False)
+        return cls(*parts, device=device, copy=False)
 
     def explain(
         self,
@@ -249,7 +249,8 @@ class Explainer:
         return explanations
 
     def names(self, stages: str | Sequence[str]) -> tuple[str, ...]:
-        """The places that `stages` means, each once. Raises ValueError for one that is none."""
+        """The names of stages, layers or modules in `stages`, each once; 'all' are the network's
+        stages. Raises ValueError for an unknown name."""
         if isinstance(stages, str):
             stages = (
                 self.model.stages
@@ -329,12 +330,11 @@ class Explainer:
         return self.card.index(target)
 
     def prediction(self, logits: Tensor) -> Prediction:
-        """What logits (K,) say of the classes, the likeliest first: their softmax, or of a network
-        with several labels their sigmoids. Raises WeightsError where they are no numbers."""
+        """What logits (K,) say of the classes, the most probable first: their softmax, or of a
+        network with several labels their sigmoids. Raises WeightsError where they are no numbers."""
         if not logits.isfinite().all():
             raise WeightsError("logits_not_finite")
-        multi_label = getattr(self.card.config, "multi_label", False)
-        return prediction(logits, self.labels, multi_label)
+        return prediction(logits, self.labels, getattr(self.card.config, "multi_label", False))
 
     def _provenance(self, where: Crop) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""What came out for one picture, and its files."""
+"""The explanation of one picture for one class, and its files."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Explanation:
 
     `image` is the crop that the network saw, uint8 (S, S, 3), and `crop` where it lies in the
     original; `attention` are the records by stage, `heatmaps` the maps by (stage, method), both at
-    the stage's resolution and in the network's order; `provenance` tells which weights, which
-    versions and how; `features` are the outputs (C, H, W) of what was to be watched, by its name.
+    the stage's resolution and in the network's order; `provenance` names the weights, the versions
+    and the settings; `features` are the outputs (C, H, W) of watched layers by name.
     """
 
     image: npt.NDArray[np.uint8]

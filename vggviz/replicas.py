@@ -1,7 +1,6 @@
-"""Networks as Ray Serve's replicas: one handle, which batches what many ask at once.
+"""Networks as Ray Serve replicas behind one handle, which batches concurrent requests.
 
-The page stays in one process, where its sessions are; only the model is spread. Needs the extra
-'ray'.
+The page and its sessions stay in one process. Needs the extra 'ray'.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ log = logging.getLogger(__name__)
 APP = "vggviz"
 BATCH = 8  # pictures of one pass
 WAIT = 0.01  # seconds that a first picture waits for others
-STORE = 512 << 20  # bytes of pictures and answers that travel at once; beyond, Ray uses the disk
+STORE = 512 << 20  # bytes of pictures and answers in transit; beyond, Ray uses the disk
 TRIES = 6  # a replica that died is replaced in seconds; until then others answer
 TIMEOUT = 300  # seconds; a replica that hangs is found and ended by Ray before
 PAUSE = 0.5  # seconds before the second try, then twice, three times as long
@@ -73,7 +72,7 @@ class Networks:
         groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
         for index, job in enumerate(jobs):
             groups[job.batch_key].append(index)
-        found: dict[int, Explanation | Exception] = {}
+        by_index: dict[int, Explanation | Exception] = {}
         for indices in groups.values():
             members = [jobs[index] for index in indices]
             first, images = members[0], [job.image for job in members]
@@ -85,8 +84,8 @@ class Networks:
                 answers = explainer.explain_batch(images, targets, *options, watch=first.watch)
             except (ValueError, OSError, RuntimeError) as error:
                 answers = [error] * len(members)
-            found.update(zip(indices, answers, strict=True))
-        return [found[index] for index in range(len(jobs))]
+            by_index.update(zip(indices, answers, strict=True))
+        return [by_index[index] for index in range(len(jobs))]
 
 
 class Replica:
@@ -173,7 +172,7 @@ def start(
     if cluster:
         ray.init(cluster, **quiet)
     else:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of ours tells no one
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init("local", include_dashboard=False, object_store_memory=STORE, **quiet)
     cores = ray.cluster_resources().get("CPU", 0)
     if cores < replicas:

@@ -89,7 +89,7 @@ def test_only_whole_results_of_the_same_are_there(tmp_path: Path) -> None:
     row = {"file": str(picture), "stem": "cat"}
 
     def there(**changes: Any) -> bool:
-        return Worker(asdict(replace(job, **changes))).explained(picture, "cat")
+        return Worker(asdict(replace(job, **changes))).is_done(picture, "cat")
 
     assert not there()
     for formats in (("json",), ("json", "npz", "png")):

@@ -91,9 +91,7 @@ def test_the_full_range_of_a_deep_picture(tmp_path: Path) -> None:
     for option, stretched in ((), [0, 4095]), (("--full-range",), None):
         asked = (tmp_path / "scan.png", "--out", tmp_path, "--formats", "json", *option)
         run = vggviz("explain", *asked)
-        assert (
-            "values 0 to 4095 of the picture file are shown as black to white" in run.stdout
-        ) == (not option)
+        assert ("values 0 to 4095 of the picture file" in run.stdout) == (not option)
         told = json.loads((tmp_path / "scan.json").read_text("utf-8"))
         assert told["provenance"]["picture"]["stretched"] == stretched
 

@@ -273,7 +273,7 @@ def test_weights_whose_numbers_overflow_are_refused_and_not_written(
         done = Worker({"out": str(tmp_path), "weights": str(file), "methods": ("layercam",)})(
             {"file": str(photograph), "stem": "cat"}
         )
-        assert (done["failed"], done["said"]) == (True, words)
+        assert (done["failed"], done["message"]) == (True, words)
         assert list(tmp_path.iterdir()) == [file]
 
 

@@ -75,7 +75,7 @@ resource.setrlimit(resource.RLIMIT_AS, (taken + (64 << 20), resource.RLIM_INFINI
 for preprocess in (replace(usual, size=1024, resize=1024), usual):
     worker.explainer.preprocess = preprocess
     done = worker(row)
-    print(done["failed"], done["said"].split(" (")[0])
+    print(done["failed"], done["message"].split(" (")[0])
 """
 
 

@@ -662,9 +662,9 @@ def no_system_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     manager = font_manager.fontManager
     kept = [entry for entry in manager.ttflist if entry.fname.startswith(own)]
     monkeypatch.setattr(manager, "ttflist", kept)
-    fonts._found.cache_clear()
+    fonts._fonts_of.cache_clear()
     yield
-    fonts._found.cache_clear()
+    fonts._fonts_of.cache_clear()
 
 
 def drawn(figure: Figure, text: str) -> np.ndarray:

@@ -41,7 +41,7 @@ from vggviz.weights import (
     read_card,
     save_network,
 )
-from vggviz.weights.publish import page
+from vggviz.weights.publish import model_card
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 CONFIG = TrainConfig(epochs=3, image_sizes=(32,), batch=8, lr=0.05)
@@ -87,7 +87,7 @@ def test_a_frozen_backbone_gives_an_adapter(tmp_path: Path, backbone: Path) -> N
     }
     assert "classifier.0.weight" in kept
     model, card = load_network(out)
-    assert "- `validation`: `{" in page("user/own", card).split("## Data and recipe")[0]
+    assert "- `validation`: `{" in str(model_card("user/own", card)).split("## Data and recipe")[0]
     assert card.backbone == read_backbone(backbone)
     stem = load_network(backbone)[0].state_dict()
     assert torch.equal(model.state_dict()["features.0.weight"], stem["features.0.weight"])

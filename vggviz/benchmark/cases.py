@@ -11,8 +11,7 @@ from torch import Tensor
 from vggviz.benchmark import libraries
 from vggviz.benchmark.fixtures import Case, Fixtures, Work
 from vggviz.cam import cams
-from vggviz.networks import Network
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network, NetworkConfig, resolve
 
 __all__ = ["BARE", "CASES"]
 
@@ -75,7 +74,7 @@ _bf16 = partial(_ours, precision="bf16")
 
 _channels_last = partial(_forward, layout=torch.channels_last)
 
-STAGES = VGG.stages
+STAGES = resolve(NetworkConfig()).stages
 LAST = STAGES[-1:]
 CASES: dict[str, Case] = {
     BARE: Case("bare forward", _forward),

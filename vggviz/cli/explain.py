@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from tqdm import tqdm
+from typer import Argument, Exit, Option
 
 from vggviz.cli.console import (
     WEIGHTS_HELP,
@@ -35,18 +35,23 @@ from vggviz.cli.network import (
     resolve_network,
 )
 
-Weights = Annotated[
-    str,
-    typer.Option(help=WEIGHTS_HELP),
-]
+Weights = Annotated[str, Option(help=WEIGHTS_HELP)]
 Attention = Annotated[
-    str | None, typer.Option(help="none, or of: {attention}. A weights file brings its own name.")
+    str | None, Option(help="none, or of: {attention}. A weights file brings its own name.")
 ]
+FULL_RANGE_HELP = (
+    "Show pictures of more than 8 bits by all that their format can hold, not stretched by the "
+    "values that they use."
+)
+ENGINE_HELP = (
+    "local, or ray: Ray Data on all cores, GPUs or machines of a cluster; pictures whose JSON in "
+    "the folder says the same was made of them already are skipped."
+)
 
 
 def explain(
-    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
+    images: Annotated[list[Path], Argument(help="Pictures, or folders of pictures.")],
+    out: Annotated[Path, Option(help="Folder for the results.")] = Path("out"),
     weights: Weights = "tiny50",
     attention: Attention = None,
     network: NetworkName = None,
@@ -57,46 +62,30 @@ def explain(
     std: Std = "",
     pretrained: Pretrained = False,
     multi_label: MultiLabel = False,
-    stages: Annotated[
-        str, typer.Option(help="all, or names with commas: block4,block5,conv5_4.")
-    ] = "all",
-    methods: Annotated[
-        str, typer.Option(help="CAM methods with commas, of: {methods}.")
-    ] = "gradcam",
+    stages: Annotated[str, Option(help="all, or names: block4,block5,conv5_4.")] = "all",
+    methods: Annotated[str, Option(help="CAM methods, of: {methods}.")] = "gradcam",
     target: Annotated[
-        str | None, typer.Option(help="Class as label or index; by default the predicted one.")
+        str | None, Option(help="Class as label or index; by default the predicted one.")
     ] = None,
     formats: Annotated[
-        str, typer.Option(help="Files for each picture with commas: json,npz,png,svg,html.")
+        str, Option(help="Files for each picture: json,npz,png,svg,html.")
     ] = "json,npz,png",
-    full_range: Annotated[
-        bool,
-        typer.Option(
-            "--full-range",
-            help="Show pictures of more than 8 bits by all that their format can hold, not "
-            "stretched by the values that they use.",
-        ),
-    ] = False,
+    lang: Annotated[str, Option(help="Language of figures and reports: en or zh.")] = "en",
+    full_range: Annotated[bool, Option("--full-range", help=FULL_RANGE_HELP)] = False,
     precision: Annotated[
-        str,
-        typer.Option(help="exact (float32), or bf16: faster where the CPU has it, maps roughly."),
+        str, Option(help="exact (float32), or bf16: faster where the CPU has it, maps roughly.")
     ] = "exact",
     device: Device = "auto",
-    engine: Annotated[
-        str,
-        typer.Option(
-            help="local, or ray: Ray Data on all cores, GPUs or machines of a cluster; pictures "
-            "whose JSON in the folder says the same was made of them already are skipped."
-        ),
-    ] = "local",
+    engine: Annotated[str, Option(help=ENGINE_HELP)] = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="With ray: how many, by default one a core or GPU.")
+        int | None, Option(min=1, help="With ray: how many, by default one a core or GPU.")
     ] = None,
 ) -> None:
     """Explain pictures: prediction, attention and CAMs as files for each; html is a report."""
-    from vggviz.batch import Done, Job, Worker, on_ray
+    from vggviz.batch import Job, Outcome, Worker, on_ray
     from vggviz.cam import check_methods
     from vggviz.explanation import FORMATS
+    from vggviz.locales import LANGUAGES
 
     if engine not in ("local", "ray"):
         fail(f"no engine {engine!r}: choose local or ray")
@@ -106,6 +95,8 @@ def explain(
             fail(f"no format {name!r}: choose from {', '.join(FORMATS)}")
     if not endings:
         fail(f"--formats needs one or more of {', '.join(FORMATS)}")
+    if lang not in LANGUAGES:
+        fail(f"no language {lang!r}: choose from {', '.join(LANGUAGES)}")
     used = or_fail(check_methods, split_list(methods))
     name, options = resolve_network(
         network,
@@ -118,37 +109,36 @@ def explain(
         pretrained=pretrained,
         multi_label=multi_label,
     )
-    job = Job(
-        *(str(out), name, attention, precision, stages, used, target, endings, full_range, options)
-    )
+    request = stages, used, target, endings, full_range, options, lang
+    job = Job(str(out), name, attention, precision, *request)
     worker = or_fail(Worker, asdict(job), device)
     or_fail(worker.explainer.names, stages)
     if target is not None:
         or_fail(worker.explainer.index, target)
     stems = or_fail(_stems, images, out)
     _check_overwriting(stems, out, endings)
-    results: Iterator[Done]
+    results: Iterator[Outcome]
     if engine == "ray":
         if not (find_spec("ray") and find_spec("pyarrow")):
             fail("--engine ray needs Ray Data: pip install 'vggviz[ray]'")
-        new = {file: stem for file, stem in stems.items() if not worker.explained(file, stem)}
+        new = {file: stem for file, stem in stems.items() if not worker.is_done(file, stem)}
         if len(new) < len(stems):
             print_line(f"{len(stems) - len(new)} of {len(stems)} pictures were explained already")
         results, total = on_ray(job, new, workers, device), len(new)
     else:
         rows = ({"file": str(file), "stem": stem} for file, stem in stems.items())
-        results, total = (Done(**worker(row)) for row in rows), len(stems)
+        results, total = (Outcome(**worker(row)) for row in rows), len(stems)
     failed, processes = 0, set[int]()
     hidden = total < 2 or not sys.stderr.isatty()
-    for done in tqdm(results, unit="picture", total=total, disable=hidden):
-        processes.add(done.process)
-        failed += done.failed
-        (print_error if done.failed else print_line)(f"{done.file}: {done.said}")
+    for outcome in tqdm(results, unit="picture", total=total, disable=hidden):
+        processes.add(outcome.process)
+        failed += outcome.failed
+        (print_error if outcome.failed else print_line)(f"{outcome.file}: {outcome.message}")
     if engine == "ray" and total:
         print_line(f"{total - failed} pictures explained by {len(processes)} workers")
     if failed:
         print_error(f"{failed} of {total} pictures could not be explained")
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _pictures(folder: Path, out: Path) -> list[Path]:

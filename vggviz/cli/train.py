@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from tqdm import tqdm
+from typer import Option
 
 from vggviz.cli.console import (
     CLASSES_HELP,
@@ -25,94 +25,65 @@ from vggviz.cli.console import (
 from vggviz.cli.network import Device
 from vggviz.texts import visible
 
+START_HELP = "What to start from: none for a fresh VGG19-BN, or " + WEIGHTS_HELP.replace(
+    "random; ", ""
+)
+
 
 def train(
-    data: Annotated[
-        Path, typer.Option(help="Folder of class folders, or Tiny ImageNet; or a zip.")
-    ],
-    out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
-    attention: Annotated[str, typer.Option(help="none, or one of: {attention}.")] = ("cbam"),
-    weights: Annotated[
-        str,
-        typer.Option(
-            help="What to start from: none for a fresh VGG19-BN, or "
-            + WEIGHTS_HELP.replace("random; ", "")
-        ),
-    ] = "none",
+    data: Annotated[Path, Option(help="Folder of class folders, or Tiny ImageNet; or a zip.")],
+    out: Annotated[Path, Option(help="The .safetensors file to write.")],
+    attention: Annotated[str, Option(help="none, or one of: {attention}.")] = "cbam",
+    weights: Annotated[str, Option(help=START_HELP)] = "none",
     freeze_backbone: Annotated[
-        bool,
-        typer.Option(help="Train only attention, γ, norms and the last layer: a small file."),
+        bool, Option(help="Train only attention, γ, norms and the last layer: a small file.")
     ] = False,
     whole_head: Annotated[
-        bool,
-        typer.Option(
-            help="With --freeze-backbone, train all of the head: 239 MB in full-size VGG19."
-        ),
+        bool, Option(help="With --freeze-backbone: all of the head, 239 MB in full-size VGG19.")
     ] = False,
-    stages: Annotated[
-        str | None, typer.Option(help="Where attention is, with commas: block4,block5.")
-    ] = None,
-    blend: Annotated[str | None, typer.Option(help="residual or replace.")] = None,
+    stages: Annotated[str | None, Option(help="Where attention is: block4,block5.")] = None,
+    blend: Annotated[str | None, Option(help="residual or replace.")] = None,
     train_from: Annotated[
-        str | None, typer.Option(help="Train this stage and those after it only, such as block4.")
+        str | None, Option(help="Train this stage and those after it only, such as block4.")
     ] = None,
-    classes: Annotated[str | None, typer.Option(help=CLASSES_HELP)] = None,
-    width: Annotated[float, typer.Option(help="Width multiplier of a fresh network.")] = 0.5,
-    epochs: Annotated[int | None, typer.Option(min=1, help="24; 10 from weights.")] = None,
+    classes: Annotated[str | None, Option(help=CLASSES_HELP)] = None,
+    width: Annotated[float, Option(help="Width multiplier of a fresh network.")] = 0.5,
+    epochs: Annotated[int | None, Option(min=1, help="24; 10 from weights.")] = None,
     image_sizes: Annotated[
-        str | None,
-        typer.Option(
-            help="Picture sides in pixels, one after another: 32,48,64; the weights' own."
-        ),
+        str | None, Option(help="Sides in pixels, one after another: 32,48,64; the weights' own.")
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(min=2, help="64, or an eighth of the pictures if that is less.")
+        int | None, Option(min=2, help="64, or an eighth of the pictures if that is less.")
     ] = None,
-    lr: Annotated[
-        float | None, typer.Option(help="Peak learning rate: 0.05; 0.01 from weights.")
-    ] = None,
-    attention_lr: Annotated[
-        float, typer.Option(help="Multiplies the learning rate of attention modules.")
-    ] = 5.0,
+    lr: Annotated[float | None, Option(help="Peak learning rate: 0.05; 0.01 from weights.")] = None,
+    attention_lr: Annotated[float, Option(help="Times the learning rate, for attention.")] = 5.0,
     contrast: Annotated[
-        float,
-        typer.Option(help="Weight of the infomax penalty: attention must differ between pictures."),
+        float, Option(help="Weight of the infomax penalty: attention must differ between pictures.")
     ] = 0.0,
     counterfactual: Annotated[
-        float,
-        typer.Option(
-            min=0, help="Weight of the counterfactual loss: attention must beat its own mean."
-        ),
+        float, Option(min=0, help="Weight of the loss that attention must beat its own mean.")
     ] = 0.0,
     min_scale: Annotated[
-        float, typer.Option(min=0.05, max=1, help="Smallest part of a picture's area in a crop.")
+        float, Option(min=0.05, max=1, help="Smallest part of a picture's area in a crop.")
     ] = 0.35,
     zoom_out: Annotated[
-        float, typer.Option(min=0, max=1, help="Probability that a picture is shrunk and moved.")
+        float, Option(min=0, max=1, help="Probability that a picture is shrunk and moved.")
     ] = 0.0,
     views: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Augmented views whose constant features are computed once; 0: none."
-        ),
+        int, Option(min=0, help="Augmented views whose constant features are stored; 0: none.")
     ] = 4,
     teacher: Annotated[
-        Path | None, typer.Option(help="Soft labels to distil: safetensors with 'logits' (n, K).")
+        Path | None, Option(help="Soft labels to distil: safetensors with 'logits' (n, K).")
     ] = None,
-    distill_weight: Annotated[
-        float, typer.Option(help="Weight of the soft labels in the loss.")
-    ] = 0.5,
-    temperature: Annotated[float, typer.Option(help="Temperature of the soft labels.")] = 2.0,
-    seed: Annotated[int, typer.Option()] = 0,
-    resume: Annotated[bool, typer.Option(help="Resume a run that was stopped.")] = False,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder that keeps computed views for other runs.")
-    ] = None,
+    distill_weight: Annotated[float, Option(help="Weight of the soft labels in the loss.")] = 0.5,
+    temperature: Annotated[float, Option(help="Temperature of the soft labels.")] = 2.0,
+    seed: Annotated[int, Option()] = 0,
+    resume: Annotated[bool, Option(help="Resume a run that was stopped.")] = False,
+    cache: Annotated[Path | None, Option(help="Folder of stored views for other runs.")] = None,
     workers: Annotated[
-        int | None,
-        typer.Option(min=0, help="Processes that read and augment pictures: as many as pay."),
+        int | None, Option(min=0, help="Processes that read and augment; by default by the cores.")
     ] = None,
-    strict: Annotated[bool, typer.Option(help="Stop at an unreadable picture.")] = False,
+    strict: Annotated[bool, Option(help="Stop at an unreadable picture.")] = False,
     device: Device = "auto",
 ) -> None:
     """Train a network with attention on labelled pictures. Needs the extra 'train'."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from vggviz.data.classes import choose_classes
-from vggviz.data.dataset import DataError, Dataset
+from vggviz.data.dataset import DataError, Dataset, choose_classes
 from vggviz.data.source import Source, is_picture
 from vggviz.data.splits import PARTS, part_named
 
@@ -67,8 +66,10 @@ def find_parts(root: Folder, where: str) -> tuple[Folder, dict[str, Folder]]:
     folder = root
     while True:
         nonempty = folder.nonempty()
-        found = {name: part_named(name) for name, one in nonempty.items() if _holds_classes(one)}
-        parts = {name: part for name, part in found.items() if part}
+        named_parts = {
+            name: part_named(name) for name, one in nonempty.items() if _holds_classes(one)
+        }
+        parts = {name: part for name, part in named_parts.items() if part}
         if parts:
             others = [name for name in nonempty if name not in parts and not part_named(name)]
             _check_parts(parts, others, where)
@@ -130,8 +131,8 @@ def load_class_folders(
     if not nonempty:
         raise DataError("no pictures found: expected one folder of pictures for each class")
     _check_classes(nonempty, where)
-    known = sorted(folder.folders)
-    labels = tuple(known[index] for index in choose_classes(known, known, classes, part))
+    names = sorted(folder.folders)
+    labels = tuple(names[index] for index in choose_classes(names, names, classes, part))
     rows = [
         (target, file)
         for target, label in enumerate(labels)

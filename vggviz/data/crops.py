@@ -20,7 +20,7 @@ from vggviz.images import ImageError, Preprocess
 __all__ = ["MEMORY", "Crops", "count_workers", "read_crops"]
 
 MEMORY = 1 << 30  # bytes of pixels kept in memory: 7,100 at 224 pixels, 87,000 at 64
-_PER_WORKER = 64  # pictures below which starting another process does not pay
+_PER_WORKER = 64  # pictures below which starting another process takes longer than it saves
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +56,7 @@ def read_crops(
     Returns a tensor (n, 3, size, size) where that takes at most `memory` bytes, else `Crops`, and
     the indices (n,) of the pictures in the dataset: one that can't be read is left out after
     `unreadable` was called with the error, which is raised where that is None. All pictures are
-    decoded once by `workers` processes (by default as many as pay); `progress` is called with their
+    decoded once by `workers` processes, by default `count_workers`; `progress` is called with their
     count so far. Raises DataError where a class is left without pictures.
     """
     count, size = len(dataset), preprocess.size

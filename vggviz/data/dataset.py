@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from vggviz.images import ImageError, open_image
+from vggviz.types import matching
 
 
 class DataError(ValueError):
@@ -62,3 +63,24 @@ class Dataset:
             order = torch.randperm(len(members), generator=generator)
             second = second.index_fill(0, members[order[:count]], True)
         return self.subset(torch.nonzero(~second)[:, 0]), self.subset(torch.nonzero(second)[:, 0])
+
+
+def choose_classes(
+    labels: Sequence[str], wnids: Sequence[str], names: Sequence[str] | None, part: str | None
+) -> list[int]:
+    """Indices of the classes `names`, by label or WordNet id, in the data's own order; all classes
+    where `names` is None. `labels` and `wnids` are equally many.
+
+    Raises DataError for a class that the data does not have.
+    """
+    if names is None:
+        return list(range(len(labels)))
+    where = f"the part {part!r} of the data" if part else "the data"
+    chosen: set[int] = set()
+    for name in names:
+        matches = {k % len(labels) for k in matching(name, (*labels, *wnids))}
+        if not matches:
+            some = ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
+            raise DataError(f"no class {name!r} in {where}: it has {some}")
+        chosen |= matches
+    return sorted(chosen)

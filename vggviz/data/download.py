@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import shutil
 import time
 import urllib.error
@@ -17,7 +16,6 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +28,7 @@ except ImportError:  # on Windows two processes must not fetch into one folder
 __all__ = ["ARCHIVES", "Archive", "FetchError", "fetch"]
 
 CHUNK = 1 << 18  # bytes
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FetchError(RuntimeError):
@@ -72,14 +71,18 @@ def fetch(
     a folder; others wait. A connection that breaks, or is silent for `timeout` seconds, is resumed
     after `pause` seconds, until `tries` in a row bring no new bytes. Raises FetchError.
     """
-    target, part = (folder / archive.name).absolute(), folder / f"{archive.name}.part"
-    if _is_there(target, archive):
-        return target
+    target = (folder / archive.name).absolute()
+    part = target.with_name(f"{archive.name}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _exclusive(folder):
-            if _is_there(target, archive):  # by now
-                return target
+        with _lock(folder):
+            if target.exists():
+                if _is_right(target, archive):
+                    return target
+                raise FetchError(
+                    f"{target} is not the file from {archive.url} ({archive.size:,} bytes, MD5 "
+                    f"{archive.md5}): move it away and start again"
+                )
             try:
                 with part.open("ab") as file:
                     _download(file, archive, target, progress, tries, pause, timeout)
@@ -94,14 +97,14 @@ def fetch(
                 )
             part.replace(target)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in FULL
         why = "no space on the disk" if full else "this file cannot be written"
-        raise FetchError(f"{part.absolute()}: {why} ({error.strerror or error})") from error
+        raise FetchError(f"{part}: {why} ({error.strerror or error})") from error
     return target
 
 
 @contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     """Hold an exclusive lock on `folder`, which ends with the process: two processes must not
     append to one file."""
     if fcntl is None:
@@ -131,109 +134,77 @@ def _download(
     needed, free = archive.size - file.tell(), shutil.disk_usage(target.parent).free
     if free < needed:
         raise OSError(errno.ENOSPC, f"{_mb(needed)} are needed, {_mb(free)} are free")
-    furthest, failed = file.tell(), 0
+    furthest, failures = file.tell(), 0
     progress(furthest)
     while file.tell() < archive.size:
         reason = "it broke off"
         try:
-            for position, piece in _stream(archive, file.tell(), timeout):
-                if position != file.tell():
-                    _truncate(file)
-                file.write(piece)
-                if file.tell() > archive.size:
-                    _truncate(file)
-                    raise _wrong_size(archive, "more")
-                progress(file.tell())
-        except _ConnectionLost as error:
-            reason = str(error)
-        except FetchError as error:
-            raise FetchError(f"{error} and put it at {target}") from error
-        failed = 0 if file.tell() > furthest else failed + 1
-        furthest = max(furthest, file.tell())
-        if failed == tries:
-            here = f" ({_mb(file.tell())} are here, and the next try goes on from there)"
+            _receive(file, archive, target, progress, timeout)
+        except urllib.error.HTTPError as error:
+            error.close()
+            reason = f"HTTP {error.code} {error.reason}"
+            if error.code == 416:  # the server has less than what is here
+                _truncate(file)
+            elif error.code < 500 and error.code not in (408, 429):
+                raise _another_file(archive, target, f"gives no file ({reason})") from error
+        except (OSError, HTTPException) as error:
+            if isinstance(error, OSError) and error.errno in (*FULL, errno.EFBIG):
+                raise
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
+        size = file.tell()
+        failures = 0 if size > furthest else failures + 1
+        furthest = max(furthest, size)
+        if failures == tries:
+            here = f" ({_mb(size)} are here, and the next try goes on from there)" if size else ""
             raise FetchError(
                 f"{archive.url} cannot be reached ({reason}): try again, or get this file "
-                f"({_mb(archive.size)}) where there is a network and put it at {target}"
-                + (here if file.tell() else "")
+                f"({_mb(archive.size)}) where there is a network and put it at {target}{here}"
             )
-        if file.tell() < archive.size:
+        if size < archive.size:
             time.sleep(pause)
 
 
-class _ConnectionLost(Exception):
-    """A failure after which a retry may succeed."""
-
-
-def _stream(archive: Archive, start: int, timeout: float) -> Iterator[tuple[int, bytes]]:
-    """Yield (position, bytes), from `start` or, where the server has no ranges, from 0."""
+def _receive(
+    file: BinaryIO,
+    archive: Archive,
+    target: Path,
+    progress: Callable[[int], None],
+    timeout: float,
+) -> None:
+    """Append what one request brings; from the start where the server has no ranges."""
+    start = file.tell()
     headers = {"Range": f"bytes={start}-"} if start else {}
     request = urllib.request.Request(archive.url, headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as response:
-            partial = response.status == 206
-            position, total = _content_range(response.headers, partial)
-            if total is not None and total != archive.size:
-                raise _wrong_size(archive, f"{total:,}")
-            if partial and position != start:
-                yield 0, b""  # a range that was not asked for: start over
+    with urllib.request.urlopen(request, timeout=timeout) as response:
+        if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            start = 0
+        length = response.headers.get("Content-Length", "")
+        size = start + int(length) if length.isdecimal() else archive.size
+        if response.status == 200 and size != archive.size:
+            raise _another_file(archive, target, f"has {size:,} bytes instead of {archive.size:,}")
+        if start == 0:
+            _truncate(file)
+            if response.status == 206:  # not the range that was asked for
                 return
-            while piece := response.read1(CHUNK):
-                yield position, piece
-                position += len(piece)
-    except urllib.error.HTTPError as error:
-        with error:
-            if error.code == 416:  # nothing there beyond `start`
-                total = _content_range(error.headers, True)[1]
-                if total is not None and total != archive.size:
-                    raise _wrong_size(archive, f"{total:,}") from error
-                yield 0, b""
-            elif error.code >= 500 or error.code in (408, 429):
-                raise _ConnectionLost(f"HTTP {error.code} {error.reason}") from error
-            else:
-                raise FetchError(
-                    f"{archive.url} gives no file (HTTP {error.code} {error.reason}): find a copy "
-                    f"elsewhere ({archive.size:,} bytes, MD5 {archive.md5})"
-                ) from error
-    except (OSError, HTTPException) as error:
-        raise _ConnectionLost(
-            str(getattr(error, "reason", error)) or type(error).__name__
-        ) from error
+        while piece := response.read1(CHUNK):
+            file.write(piece)
+            progress(file.tell())
+            if file.tell() > archive.size:
+                _truncate(file)
+                raise _another_file(archive, target, f"has more instead of {archive.size:,} bytes")
 
 
-def _content_range(headers: Message, partial: bool) -> tuple[int, int | None]:
-    """The start of an answer in the file, and the file's size or None where it is not given."""
-    if not partial:
-        length = headers.get("Content-Length", "")
-        return 0, int(length) if length.isdecimal() else None
-    found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", headers.get("Content-Range", ""))
-    if found is None:
-        return -1, None
-    return int(found[1] or -1), None if found[2] == "*" else int(found[2])
-
-
-def _wrong_size(archive: Archive, size: str) -> FetchError:
+def _another_file(archive: Archive, target: Path, why: str) -> FetchError:
     return FetchError(
-        f"{archive.url} has {size} bytes instead of {archive.size:,} and so another file: find "
-        f"a copy of the right one (MD5 {archive.md5})"
+        f"{archive.url} {why}: find a copy of the right file elsewhere ({archive.size:,} bytes, "
+        f"MD5 {archive.md5}) and put it at {target}"
     )
 
 
 def _truncate(file: BinaryIO) -> None:
-    file.truncate(0)
-    file.seek(0)
-
-
-def _is_there(target: Path, archive: Archive) -> bool:
-    """Whether `target` is the right file. Raises FetchError where it is another one."""
-    if not target.exists():
-        return False
-    if not _is_right(target, archive):
-        raise FetchError(
-            f"{target} is not the file from {archive.url} ({archive.size:,} bytes, "
-            f"MD5 {archive.md5}): move it away and start again"
-        )
-    return True
+    if file.tell():
+        file.truncate(0)
+        file.seek(0)
 
 
 def _is_right(file: Path, archive: Archive) -> bool:

@@ -34,14 +34,14 @@ class Layout:
 
     def load(self, part: str | None, classes: Sequence[str] | None) -> Dataset:
         """The pictures of a part, by default the first, of these `classes`. Raises DataError."""
-        known = part and (part_named(part) or part)
+        name = part and (part_named(part) or part)
         if self.prefix is not None:
-            dataset = load_tiny_imagenet(self.source, self.prefix, known, classes)
-        elif known is not None and known not in self.parts:
+            dataset = load_tiny_imagenet(self.source, self.prefix, name, classes)
+        elif name is not None and name not in self.parts:
             has = "the parts " + ", ".join(map(repr, self.parts)) if self.parts else "no parts"
             raise DataError(f"the data has no part {part!r} with class folders: it has {has}")
         else:
-            folder = self.folders.get(known or next(iter(self.parts), ""), self.folder)
+            folder = self.folders.get(name or next(iter(self.parts), ""), self.folder)
             where = str(self.root / folder.path) if folder.path else str(self.root)
             dataset = load_class_folders(self.source, folder, part, classes, where)
         return replace(dataset, ignored=self.ignored)
@@ -58,8 +58,8 @@ def find_layout(root: Path) -> Layout:
     pictures, ignored = split_pictures(source)
     folders = {name.split("/", 1)[0] for name in source.names if "/" in name}
     tables = {"wnids.txt", *(f"{folder}/wnids.txt" for folder in folders)}
-    if found := tables.intersection(source.names):
-        prefix = min(found, key=lambda name: (len(name), name)).removesuffix("wnids.txt")
+    if present := tables.intersection(source.names):
+        prefix = min(present, key=lambda file: (len(file), file)).removesuffix("wnids.txt")
         del ignored[".txt"]  # its tables
         return Layout(root, source, TINY_PARTS, ignored, prefix, Folder(""), {})
     folder, parts = find_parts(build_tree(source.names), str(root))

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from vggviz.data.classes import choose_classes
-from vggviz.data.dataset import DataError, Dataset
+from vggviz.data.dataset import DataError, Dataset, choose_classes
 from vggviz.data.source import Source, is_picture
 
 __all__ = ["PARTS", "load_tiny_imagenet"]
@@ -50,10 +49,10 @@ def load_tiny_imagenet(
         _check_table(named, folders.get(f"{prefix}{folder}", set()), name, prefix)
         return rows
 
-    known = sorted({row[0].strip() for row in table("wnids.txt")})
-    names = _labels(known, table("words.txt"))
-    chosen = choose_classes(names, known, classes, part)
-    wnids = [known[index] for index in chosen]
+    all_wnids = sorted({row[0].strip() for row in table("wnids.txt")})
+    names = _labels(all_wnids, table("words.txt"))
+    chosen = choose_classes(names, all_wnids, classes, part)
+    wnids = [all_wnids[index] for index in chosen]
     rows: list[tuple[str, str, list[int]]] = []  # wnid, file, box
     if part == "val":
         for (file, wnid), box in boxes_of("val/val_annotations.txt", "val/images", 6):

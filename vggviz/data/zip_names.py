@@ -7,7 +7,7 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 __all__ = ["member_names"]
 
@@ -72,16 +72,15 @@ def _detect(names: Iterable[bytes]) -> str:
     parts = {part for name in names for part in name.split(b"/") if not part.isascii()}
     costs = {
         encoding: sum(_cost(part.decode(encoding), encoding) for part in parts) - math.log(prior)
-        for encoding, (prior, _) in _ENCODINGS.items()
-        if _decodes(parts, encoding)
+        for encoding, prior in _PRIORS.items()
+        if all(_decodes(part, encoding) for part in parts)
     }
     return min(costs, key=costs.__getitem__, default="cp437")
 
 
-def _decodes(names: Iterable[bytes], encoding: str) -> bool:
+def _decodes(name: bytes, encoding: str) -> bool:
     try:
-        for name in names:
-            name.decode(encoding)
+        name.decode(encoding)
     except UnicodeDecodeError:
         return False
     return True
@@ -91,19 +90,31 @@ def _cost(text: str, encoding: str) -> float:
     """−log P(text | encoding): each character is drawn from a class of characters, and evenly
     within it. What names hardly ever do costs more: other letters, or ideographs, within a Latin
     word, 'ö' before a capital letter or on its own."""
-    character_cost = _ENCODINGS[encoding][1]
     total = 0.0
     for before, character, after in zip(f" {text}", text, f"{text[1:]} ", strict=False):
         if character.isascii():
             total += math.log(60)
             continue
-        total += character_cost(character)
+        total -= math.log(_probability(character, encoding))
         neighbours = _is_ascii_letter(before) + _is_ascii_letter(after)
         if not _is_latin(character):
             total += 3 * neighbours
         elif character.islower():
             total += 3 * (neighbours == 0) + 3 * ("A" <= after <= "Z")
     return total
+
+
+def _probability(character: str, encoding: str) -> float:
+    """P of a character that is not ASCII, by the first of its encoding's `_CLASSES` that has it."""
+    if encoding == "cp949" and character in _COMMON_HANGUL:
+        return 0.75 / len(_COMMON_HANGUL)
+    wide = encoding in ("gbk", "cp932", "cp949", "cp950")
+    code = int.from_bytes(character.encode(encoding), "big") if wide else ord(character)
+    return next(
+        mass / size
+        for encodings, first, last, low, mass, size in _CLASSES
+        if encoding in encodings and first <= code <= last and code & 0xFF >= low
+    )
 
 
 def _is_ascii_letter(character: str) -> bool:
@@ -114,81 +125,37 @@ def _is_latin(character: str) -> bool:
     return character.isalpha() and unicodedata.name(character, "").startswith("LATIN")
 
 
-def _evenly(mass: float, size: int) -> float:
-    return -math.log(mass / size)
-
-
-def _unicode(character: str) -> float:
-    """UTF-8: accents, letters of other alphabets, ideographs and syllables, and all else."""
-    if _is_latin(character) and ord(character) < 0x180:
-        return _evenly(0.2, 100)
-    if 0x386 <= ord(character) <= 0x6FF and character.isalpha():
-        return _evenly(0.2, 100)
-    letter = character.isalpha() and ord(character) >= 0x700
-    return _evenly(0.55, 20_000) if letter else _evenly(0.02, 2000)
-
-
-def _chinese(character: str) -> float:
-    """GBK: level 1 of GB 2312 are the common ideographs, level 2 rare ones, the others rarer."""
-    high, low = character.encode("gbk")[0], character.encode("gbk")[-1]
-    if low >= 0xA1 and 0xB0 <= high <= 0xD7:
-        return _evenly(0.9, 3755)
-    if low >= 0xA1 and 0xD8 <= high <= 0xF7:
-        return _evenly(0.04, 3008)
-    return _evenly(0.03, 100) if 0xA1 <= high <= 0xA3 else _evenly(0.005, 14_240)
-
-
-def _japanese(character: str) -> float:
-    """Shift-JIS: kana, then level 1 of JIS X 0208; half-width kana are hardly used in names."""
-    code = ord(character)
-    if 0x3041 <= code <= 0x30FE or character == "々":
-        return _evenly(0.45, 170)
-    encoded = character.encode("cp932")
-    if len(encoded) == 1:
-        return _evenly(0.002, 63)
-    if 0x889F <= int.from_bytes(encoded, "big") <= 0x9872:
-        return _evenly(0.45, 2965)
-    return _evenly(0.02, 3390) if 0x4E00 <= code <= 0x9FFF else _evenly(0.01, 500)
-
-
-def _traditional(character: str) -> float:
-    """Big5: level 1, then level 2."""
-    high = character.encode("cp950")[0]
-    if 0xA4 <= high <= 0xC6:
-        return _evenly(0.93, 5401)
-    return _evenly(0.03, 400) if high < 0xA4 else _evenly(0.03, 7652)
-
-
-def _korean(character: str) -> float:
-    """Windows-949: common syllables, the others of KS X 1001, and all that is rarer."""
-    if character in _COMMON_HANGUL:
-        return _evenly(0.75, len(_COMMON_HANGUL))
-    high, low = character.encode("cp949")[0], character.encode("cp949")[-1]
-    if low >= 0xA1 and 0xB0 <= high <= 0xC8:
-        return _evenly(0.15, 2350 - len(_COMMON_HANGUL))
-    return _evenly(0.02, 13_700)
-
-
-def _latin(character: str) -> float:
-    return _evenly(0.12, 40) if _is_latin(character) else _evenly(0.001, 60)
-
-
-def _cyrillic(character: str) -> float:
-    cyrillic = unicodedata.name(character, "").startswith("CYRILLIC")
-    if cyrillic and character in "абвгдежзийклмнопрстуфхцчшщъыьэюя":
-        return _evenly(0.9, 33)
-    return _evenly(0.09, 50) if cyrillic else _evenly(0.001, 60)
-
-
-# How often each is met (only ratios count), and −log P of a character that is not ASCII.
-_ENCODINGS: dict[str, tuple[float, Callable[[str], float]]] = {
-    "utf-8": (0.5, _unicode),
-    "gbk": (0.35, _chinese),
-    "cp932": (0.2, _japanese),
-    "cp949": (0.1, _korean),
-    "cp950": (0.1, _traditional),
-    "cp437": (0.08, _latin),
-    "cp850": (0.08, _latin),
-    "cp866": (0.05, _cyrillic),
-    "cp1251": (0.01, _cyrillic),
+# How often each encoding is met; only ratios count.
+_PRIORS = {
+    **{"utf-8": 0.5, "gbk": 0.35, "cp932": 0.2, "cp949": 0.1, "cp950": 0.1},
+    **{"cp437": 0.08, "cp850": 0.08, "cp866": 0.05, "cp1251": 0.01},
 }
+# Classes of characters: encodings, first and last code, lowest second byte, the share of characters
+# from the class, and its size. Codes are the encoding's own where it has two bytes, else Unicode's.
+_CLASSES = [
+    ("utf-8", 0xC0, 0x17F, 0, 0.2, 100),  # Latin with accents
+    ("utf-8", 0x386, 0x6FF, 0, 0.2, 100),  # other alphabets
+    ("utf-8", 0x700, 0x1FFF, 0, 0.55, 20_000),
+    ("utf-8", 0x3005, 0xD7FF, 0, 0.55, 20_000),  # kana, ideographs, syllables
+    ("utf-8", 0, 0x10FFFF, 0, 0.02, 2000),
+    ("gbk", 0xB0A1, 0xD7FE, 0xA1, 0.9, 3755),  # level 1 of GB 2312, the common ideographs
+    ("gbk", 0xD8A1, 0xF7FE, 0xA1, 0.04, 3008),  # level 2
+    ("gbk", 0xA140, 0xA3FE, 0, 0.03, 100),  # punctuation
+    ("gbk", 0, 0xFFFF, 0, 0.005, 14_240),
+    ("cp932", 0xA1, 0xDF, 0, 0.002, 63),  # half-width kana, hardly used in names
+    ("cp932", 0x829F, 0x8396, 0, 0.45, 170),  # kana
+    ("cp932", 0x8158, 0x815B, 0, 0.45, 170),  # '々' and the long vowel 'ー'
+    ("cp932", 0x889F, 0x9872, 0, 0.45, 2965),  # level 1 of JIS X 0208
+    ("cp932", 0x989F, 0xEAA4, 0, 0.02, 3390),  # level 2
+    ("cp932", 0, 0xFFFF, 0, 0.01, 500),
+    ("cp949", 0xB0A1, 0xC8FE, 0xA1, 0.15, 2350 - len(_COMMON_HANGUL)),  # KS X 1001
+    ("cp949", 0, 0xFFFF, 0, 0.02, 13_700),
+    ("cp950", 0xA440, 0xC6FE, 0, 0.93, 5401),  # level 1
+    ("cp950", 0, 0xA3FE, 0, 0.03, 400),
+    ("cp950", 0, 0xFFFF, 0, 0.03, 7652),  # level 2
+    ("cp437 cp850", 0xC0, 0x17F, 0, 0.12, 40),
+    ("cp437 cp850", 0, 0x10FFFF, 0, 0.001, 60),
+    ("cp866 cp1251", 0x430, 0x44F, 0, 0.9, 33),  # lower case
+    ("cp866 cp1251", 0x400, 0x4FF, 0, 0.09, 50),
+    ("cp866 cp1251", 0, 0x10FFFF, 0, 0.001, 60),
+]

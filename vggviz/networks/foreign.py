@@ -152,6 +152,10 @@ class ForeignNetwork(Network):
         found = [place for place in self.attention.get(stage, ()) if place.kind in POSITIONS]
         return found[-1] if found else None
 
+    def is_link(self, path: str) -> bool:
+        """False: what goes past a module is not known."""
+        return False
+
     def intervene(self, change: Change) -> AbstractContextManager[object]:
         """As `Network.intervene`, for the attention that was found."""
         return finding(self, self.places, change=change)

@@ -46,9 +46,13 @@ def figure(
     labels = [one.label for _, one in bars]
     titles = sorted({panel.title for row in rows for panel in row.values()})
     absent = missing("".join((title, note, target, *stages, *titles, *labels)))
-    shown = [(rank, one._replace(label=_label(one, words))) for rank, one in bars]
+    classes = [(rank, one._replace(label=_label(one, words))) for rank, one in bars]
     marked = next(
-        (new.label for (_, one), (_, new) in zip(bars, shown, strict=True) if one.label == target),
+        (
+            new.label
+            for (_, one), (_, new) in zip(bars, classes, strict=True)
+            if one.label == target
+        ),
         target,
     )
     heights = [
@@ -83,7 +87,7 @@ def figure(
     x, y, count = MARGIN + across, top + down, words["classes"].format(count=len(ranks))
     best = words["top"].format(count=min(5, len(ranks)))
     page.heading(x, y, WIDE, words["prediction"], best, count)
-    page.bars(x, y + HEAD, shown, marked, words)
+    page.bars(x, y + HEAD, classes, marked, words)
     plain = {stage: drawable(" ".join(stage.split())[:2000], bold=True) for stage in stages}
     points = 15 if all(fits(text, CELL - 1.05, 15, bold=True) for text in plain.values()) else 11
     names = headings([*plain.values()], lambda text: fits(text, CELL - 1.05, points, bold=True))

@@ -51,7 +51,7 @@ def font(text: str, size: float, bold: bool = False) -> FontProperties:
 
 def missing(text: str) -> str:
     """The visible characters of `text` that no font here has, each once, in order."""
-    return "".join(letter for letter, said in _escapes(text, bold=False).items() if said)
+    return "".join(letter for letter, escape in _escapes(text, bold=False).items() if escape)
 
 
 def drawable(text: str, bold: bool = False) -> str:
@@ -65,13 +65,13 @@ def drawable(text: str, bold: bool = False) -> str:
 
 def _escapes(text: str, bold: bool) -> dict[str, str]:
     """What stands for each character of `text` that no font here has."""
-    found, base = _others(text, bold), _dejavu_font(bold)
+    fonts, base = _others(text, bold), _dejavu_font(bold)
     return {
         letter: ""
         if unicodedata.category(letter) == "Cf"
         else letter.encode("unicode_escape").decode()
         for letter in dict.fromkeys(text)
-        if letter not in found and not _has(base, letter)
+        if letter not in fonts and not _has(base, letter)
     }
 
 
@@ -91,22 +91,22 @@ def _others(text: str, bold: bool) -> Mapping[str, FontEntry]:
     base = _dejavu_font(bold)
     lacking = frozenset(letter for letter in set(text) if not _has(base, letter))
     region = next((name for name, kind in REGIONS.items() if kind.search(text)), "SC")
-    return _found(lacking, bold, region) if lacking else {}
+    return _fonts_of(lacking, bold, region) if lacking else {}
 
 
 @lru_cache(maxsize=256)
-def _found(letters: frozenset[str], bold: bool, region: str) -> Mapping[str, FontEntry]:
+def _fonts_of(letters: frozenset[str], bold: bool, region: str) -> Mapping[str, FontEntry]:
     """The first font for each of `letters`, in one pass over all fonts until each has one."""
-    found: dict[str, FontEntry] = {}
+    fonts: dict[str, FontEntry] = {}
     for entry in _candidates(bold, region):
         try:
             opened = _open(entry)
         except (OSError, RuntimeError):  # a broken file is not the figure's trouble
             continue
-        found |= {letter: entry for letter in letters - found.keys() if _has(opened, letter)}
-        if len(found) == len(letters):
+        fonts |= {letter: entry for letter in letters - fonts.keys() if _has(opened, letter)}
+        if len(fonts) == len(letters):
             break
-    return found
+    return fonts
 
 
 def _candidates(bold: bool, region: str) -> Iterator[FontEntry]:

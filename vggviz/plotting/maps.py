@@ -69,9 +69,9 @@ def resize(values: Map, size: tuple[int, int]) -> npt.NDArray[np.float32]:
     if not hole.any():
         return np.asarray(cv2.resize(source, size[::-1]), dtype=np.float32)
     filled = resize(np.where(hole, 0, source), size)
-    known = resize(1.0 - hole, size)
+    share = resize(1.0 - hole, size)
     inside = cv2.resize(hole * 1.0, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT) > 0
-    return np.where(inside, np.float32(np.nan), filled / np.where(inside, 1, known))
+    return np.where(inside, np.float32(np.nan), filled / np.where(inside, 1, share))
 
 
 def overlay(
@@ -97,8 +97,8 @@ def stretch(values: Map) -> tuple[npt.NDArray[np.float32], float, float]:
     else is there, low and high are NaN too.
     """
     raw = np.asarray(values, dtype=np.float64)
-    known = np.isfinite(raw)
-    low = float(raw.min(where=known, initial=np.inf)) if known.any() else float("nan")
-    high = float(raw.max(where=known, initial=-np.inf)) if known.any() else low
-    scaled = np.where(known, raw - low, np.nan) / ((high - low) or 1)
+    finite = np.isfinite(raw)
+    low = float(raw.min(where=finite, initial=np.inf)) if finite.any() else float("nan")
+    high = float(raw.max(where=finite, initial=-np.inf)) if finite.any() else low
+    scaled = np.where(finite, raw - low, np.nan) / ((high - low) or 1)
     return scaled.astype(np.float32), low, high

@@ -59,17 +59,17 @@ def fold(text: str, width: float, size: float, lines: int = 1, bold: bool = Fals
     """Text broken at spaces to fit `width` inches; what is too much for `lines` ends in '…'."""
     rest = drawable(" ".join(text.split())[:2000], bold)
     ruler = _ruler(rest, size, bold)
-    found: list[str] = []
+    folded: list[str] = []
     while ruler(rest) > width:
-        tail = "…" if len(found) == lines - 1 else ""  # on the last line only
+        tail = "…" if len(folded) == lines - 1 else ""  # on the last line only
         starts = [rest[:count].rstrip() + tail for count in range(1, len(rest))]
         fits = max(1, bisect(starts, width, key=ruler))
         if tail:
-            return [*found, starts[fits - 1]]
+            return [*folded, starts[fits - 1]]
         cut = max(rest.rfind(" ", 0, fits + 1), 0) or fits
-        found.append(rest[:cut].rstrip())
+        folded.append(rest[:cut].rstrip())
         rest = rest[cut:].lstrip()
-    return [*found, rest] if rest else found
+    return [*folded, rest] if rest else folded
 
 
 def fits(text: str, width: float, size: float, bold: bool = False) -> bool:
@@ -92,10 +92,10 @@ class Page:
     def __init__(self, width: float, height: float) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-        from vggviz.plotting.shown import ShownFigure
+        from vggviz.plotting.notebook_figure import NotebookFigure
 
         self.width, self.height = width, height
-        self.figure = ShownFigure((width, height), dpi=100, facecolor="white")
+        self.figure = NotebookFigure((width, height), dpi=100, facecolor="white")
         self.figure.set_layout_engine("none")
         FigureCanvasAgg(self.figure)
 

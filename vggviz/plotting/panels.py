@@ -70,7 +70,7 @@ def panels(
             kind, view_name = f"{record.kind} attention", VIEWS.get(record.kind)
             remark = words[view_name] if view_name else ""
             for view in record.views:
-                nth = sum(stage in row for (known, _), row in rows.items() if known == kind)
+                nth = sum(stage in row for (other, _), row in rows.items() if other == kind)
                 panel = _panel(
                     words, kind, words[record.kind], None, remark, *stretch(view.numpy())
                 )
@@ -78,8 +78,8 @@ def panels(
     for (stage, method), map in heatmaps.items():
         remark = words["no_class"] if map.target is None else ""
         title = (titles or {}).get(method, method)
-        shown = map.values.numpy(), map.low, map.high
-        panel = _panel(words, method, title, map.target, remark, *shown)
+        raw = map.values.numpy(), map.low, map.high
+        panel = _panel(words, method, title, map.target, remark, *raw)
         rows.setdefault((method, -1), {})[stage] = panel
     stages = dict.fromkeys((*(stage for stage, _ in heatmaps), *attention))
     used = [stage for stage in stages if any(stage in row for row in rows.values())]
@@ -102,12 +102,12 @@ def _panel(
     pairs = [(number(low, digits), number(high, digits)) for digits in (3, 4, 5)]
     offset = (number(low, 3), f"+{number(high - low, 2)}")
     ends = next((p for p in pairs if p[0] != p[1] and len(max(p, key=len)) < 12), offset)
-    shown: tuple[str, ...] = (" … ".join(ends),) if values.ndim == 1 else ends
+    span: tuple[str, ...] = (" … ".join(ends),) if values.ndim == 1 else ends
     if flat:
         what = "everywhere" if math.isfinite(low) else "no_numbers"
-        shown = (words[what].format(value=ends[0]),)
+        span = (words[what].format(value=ends[0]),)
     count = words["channels"].format(count=len(values)) if values.ndim == 1 else size(values)
-    return Panel(kind, title, target, values, low, high, flat, count, shown, remark)
+    return Panel(kind, title, target, values, low, high, flat, count, span, remark)
 
 
 def stage_name(stage: str, lang: str) -> str:
@@ -116,9 +116,9 @@ def stage_name(stage: str, lang: str) -> str:
     return text(lang, "report.block", number=block[1]) if block else stage
 
 
-def size(shown: npt.NDArray[Any]) -> str:
+def size(pixels: npt.NDArray[Any]) -> str:
     """Width × height of a map or a picture."""
-    return f"{shown.shape[1]}×{len(shown)}"
+    return f"{pixels.shape[1]}×{len(pixels)}"
 
 
 def number(value: float, digits: int) -> str:

@@ -17,18 +17,18 @@ def headings(names: Sequence[str], fits: Callable[[str], bool]) -> dict[str, str
     Names that would look alike are shown from where they begin to differ ('…layer_3.self…'); where
     these look alike too, they are numbered.
     """
-    shown = {name: _shorten(name, fits) for name in names}
-    for text in set(shown.values()):
-        alike = [name for name, other in shown.items() if other == text]
+    result = {name: _shorten(name, fits) for name in names}
+    for text in set(result.values()):
+        alike = [name for name, other in result.items() if other == text]
         if len(alike) > 1:
             letters = zip(*alike, strict=False)
             shared = len(list(takewhile(lambda column: len(set(column)) == 1, letters)))
             start = max(0, shared - BEFORE)
-            shown |= {name: _cut("…" * (start > 0) + name[start:], fits) for name in alike}
-    if len(set(shown.values())) < len(shown):
+            result |= {name: _cut("…" * (start > 0) + name[start:], fits) for name in alike}
+    if len(set(result.values())) < len(result):
         numbered = (f"{number}: {name}" for number, name in enumerate(names, 1))
-        shown = {name: _shorten(text, fits) for name, text in zip(names, numbered, strict=True)}
-    return shown
+        result = {name: _shorten(text, fits) for name, text in zip(names, numbered, strict=True)}
+    return result
 
 
 def _shorten(text: str, fits: Callable[[str], bool]) -> str:

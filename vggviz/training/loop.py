@@ -56,8 +56,8 @@ def train(
 
     `report` is called after each step, `log` with the history after each epoch. `tensorboard` is a
     folder for event files, `cache` one for computed features, shared with other runs on the same
-    pictures and backbone. `workers` processes read and augment pictures, by default as many as pay;
-    results do not depend on their number.
+    pictures and backbone. `workers` processes read and augment pictures, by default
+    `Examples.workers`; results do not depend on their number.
 
     Raises TrainError where the loss is not finite, where there are fewer examples than one batch,
     or where the checkpoint to resume is another run's; ValueError where `config.train_from` is no

@@ -57,6 +57,10 @@ class NetworkChoice:
     blend: str | None = None
     width: float = 0.5
 
+    def facts(self) -> dict[str, Any]:
+        """The fields, for a card: without the folder of the weights."""
+        return {**asdict(self), "weights": Path(self.weights).name}
+
 
 def run_training(
     data: Path,
@@ -143,7 +147,10 @@ def run_training(
         cache=cache or views,
         workers=workers,
     )
-    written, backbone = _as_written(model, backbone, out)
+    try:
+        written = as_written(model.state_dict(), backbone, out)
+    except WeightsError:  # no backbone any more: hours of training must not be lost
+        backbone, written = None, as_written(model.state_dict(), None, out)
     model.load_state_dict(written)
     accuracy = measure(model.cpu(), validation_examples, preprocess, workers=workers)
     card = Card(
@@ -159,7 +166,7 @@ def run_training(
             "train_pictures": len(examples.targets),
             "validation_pictures": len(validation_examples.targets),
             "validation": accuracy,
-            "network": _facts_of(network),
+            "network": network.facts(),
             "recipe": asdict(config),
             "teacher": None if teacher is None else teacher.name,
             "hours": sum(entry["seconds"] for entry in history) / 3600,
@@ -167,7 +174,10 @@ def run_training(
         },
     )
     if PartialState().is_main_process:
-        _save(model, card, out)
+        try:
+            save_network(model, card, out)
+        except WeightsError:  # the backbone has just changed
+            save_network(model, replace(card, backbone=None), out)
         checkpoint.unlink(missing_ok=True)
         shutil.rmtree(views, ignore_errors=True)
     return accuracy
@@ -253,7 +263,7 @@ def _nothing_to_resume(
         )
     facts = read_card(out).facts
     before = current_names({**facts.get("recipe", {}), **facts.get("network", {})})
-    now = {**asdict(config), **_facts_of(network)}
+    now = {**asdict(config), **network.facts()}
     # What is unset would be filled in from the data and the weights.
     unset = {name for name in ("image_sizes", "batch") if not now[name]}
     other = differences(before, {k: v for k, v in now.items() if k in before and k not in unset})
@@ -262,27 +272,6 @@ def _nothing_to_resume(
         f"start from it (--weights {out}) with another --out"
         + (f"; these settings are not those it was trained with: {other}" if other else "")
     )
-
-
-def _facts_of(network: NetworkChoice) -> dict[str, Any]:
-    return {**asdict(network), "weights": Path(network.weights).name}
-
-
-def _as_written(
-    model: Network, backbone: Backbone | None, out: Path
-) -> tuple[dict[str, Tensor], Backbone | None]:
-    """The state dict that loading `out` will give, and the backbone if `out` can be an adapter."""
-    try:
-        return as_written(model.state_dict(), backbone, out), backbone
-    except WeightsError:  # no backbone: hours of training must not be lost
-        return as_written(model.state_dict(), None, out), None
-
-
-def _save(model: Network, card: Card, out: Path) -> None:
-    try:
-        save_network(model, card, out)
-    except WeightsError:  # the backbone has just changed
-        save_network(model, replace(card, backbone=None), out)
 
 
 def _copy_matching(model: Network, source: Network, *, head: bool) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,6 +28,7 @@ __all__ = ["Inputs", "normalise"]
 IN_MEMORY, ON_DISK = 1 << 30, 16 << 30  # bytes of features that are computed once
 
 
+@dataclass(eq=False)
 class Inputs:
     """Batches of augmented pictures, or of the features before `stage`, where nothing before it is
     trained.
@@ -37,26 +38,22 @@ class Inputs:
     anew. `workers` processes read and augment pictures.
     """
 
-    def __init__(
-        self,
-        model: Network,
-        stage: str | None,
-        examples: Examples,
-        validation: Examples,
-        preprocess: Preprocess,
-        config: TrainConfig,
-        accelerator: Accelerator,
-        cache: Path | None,
-        workers: int,
-    ) -> None:
-        self._model, self._stage, self._config = model, stage, config
-        self._examples, self._validation, self._preprocess = examples, validation, preprocess
-        self._accelerator, self._cache, self._workers = accelerator, cache, workers
-        self._features_by_name: dict[str, Tensor] = {}
-        self._views, self._name = 0, ""
-        if stage is not None and config.views and len(set(config.image_sizes)) == 1:
-            pictures = len(examples.targets) * config.views + len(validation.targets)
-            limit = IN_MEMORY if cache is None else ON_DISK
+    model: Network
+    stage: str | None
+    examples: Examples
+    validation: Examples
+    preprocess: Preprocess
+    config: TrainConfig
+    accelerator: Accelerator
+    cache: Path | None
+    workers: int
+
+    def __post_init__(self) -> None:
+        self._stored: dict[str, Tensor] = {}
+        self._views, self._name, config = 0, "", self.config
+        if self.stage is not None and config.views and len(set(config.image_sizes)) == 1:
+            pictures = len(self.examples.targets) * config.views + len(self.validation.targets)
+            limit = IN_MEMORY if self.cache is None else ON_DISK
             if pictures * self._bytes(config.image_sizes[0]) <= limit:
                 self._views, self._name = config.views, self._identity()
         self._order = lru_cache(2)(self._permutation)  # workers may be an epoch ahead
@@ -68,14 +65,14 @@ class Inputs:
         The modules of the model before `stage` must be in evaluation mode.
         """
         steps = range(first, last)
-        device = self._accelerator.device
+        device = self.accelerator.device
         if self._views:
             for step in steps:
                 features = self._features_of_view(self._epoch(step) % self._views)
                 indices = self._indices(step)
                 yield indices, features[indices].to(device, memory_format=torch.channels_last)
             return
-        pixels = self._view_batches(self._examples, map(self._views_of, steps))
+        pixels = self._view_batches(self.examples, map(self._views_of, steps))
         for step, batch in zip(steps, pixels, strict=False):
             yield self._indices(step), self._inputs(batch)
 
@@ -83,47 +80,47 @@ class Inputs:
         """The features (n, C, h, w) of all validation pictures; None where none are stored."""
         if not self._views:
             return None
-        views = plain_views(len(self._validation.targets), size)
-        return self._features("validation", self._validation, views)
+        views = plain_views(len(self.validation.targets), size)
+        return self._features("validation", self.validation, views)
 
     def _epoch(self, step: int) -> int:
-        return step // (len(self._examples.targets) // self._config.batch)
+        return step // (len(self.examples.targets) // self.config.batch)
 
     def _indices(self, step: int) -> Tensor:
         """The indices of this process's share of the examples of a step."""
-        batch, epoch = self._config.batch, self._epoch(step)
-        start = batch * (step - epoch * (len(self._examples.targets) // batch))
-        accelerator = self._accelerator
+        batch, epoch = self.config.batch, self._epoch(step)
+        start = batch * (step - epoch * (len(self.examples.targets) // batch))
+        accelerator = self.accelerator
         share = slice(accelerator.process_index, None, accelerator.num_processes)
         return self._order(epoch)[start : start + batch][share]
 
     def _permutation(self, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(self._config.seed_for(epoch, salt=1))
-        return torch.randperm(len(self._examples.targets), generator=generator)
+        generator = torch.Generator().manual_seed(self.config.seed_for(epoch, salt=1))
+        return torch.randperm(len(self.examples.targets), generator=generator)
 
     def _views_of(self, step: int) -> list[View]:
         epoch = self._epoch(step)
-        size = self._config.size_at(epoch)
+        size = self.config.size_at(epoch)
         return [self._view(index, size, epoch, 2) for index in self._indices(step).tolist()]
 
     def _view(self, index: int, size: int, number: int, salt: int) -> View:
         """View `number` of a picture, with a distinct seed."""
-        count = len(self._examples.targets)
-        return View(index, size, self._config.seed_for(number * count + index, salt))
+        count = len(self.examples.targets)
+        return View(index, size, self.config.seed_for(number * count + index, salt))
 
     def _view_batches(self, examples: Examples, views: Iterable[list[View]]) -> Iterator[Tensor]:
-        return view_batches(examples, views, self._preprocess, self._config, self._workers)
+        return view_batches(examples, views, self.preprocess, self.config, self.workers)
 
     def _inputs(self, pixels: Tensor) -> Tensor:
         """Normalised images, or their features before `stage`."""
-        images = normalise(pixels, self._preprocess, self._accelerator.device)
-        if self._stage is None:
+        images = normalise(pixels, self.preprocess, self.accelerator.device)
+        if self.stage is None:
             return images
-        with torch.no_grad(), self._accelerator.autocast():
-            return self._model.features_before(images, self._stage)
+        with torch.no_grad(), self.accelerator.autocast():
+            return self.model.features_before(images, self.stage)
 
     def _features_of_view(self, number: int) -> Tensor:
-        count, size = len(self._examples.targets), self._config.image_sizes[0]
+        count, size = len(self.examples.targets), self.config.image_sizes[0]
         views = (
             [
                 self._view(index, size, number, 500)
@@ -131,41 +128,41 @@ class Inputs:
             ]
             for start in range(0, count, BATCH)
         )
-        return self._features(str(number), self._examples, views)
+        return self._features(str(number), self.examples, views)
 
     def _features(self, name: str, examples: Examples, views: Iterable[list[View]]) -> Tensor:
         """The features before `stage` of all examples, (n, C, h, w), on the CPU."""
-        if name not in self._features_by_name:
+        if name not in self._stored:
             count = len(examples.targets)
             batches = map(self._inputs, self._view_batches(examples, views))
-            self._features_by_name[name] = (
+            self._stored[name] = (
                 _in_memory(batches, count)
-                if self._cache is None
-                else _on_disk(self._cache / f"{self._name}-{name}.npy", batches, count)
+                if self.cache is None
+                else _on_disk(self.cache / f"{self._name}-{name}.npy", batches, count)
             )
-        return self._features_by_name[name]
+        return self._stored[name]
 
     def _bytes(self, size: int) -> int:
         """The size in bytes of one picture's features before `stage`, in float32."""
-        assert self._stage is not None
-        device = self._accelerator.device
-        with torch.no_grad(), evaluating(self._model):
-            features = self._model.features_before(
-                torch.zeros(1, 3, size, size, device=device), self._stage
+        assert self.stage is not None
+        device = self.accelerator.device
+        with torch.no_grad(), evaluating(self.model):
+            features = self.model.features_before(
+                torch.zeros(1, 3, size, size, device=device), self.stage
             )
         return 4 * features.numel()
 
     def _identity(self) -> str:
         """A hash of all that the features before `stage` depend on, 16 hexadecimal digits."""
-        assert self._stage is not None
-        config = self._config
+        assert self.stage is not None
+        config = self.config
         digest = hashlib.sha256()
-        for module in self._model.modules_before(self._stage):
+        for module in self.model.modules_before(self.stage):
             for value in module.state_dict().values():
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         recipe = config.image_sizes, config.min_scale, config.zoom_out, config.seed
-        pictures = self._examples.digest(), self._validation.digest()
-        facts = [self._stage, recipe, asdict(self._preprocess), pictures]
+        pictures = self.examples.digest(), self.validation.digest()
+        facts = [self.stage, recipe, asdict(self.preprocess), pictures]
         digest.update(json.dumps(facts).encode())
         return digest.hexdigest()[:16]
 

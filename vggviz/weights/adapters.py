@@ -30,8 +30,8 @@ def read_backbone(weights: str | Path, attention: str = "none") -> Backbone:
         card = read_card(file)
         return card.backbone or Backbone(file.name, card.config.attention, fingerprint(file))
     backbone = Backbone(name, attention, "0" * 64)  # refuses a wrong name before anything is read
-    known = stock_state(name)[1] if name in STOCK else fingerprint(bundled_file(attention))
-    return replace(backbone, fingerprint=known)
+    digest = stock_state(name)[1] if name in STOCK else fingerprint(bundled_file(attention))
+    return replace(backbone, fingerprint=digest)
 
 
 def read(file: Path, name: str, folder: Path | None) -> tuple[dict[str, Tensor], Card]:
@@ -60,17 +60,16 @@ def as_written(
     state: Mapping[str, Tensor], backbone: Backbone | None, file: Path
 ) -> dict[str, Tensor]:
     """The state dict that loading gives after `save_network` wrote `state` to `file`: floats are
-    float32, rounded to to_half precision, or the backbone's own where they round to the same.
+    float32, rounded to half precision, or the backbone's own where they round to the same.
 
     Raises WeightsError as `read` does.
     """
     base = {} if backbone is None else _backbone_state(backbone, file.parent, file)
-    loaded: dict[str, Tensor] = {}
-    for key, value in state.items():
-        rounded = to_half(value)
-        stored = base[key].cpu() if _equal(rounded, base.get(key)) else rounded
-        loaded[key] = stored.float() if stored.is_floating_point() else stored
-    return loaded
+    stored = {key: to_half(value) for key, value in state.items()}
+    stored |= {key: base[key].cpu() for key in state if _equal(stored[key], base.get(key))}
+    return {
+        key: value.float() if value.is_floating_point() else value for key, value in stored.items()
+    }
 
 
 def _equal(rounded: Tensor, base: Tensor | None) -> bool:
@@ -80,13 +79,13 @@ def _equal(rounded: Tensor, base: Tensor | None) -> bool:
 def _backbone_state(backbone: Backbone, folder: Path | None, adapter: Path) -> dict[str, Tensor]:
     """The state dict of the backbone of `adapter`, its fingerprint checked."""
     if backbone.weights in STOCK:
-        state, known = stock_state(backbone.weights, backbone.fingerprint)
+        state, digest = stock_state(backbone.weights, backbone.fingerprint)
     else:
         file = _backbone_file(backbone, folder, adapter)
         state, card = read(file, backbone.weights, None)
-        known = card.fingerprint
-    if known != backbone.fingerprint:
-        values = {"own": backbone.fingerprint[:12], "here": known[:12]}
+        digest = card.fingerprint
+    if digest != backbone.fingerprint:
+        values = {"own": backbone.fingerprint[:12], "here": digest[:12]}
         raise WeightsError("other_backbone", name=adapter.name, backbone=backbone, **values)
     return state
 

@@ -137,9 +137,9 @@ class Card(Generic[Config]):
         if not isinstance(target, int | str):
             raise InputError("no_class_type", target=target)
         if isinstance(target, str):
-            found = matching(target, (*self.wnids, *self.labels))
-            if found:
-                return found[0] - (len(self.wnids) if found[0] >= len(self.wnids) else 0)
+            matches = matching(target, (*self.wnids, *self.labels))
+            if matches:
+                return matches[0] - (len(self.wnids) if matches[0] >= len(self.wnids) else 0)
             if not re.fullmatch(r"-?\d{1,18}", target):
                 lowered = [label.lower() for label in self.labels]
                 close = difflib.get_close_matches(target.lower(), lowered, 3, 0.5)
@@ -192,10 +192,10 @@ class Card(Generic[Config]):
 ForeignCard: TypeAlias = Card[ForeignConfig]
 
 
-def checked_labels(given: Any) -> tuple[str, ...]:
+def checked_labels(data: Any) -> tuple[str, ...]:
     """A tuple of labels. Raises ValueError for a list with an empty or invisible label, one with
     control characters, or one of more than `LABEL` characters."""
-    labels = _texts(given, "a label")
+    labels = _texts(data, "a label")
     if any(map(is_blank, labels)):
         blank = next(filter(is_blank, labels))
         raise ValueError(f"a label needs a character that can be seen, unlike {blank!a}")
@@ -203,17 +203,17 @@ def checked_labels(given: Any) -> tuple[str, ...]:
 
 
 def _is_bare_name(text: str) -> bool:
-    shown = BARE.fullmatch(text) and not UNSEEN.search(text)
-    return bool(shown) and len(text.encode()) <= NAME
+    valid = BARE.fullmatch(text) and not UNSEEN.search(text)
+    return bool(valid) and len(text.encode()) <= NAME
 
 
-def _texts(given: Any, what: str) -> tuple[str, ...]:
+def _texts(data: Any, what: str) -> tuple[str, ...]:
     """A tuple of printable strings of at most `LABEL` characters. Raises ValueError otherwise."""
-    if not isinstance(given, list):
-        raise ValueError(f"expected a list, each {what}, not {given!r}")
-    for text in given:
+    if not isinstance(data, list):
+        raise ValueError(f"expected a list, each {what}, not {data!r}")
+    for text in data:
         if not isinstance(text, str) or len(text) > LABEL or UNSEEN.search(text):
             raise ValueError(
                 f"{what} is at most {LABEL} characters without control characters, not {text!r}"
             )
-    return tuple(given)
+    return tuple(data)

@@ -21,6 +21,7 @@ from vggviz.networks import (
     read_checkpoint,
 )
 from vggviz.weights.card import Card, ForeignCard, ForeignConfig
+from vggviz.weights.stock import torchvision_preprocess
 from vggviz.weights.tensors import fingerprint
 
 __all__ = ["foreign_network", "is_network_name", "load_foreign", "network_preprocess"]
@@ -66,8 +67,8 @@ def load_foreign(
             if count != class_count(network.state_dict()):
                 network = open_network(name, num_classes=count)
             load_weights(network, state)
-    known, categories = _defaults(name, network)
-    preprocess = network_preprocess(size, mean, std, known)
+    defaults, categories = _defaults(name, network)
+    preprocess = network_preprocess(size, mean, std, defaults)
     return foreign_network(
         network,
         preprocess,
@@ -85,18 +86,18 @@ def network_preprocess(
     size: int | None,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
-    known: Preprocess | None = None,
+    defaults: Preprocess | None = None,
 ) -> Preprocess:
-    """The settings that are `known`, by default ImageNet's, with what else is given. The shorter
+    """The `defaults`, by default ImageNet's, with what else is given. The shorter
     side is resized in proportion to `size`. Raises ValueError for settings that make no sense."""
-    known = known or Preprocess()
-    side = known.size if size is None else size
+    defaults = defaults or Preprocess()
+    side = defaults.size if size is None else size
     return replace(
-        known,
+        defaults,
         size=side,
-        resize=max(side, round(side * known.resize / known.size)),
-        mean=known.mean if mean is None else _three(mean),
-        std=known.std if std is None else _three(std),
+        resize=max(side, round(side * defaults.resize / defaults.size)),
+        mean=defaults.mean if mean is None else _three(mean),
+        std=defaults.std if std is None else _three(std),
     )
 
 
@@ -148,32 +149,20 @@ def _defaults(name: str, network: nn.Module) -> tuple[Preprocess, tuple[str, ...
         from torchvision import models
 
         weights = models.get_model_weights(rest).DEFAULT
-        transform = weights.transforms()
-        found = Preprocess(
-            size=transform.crop_size[0],
-            resize=max(transform.crop_size[0], transform.resize_size[0]),
-            mean=tuple(transform.mean),
-            std=tuple(transform.std),
-            interpolation=_interpolation(transform.interpolation.value),
-        )
-        return found, tuple(weights.meta["categories"])
+        return torchvision_preprocess(weights), tuple(weights.meta["categories"])
     timm: Mapping[str, Any] = getattr(network, "pretrained_cfg", {}) if home == "timm" else {}
     if "input_size" not in timm:
         return Preprocess(), None
-    size = timm["input_size"][-1]
-    found = Preprocess(
+    size, mode = timm["input_size"][-1], timm["interpolation"]
+    preprocess = Preprocess(
         size=size,
         resize=max(size, int(size / timm["crop_pct"])),
         mean=_three(timm["mean"]),
         std=_three(timm["std"]),
-        interpolation=_interpolation(timm["interpolation"]),
+        interpolation=mode if mode in ("bilinear", "bicubic") else "bicubic",
     )
     if timm.get("num_classes") != 1000:
-        return found, None
+        return preprocess, None
     from torchvision import models
 
-    return found, tuple(models.ResNet50_Weights.DEFAULT.meta["categories"])
-
-
-def _interpolation(name: str) -> str:
-    return name if name in ("bilinear", "bicubic") else "bicubic"
+    return preprocess, tuple(models.ResNet50_Weights.DEFAULT.meta["categories"])

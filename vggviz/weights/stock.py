@@ -26,7 +26,15 @@ from vggviz.weights.tensors import fingerprint
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
-__all__ = ["STOCK", "load_backbone", "load_stock", "stock_config", "stock_file", "stock_state"]
+__all__ = [
+    "STOCK",
+    "load_backbone",
+    "load_stock",
+    "stock_config",
+    "stock_file",
+    "stock_state",
+    "torchvision_preprocess",
+]
 
 # timm publishes a VGG's classifier as convolutions: weights (4096, C, 7, 7) and (4096, 4096, 1, 1).
 TIMM_NAMES = {
@@ -39,8 +47,22 @@ TIMM_NAMES = {
 def _weights(name: str) -> WeightsEnum:
     """torchvision's description of ImageNet weights `name`. Importing it takes a second."""
     models = import_module("torchvision.models")
-    found: WeightsEnum = models.get_model_weights(STOCK[name]).IMAGENET1K_V1
-    return found
+    weights: WeightsEnum = models.get_model_weights(STOCK[name]).IMAGENET1K_V1
+    return weights
+
+
+def torchvision_preprocess(weights: WeightsEnum) -> Preprocess:
+    """How pictures go into the network of torchvision's weights."""
+    transform = weights.transforms()
+    (size,), (resize,) = transform.crop_size, transform.resize_size
+    mode = transform.interpolation.value
+    return Preprocess(
+        size=size,
+        resize=max(size, resize),
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+        interpolation=mode if mode in ("bilinear", "bicubic") else "bicubic",
+    )
 
 
 def _repository(name: str) -> str:
@@ -81,14 +103,8 @@ def load_stock(
     """
     config = replace(stock_config(name, attention), **changes)
     enum = _weights("imagenet" if name in ("lite", "random") else name)
-    transform = enum.transforms()
     labels = tuple(enum.meta["categories"])
-    preprocess = Preprocess(
-        size=transform.crop_size[0],
-        resize=transform.resize_size[0],
-        mean=tuple(transform.mean),
-        std=tuple(transform.std),
-    )
+    preprocess = torchvision_preprocess(enum)
     facts = {"licence": "BSD-3-Clause", "source": "torchvision"} if name in STOCK else {}
     if name == "lite":
         preprocess, facts = lite.PREPROCESS, lite.FACTS
@@ -102,11 +118,11 @@ def load_stock(
         trained="nothing" if name == "random" else "all" if attention == "none" else "backbone",
         facts=facts,
     )
-    state, known = stock_state(name) if name in STOCK else ({}, "")
+    state, digest = stock_state(name) if name in STOCK else ({}, "")
     model = build_network(config, generator or torch.Generator().manual_seed(0))
     if name in STOCK:
         load_backbone(model, state, name)
-    return model, replace(card, fingerprint=known)
+    return model, replace(card, fingerprint=digest)
 
 
 def stock_state(name: str, expected: str = "") -> tuple[dict[str, Tensor], str]:

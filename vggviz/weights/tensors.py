@@ -38,8 +38,8 @@ def write_safetensors(tensors: dict[str, Tensor], metadata: dict[str, str], file
         try:
             save_file(tensors, part, metadata)
         except SafetensorError as error:  # which hides the number of the operating system's error
-            found = re.search(r"\(os error (\d+)\)", str(error))
-            number = int(found[1]) if found else errno.EIO
+            match = re.search(r"\(os error (\d+)\)", str(error))
+            number = int(match[1]) if match else errno.EIO
             raise OSError(number, os.strerror(number), str(file)) from error
 
 
@@ -122,9 +122,9 @@ def read_tensors(file: Path, card: Card, base: dict[str, Tensor]) -> dict[str, T
                 kind = part.get_dtype()
                 own[key] = (tuple(part.get_shape()), "float" if kind in FLOATS else kind)
             filled = {key: base[key] for key in expected if key in base and key not in own}
-            found = {**{key: _signature(value) for key, value in filled.items()}, **own}
-            if found != expected:
-                odd = sorted(set(found.items()) ^ set(expected.items()))
+            actual = {**{key: _signature(value) for key, value in filled.items()}, **own}
+            if actual != expected:
+                odd = sorted(set(actual.items()) ^ set(expected.items()))
                 name = _excerpt(odd[0][0])
                 raise WeightsError("unlike_description", name=file.name, tensor=name)
             state = {key: _copy(opened.get_tensor(key)) for key in keys}

@@ -6,10 +6,10 @@ import io
 
 from matplotlib.figure import Figure
 
-__all__ = ["ShownFigure"]
+__all__ = ["NotebookFigure"]
 
 
-class ShownFigure(Figure):
+class NotebookFigure(Figure):
     """A matplotlib figure that is a picture in any notebook, also where pyplot never ran."""
 
     def _repr_png_(self) -> bytes:
