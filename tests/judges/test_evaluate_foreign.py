@@ -358,7 +358,10 @@ def test_its_maps(folder: Path, tmp_path: Path) -> None:
         (["--network", "{file}:gated", "--attention", "se"], "brings its own attention"),
         (["--network", "{file}:gated", "--against", "x"], "compares two weights files"),
         (["--network", "{file}:gatde"], "gated"),
-        (["--network", "{file}:gated"], "do not know the class 'cat' of the data"),
+        (
+            ["--network", "{file}:gated"],
+            "'random' of test_evaluate_foreign.py:gated do not know the class 'cat' of the",
+        ),
         (["--size", "32"], "can't be given with 'tiny50'"),
     ],
 )

@@ -120,9 +120,9 @@ def classes_of(dataset: Dataset, card: Card | ForeignCard) -> Tensor:
     outputs = _outputs(dataset, card)
     for label, output in zip(dataset.labels, outputs, strict=True):
         if output is None:
-            raise DataError(
-                f"the weights {card.weights!r} do not know the class {label!r} of the data"
-            )
+            network = f" of {card.config.network}" if isinstance(card, ForeignCard) else ""
+            unknown = f"do not know the class {label!r} of the data"
+            raise DataError(f"the weights {card.weights!r}{network} {unknown}")
     return torch.tensor(outputs)
 
 
