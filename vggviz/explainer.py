@@ -330,7 +330,7 @@ class Explainer:
 
     def prediction(self, logits: Tensor) -> Prediction:
         """What logits (K,) say of the classes, the most probable first: their softmax, or of a
-        network with several labels their sigmoids. Raises WeightsError where they are no numbers."""
+        multi-label network their sigmoids. Raises WeightsError where they are no numbers."""
         if not logits.isfinite().all():
             raise WeightsError("logits_not_finite")
         return prediction(logits, self.labels, getattr(self.card.config, "multi_label", False))
