@@ -241,7 +241,9 @@ def test_pictures_of_unknown_classes_are_left_out_and_counted(network: nn.Module
 
 def test_shared_classes_keep_pictures_boxes_and_names() -> None:
     dataset = replace(blobs(), wnids=("n1", "n2", "n3"))
-    card = SimpleNamespace(weights="w", labels=("x", "y", "z"), wnids=("n3", "n9", "n1"))
+    card = SimpleNamespace(
+        weights="w", config=None, labels=("x", "y", "z"), wnids=("n3", "n9", "n1")
+    )
     part, unknown = shared_classes(dataset, [card])  # type: ignore[list-item]
     assert (part.labels, part.wnids, unknown) == (("ant", "cow"), ("n1", "n3"), {"bee": 3})
     assert part.targets.tolist() == [0, 1, 0, 1, 0, 1, 0]

@@ -15,7 +15,7 @@ from vggviz.data import DataError, Dataset
 from vggviz.images import ImageError, Preprocess
 from vggviz.metrics.localisation import crop_box
 from vggviz.types import matching
-from vggviz.weights import Card, ForeignCard
+from vggviz.weights import Card, ForeignCard, ForeignConfig
 
 __all__ = [
     "Pictures",
@@ -120,7 +120,8 @@ def classes_of(dataset: Dataset, card: Card | ForeignCard) -> Tensor:
     outputs = _outputs(dataset, card)
     for label, output in zip(dataset.labels, outputs, strict=True):
         if output is None:
-            network = f" of {card.config.network}" if isinstance(card, ForeignCard) else ""
+            config = card.config
+            network = f" of {config.network}" if isinstance(config, ForeignConfig) else ""
             unknown = f"do not know the class {label!r} of the data"
             raise DataError(f"the weights {card.weights!r}{network} {unknown}")
     return torch.tensor(outputs)
