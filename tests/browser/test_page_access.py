@@ -64,8 +64,8 @@ def test_every_tab_is_for_everyone(
 FOCUSED = """
 () => {
   const at = document.activeElement;
-  const part = at.closest("#take, #language, #picture, #examples, #weights, #own, #attention, #about,"
-    + "#target, #contrast, #tabs [role=tablist], #stage, #method, #layout, #on, #scale,"
+  const part = at.closest("#take, #language, #picture, #examples, #weights, #own, #attention,"
+    + "#about, #target, #contrast, #tabs [role=tablist], #stage, #method, #layout, #on, #scale,"
     + "#colours, #opacity, #answer, #maps, #channels");
   const seen = [at, at.closest("label, .block, .before-after, .wrap-inner, .wrap")];
   const marks = (one) => one && (getComputedStyle(one).outlineStyle !== "none"
