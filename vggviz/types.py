@@ -238,21 +238,21 @@ class Ranked(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What the network says: `logits` (K,), and the classes from the likeliest down."""
+    """What the network says: `logits` (K,), and the classes from the most probable down."""
 
     logits: Tensor
     ranked: tuple[Ranked, ...]
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{one.label!r} {one.probability:.1%}" for one in self.top(3))
-        return f"<Prediction {said}; {len(self.ranked)} classes>"
+        top = ", ".join(f"{one.label!r} {one.probability:.1%}" for one in self.top(3))
+        return f"<Prediction {top}; {len(self.ranked)} classes>"
 
     def _repr_html_(self) -> str:
-        """For notebooks: the five likeliest classes."""
+        """For notebooks: the five most probable classes."""
         return inline.bars((one.label, one.probability) for one in self.top(5))
 
     def top(self, count: int = 5) -> tuple[Ranked, ...]:
-        """The `count` likeliest classes as (index, label, probability)."""
+        """The `count` most probable classes as (index, label, probability)."""
         return self.ranked[:count]
 
     def __iter__(self) -> Iterator[Ranked]:

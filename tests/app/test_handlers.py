@@ -24,7 +24,7 @@ from vggviz.app import handlers, inputs, markup
 from vggviz.app import result as results
 from vggviz.app.diagrams import diagram
 from vggviz.app.errors import boundary
-from vggviz.app.handlers import Drawn, choose_network, draw, draw_maps, explain
+from vggviz.app.handlers import ExploreContent, choose_network, draw, draw_maps, explain
 from vggviz.app.inputs import Picture, UploadedPicture
 from vggviz.app.networks import Networks
 from vggviz.app.parts.answer import about
@@ -87,7 +87,7 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
     networks: Networks, attention: str
 ) -> None:
     explanation = networks.get("small", attention).explain(photo().image)
-    drawn = Drawn(*ask(networks, attention)[3:])
+    drawn = ExploreContent(*ask(networks, attention)[3:])
     views = {
         view: [getattr(record, view) for record in explanation.attention.get("block3", ())]
         for view in ("spatial", "channel")

@@ -67,7 +67,7 @@ def explain(
         attention: One of {attention}.
         stages: 'all' for block1 to block5, or names with commas: block4, conv5_4, pool5.
         methods: CAM methods with commas, of {methods}.
-        target: A class as its label, index or WordNet id; empty for the likeliest.
+        target: A class as its label, index or WordNet id; empty for the predicted class.
     """
     return _explanation(session, image, weights, attention, stages, methods, target).to_json()
 
@@ -94,7 +94,7 @@ def figure(
         attention: One of {attention}.
         stages: 'all' for block1 to block5, or names with commas.
         methods: CAM methods with commas, of {methods}.
-        target: A class as its label, index or WordNet id; empty for the likeliest.
+        target: A class as its label, index or WordNet id; empty for the predicted class.
         format: png, svg or html.
     """
     if format not in tuple(FIGURES):
@@ -173,7 +173,7 @@ def faithfulness(
         attention: One of {attention}.
         stage: block1 to block5.
         method: One CAM method, of {methods}.
-        target: A class as its label, index or WordNet id; empty for the likeliest.
+        target: A class as its label, index or WordNet id; empty for the predicted class.
     """
     methods = _names(method) if isinstance(method, str) else []
     explanation = _explanation(session, image, weights, attention, stage, method, target)

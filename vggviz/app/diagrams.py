@@ -28,8 +28,8 @@ def diagram(lang: str, attention: str) -> str:
         return ""
     shapes, y = [_label(MAIN, 12, "x")], 20.0
     for step in spec.diagram.split(";"):
-        drawn, y = _step(step, y)
-        shapes += drawn
+        shape, y = _step(step, y)
+        shapes += shape
     shapes += [_line(f"M{MAIN} {y - 2}v10"), _label(MAIN, y + 20, "y")]
     label = text(lang, "explore.diagram_alt", line=attention_explanation(lang, attention))
     return (

@@ -37,11 +37,11 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
     and the API, the only events that others may call."""
     api.build(shell.networks)  # first: Gradio numbers a name that a private event has already
     chosen, states, view = shell.chosen, shell.states, shell.view_inputs
-    drawn = [
+    content = [
         *(parts.answer, column.about, parts.strip, parts.maps, parts.channels, parts.channel),
         shell.stage,
     ]
-    explained = [column.details, shell.result, parts.missing, *drawn]
+    explained = [column.details, shell.result, parts.missing, *content]
 
     waiting: dict[str, Any] = {
         "show_progress_on": [parts.answer, parts.maps, parts.channels],
@@ -102,16 +102,18 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
         return str(index)
 
     explain_after(parts.answer.select(shell.bound(pick_class), states, shell.target, **quiet))
-    take_home.build(shell, _language(demo, shell, column, drawn), column.take_home, column.pictures)
+    take_home.build(
+        shell, _language(demo, shell, column, content), column.take_home, column.pictures
+    )
 
 
-def _language(demo: gr.Blocks, shell: Shell, column: Column, drawn: Sequence[Any]) -> Any:
+def _language(demo: gr.Blocks, shell: Shell, column: Column, content: Sequence[Any]) -> Any:
     """Connect the language: labels by `shell.labels`, choices by what is chosen, all else drawn
     anew. Returns the event that sets the browser's language as the page opens."""
     chosen, states = shell.chosen, shell.states
     others = [one for one, _ in shell.labels if one not in chosen]
     translated = [shell.lang, *chosen, *others]
-    html = drawn[:-1]  # the stages are among the labels already
+    html = content[:-1]  # the stages are among the labels already
 
     def translate(session: Session, language: str, weights: str, attention: str) -> list[Any]:
         lang = preferred_language(language, None)
@@ -131,7 +133,7 @@ def _language(demo: gr.Blocks, shell: Shell, column: Column, drawn: Sequence[Any
         trigger_mode="always_last",
         **{**HIDDEN, "queue": True},  # or `lang.change` would not fire
     ).success(
-        shell.bound(handlers.draw), [*states, *shell.view_inputs], drawn, queue=False, **HIDDEN
+        shell.bound(handlers.draw), [*states, *shell.view_inputs], content, queue=False, **HIDDEN
     )
 
     def browser_language(

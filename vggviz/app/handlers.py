@@ -33,7 +33,7 @@ MissingMap = tuple[Request, str, str]
 """A map that is wanted and has yet to be computed: of which request, stage and method."""
 
 
-class Drawn(NamedTuple):
+class ExploreContent(NamedTuple):
     """The parts of the first tab as HTML, and the radio of the stages."""
 
     answer: str
@@ -56,7 +56,7 @@ def explain(
     *view: str,
 ) -> tuple[Any, ...]:
     """Explain a picture, and draw all: the details, the result, the map that is still missing, and
-    the parts of the page (`Drawn`).
+    the parts of the page (`ExploreContent`).
 
     `target` and `contrast` are as in a `Request`, `view` the fields of a `View`. Without a picture
     it is that of the last result: the browser takes the picture away before it turns on the camera,
@@ -75,8 +75,8 @@ def explain(
     session = replace(session, result=result)
     if stage not in result.stages:
         stage = first_stage(session.explainer(), stage)
-    shown = View(stage, *options)
-    return (result.details, result, missing_map(result, shown), *draw(session, *shown))
+    current = View(stage, *options)
+    return (result.details, result, missing_map(result, current), *draw(session, *current))
 
 
 def missing_map(result: Result, view: View) -> MissingMap | None:
@@ -105,32 +105,32 @@ def add_method(
 def reset_method(session: Session, *view: str) -> tuple[str, str, None]:
     """After a method could not be computed: back to Grad-CAM, which is always there, so that who
     chooses the method again starts it again. The method, the maps, and nothing missing."""
-    shown = View(*view)
-    if missing_map(session.current, shown) is not None:
-        shown = shown._replace(method="gradcam")
-    return shown.method, maps(session.lang, session.current, shown), None
+    current = View(*view)
+    if missing_map(session.current, current) is not None:
+        current = current._replace(method="gradcam")
+    return current.method, maps(session.lang, session.current, current), None
 
 
 @handler
 def draw_maps(session: Session, *view: str) -> tuple[str, MissingMap | None]:
     """The maps of the last result in another view, and which one is missing."""
-    shown = View.checked(session, view)
-    return maps(session.lang, session.current, shown), missing_map(session.current, shown)
+    current = View.checked(session, view)
+    return maps(session.lang, session.current, current), missing_map(session.current, current)
 
 
 @handler
-def draw(session: Session, *view: str) -> Drawn:
+def draw(session: Session, *view: str) -> ExploreContent:
     """Everything that the first tab shows of the last result."""
-    shown, lang, result = View.checked(session, view), session.lang, session.current
+    current, lang, result = View.checked(session, view), session.lang, session.current
     results = bundled_results(result.request.weights, result.attention)
-    return Drawn(
+    return ExploreContent(
         answer(lang, result),
         about(lang, result.attention, results),
-        strip(lang, result, shown.colours),
-        maps(lang, result, shown),
-        channels(lang, result, shown.stage),
-        channel(lang, result, shown.stage, 1, shown.colours),
-        gr.update(choices=stage_choices(result.names, lang), value=shown.stage),
+        strip(lang, result, current.colours),
+        maps(lang, result, current),
+        channels(lang, result, current.stage),
+        channel(lang, result, current.stage, 1, current.colours),
+        gr.update(choices=stage_choices(result.names, lang), value=current.stage),
     )
 
 
@@ -183,7 +183,7 @@ def open_own(
     own = dict([*networks.items()][-MOST_NETWORKS:])
     session = replace(session, own=own)
     explainer = session.networks.get(one.fingerprint, one.attention, own)
-    explained: Sequence[Any] = [gr.skip()] * (3 + len(Drawn._fields))
+    explained: Sequence[Any] = [gr.skip()] * (3 + len(ExploreContent._fields))
     if picture is not None or session.result is not None:
         request = (one.fingerprint, one.attention, "", "")
         view = (first_stage(explainer, view[0]), *view[1:])

@@ -70,7 +70,7 @@ def read_query(
     """
     if "site" in parameters:  # links made before version 0.2
         parameters = {"stage": parameters["site"], **parameters}
-    wanted = {name: parameters.get(name, "") for name in PageState._fields}
+    requested = {name: parameters.get(name, "") for name in PageState._fields}
     networks = session.networks
     offered: dict[str, Sequence[str]] = {
         "example": [example.file.stem for example in pictures],
@@ -79,24 +79,24 @@ def read_query(
         "tab": tabs,
         "lang": tuple(LANGUAGES),
     }
-    kept = {name: value for name, value in wanted.items() if value in offered.get(name, ())}
-    weights = kept.get("weights") or next(iter(networks.choices))
+    state = {name: value for name, value in requested.items() if value in offered.get(name, ())}
+    weights = state.get("weights") or next(iter(networks.choices))
     types = networks.types(weights)
-    if wanted["attention"] in types:
-        kept["attention"] = wanted["attention"]
-    if wanted["stage"] or wanted["target"] or wanted["contrast"]:
-        explainer = networks.get(weights, kept.get("attention") or types[0])
-        if wanted["stage"] in explainer.model.stages:
-            kept["stage"] = wanted["stage"]
+    if requested["attention"] in types:
+        state["attention"] = requested["attention"]
+    if requested["stage"] or requested["target"] or requested["contrast"]:
+        explainer = networks.get(weights, state.get("attention") or types[0])
+        if requested["stage"] in explainer.model.stages:
+            state["stage"] = requested["stage"]
         for name in ("target", "contrast"):
             with suppress(ValueError):  # no such class
-                if wanted[name]:
-                    kept[name] = explainer.labels[explainer.index(wanted[name])]
+                if requested[name]:
+                    state[name] = explainer.labels[explainer.index(requested[name])]
     with suppress(ValueError):  # no number
-        if 0 <= float(wanted["opacity"]) <= 1:
-            kept["opacity"] = wanted["opacity"]
-    ignored = tuple(name for name, value in wanted.items() if value and name not in kept)
-    return PageState(**kept), ignored
+        if 0 <= float(requested["opacity"]) <= 1:
+            state["opacity"] = requested["opacity"]
+    ignored = tuple(name for name, value in requested.items() if value and name not in state)
+    return PageState(**state), ignored
 
 
 def page_state(

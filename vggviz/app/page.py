@@ -47,7 +47,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
     opening = UploadedPicture(pictures[0].file, str(pictures[0].file))
     session = Session(networks)
     _, first, _, *parts = handlers.explain(session, opening, weights, attention, "", "")
-    session, drawn = Session(networks, first), handlers.Drawn(*parts)
+    session, content = Session(networks, first), handlers.ExploreContent(*parts)
     labels = networks.labels(weights, attention)
 
     with Page(
@@ -96,7 +96,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                         filterable=False,
                         elem_id="attention",
                     )
-                    about = _html(drawn.about, elem_id="about")
+                    about = _html(content.about, elem_id="about")
                     target = Choice(choices.class_choices(labels), value="", elem_id="target")
                     contrast = Choice(
                         choices.class_choices(labels, none="nothing"), value="", elem_id="contrast"
@@ -110,8 +110,8 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                     target=target,
                     contrast=contrast,
                     stage=gr.Radio(
-                        drawn.stage["choices"],
-                        value=drawn.stage["value"],
+                        content.stage["choices"],
+                        value=content.stage["value"],
                         elem_id="stage",
                         render=False,
                     ),
@@ -123,7 +123,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                 )
                 opened: dict[str, gr.Tab] = {}
                 with gr.Tab(text("en", explore.NAME), id="explore") as opened["explore"]:
-                    first_tab = explore.build(shell, drawn)
+                    first_tab = explore.build(shell, content)
                 shell.labelled(opened["explore"], label=explore.NAME)
                 for key, tab in TABS.items():
                     with gr.Tab(text("en", tab.NAME), id=key) as opened[key]:

@@ -188,7 +188,7 @@ element.addEventListener("keydown", (event) => {
 
 _SAVE = """
 async (given) => {
-  const said = document.querySelector("#take output");
+  const status = document.querySelector("#take output");
   if (given?.data) {
     const bytes = Uint8Array.from(atob(given.data), (letter) => letter.charCodeAt(0));
     const link = document.createElement("a");
@@ -196,7 +196,7 @@ async (given) => {
     link.download = given.name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-    said.textContent = given.name;
+    status.textContent = given.name;
   } else if (given?.query) {
     const text = location.origin + location.pathname + "?" + given.query;
     try {
@@ -209,7 +209,7 @@ async (given) => {
       document.execCommand("copy");
       area.remove();
     }
-    said.textContent = said.dataset.copied;
+    status.textContent = status.dataset.copied;
   }
   return null;
 }

@@ -84,7 +84,7 @@ def heatmap(raw: Tensor, method: str, stage: str, target: int) -> Heatmap:
 
 
 def prediction(logits: Tensor, labels: Sequence[str], multi_label: bool = False) -> Prediction:
-    """The classes from the likeliest down, by the softmax of logits (K,), or by their sigmoids
+    """The classes from the most probable down, by the softmax of logits (K,), or by their sigmoids
     where a picture can have several labels."""
     logits = logits.float().cpu()
     wide = logits.numpy().astype(np.float64)  # in NumPy: not every device of torch has float64

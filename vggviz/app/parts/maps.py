@@ -46,12 +46,12 @@ def maps(lang: str, result: Result, view: View) -> str:
     tiles = [_original(lang, result, view), _attention(lang, result, view)]
     tiles += [_cam(lang, result, view, which) for which in range(1 + (result.contrast is not None))]
     if view.layout == "side":
-        drawn = "".join(
+        figures = "".join(
             f'<figure class="tile"><h2>{tile.head}</h2>{tile.canvas}{tile.below}'
             f"<figcaption>{tile.caption}</figcaption></figure>"
             for tile in tiles
         )
-        row = f'<div class="tiles count{len(tiles)}">{drawn}</div>'
+        row = f'<div class="tiles count{len(tiles)}">{figures}</div>'
     else:
         row = _slider(lang, tiles, view.layout)
     return row + f'<p class="agreement" role="status">{_agreement(lang, result, view)}</p>'
@@ -82,12 +82,12 @@ def _stages_with_attention(lang: str, titles: Sequence[str]) -> str:
 def _original(lang: str, result: Result, view: View) -> _Tile:
     side = len(result.crop)
     if view.on == "picture":
-        drawn = canvas(result.picture, text(lang, "explore.whole_alt"), box=result.box)
+        image = canvas(result.picture, text(lang, "explore.whole_alt"), box=result.box)
     else:
-        drawn = canvas(result.crop, text(lang, "explore.original_alt"), kind="png")
+        image = canvas(result.crop, text(lang, "explore.original_alt"), kind="png")
     caption = escape(text(lang, "explore.saw", side=side)).replace(" × ", "&nbsp;×&nbsp;")
     head = escape(text(lang, "explore.original"))
-    return _Tile(head, head, drawn, '<div class="scale"></div>', caption)
+    return _Tile(head, head, image, '<div class="scale"></div>', caption)
 
 
 def _attention(lang: str, result: Result, view: View) -> _Tile:
@@ -101,8 +101,8 @@ def _attention(lang: str, result: Result, view: View) -> _Tile:
     kind = place.kind or "spatial"
     how = escape(text(lang, f"explore.how.{kind}", size=size(place.attention)))
     alt = text(lang, "explore.attention_alt", name=name, block=stage_title(lang, view.stage))
-    drawn, below = _overlay(lang, result, view, place.attention, alt, kind=kind)
-    return _Tile(plain, head, drawn, below, f"<span>{how}</span> {remark}")
+    image, below = _overlay(lang, result, view, place.attention, alt, kind=kind)
+    return _Tile(plain, head, image, below, f"<span>{how}</span> {remark}")
 
 
 def _cam(lang: str, result: Result, view: View, which: int) -> _Tile:
@@ -115,8 +115,8 @@ def _cam(lang: str, result: Result, view: View, which: int) -> _Tile:
     raw = result.maps.get(key)
     if raw is None:
         why = "explore.no_map" if key in result.maps else "explore.computing"
-        drawn = placeholder(text(lang, why, method=method), text(lang, f"{why}_hint"))
-        return _Tile(escape(method), head, drawn, '<div class="scale"></div>', "")
+        image = placeholder(text(lang, why, method=method), text(lang, f"{why}_hint"))
+        return _Tile(escape(method), head, image, '<div class="scale"></div>', "")
     alt = text(
         lang,
         "explore.cam_alt",
@@ -126,10 +126,10 @@ def _cam(lang: str, result: Result, view: View, which: int) -> _Tile:
     )
     both = (result.maps.get((view.stage, view.method, one)) for one in (0, 1))
     top = max((float(one.max()) for one in both if one is not None), default=0.0)
-    drawn, below = _overlay(lang, result, view, raw, alt, top=top)
+    image, below = _overlay(lang, result, view, raw, alt, top=top)
     about = "explore.speaks" if METHODS[view.method].class_specific else "explore.size"
     caption = escape(text(lang, about, size=size(raw)))
-    return _Tile(escape(method), head, drawn, below, f"<span>{caption}</span>")
+    return _Tile(escape(method), head, image, below, f"<span>{caption}</span>")
 
 
 def _class(result: Result, which: int) -> Ranked:

@@ -117,14 +117,14 @@ def build(shell: Shell) -> None:
             gr.Button(size="sm", elem_classes="act quiet", elem_id="blocks-save"),
             value="blocks.download",
         )
-    drawn = html("", elem_id="blocks", elem_classes="told", min_height=700)
+    content = html("", elem_id="blocks", elem_classes="told", min_height=700)
     saved = gr.Textbox(visible=False)
     how: dict[str, Any] = {"concurrency_id": "network", **PRIVATE}
     gr.on(
         [session.change, methods.input],
         grid,
         [session, methods],
-        drawn,
+        content,
         trigger_mode="always_last",
         **how,
     )

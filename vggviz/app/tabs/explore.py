@@ -28,8 +28,8 @@ PROGRESS = gr.Progress()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parts:
-    """The components of this tab, as in `handlers.Drawn`; `missing` is what `handlers.add_method`
-    has to compute."""
+    """The components of this tab, as in `handlers.ExploreContent`; `missing` is what
+    `handlers.add_method` has to compute."""
 
     answer: gr.HTML
     strip: gr.HTML
@@ -39,12 +39,12 @@ class Parts:
     missing: gr.State
 
 
-def build(shell: Shell, drawn: handlers.Drawn) -> Parts:
-    """Lay the tab out, opened on what is `drawn`."""
+def build(shell: Shell, content: handlers.ExploreContent) -> Parts:
+    """Lay the tab out, opened on what is `content`."""
     html = partial(gr.HTML, apply_default_css=False)
     with gr.Column(elem_id="explore", min_width=0):
         with gr.Row(elem_id="network"):
-            strip = html(drawn.strip, elem_id="strip")
+            strip = html(content.strip, elem_id="strip")
             shell.stage.render()  # type: ignore[no-untyped-call]
         with gr.Row(elem_id="view"):
             shell.view["method"] = _dropdown(shell, "method", _methods)
@@ -58,12 +58,12 @@ def build(shell: Shell, drawn: handlers.Drawn) -> Parts:
             )
             shell.view["opacity"] = shell.labelled(opacity, label="explore.opacity")
         with gr.Row(elem_id="result"):
-            answer = html(drawn.answer, js_on_load=PICK, elem_id="answer")
+            answer = html(content.answer, js_on_load=PICK, elem_id="answer")
             with gr.Column(elem_id="looks", min_width=0):
-                maps = html(drawn.maps, elem_id="maps")
+                maps = html(content.maps, elem_id="maps")
                 with gr.Row(elem_id="weights-shown"):
-                    channels = html(drawn.channels, js_on_load=CHOOSE, elem_id="channels")
-                    one = html(drawn.channel, elem_id="channel")
+                    channels = html(content.channels, js_on_load=CHOOSE, elem_id="channels")
+                    one = html(content.channel, elem_id="channel")
         missing = gr.State(None)
     parts = Parts(answer, strip, maps, channels, one, missing)
     _wire(shell, parts, opacity)
@@ -87,18 +87,18 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
     @handler
     def redraw(session: Session, *values: str) -> Any:
         """Another stage, or other colours: all but the answer."""
-        drawn = handlers.draw(session, *values)
+        content = handlers.draw(session, *values)
         missing = handlers.missing_map(session.current, View(*values))
-        return drawn.strip, drawn.maps, drawn.channels, drawn.channel, missing
+        return content.strip, content.maps, content.channels, content.channel, missing
 
     @handler
     def choose_channel(session: Session, stage: str, colours: str, event: gr.EventData) -> str:
         """Another channel. Its rank comes from a browser: it may be anything."""
         rank = event_data(event).get("rank")
         rank = rank if isinstance(rank, int | float) and rank == rank else 1
-        shown = View.checked(session, View(stage, colours=colours))
+        current = View.checked(session, View(stage, colours=colours))
         rank = int(min(max(rank, 1), 10**6))
-        return channel(session.lang, session.current, stage, rank, shown.colours)
+        return channel(session.lang, session.current, stage, rank, current.colours)
 
     gr.on(
         [view[name].input for name in ("method", "layout", "on", "scale")],

@@ -184,10 +184,10 @@ def build(shell: Shell) -> None:
             gr.Button(size="sm", elem_classes="act quiet", elem_id="faithful-stop"),
             value="faithful.stop",
         )
-    drawn = html("", elem_id="faithful", elem_classes="told", min_height=560)
-    running = start.click(run, [session, stage], drawn, concurrency_id="network", **HIDDEN)
+    content = html("", elem_id="faithful", elem_classes="told", min_height=560)
+    running = start.click(run, [session, stage], content, concurrency_id="network", **HIDDEN)
     stop.click(None, None, None, cancels=running, **PRIVATE)
     # Who leaves, or asks something else, does not want the old answer any more.
     shell.tabs.select(None, None, None, cancels=running, **PRIVATE)
-    session.change(opened, [session, shell.stage], [stage, drawn], cancels=running, **HIDDEN)
-    stage.input(opened, [session, stage], [stage, drawn], cancels=running, **HIDDEN)
+    session.change(opened, [session, shell.stage], [stage, content], cancels=running, **HIDDEN)
+    stage.input(opened, [session, stage], [stage, content], cancels=running, **HIDDEN)

@@ -139,7 +139,7 @@ def reading(lang: str, record: AttentionRecord, position: Cell) -> str:
     half = 1 + int((weights.sort(descending=True).values.cumsum(0) < 0.5 * weights.sum()).sum())
     even = 1 / len(weights)
     spread = float(weights.max()) < 1.5 * even
-    said = text(
+    summary = text(
         lang,
         "pixel.reading",
         row=position.row + 1,
@@ -152,7 +152,7 @@ def reading(lang: str, record: AttentionRecord, position: Cell) -> str:
         **{"self": text_percent(float(itself))},
     )
     ending = text(lang, "pixel.spread" if spread else "pixel.focus", even=text_percent(even))
-    return join(lang, [said, ending])
+    return join(lang, [summary, ending])
 
 
 @handler
@@ -170,8 +170,8 @@ def opened(session: Session, stage: str) -> tuple[Any, ...]:
     choices = [(stage_title(session.lang, one), one) for one in stages]
     chosen = gr.update(choices=choices, value=stage, visible=len(stages) > 1)
     position = first_cell(result, stage)
-    drawn = canvas(session.lang, result, stage, position)
-    return chosen, drawn, looks(session, stage, position), gr.update(visible=False)
+    content = canvas(session.lang, result, stage, position)
+    return chosen, content, looks(session, stage, position), gr.update(visible=False)
 
 
 @handler
@@ -180,8 +180,8 @@ def change_stage(session: Session, stage: str) -> tuple[str, str]:
     if stage not in token_stages(session.current):
         return "", ""
     position = first_cell(session.current, stage)
-    drawn = canvas(session.lang, session.current, stage, position)
-    return drawn, looks(session, stage, position)
+    content = canvas(session.lang, session.current, stage, position)
+    return content, looks(session, stage, position)
 
 
 @handler
@@ -204,15 +204,15 @@ def build(shell: Shell) -> None:
         )
     with gr.Row(elem_id="pixel"):
         picture = html("", js_on_load=_ASK, elem_id="pixel-canvas")
-        drawn = html("", elem_id="pixel-looks")
+        content = html("", elem_id="pixel-looks")
     choose = shell.labelled(
         gr.Button(visible=False, size="sm", elem_classes="act", elem_id="pixel-choose"),
         value="pixel.choose",
     )
-    how: dict[str, Any] = {"concurrency_id": "network", "show_progress_on": drawn, **PRIVATE}
-    session.change(opened, [session, shell.stage], [stage, picture, drawn, choose], **how)
-    stage.input(change_stage, [session, stage], [picture, drawn], **how)
-    picture.select(click, [session, stage], drawn, trigger_mode="multiple", **{**how, **HIDDEN})
+    how: dict[str, Any] = {"concurrency_id": "network", "show_progress_on": content, **PRIVATE}
+    session.change(opened, [session, shell.stage], [stage, picture, content, choose], **how)
+    stage.input(change_stage, [session, stage], [picture, content], **how)
+    picture.select(click, [session, stage], content, trigger_mode="multiple", **{**how, **HIDDEN})
     choose.click(
         lambda request: ("self_attention", request + 1),
         shell.run_request,

@@ -179,10 +179,10 @@ def build(shell: Shell) -> None:
             gr.Button(size="sm", elem_classes="act quiet", elem_id="types-stop"),
             value="types.stop",
         )
-    drawn = html("", elem_id="types", elem_classes="told", min_height=700)
+    content = html("", elem_id="types", elem_classes="told", min_height=700)
     how: dict[str, Any] = {
         "inputs": [session, shell.stage],
-        "outputs": drawn,
+        "outputs": content,
         "concurrency_id": "network",
         **HIDDEN,
     }

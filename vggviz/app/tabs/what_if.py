@@ -164,8 +164,8 @@ def opened(session: Session, replacement: str, count: int, stage: str) -> Any:
     """Another result: the stages, how many layers there are, and the comparison."""
     most = len(session.explainer().model.parameter_groups())
     count = min(count, most) if isinstance(count, int) else 0
-    drawn = compare(session, replacement, count, stage_with_attention(session.current, stage))
-    return stage_update(session, stage), gr.update(maximum=most, value=count), drawn
+    content = compare(session, replacement, count, stage_with_attention(session.current, stage))
+    return stage_update(session, stage), gr.update(maximum=most, value=count), content
 
 
 def build(shell: Shell) -> None:
@@ -192,18 +192,20 @@ def build(shell: Shell) -> None:
             label="what_if.layers",
         )
         stage = stage_radio(shell, "what-stage")
-    drawn = html("", elem_id="what-if", elem_classes="told", min_height=560)
+    content = html("", elem_id="what-if", elem_classes="told", min_height=560)
     how: dict[str, Any] = {
-        "show_progress_on": drawn,
+        "show_progress_on": content,
         "concurrency_id": "network",
         "trigger_mode": "always_last",
         **PRIVATE,
     }
-    session.change(opened, [session, replacement, count, shell.stage], [stage, count, drawn], **how)
+    session.change(
+        opened, [session, replacement, count, shell.stage], [stage, count, content], **how
+    )
     gr.on(
         [replacement.input, count.input, stage.input],
         compare,
         [session, replacement, count, stage],
-        drawn,
+        content,
         **how,
     )
