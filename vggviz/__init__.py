@@ -1,4 +1,4 @@
-"""See what attention does inside VGG19: learned attention beside Grad-CAM, measured."""
+"""See what attention does inside an image network: learned attention beside Grad-CAM, measured."""
 
 from __future__ import annotations
 

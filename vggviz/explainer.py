@@ -53,14 +53,12 @@ class _Request:
 class Explainer:
     """A network with its weights, ready to explain pictures. It is safe to share between threads.
 
-    `model` is the network, in evaluation mode, frozen, in float32 and channels last: a copy of the
-    one that is given, which stays as it is and whose later training is not followed. Without
-    `copy` it is that one itself, changed in these ways. `card` says which weights they are;
-    `preprocess` takes a picture to (1, 3, S, S), normalised; `labels` name the classes.
+    `model` is a copy of the network, in evaluation mode, frozen, in float32 and channels last; the
+    original stays as it is. Without `copy` the original itself is changed so. `card` describes the
+    weights; `preprocess` maps a picture to (1, 3, S, S), normalised; `labels` name the classes.
 
-    `precision` is a key of `fast.PRECISIONS`: 'exact' or 'bf16' (about half the time on a CPU with
-    bfloat16 hardware, maps of low blocks only roughly; see `fast`). `device` is 'auto' or a device
-    of PyTorch: see `choose_device`. Raises ValueError for others.
+    `precision` is 'exact' or 'bf16' (faster where the CPU has bfloat16, maps of low blocks only
+    roughly; see `fast`), `device` as for `choose_device`. Raises ValueError for others.
     """
 
     @torch.inference_mode(False)
@@ -329,12 +327,11 @@ class Explainer:
         return self.card.index(target)
 
     def prediction(self, logits: Tensor) -> Prediction:
-        """What logits (K,) say of the classes, the likeliest first: their softmax, or of a network
-        with several labels their sigmoids. Raises WeightsError where they are no numbers."""
+        """What logits (K,) say of the classes, the most probable first: their softmax, or of a
+        multi-label network their sigmoids. Raises WeightsError where they are no numbers."""
         if not logits.isfinite().all():
             raise WeightsError("logits_not_finite")
-        multi_label = getattr(self.card.config, "multi_label", False)
-        return prediction(logits, self.labels, multi_label)
+        return prediction(logits, self.labels, getattr(self.card.config, "multi_label", False))
 
     def _provenance(self, where: Crop) -> dict[str, Any]:
         return {

@@ -22,6 +22,7 @@ from PIL import Image
 from vggviz import plotting as render
 from vggviz.app import handlers, inputs, markup
 from vggviz.app import result as results
+from vggviz.app.diagrams import diagram
 from vggviz.app.errors import boundary
 from vggviz.app.handlers import Drawn, choose_network, draw, draw_maps, explain
 from vggviz.app.inputs import Picture, UploadedPicture
@@ -124,7 +125,7 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
             named = [f"(channel {index})" for index in (channel == extreme).nonzero().flatten()]
             assert any(name in drawn.channels for name in named)
     line = html.escape(markup.attention_explanation("en", attention))
-    assert drawn.about == f"<p>{line}</p>"
+    assert drawn.about == f"<p>{line}</p>{diagram('en', attention)}"
 
 
 def decoded(uri: str) -> Any:

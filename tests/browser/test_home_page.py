@@ -192,7 +192,7 @@ def test_lessons_set_the_page(visit: Callable[..., Any]) -> None:
     parts.first.wait_for()
     assert parts.count() == len(LESSONS)
     for number, lesson in enumerate(LESSONS):
-        for name, state in lesson.goes.items():
+        for name, state in lesson.buttons.items():
             page.locator('#tabs [role="tab"][data-tab-id="lessons"]').click()
             if not parts.nth(number).evaluate("(part) => part.open"):
                 parts.nth(number).locator("summary").first.click()

@@ -65,7 +65,7 @@ FOCUSED = """
 () => {
   const at = document.activeElement;
   const part = at.closest("#take, #language, #picture, #examples, #weights, #own, #attention,"
-    + "#target, #contrast, #tabs [role=tablist], #stage, #method, #layout, #on, #scale,"
+    + "#about, #target, #contrast, #tabs [role=tablist], #stage, #method, #layout, #on, #scale,"
     + "#colours, #opacity, #answer, #maps, #channels");
   const seen = [at, at.closest("label, .block, .before-after, .wrap-inner, .wrap")];
   const marks = (one) => one && (getComputedStyle(one).outlineStyle !== "none"
@@ -91,8 +91,8 @@ def test_the_keyboards_focus_goes_as_the_eye_does(visit: Callable[..., Any]) -> 
         if part and not marked:
             unmarked.append(html)
     assert found == [
-        *("take", "language", "picture", "examples", "weights", "own", "attention", "target"),
-        *("contrast", "tablist", "stage", "method", "layout", "on", "scale", "colours", "opacity"),
-        *("answer", "channels", ""),  # the last is Gradio's footer
+        *("take", "language", "picture", "examples", "weights", "own", "attention", "about"),
+        *("target", "contrast", "tablist", "stage", "method", "layout", "on", "scale", "colours"),
+        *("opacity", "answer", "channels", ""),  # the last is Gradio's footer
     ]
     assert not unmarked

@@ -84,7 +84,7 @@ def test_every_tab_of_a_foreign_network(own: Served, browser: Any, options: dict
         "count => document.querySelectorAll('#stage label').length === count",
         arg=len(explainer.model.stages),
     )
-    changes(page, ANSWER, lambda: upload(page, EXAMPLES / "tabby-cat.jpg"))
+    changes(page, MAPS, lambda: upload(page, EXAMPLES / "tabby-cat.jpg"))
     says(page, explainer.explain(EXAMPLES / "tabby-cat.jpg").prediction.top(5))
     page.context.close()
 

@@ -15,7 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vggviz import benchmark as bench
-from vggviz.benchmark import CASES, MEASURES, Bed, Interval, Measured, Report, Timing
+from vggviz.benchmark import (
+    CASES,
+    MEASURES,
+    Fixtures,
+    Interval,
+    MeasureValues,
+    Report,
+    Timing,
+    measures,
+)
 from vggviz.networks import Network
 from vggviz.platform.machine import Machine, machine
 
@@ -33,8 +42,8 @@ HALF = [name for name in CASES if name.startswith("bf16")]
 
 
 @pytest.fixture(scope="module")
-def bed() -> Bed:
-    return Bed(64, 0.125)
+def bed() -> Fixtures:
+    return Fixtures(64, 0.125)
 
 
 def report(
@@ -51,25 +60,25 @@ def unit(cam: Tensor) -> Tensor:
     return (cam - cam.min()) / (cam.max() - cam.min())
 
 
-def work(bed: Bed, name: str) -> list[Tensor]:
+def work(bed: Fixtures, name: str) -> list[Tensor]:
     return CASES[name].ready(bed)()
 
 
 @pytest.fixture(scope="module")
-def ours(bed: Bed) -> dict[str, list[Tensor]]:
+def ours(bed: Fixtures) -> dict[str, list[Tensor]]:
     return {name: work(bed, name) for name in {CASES[other].like for other in OTHERS}}
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_libraries_do_the_same_work(
-    bed: Bed, ours: dict[str, list[Tensor]], name: str
+    bed: Fixtures, ours: dict[str, list[Tensor]], name: str
 ) -> None:
     library = next(module for key, module in LIBRARIES.items() if name.startswith(key))
     pytest.importorskip(library)
     same_maps(bed, work(bed, name), ours[CASES[name].like], CASES[name].images)
 
 
-def same_maps(bed: Bed, found: list[Tensor], expected: list[Tensor], images: int) -> None:
+def same_maps(bed: Fixtures, found: list[Tensor], expected: list[Tensor], images: int) -> None:
     assert len(expected) == len(found) > 0
     for cams, owns in zip(found, expected, strict=True):
         pairs = [(cams, owns)] if owns.ndim == 2 else list(zip(cams, owns, strict=True))
@@ -84,7 +93,7 @@ def same_maps(bed: Bed, found: list[Tensor], expected: list[Tensor], images: int
 
 
 @pytest.mark.parametrize("name", HALF)
-def test_bfloat16_does_the_same_work(bed: Bed, name: str) -> None:
+def test_bfloat16_does_the_same_work(bed: Fixtures, name: str) -> None:
     exact, found = work(bed, name.replace("bf16", "vggviz")), work(bed, name)
     assert len(found) == len(exact) == len(CASES[name].stages)
     for cam, own in zip(found, exact, strict=True):
@@ -94,7 +103,7 @@ def test_bfloat16_does_the_same_work(bed: Bed, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["vggviz-1-b16", "vggviz-5-b16"])
-def test_a_batch_gives_what_its_pictures_give(bed: Bed, name: str) -> None:
+def test_a_batch_gives_what_its_pictures_give(bed: Fixtures, name: str) -> None:
     assert torch.equal(bed.images(16)[:1], bed.image)
     one, many = work(bed, name.removesuffix("-b16")), work(bed, name)
     for cam, cams in zip(one, many, strict=True):
@@ -103,7 +112,7 @@ def test_a_batch_gives_what_its_pictures_give(bed: Bed, name: str) -> None:
         assert not torch.equal(cams[1], cams[0])
 
 
-def test_the_bare_passes_are_of_the_same_network(bed: Bed) -> None:
+def test_the_bare_passes_are_of_the_same_network(bed: Fixtures) -> None:
     (plain,), (last,), (cbam,) = (
         work(bed, name) for name in ("bare", "bare-channels-last", "bare-cbam")
     )
@@ -113,7 +122,7 @@ def test_the_bare_passes_are_of_the_same_network(bed: Bed) -> None:
     assert torch.equal(cbam, plain)  # γ is 0
 
 
-def test_networks_share_weights_but_not_gradients(bed: Bed) -> None:
+def test_networks_share_weights_but_not_gradients(bed: Fixtures) -> None:
     mine, other = bed.network(), bed.network()
     for name, parameter in mine.named_parameters():
         assert parameter.data_ptr() == other.get_parameter(name).data_ptr()
@@ -130,7 +139,7 @@ def test_networks_share_weights_but_not_gradients(bed: Bed) -> None:
 @pytest.mark.parametrize(
     "name", [name for name in CASES if name not in OTHERS and name != "bare-compiled"]
 )
-def test_each_case_runs_the_network_it_names(bed: Bed, name: str) -> None:
+def test_each_case_runs_the_network_it_names(bed: Fixtures, name: str) -> None:
     ready = CASES[name].ready(bed)
     assert isinstance(ready, partial)
     model: Network = ready.args[0]
@@ -146,7 +155,7 @@ def test_each_case_runs_the_network_it_names(bed: Bed, name: str) -> None:
             assert tensor.is_contiguous(memory_format=layout)
 
 
-def test_the_compiled_pass_is_of_the_same_network(bed: Bed) -> None:
+def test_the_compiled_pass_is_of_the_same_network(bed: Fixtures) -> None:
     if not (shutil.which("c++") or shutil.which("g++")):
         pytest.skip("torch.compile needs a C++ compiler")
     model: Network = CASES["bare-compiled"].ready(bed).args[0]  # type: ignore[attr-defined]
@@ -154,7 +163,7 @@ def test_the_compiled_pass_is_of_the_same_network(bed: Bed) -> None:
     assert model.get_parameter("features.34.weight").dtype is torch.bfloat16
 
 
-def test_one_stage_gives_the_map_that_five_give(bed: Bed) -> None:
+def test_one_stage_gives_the_map_that_five_give(bed: Fixtures) -> None:
     one, five = work(bed, "vggviz-cbam-1"), work(bed, "vggviz-cbam-5")
     assert [tuple(cam.shape) for cam in five] == [(s, s) for s in (64, 32, 16, 8, 4)]
     assert len(one) == 1
@@ -358,10 +367,10 @@ def test_every_case_names_its_like() -> None:
 
 def test_measures_are_told_beside_the_timings() -> None:
     values = tuple(float(value) for value in range(20, 0, -1))
-    page = Measured("a page", "ms", "p95 ≤ 60", values)
+    page = MeasureValues("a page", "ms", "p95 ≤ 60", values)
     assert page.interval == (10.5, 6, 15)
     assert page.p95 == 19  # of 20 values, 19 do not exceed it
-    assert Measured("", "", "", (3.0,)).p95 == 3
+    assert MeasureValues("", "", "", (3.0,)).p95 == 3
     found = replace(report(bare=(1, 1, 1, 1, 1, 1)), measured={"page": page})
     lines = [cells(line) for line in bench.table(found).splitlines()]
     assert ["a page", "10.5 ms", "6–15", "19", "p95 ≤ 60"] in lines
@@ -375,6 +384,31 @@ def test_each_measure_measures(name: str) -> None:
     take = MEASURES[name].prepare()
     first, second = take(), take()
     assert 0 < min(first, second) < 60_000
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_finding_finds_all_attention_and_the_map(known: bool) -> None:
+    pytest.importorskip("timm", reason="needs the extra 'timm'")
+    bare, explain = measures.find_works(known)
+    count, cam = explain()
+    assert count == 16  # a squeeze-and-excitation in each of 3 + 4 + 6 + 3 blocks
+    assert cam.shape == (7, 7)
+    assert cam.max() > cam.min()
+    assert bare().shape == (1, 1000)
+    assert 0.1 < MEASURES["find-known" if known else "find"].prepare()() < 100
+
+
+def test_a_measure_without_its_library_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)  # importing it now fails
+    told: list[tuple[int, int]] = []
+    found = bench.run(
+        size=32, width=0.125, repeats=1, names=("find",), progress=lambda *now: told.append(now)
+    )
+    assert (found.missing, dict(found.measured)) == (("find",), {})
+    assert told[-1] == (4, 4)
+    label = MEASURES["find"].label
+    lines = [cells(line) for line in bench.table(found).splitlines()]
+    assert [label, "not installed", "", "", MEASURES["find"].aim] in lines
 
 
 def test_a_second_view_costs_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,9 +426,9 @@ def test_a_second_view_costs_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_memory_sees_what_is_held() -> None:
-    from vggviz.benchmark import measures
-
-    held = measures._said(measures._PEAK.replace("{work}", "x = bytearray(b'1') * (96 << 20)"))
+    held = measures._printed_number(
+        measures._PEAK.replace("{work}", "x = bytearray(b'1') * (96 << 20)")
+    )
     assert 90 < held < 130
 
 

@@ -22,9 +22,9 @@ from blobs import BLOBS, LABELS, PREPROCESS, blobs, subject
 from vggviz.data import DataError, Dataset
 from vggviz.evaluation import Evaluation, evaluate, table
 from vggviz.evaluation.cost import multiply_adds, parameters
-from vggviz.evaluation.observer import Seen
+from vggviz.evaluation.estimator import Estimator
+from vggviz.evaluation.observer import Observations
 from vggviz.evaluation.pictures import batches, classes_of
-from vggviz.evaluation.pointing import Judge
 from vggviz.evaluation.result import Cost, Difference, Pointing, Result, Spread, Subset, View
 from vggviz.hooks.capture import capture, intervene
 from vggviz.hooks.tap import Tap
@@ -135,7 +135,7 @@ def test_the_best_stage_is_chosen_for_each_subset() -> None:
         ("block1", "gradcam"): [0, 0, 1, 1],
         ("block2", "gradcam"): [1, 1, 1, 0],
     }
-    seen = Seen(
+    observed = Observations(
         logits=torch.zeros(4, 2),
         replaced={},
         boxes=boxes,
@@ -143,7 +143,7 @@ def test_the_best_stage_is_chosen_for_each_subset() -> None:
         nowhere={key: torch.zeros(4).bool() for key in hits},
         spread=(),
     )
-    found = Judge(0, 100).pointing(seen, (32, 32))
+    found = Estimator(0, 100).pointing(observed, (32, 32))
     assert found is not None
     assert found.subsets == {
         "all": Subset(3, pytest.approx((1 + 1 / 2 + 1 / 16) / 3), pytest.approx(1 / 3)),
@@ -219,9 +219,9 @@ def test_counts_are_those_of_the_pictures_one_by_one(networks: dict[str, SimpleN
 
 def test_top_counts_the_likeliest_classes() -> None:
     logits = torch.arange(7.0).repeat(7, 1)  # class 6 is the likeliest, then 5, 4 …
-    judge = Judge(0, 100)
+    estimator = Estimator(0, 100)
     for count in (1, 2, 5, 9):
-        share = judge.top(logits, torch.arange(7), count).value
+        share = estimator.top(logits, torch.arange(7), count).value
         assert share == pytest.approx(min(count, 7) / 7)
 
 

@@ -17,14 +17,14 @@ from vggviz.metrics.faithfulness import (
     RISE,
     SCALED,
     area,
-    blurred,
+    blur,
     confidence,
     curves,
     perturb,
     ranking,
     scaled_batch_size,
 )
-from vggviz.metrics.road import imputed, road
+from vggviz.metrics.road import impute, road
 from vggviz.networks import Network
 
 Build = Callable[..., Network]
@@ -63,7 +63,7 @@ def test_insertion_gives_back_what_the_blur_took() -> None:
     pixels = torch.rand(1, 3, 16, 16, generator=seeded())
     order = torch.rand(16, 16, generator=seeded(1))
     points = list(perturb(share, pixels, order, 0, "insertion", replace(SCALED, steps=2)))
-    start = blurred(pixels, SCALED)
+    start = blur(pixels, SCALED)
     upper = (order >= order.flatten().sort(descending=True).values[127]).float()
     half = pixels * upper + start * (1 - upper)
     expected = [float(image.mean()) for image in (start, half, pixels)]
@@ -99,16 +99,16 @@ def test_rises_blur_is_the_authors() -> None:
     judge = torch.nn.functional.conv2d(
         image.reshape(6, 1, 30, 24), kernel[None, None], padding=5
     ).reshape(2, 3, 30, 24)
-    torch.testing.assert_close(blurred(image, RISE), judge, atol=1e-6, rtol=0)
+    torch.testing.assert_close(blur(image, RISE), judge, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("side", [40, 80])
 def test_our_blur_scales_with_the_picture(side: int) -> None:
     constant = torch.full((1, 3, side, side), 0.7)
-    torch.testing.assert_close(blurred(constant, SCALED), constant)  # no dark border
+    torch.testing.assert_close(blur(constant, SCALED), constant)  # no dark border
     bright = torch.zeros(1, 3, side, side)
     bright[..., side // 2, side // 2] = 1
-    spot = blurred(bright, SCALED)[0, 0]
+    spot = blur(bright, SCALED)[0, 0]
     offsets = torch.arange(side) - side // 2
     deviation = float((spot.sum(0) * offsets.square()).sum().sqrt())
     assert deviation == pytest.approx(side / 16, rel=0.04)  # of which 3 σ are kept
@@ -220,7 +220,7 @@ def test_imputing_is_grad_cams(share_gone: float) -> None:
     judge = pytest.importorskip("pytorch_grad_cam.metrics.road").NoisyLinearImputer(noise=0)
     images = torch.randn(2, 3, 24, 30, generator=seeded())
     gone = torch.rand(2, 24, 30, generator=seeded(1)) < share_gone
-    filled = imputed(images, gone, noise=0)
+    filled = impute(images, gone, noise=0)
     for image, holes, mine in zip(images, gone, filled, strict=True):
         torch.testing.assert_close(mine, judge(image, (~holes).float()), atol=2e-4, rtol=0)
         assert torch.equal(mine[:, ~holes], image[:, ~holes])
@@ -230,12 +230,12 @@ def test_imputing_by_hand() -> None:
     image = torch.arange(9.0).reshape(1, 1, 3, 3).expand(1, 3, 3, 3)
     gone = torch.zeros(1, 3, 3, dtype=torch.bool)
     gone[0, 0, 0] = True  # its neighbours 1 and 3 weigh 1/6, 4 at the corner 1/12
-    filled = imputed(image, gone, noise=0)
+    filled = impute(image, gone, noise=0)
     assert filled[0, :, 0, 0].tolist() == pytest.approx([(1 / 6 + 3 / 6 + 4 / 12) / (5 / 12)] * 3)
-    noisy = imputed(torch.zeros(1, 3, 64, 64), torch.eye(64, dtype=torch.bool)[None], seeded())
+    noisy = impute(torch.zeros(1, 3, 64, 64), torch.eye(64, dtype=torch.bool)[None], seeded())
     assert float(noisy[0, :, torch.eye(64).bool()].std()) == pytest.approx(0.01, rel=0.15)
     with pytest.raises(ValueError, match="lost all of its pixels"):
-        imputed(image, gone | True)
+        impute(image, gone | True)
 
 
 def looks_left(images: Tensor) -> Tensor:

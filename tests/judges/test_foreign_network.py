@@ -168,6 +168,60 @@ def test_attention_gradient_is_that_of_the_weights_by_autograd() -> None:
     assert distance(ours[0], received[None].detach()) <= 1e-4
 
 
+@pytest.fixture
+def tokens() -> ForeignNetwork:
+    """A small transformer with a class token, of 4 × 4 patches."""
+    options = {"image_size": 64, "patch_size": 16, "num_layers": 2, "num_heads": 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = torchvision.models.VisionTransformer(
+            **options, hidden_dim=16, mlp_dim=32, num_classes=5
+        )
+        nn.init.normal_(model.heads.head.weight, 0, 0.5)
+    return ForeignNetwork(model.double(), 64)
+
+
+def test_ablation_takes_a_channel_of_the_positions_and_leaves_the_class_token(
+    tokens: ForeignNetwork, untouched: Untouched
+) -> None:
+    path, x = "encoder.layers.encoder_layer_0", pixels(64).double()
+    with untouched(tokens):
+        found = cams(tokens, x, [path], ("ablationcam",), TARGETS).maps[path, "ablationcam"]
+    module, seen = tokens.get_submodule(path), list[Tensor]()
+
+    def logits(channel: int | None) -> Tensor:
+        def ablated(_: nn.Module, __: object, output: Tensor) -> Tensor:
+            seen.append(output)
+            changed = output.clone()
+            if channel is not None:
+                changed[:, 1:, channel] = 0
+            return changed
+
+        handle = module.register_forward_hook(ablated)
+        with torch.no_grad():
+            result: Tensor = tokens(x)
+        handle.remove()
+        return result
+
+    lost = torch.stack([logits(None) - logits(c) for c in range(16)])  # (C, B, K)
+    weights = lost.gather(2, TARGETS.T.expand(16, 2, 2))  # (C, B, T)
+    activation = seen[0][:, 1:].mT.unflatten(2, (4, 4))  # (B, C, h, w)
+    slow = torch.einsum("cbt,bchw->tbhw", weights, activation).relu()
+    torch.testing.assert_close(found, slow)
+    assert found.max() > 0
+
+
+def test_second_derivatives_and_products_of_layers_need_no_convolutions(
+    tokens: ForeignNetwork, untouched: Untouched
+) -> None:
+    path, x = "encoder.layers.encoder_layer_0", pixels(64).double()
+    with untouched(tokens):
+        found = cams(tokens, x, [path], ("gradcam", "shapleycam", "refinecam"), TARGETS).maps
+    assert all(one.shape == (2, 2, 4, 4) and one.isfinite().all() for one in found.values())
+    assert not torch.allclose(found[path, "shapleycam"], found[path, "gradcam"])
+    assert found[path, "refinecam"].max() > 0
+
+
 # Attention -------------------------------------------------------------------------------------
 
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vggviz.metrics.agreement import MEASURES, agreement, agreements
 from vggviz.metrics.baselines import centre
+from vggviz.metrics.float64 import float64
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -118,3 +120,13 @@ def test_the_centre_is_a_gaussian() -> None:
     # The cell at row 1, column 6: y = −1/8 and x = 5/16 of the sides, σ = 1/4.
     assert middle[1, 6].item() == pytest.approx(math.exp(-(0.5**2 + 1.25**2) / 2))
     assert torch.equal(middle, middle.flip(0, 1))
+
+
+def test_double_precision_is_on_a_device_that_has_it() -> None:
+    """Of a tensor on MPS, which is imitated: this machine need not have one."""
+    maps = torch.arange(6.0).reshape(1, 2, 3)
+    assert float64(maps).dtype is torch.double
+    assert float64(maps).device == maps.device
+    with FakeTensorMode():
+        there = float64(torch.empty(1, 2, 3, device="mps"))
+    assert (there.dtype, there.device.type) == (torch.double, "cpu")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from vggviz import ATTENTION, Explainer, load_attention
 from vggviz.app.networks import Networks
-from vggviz.app.own import Own
+from vggviz.app.own import OwnNetwork
 from vggviz.attention.named import attention_names
 from vggviz.cam import cams
 from vggviz.cli import app
@@ -281,7 +281,10 @@ def test_weights_are_opened_only_where_the_code_is_named_again(
     assert load_network(file)[1].config.attention == mine
     del ATTENTION[mine]
     code.write_text("raise SystemExit('this code must not run')")
-    for opened in (lambda: load_network(file), lambda: Own.admit(file)):  # and a page's upload
+    for opened in (
+        lambda: load_network(file),
+        lambda: OwnNetwork.admit(file),
+    ):  # and a page's upload
         with pytest.raises(WeightsError, match=r"--attention FOLDER/mine\.py:Mine") as caught:
             opened()
         assert "只有指明它的人" in caught.value.message("zh")

@@ -11,11 +11,13 @@ from everyday.augment import augment, plain, random_affine, recolour, vary_sharp
 from everyday.classes import (
     EverydayClass,
     index_of_category,
+    indices_in_network,
     part_of,
     parts_of_photographs,
     read_classes,
 )
 from everyday.judge import rank_of, shares
+from everyday.pictures import Pictures
 from everyday.soft_labels import FOLDS, fit, fold_of
 from everyday.train import (
     PHASES,
@@ -26,6 +28,7 @@ from everyday.train import (
     top,
     update_average,
     with_head,
+    with_true_label_first,
 )
 from everyday.unify import laplacian_energy, shrink, squares
 from torch import nn
@@ -45,7 +48,10 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def test_the_table_of_classes() -> None:
     classes = read_classes()
-    assert 70 <= len(classes) <= 100
+    in_network = indices_in_network()
+    assert 70 <= len(in_network) <= 100
+    assert in_network[:50] == [*range(50)]
+    assert {"person", "airplane", "laptop"} <= {classes[index].label for index in in_network}
     tiny50 = load_network("tiny50")[1].wnids
     assert tuple(one.wnid for one in classes[: len(tiny50)]) == tiny50
     assert all(one.wnid in one.members for one in classes[: len(tiny50)])
@@ -117,6 +123,22 @@ def test_square_crops_are_the_middle_and_both_ends() -> None:
     upright = squares(picture.transpose(1, 0, 2))
     assert [crop[0, 0, 0] for crop in upright] == [3, 0, 6]
     assert len(squares(np.zeros((64, 70, 3), np.uint8))) == 1
+
+
+def test_pictures_of_fewer_classes() -> None:
+    pictures = Pictures(
+        np.zeros((4, 2, 2, 3), np.uint8),
+        ["a", "b", "c", "d"],
+        torch.tensor([0, 1, 2, 3]),
+        ["train", "dev", "train", "train"],
+        ["ant", "bee", "cat", "dog"],
+        3,
+    )
+    fewer, order = pictures.restrict([0, 2])
+    assert (fewer.labels, fewer.everyday) == (["ant", "cat", "bee", "dog"], 2)
+    assert [fewer.labels[target] for target in fewer.targets] == pictures.labels
+    assert order.tolist() == [0, 2, 1, 3]
+    assert fewer.of_part("train").tolist() == [0, 2, 3]
 
 
 # Views -----------------------------------------------------------------------------------------
@@ -206,6 +228,14 @@ def test_a_new_head_keeps_rows() -> None:
     wider = with_head(source, rows, 9).eval()
     assert wider(images).shape == (2, 9)
     torch.testing.assert_close(wider(images)[:, :2], source(images)[:, rows])
+
+
+def test_the_true_label_comes_first_in_photographs() -> None:
+    soft = torch.tensor([[1.0, 2, 3], [1, 2, 3], [5, 2, 3]])
+    swapped = with_true_label_first(
+        soft, torch.tensor([0, 0, 0]), torch.tensor([True, False, True])
+    )
+    assert swapped.tolist() == [[3, 2, 1], [1, 2, 3], [5, 2, 3]]
 
 
 def test_the_teachers_layer_is_fitted() -> None:

@@ -25,6 +25,7 @@ FLOORS = {
     "texts": 0,
     "locales": 0,
     "inline": 0,
+    "tables": 0,
     "attention": 1,
     "images": 1,
     "hooks": 1,

@@ -19,15 +19,15 @@ from vggviz.images import Crop
 from vggviz.metrics.localisation import (
     box_area,
     contains,
+    crop_box,
     misses_centre,
     peak,
     pointing,
-    spatial_view,
-    through_crop,
 )
-from vggviz.metrics.replacement import REPLACEMENTS
-from vggviz.metrics.statistics import bootstrap, calibration, mcnemar, median
-from vggviz.types import AttentionRecord, Grid, Kind
+from vggviz.metrics.replacement import REPLACEMENTS, change_to
+from vggviz.metrics.statistics import bootstrap, calibration, mcnemar
+from vggviz.platform.timing import Interval
+from vggviz.types import Grid, Kind
 
 KINDS: dict[Kind, tuple[tuple[int, ...], Grid, Grid | None]] = {
     "channel": ((3, 8), (4, 4), None),
@@ -36,9 +36,9 @@ KINDS: dict[Kind, tuple[tuple[int, ...], Grid, Grid | None]] = {
     "token": ((3, 2, 16, 4), (4, 4), (2, 2)),
     "pool": ((3, 24), (4, 6), None),
     "axis": ((3, 8, 4), (4, 1), None),
-    "branch": ((3, 2, 8), (4, 6), None),
+    "branch": ((3, 3, 8), (0, 0), None),
 }
-SUMS: dict[Kind, int] = {"token": -1, "pool": -1, "branch": 1}  # the axis of distributions
+SUMS = {"token": -1, "pool": -1, "branch": 1}  # the axis of distributions
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -126,23 +126,10 @@ def test_chance_is_what_random_points_hit() -> None:
 def test_boxes_go_through_the_crop() -> None:
     crop = Crop(left=20, top=0, right=60, bottom=40, width=80, height=40)
     box = torch.tensor([30.0, 10, 50, 20])
-    assert through_crop(box, crop, 80).tolist() == [20, 20, 60, 40]
-    assert through_crop(torch.tensor([0.0, 0, 80, 40]), crop, 80).tolist() == [0, 0, 80, 80]
-    outside = through_crop(torch.tensor([0.0, 0, 10, 40]), crop, 80)
+    assert crop_box(box, crop, 80).tolist() == [20, 20, 60, 40]
+    assert crop_box(torch.tensor([0.0, 0, 80, 40]), crop, 80).tolist() == [0, 0, 80, 80]
+    outside = crop_box(torch.tensor([0.0, 0, 10, 40]), crop, 80)
     assert box_area(outside[None], (80, 80)).item() == 0
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_spatial_views_are_those_of_the_records(kind: Kind) -> None:
-    weights, (_, grid, keys) = attention(kind), KINDS[kind]
-    views = spatial_view(kind, weights, grid, keys)
-    for index, one in enumerate(weights):
-        record = AttentionRecord("block5", kind, one, grid, keys).spatial
-        if record is None or kind == "axis":  # rows or columns alone point at nothing
-            assert views is None
-        else:
-            assert views is not None
-            torch.testing.assert_close(views[index], record)
 
 
 # Other weights -------------------------------------------------------------------------------
@@ -193,8 +180,9 @@ def test_shuffled_keeps_each_pictures_weights(kind: Kind) -> None:
     assert torch.equal(changed.flatten(1).sort(1).values, weights.flatten(1).sort(1).values)
     assert torch.equal(changed, REPLACEMENTS["shuffled"](kind, weights, seeded()))
     assert not torch.equal(changed, REPLACEMENTS["shuffled"](kind, weights, seeded(1)))
-    if kind == "token":  # one order of keys for all queries and heads of a picture
-        order = [(weights[0, 0, 0] == value).nonzero().item() for value in changed[0, 0, 0]]
+    if kind in ("token", "branch"):  # one order of keys for all queries and heads of a picture
+        row = (0,) * (weights.ndim - 1)
+        order = [(weights[row] == value).nonzero().item() for value in changed[row]]
         assert torch.equal(changed[0], weights[0][..., order])
 
 
@@ -206,6 +194,11 @@ def test_identity_does_nothing_or_looks_at_the_nearest_key() -> None:
     assert torch.equal(own[0, 0], torch.eye(9))
     nearest = identity("token", attention("token"), seeded())[2, 1].argmax(-1)
     assert nearest.tolist() == [0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3]
+    with_class_token = identity("token", torch.full((1, 1, 10, 10), 0.1), seeded())
+    assert torch.equal(with_class_token[0, 0], torch.eye(10))
+    windows = torch.tensor([[0, 1], [0, 1], [2, 3], [2, 3]])  # of a row of four
+    inside = change_to("identity", seeded(), {"a": windows})("a", "token", drawn(2, 3, 4, 2))
+    assert torch.equal(inside[1, 2], torch.eye(2).repeat(2, 1))
     with pytest.raises(ValueError, match="8 queries and 4 keys"):
         identity("token", torch.full((1, 1, 8, 4), 0.25), seeded())
 
@@ -294,8 +287,10 @@ def test_the_calibration_interval_holds_the_truth() -> None:
 def test_the_median_lies_between_order_statistics() -> None:
     # Of 15 values the 4th and the 12th: 2 · P(Binomial(15, 1/2) ≤ 3) = 3.5%.
     values = [float(value) for value in torch.randperm(15, generator=seeded())]
-    estimate = median(values)
-    assert (estimate.value, estimate.low, estimate.high) == (7, 3, 11)
-    assert median([1.0, 2, 3, 4, 5, 6]).value == 3.5
-    with pytest.raises(ValueError, match="at least 6 values, not 5"):
-        median([1.0] * 5)
+    assert Interval.of(values) == (7, 3, 11)
+    for count in (6, 9, 15, 40):
+        some = drawn(count, seed=count).double()
+        found = Interval.of(some.tolist())
+        judge = stats.quantile_test(some.tolist(), p=0.5).confidence_interval(0.95)
+        assert found[1:] == (judge.low, judge.high)
+        assert found.median == pytest.approx(float(some.quantile(0.5)))

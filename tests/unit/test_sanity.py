@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from vggviz.cam import cams
-from vggviz.metrics.boxes import OVERLAPS, THRESHOLDS, accurate, chosen, overlaps
+from vggviz.metrics.agreement import agreements
+from vggviz.metrics.boxes import OVERLAPS, THRESHOLDS, best_thresholds, box_accuracy, overlaps
 from vggviz.metrics.localisation import box_area, energy
-from vggviz.metrics.sanity import compared, layers_of, randomised
-from vggviz.networks import Network
+from vggviz.networks import Network, build_network
 
 Build = Callable[..., Network]
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
@@ -34,50 +34,39 @@ def changed(model: nn.Module, before: nn.Module) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("cascading", [True, False])
+def frozen(model: Network) -> Network:
+    return model.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("architecture", ["vgg19", "vgg19_bn"])
 def test_layers_become_untrained_from_the_top(
-    cascading: bool, small_vgg: Build, untouched: Untouched
+    architecture: str, small_vgg: Build, untouched: Untouched
 ) -> None:
-    model, fresh = small_vgg(head="fc"), small_vgg(head="fc", seed=1)
-    with ExitStack() as stack:
-        stack.enter_context(untouched(model))
-        stack.enter_context(untouched(fresh))
-        steps = list(randomised(model, fresh, cascading=cascading))
-    names = [name for name, _ in steps]
-    assert len(names) == 19  # VGG19
-    assert names[:4] == ["classifier.6", "classifier.3", "classifier.0", "features.34"]
-    assert names[-1] == "features.0"
-    for number, (name, copy) in enumerate(steps):
-        assert changed(copy, model) == (set(names[: number + 1]) if cascading else {name})
-    if cascading:
-        assert changed(steps[-1][1], fresh) == set()  # all is untrained in the end
-
-
-def test_layers_go_together_as_they_are_told(small_vgg: Build) -> None:
-    model, fresh = (small_vgg(architecture="vgg19_bn", seed=seed) for seed in (0, 1))
-    (name, copy), *rest = randomised(model, fresh, {"top": ("classifier.0", "features.50")})
-    assert (name, rest) == ("top", [])
-    assert changed(copy, model) == {"classifier.0", "features.50"}
-    assert "features.1" in layers_of(model)  # a norm
-    with pytest.raises(ValueError, match=r"no module 'features\.99'"):
-        next(randomised(model, fresh, {"x": ("features.99",)}))
-    with pytest.raises(ValueError, match="built otherwise"):
-        next(randomised(model, small_vgg()))
+    model = frozen(small_vgg(head="fc", architecture=architecture))
+    groups = model.parameter_groups()
+    assert len(groups) == 19
+    assert [*groups][:4] == ["fc8", "fc7", "fc6", "conv5_4"]
+    assert [*groups][-1] == "conv1_1"
+    with untouched(model):
+        for names in ([], ["fc8"], ["fc8", "fc7", "conv5_4"], ["conv1_1"], [*groups]):
+            copy = model.untrained(names, seeded(1))
+            weights = {path for name in names for path in groups[name][:1]}
+            assert weights <= changed(copy, model) <= {p for name in names for p in groups[name]}
+    fresh = build_network(model.config, seeded(1))
+    assert changed(copy, fresh) == set()  # all is untrained in the end
 
 
 def test_gradcam_forgets_what_the_network_forgets(
     small_vgg: Build, pictures: Callable[..., Tensor]
 ) -> None:
-    model, fresh, images = small_vgg().eval(), small_vgg(seed=5).eval(), pictures(8, 64)
+    model, images = frozen(small_vgg()), pictures(8, 64)
     path = model.path("block5")
     first = cams(model, images, [path])
     before = first.maps[path, "gradcam"][0]
-    likeness = {"same": compared(before, before)}
-    for name, copy in randomised(model, fresh):
-        after = cams(copy, images, [path], targets=first.targets).maps[path, "gradcam"][0]
-        likeness[name] = compared(before, after)
-    assert likeness["same"].nanmean(0).tolist() == pytest.approx([1, 1])
-    assert likeness["features.0"].nanmean(0)[0] < 0.6
+    fresh = model.untrained([*model.parameter_groups()], seeded(5))
+    after = cams(fresh, images, [path], targets=first.targets).maps[path, "gradcam"][0]
+    assert agreements(before, before)[:, [0, 3]].nanmean(0).tolist() == pytest.approx([1, 1])
+    assert agreements(before, after)[:, 0].nanmean() < 0.6
 
 
 def test_energy_by_hand() -> None:
@@ -128,10 +117,10 @@ def test_thresholds_come_from_other_pictures() -> None:
     training[:6, 7] = 0.4  # most fit at 30% here,
     training[:5, 20] = 0.6  # at 50% here,
     training[:2, 23] = 0.9  # and at 70% here
-    picked = chosen(training)
+    picked = best_thresholds(training)
     assert picked.tolist() == [7, 20, 23]
     found = torch.zeros(2, len(THRESHOLDS))
     found[0, 7], found[0, 20], found[0, 23] = 0.3, 0.49, 0.8
     found[1, 8] = 1.0  # elsewhere, which does not count
-    assert accurate(found, picked).tolist() == [[True, False, True], [False, False, False]]
+    assert box_accuracy(found, picked).tolist() == [[True, False, True], [False, False, False]]
     assert OVERLAPS == (0.3, 0.5, 0.7)

@@ -131,7 +131,7 @@ def test_the_limits_that_are_told_are_those_of_the_code() -> None:
         f"| {images.MAX_PIXELS // 10**6} megapixels, and {images.MAX_SCANS} scans of a JPEG |",
         f"| {own.HEADER >> 20} MB in the page, {tensors.HEADER >> 20} MB elsewhere |",
         f"| {own.CLASSES:,}, and {own.SIDES[-1]} |",
-        f"| {images.MOST_SIDE:,} |",
+        f"| {images.MAX_SIDE:,} |",
         f"| {hub.MOST / 1e9:.1f} GB |",
         f"| {api.MAPS} |",
         f"| {card.LABEL} characters, no control characters |",

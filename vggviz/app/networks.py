@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
+import torch
 from torch import nn
 
 from vggviz.app.own import Fit, OwnNetwork
@@ -41,7 +42,8 @@ class Networks:
     to share between threads.
 
     `named` are networks of any kind, by a name that `open_network` takes, with the other arguments
-    of `Explainer.load`: they are loaded at once, stay loaded, and come first.
+    of `Explainer.load`: they are loaded at once, stay loaded, and come first. They and own networks
+    compute on `device`, others where `load` puts them.
     """
 
     def __init__(
@@ -52,10 +54,12 @@ class Networks:
         cache_bytes: int = 256 << 20,
         seconds: float = math.inf,
         named: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        device: str | torch.device = "cpu",
     ) -> None:
+        self._device = device
         self._named: dict[str, tuple[str, Explainer]] = {}
         for name, options in named.items():
-            explainer = Explainer.load(name, **options)
+            explainer = Explainer.load(name, device=device, **options)
             self._named[explainer.card.config.to_json()["network"]] = name, explainer
         found = {key: (one.card.config.attention,) for key, (_, one) in self._named.items()}
         self.choices = {**found, **{weights: tuple(types) for weights, types in choices.items()}}
@@ -154,7 +158,7 @@ class Networks:
     def _load_own(self, own: OwnNetwork) -> Explainer:
         """A session's network. Raises WeightsError."""
         if not own.fits:
-            return own.load()
+            return own.load(self._device)
         network, preprocess = self._plain(own.fits, len(own.labels))
         load_weights(network, own.read_plain())
         facts: dict[str, Any] = {
@@ -162,7 +166,8 @@ class Networks:
             "weights": own.name,
             "fingerprint": own.fingerprint,
         }
-        return Explainer(*foreign_network(network, preprocess, **facts), copy=False)
+        found = foreign_network(network, preprocess, **facts)
+        return Explainer(*found, copy=False, device=self._device)
 
     def _evict(self) -> None:
         _latest, *older = reversed(self._loaded.items())

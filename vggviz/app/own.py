@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import gradio as gr
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -134,12 +135,12 @@ class OwnNetwork:
                 raise WeightsError("not_finite", name=self.file.name, tensor=key)
         return state
 
-    def load(self) -> Explainer:
+    def load(self, device: str | torch.device = "cpu") -> Explainer:
         """The network. Raises WeightsError where the file is gone or does not hold what it says."""
         gone = WeightsError("upload_gone", name=self.file.name)
         if not self.file.is_file():
             raise gone
-        explainer = Explainer.load(self.file)
+        explainer = Explainer.load(self.file, device=device)
         if explainer.card.fingerprint != self.fingerprint:  # or others would get it under this key
             raise gone
         return explainer

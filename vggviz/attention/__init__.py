@@ -28,6 +28,7 @@ ATTENTION: dict[str, AttentionType] = {
         title="Gate",
         explanation="Two linear layers at every place weigh each of its features.",
         start="Random layers, biases 0: every weight is around 1/2.",
+        diagram="W₁ > ReLU > W₂ > σ : ×",
     ),
     "se": AttentionType(
         SqueezeExcitation,
@@ -35,6 +36,7 @@ ATTENTION: dict[str, AttentionType] = {
         explanation="One weight per channel, from the means of all channels.",
         paper="Hu et al. 2018",
         start="Random layers, biases 0: every weight is around 1/2.",
+        diagram="mean H,W > W₁ > ReLU > W₂ > σ : ×",
     ),
     "eca": AttentionType(
         EfficientChannelAttention,
@@ -42,6 +44,7 @@ ATTENTION: dict[str, AttentionType] = {
         explanation="One weight per channel, from its nearest neighbours.",
         paper="Wang et al. 2020",
         start="A random kernel without bias: every weight is around 1/2.",
+        diagram="mean H,W > conv k > σ : ×",
     ),
     "spatial": AttentionType(
         SpatialAttention,
@@ -49,6 +52,7 @@ ATTENTION: dict[str, AttentionType] = {
         explanation="One weight per place, from mean and maximum over channels.",
         paper="Woo et al. 2018",
         start="A blurred map of the channel mean: strong activations weigh more.",
+        diagram="mean, max C > conv 7×7 > norm > σ : ×",
     ),
     "cbam": AttentionType(
         CBAM,
@@ -56,6 +60,7 @@ ATTENTION: dict[str, AttentionType] = {
         explanation="First one weight per channel, then one weight per place.",
         paper="Woo et al. 2018",
         start="Channel weights around 1/2, then a blurred map of the channel mean.",
+        diagram="mean, max H,W > W₂ ReLU W₁ > σ : ×; mean, max C > conv 7×7 > σ : ×",
     ),
     "self_attention": AttentionType(
         SelfAttention,
@@ -63,6 +68,7 @@ ATTENTION: dict[str, AttentionType] = {
         explanation="Every place gathers from all others, as in a Transformer.",
         paper="Vaswani et al. 2017",
         start="Random projections: every place attends to all others, at random.",
+        diagram="q, k > softmax q·k > · v > W : +",
     ),
     "softmax": AttentionType(
         SoftmaxPooling,
@@ -70,6 +76,7 @@ ATTENTION: dict[str, AttentionType] = {
         explanation="Places compete; their weighted average is added everywhere.",
         paper="Cao et al. 2019",
         start="A random projection: the weights are spread over all places, at random.",
+        diagram="w · x > softmax > Σ a x > W₂ ReLU W₁ : +",
     ),
     "simam": AttentionType(
         SimAM,
@@ -77,6 +84,7 @@ ATTENTION: dict[str, AttentionType] = {
         explanation="Weighs up what stands out of its channel. Nothing is learned.",
         paper="Yang et al. 2021",
         start="As it stays: it has no parameters.",
+        diagram="(x − mean)² > / 4(v + λ) > + ½ > σ : ×",
     ),
     "coordinate": AttentionType(
         CoordinateAttention,
@@ -84,6 +92,7 @@ ATTENTION: dict[str, AttentionType] = {
         explanation="One weight per channel and row, and one per channel and column.",
         paper="Hou et al. 2021",
         start="Random layers, biases 0: both weights are around 1/2.",
+        diagram="mean W > F₁ > F₂ > σ | mean H > F₁ > F₃ > σ => × : ×",
     ),
     "triplet": AttentionType(
         TripletAttention,
@@ -91,6 +100,7 @@ ATTENTION: dict[str, AttentionType] = {
         explanation="Three gates: of places, of channels by rows, and of channels by columns.",
         paper="Misra et al. 2021",
         start="Random kernels without bias: every gate is around 1/2.",
+        diagram="mean, max C > 7×7 > σ | mean, max W > 7×7 > σ | mean, max H > 7×7 > σ => mean : ×",
     ),
     "bam": AttentionType(
         BAM,
@@ -98,6 +108,7 @@ ATTENTION: dict[str, AttentionType] = {
         explanation="A score of the channel and one of the place amplify each feature together.",
         paper="Park et al. 2018",
         start="Random layers, biases 0: every weight is around 1/2.",
+        diagram="mean H,W > W₂ ReLU W₁ > norm | 1×1 > 3×3 > 3×3 > 1×1 > norm => + > σ > 1 + a : ×",
     ),
     "selective_kernel": AttentionType(
         SelectiveKernel,
@@ -105,6 +116,7 @@ ATTENTION: dict[str, AttentionType] = {
         explanation="Each channel chooses between a small and a large convolution.",
         paper="Li et al. 2019",
         start="Random layers: both convolutions count for around 1/2 in each channel.",
+        diagram="conv 3×3 | conv 5×5 => + > mean H,W > V ReLU W > softmax : Σ",
     ),
 }
 """The attention types by key, in the order in which they are listed everywhere."""

@@ -18,7 +18,9 @@ class AttentionType:
     weights through at least one `Tap`, and initialises all of its parameters and buffers.
     `title` and `explanation` (one sentence: what is weighed, and by what) are shown on the page,
     in reports and in the README. `paper` names the source, '' where there is none. `start` is one
-    sentence on what a fresh module does before any training.
+    sentence on what a fresh module does before any training. `diagram` is its mechanism in one
+    line of formula signs, which `vggviz.app.diagrams` draws: 'row | row => tail : operation', boxes
+    between '>', steps between ';'.
     """
 
     module: Callable[[int], nn.Module]
@@ -26,6 +28,7 @@ class AttentionType:
     explanation: str
     paper: str = ""
     start: str = ""
+    diagram: str = ""
 
     def __call__(self, channels: int) -> nn.Module:
         """A fresh module for features of this many channels."""

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from vggviz.benchmark.cases import BARE, CASES
-from vggviz.benchmark.fixtures import Bed, Case
-from vggviz.benchmark.interval import Interval, Measured
-from vggviz.benchmark.measures import MEASURES
+from vggviz.benchmark.fixtures import Case, Fixtures
+from vggviz.benchmark.measures import MEASURES, MeasureValues
 from vggviz.benchmark.report import Report, Timing, table
 from vggviz.benchmark.rounds import run
+from vggviz.platform.timing import Interval
 
 __all__ = [
     "BARE",
     "CASES",
     "MEASURES",
-    "Bed",
     "Case",
+    "Fixtures",
     "Interval",
-    "Measured",
+    "MeasureValues",
     "Report",
     "Timing",
     "run",

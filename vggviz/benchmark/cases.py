@@ -1,4 +1,4 @@
-"""What is timed: the bare forward pass, our explanations, and other libraries doing the same."""
+"""The timed cases: bare forward passes, our explanations, and those of other libraries."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from vggviz.benchmark import libraries
-from vggviz.benchmark.fixtures import Bed, Case, Work
+from vggviz.benchmark.fixtures import Case, Fixtures, Work
 from vggviz.cam import cams
-from vggviz.networks import Network
-from vggviz.networks.vgg import VGG
+from vggviz.networks import Network, NetworkConfig, resolve
 
 __all__ = ["BARE", "CASES"]
 
@@ -20,31 +19,28 @@ BARE = "bare"
 BATCH, CLASSES = 16, 3
 
 
-def _forward(bed: Bed, case: Case) -> Work:
-    return partial(_bare, bed.network(), bed.images(case.images))
+def _forward(
+    fixtures: Fixtures,
+    case: Case,
+    attention: str = "none",
+    layout: torch.memory_format = torch.contiguous_format,
+) -> Work:
+    images = fixtures.images(case.images).contiguous(memory_format=layout)
+    return partial(_bare, fixtures.network(attention, layout), images)
 
 
-def _forward_channels_last(bed: Bed, _: Case) -> Work:
-    layout = torch.channels_last
-    return partial(_bare, bed.network("none", layout), bed.image.contiguous(memory_format=layout))
+def _forward_bf16(fixtures: Fixtures, _: Case) -> Work:
+    return partial(_bare, fixtures.explained("none", "bf16"), _half(fixtures.image))
 
 
-def _forward_cbam(bed: Bed, _: Case) -> Work:
-    return partial(_bare, bed.network("cbam"), bed.image)
-
-
-def _forward_bf16(bed: Bed, _: Case) -> Work:
-    return partial(_bare, bed.explained("none", "bf16"), _half(bed.image))
-
-
-def _forward_compiled(bed: Bed, _: Case) -> Work:
+def _forward_compiled(fixtures: Fixtures, _: Case) -> Work:
     """The same, compiled. Compiling happens in the warm-up, and takes longer than it ever saves
     on a CPU (24 s, for 3% of a forward pass), so that explanations don't."""
     if not (shutil.which("c++") or shutil.which("g++")):
         raise ModuleNotFoundError("torch.compile needs a C++ compiler")
-    model = bed.explained("none", "bf16")
+    model = fixtures.explained("none", "bf16")
     model.compile(fullgraph=True)
-    return partial(_bare, model, _half(bed.image))
+    return partial(_bare, model, _half(fixtures.image))
 
 
 def _half(images: Tensor) -> Tensor:
@@ -56,8 +52,10 @@ def _bare(model: Network, images: Tensor) -> list[Tensor]:
     return [model(images)]
 
 
-def _ours(bed: Bed, case: Case, attention: str = "none", precision: str = "exact") -> Work:
-    model, images = bed.explained(attention, precision), bed.images(case.images)
+def _ours(
+    fixtures: Fixtures, case: Case, attention: str = "none", precision: str = "exact"
+) -> Work:
+    model, images = fixtures.explained(attention, precision), fixtures.images(case.images)
     return partial(_cams, model, _half(images) if precision == "bf16" else images, case)
 
 
@@ -74,14 +72,16 @@ def _cams(model: Network, images: Tensor, case: Case) -> list[Tensor]:
 _cbam = partial(_ours, attention="cbam")
 _bf16 = partial(_ours, precision="bf16")
 
-STAGES = VGG.stages
+_channels_last = partial(_forward, layout=torch.channels_last)
+
+STAGES = resolve(NetworkConfig()).stages
 LAST = STAGES[-1:]
 CASES: dict[str, Case] = {
     BARE: Case("bare forward", _forward),
-    "bare-channels-last": Case("bare forward, channels-last", _forward_channels_last),
+    "bare-channels-last": Case("bare forward, channels-last", _channels_last),
     "bare-bf16": Case("bare forward, bfloat16", _forward_bf16),
     "bare-compiled": Case("bare forward, bfloat16, compiled", _forward_compiled),
-    "bare-cbam": Case("bare forward with cbam", _forward_cbam),
+    "bare-cbam": Case("bare forward with cbam", partial(_forward, attention="cbam")),
     "bare-b16": Case("bare forward, batch 16", _forward, images=BATCH),
     "vggviz-1": Case("vggviz", _ours, LAST),
     "vggviz-5": Case("vggviz", _ours, STAGES),

@@ -1,4 +1,4 @@
-"""What all cases work on: pictures of noise, and networks that share their weights."""
+"""The pictures and networks that all cases share."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vggviz.explainer import Explainer
 from vggviz.networks import Network, build_network
 from vggviz.weights import load_network
 
-__all__ = ["Bed", "Case", "Work"]
+__all__ = ["Case", "Fixtures", "Work"]
 
 Work = Callable[[], list[Tensor]]
 
 
-class Bed:
+class Fixtures:
     """Pictures of noise, `size` × `size` pixels, and networks of `width`, as in `NetworkConfig`."""
 
     def __init__(self, size: int, width: float) -> None:
@@ -59,7 +59,7 @@ class Bed:
 
     @cached_property
     def target(self) -> int:
-        """The likeliest class, for a library that must be told one."""
+        """The predicted class of `image`, for libraries that need one."""
         with torch.inference_mode():
             return int(self.network()(self.image).argmax())
 
@@ -75,12 +75,12 @@ class Case:
     """
 
     label: str
-    prepare: Callable[[Bed, Case], Work]
+    prepare: Callable[[Fixtures, Case], Work]
     stages: tuple[str, ...] = ()
     like: str = ""
     images: int = 1
     targets: int = 1
 
-    def ready(self, bed: Bed) -> Work:
-        """Set up, for this bed. Raises ModuleNotFoundError where what it needs is not there."""
-        return self.prepare(bed, self)
+    def ready(self, fixtures: Fixtures) -> Work:
+        """The work. Raises ModuleNotFoundError for a library that is not installed."""
+        return self.prepare(fixtures, self)

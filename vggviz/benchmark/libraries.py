@@ -1,4 +1,4 @@
-"""Other libraries, doing what ours does."""
+"""The same maps by other libraries."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from importlib import import_module
 import torch
 from torch import Tensor
 
-from vggviz.benchmark.fixtures import Bed, Case, Work
+from vggviz.benchmark.fixtures import Case, Fixtures, Work
 from vggviz.networks import Network
 
 __all__ = ["captum", "grad_cam", "grad_cam_frozen", "torchcam"]
 
 
-def torchcam(bed: Bed, case: Case) -> Work:
+def torchcam(fixtures: Fixtures, case: Case) -> Work:
     """One extractor for all layers: one forward and, for each class, one partial backward."""
     library = import_module("torchcam.methods")
-    model, images = bed.network(), bed.images(case.images)
+    model, images = fixtures.network(), fixtures.images(case.images)
     paths = [model.path(stage) for stage in case.stages]
 
     def work() -> list[Tensor]:
@@ -31,18 +31,18 @@ def torchcam(bed: Bed, case: Case) -> Work:
     return work
 
 
-def grad_cam(bed: Bed, case: Case) -> Work:
+def grad_cam(fixtures: Fixtures, case: Case) -> Work:
     """pytorch-grad-cam, as its documentation shows it."""
-    return _each(bed.network(), bed.images(case.images), case)
+    return _each(fixtures.network(), fixtures.images(case.images), case)
 
 
-def grad_cam_frozen(bed: Bed, case: Case) -> Work:
+def grad_cam_frozen(fixtures: Fixtures, case: Case) -> Work:
     """The same without gradients of the weights, which its users must know to turn off.
 
     The picture then has to require a gradient, or there would be no graph.
     """
-    model = bed.network().requires_grad_(False)
-    return _each(model, bed.images(case.images).requires_grad_(True), case)
+    model = fixtures.network().requires_grad_(False)
+    return _each(model, fixtures.images(case.images).requires_grad_(True), case)
 
 
 def _each(model: Network, images: Tensor, case: Case) -> Work:
@@ -61,15 +61,17 @@ def _each(model: Network, images: Tensor, case: Case) -> Work:
     return work
 
 
-def captum(bed: Bed, case: Case) -> Work:
-    """One call for each layer. It is told the class, so it is spared a forward pass."""
+def captum(fixtures: Fixtures, case: Case) -> Work:
+    """One call for each layer. It is given the class, which spares it a forward pass."""
     library = import_module("captum.attr")
-    model, target = bed.network(), bed.target
+    model, target = fixtures.network(), fixtures.target
     layers = [model.get_submodule(model.path(stage)) for stage in case.stages]
 
     def work() -> list[Tensor]:
         found: list[Tensor] = [
-            library.LayerGradCam(model, layer).attribute(bed.image, target, relu_attributions=True)
+            library.LayerGradCam(model, layer).attribute(
+                fixtures.image, target, relu_attributions=True
+            )
             for layer in layers
         ]
         return [cam[0, 0].detach() for cam in found]

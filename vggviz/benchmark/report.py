@@ -1,15 +1,19 @@
-"""What was measured: timings, ratios within one run, and the table of them."""
+"""The results of one run: timings, ratios within the run, and their table."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pandas import DataFrame
+
 from vggviz.benchmark.cases import BARE, CASES
-from vggviz.benchmark.interval import Interval, Measured
+from vggviz.benchmark.measures import MEASURES, MeasureValues
 from vggviz.platform.machine import Machine
+from vggviz.platform.timing import Interval
+from vggviz.tables import markdown
 
 __all__ = ["Report", "Timing", "table"]
 
@@ -38,14 +42,15 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The timings of one run by case, and the cases whose library is not installed."""
+    """The timings of one run by case, the values of measures by name, and the names of those whose
+    library is not installed."""
 
     machine: Machine
     size: int
     width: float
     timings: Mapping[str, Timing]
     missing: tuple[str, ...] = ()
-    measured: Mapping[str, Measured] = field(default_factory=dict[str, Measured])
+    measured: Mapping[str, MeasureValues] = field(default_factory=dict[str, MeasureValues])
 
     def ratio(self, name: str, to: str = BARE) -> Interval:
         """How many times longer `name` took for a picture than `to`: the median of the rounds'
@@ -101,39 +106,31 @@ class Report:
 
 
 def table(report: Report) -> str:
-    """The report as Markdown: a line a case, a line a measure, then where, and how well."""
+    """The report as Markdown: a line a case, a line a measure, then the machine and its state."""
     sure = "95%" if len(report.timings[BARE].seconds) >= ENOUGH else "range"
-    rows: list[tuple[str, ...]] = [("", "stages", "seconds", sure, "× bare", sure, "× like", sure)]
+    rows: list[tuple[str, ...]] = []
     for name, case in CASES.items():
         stages = str(len(case.stages) or "")
         if name in report.missing:
-            rows.append((case.label, stages, "not installed", "", "", "", "", ""))
+            rows.append((case.label, stages, "not installed", *[""] * 5))
         elif name in report.timings:
             seconds = Interval.of(report.timings[name].seconds)
             bare, like = _ratio(report, name, BARE), _ratio(report, name, case.like)
             rows.append((case.label, stages, *_cells(seconds, 3), *bare, *like))
-    return "\n".join([*_piped(rows), "", *_measured(report), *_notes(report)])
-
-
-def _piped(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table, its columns as wide as they need to be; all but the first to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
-    first, *others = ("-" * width for width in widths)
-    padded.insert(1, [first, *(f"{dashes[:-1]}:" for dashes in others)])
-    return [f"| {' | '.join(cells)} |" for cells in padded]
-
-
-def _measured(report: Report) -> list[str]:
-    """A line for each measure, with its 95th percentile and what it aims at."""
-    if not report.measured:
-        return []
-    rows: list[tuple[str, ...]] = [("", "median", "95%", "95% of them within", "aim")]
-    for found in report.measured.values():
-        low, high, most = map(_number, (found.interval.low, found.interval.high, found.p95))
-        median = f"{_number(found.interval.median)} {found.unit}"
-        rows.append((found.label, median, f"{low}–{high}", most, found.aim))
-    return [*_piped(rows), ""]
+    head = ["", "stages", "seconds", sure, "× bare", sure, "× like", sure]
+    parts = [markdown(DataFrame(rows, columns=head))]
+    rows = []
+    for name, measure in MEASURES.items():
+        if name in report.missing:
+            rows.append((measure.label, "not installed", "", "", measure.aim))
+        elif name in report.measured:
+            found = report.measured[name]
+            median, low, high, most = map(_number, (*found.interval, found.p95))
+            rows.append((found.label, f"{median} {found.unit}", f"{low}–{high}", most, found.aim))
+    if rows:
+        head = ["", "median", "95%", "95% of them within", "aim"]
+        parts.append(markdown(DataFrame(rows, columns=head)))
+    return "\n\n".join([*parts, "\n".join(_notes(report))])
 
 
 def _number(value: float) -> str:
@@ -146,10 +143,8 @@ def _ratio(report: Report, name: str, to: str) -> tuple[str, str]:
 
 
 def _cells(interval: Interval, digits: int) -> tuple[str, str]:
-    return (
-        f"{interval.median:.{digits}f}",
-        f"{interval.low:.{digits}f}–{interval.high:.{digits}f}",
-    )
+    median, low, high = (f"{value:.{digits}f}" for value in interval)
+    return median, f"{low}–{high}"
 
 
 def _notes(report: Report) -> list[str]:

@@ -1,20 +1,23 @@
-"""The measuring: every case once a round, in rounds, then what is measured by itself."""
+"""One run of the benchmark: every case once a round, then the measures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 import torch
 
 from vggviz.benchmark.cases import BARE, CASES
-from vggviz.benchmark.fixtures import Bed, Work
-from vggviz.benchmark.interval import Measured
-from vggviz.benchmark.measures import MEASURES
+from vggviz.benchmark.fixtures import Fixtures
+from vggviz.benchmark.measures import MEASURES, MeasureValues
 from vggviz.benchmark.report import Report, Timing
 from vggviz.platform.machine import machine
 from vggviz.platform.timing import interleaved
 
 __all__ = ["run"]
+
+T = TypeVar("T")
 
 
 def run(
@@ -31,9 +34,9 @@ def run(
 
     `size` × `size` pixels, `width` as in `NetworkConfig`, `threads` of PyTorch (by
     default as many as it uses now). After one warm-up each, every round runs every case once, in
-    an order drawn anew, so that whatever disturbs the machine hits all alike. `progress` is told
-    (calls done, calls in all), the warm-up included. Measures come after the rounds, one after
-    another, `repeats` times each or more, after a first time that is not kept.
+    an order drawn anew, so that whatever disturbs the machine hits all alike. `progress` is called
+    with (calls done, calls in all), the warm-up included. Measures come after the rounds, one after
+    another, `repeats` times each or more, after a first one that does not count.
 
     Raises ValueError for an unknown case or fewer than one round.
     """
@@ -43,40 +46,47 @@ def run(
         raise ValueError(f"no case {unknown[0]!r}: choose from {', '.join(known)}")
     if repeats < 1:
         raise ValueError(f"there must be at least 1 round, not {repeats}")
-    wanted = [name for name in CASES if names is None or name in names or name == BARE]
-    measures = [name for name in MEASURES if names is None or name in names]
-    calls = {name: 1 + repeats * MEASURES[name].often for name in measures}
+    cases = [name for name in CASES if names is None or name in names or name == BARE]
+    calls = {
+        name: 1 + repeats * measure.often
+        for name, measure in MEASURES.items()
+        if names is None or name in names
+    }
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
         where = machine()
-        works, missing = _prepare(wanted, Bed(size, width))
+        fixtures = Fixtures(size, width)
+        works, missing = _prepared({name: partial(CASES[name].ready, fixtures) for name in cases})
         total = len(works) * (repeats + 1) + sum(calls.values())
         seconds = interleaved(works, repeats, progress=lambda done, _: progress(done, total))
         works.clear()  # their networks would be counted as memory of what comes
-        measured: dict[str, Measured] = {}
+        measured: dict[str, MeasureValues] = {}
         done = total - sum(calls.values())
-        for name in measures:
-            take, values = MEASURES[name].prepare(), list[float]()
-            for _ in range(calls[name]):
-                values.append(take())
+        for name, count in calls.items():
+            measure, values = MEASURES[name], list[float]()
+            takes, lacking = _prepared({name: measure.prepare})
+            missing += lacking
+            for _ in range(count):
+                values += [take() for take in takes.values()]
                 done += 1
                 progress(done, total)
-            measure = MEASURES[name]
-            measured[name] = Measured(measure.label, measure.unit, measure.aim, tuple(values[1:]))
+            if values:
+                found = MeasureValues(measure.label, measure.unit, measure.aim, tuple(values[1:]))
+                measured[name] = found
     finally:
         torch.set_num_threads(before)
     timings = {name: Timing(name, tuple(taken)) for name, taken in seconds.items()}
     return Report(where, size, width, timings, tuple(missing), measured)
 
 
-def _prepare(names: Iterable[str], bed: Bed) -> tuple[dict[str, Work], list[str]]:
-    works: dict[str, Work] = {}
+def _prepared(prepares: Mapping[str, Callable[[], T]]) -> tuple[dict[str, T], list[str]]:
+    """What can be prepared, and the names of what needs a library that is not installed."""
+    prepared: dict[str, T] = {}
     missing: list[str] = []
-    for name in names:
-        case = CASES[name]
+    for name, prepare in prepares.items():
         try:
-            works[name] = case.ready(bed)
+            prepared[name] = prepare()
         except ModuleNotFoundError:
             missing.append(name)
-    return works, missing
+    return prepared, missing

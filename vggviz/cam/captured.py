@@ -15,9 +15,12 @@ from vggviz.cam.methods import Method, Score
 from vggviz.hooks import Finding
 from vggviz.hooks.capture import TapReading, replace_output
 from vggviz.hooks.survey import FeatureMap
+from vggviz.hooks.tapped import Tapped
 from vggviz.networks import Network
 
 __all__ = ["Captured"]
+
+LEAST = 32  # pixels a side that each network of vggviz takes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,34 +89,42 @@ class Captured:
     ) -> Tensor:
         """Picture by picture, for methods that run the network themselves."""
         found: list[Tensor] = []
-        outputs = self._as_map(layer, self.outputs[layer])
-        for image, output, targets in zip(self.images, outputs, self.targets.T, strict=True):
-            run = self._predict if method.needs == "passes" else partial(self._resume, layer, image)
+        outputs, images = self._as_map(layer, self.outputs[layer]), self.images
+        link = isinstance(self.model, Network) and self.model.is_link(layer)
+        if method.needs == "ablation" and link and not _has_code(self.model):
+            images = images[..., :LEAST, :LEAST]  # what comes before the layer is of no account
+        for image, output, targets in zip(images, outputs, self.targets.T, strict=True):
+            run = (
+                self._predict
+                if method.needs == "passes"
+                else partial(self._resume, layer, image, link)
+            )
             found.append(method.function(run, image, output, targets, progress=progress))
         return torch.stack(found, 1)  # B × (T, h, w) -> (T, B, h, w)
 
     def _predict(self, images: Tensor) -> Tensor:
         return logits_of(self.model(images), len(images))
 
-    def _resume(self, layer: str, image: Tensor, features: Tensor) -> Tensor:
-        """Logits (b, K) for outputs of a layer (b, C, h, w) in the place of its own.
-
-        Where nothing goes past the layer, what comes before it runs for one copy of the picture.
-        """
+    def _resume(self, layer: str, image: Tensor, link: bool, features: Tensor) -> Tensor:
+        """Logits (b, K) for outputs of a layer (b, C, h, w) in the place of its own; where it is a
+        `link`, what comes before it runs for one picture only."""
         count, layout = len(features), self.layouts.get(layer)
 
         def laid(own: Tensor) -> Tensor:
             if layout is None:
                 return features
-            own = own.repeat(count // len(own), *[1] * (own.ndim - 1))
+            own = own.clone()
             layout.to_map(own).copy_(features)  # a view: tokens without a position stay
             return own
 
-        model = self.model
-        link = isinstance(model, Network) and model.resumable and layer in model.layers.values()
-        with replace_output(model, layer, laid):
+        with replace_output(self.model, layer, laid):
             images = image.expand(1 if link else count, -1, -1, -1)
-            return logits_of(model(images), count)
+            return logits_of(self.model(images), count)
+
+
+def _has_code(model: nn.Module) -> bool:
+    """Whether there is attention of the user's own, which may take features of one size only."""
+    return any(isinstance(module, Tapped) for module in model.modules())
 
 
 def widened(values: Tensor) -> Tensor:

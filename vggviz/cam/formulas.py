@@ -151,7 +151,7 @@ def eigengradcam(activation: Tensor, gradient: Tensor) -> Tensor:
     """
     product = gradient * activation
     flat = _first_component(product - product.mean((-2, -1), keepdim=True))
-    evidence = product.sum(-3).flatten(-2).double().cpu().numpy()
+    evidence = _host(product.sum(-3).flatten(-2))
     signed = np.where((flat * evidence).sum(-1, keepdims=True) < 0, -flat, flat)
     return _as_map(signed.clip(min=0), product)
 
@@ -161,10 +161,9 @@ def _first_component(activation: Tensor) -> npt.NDArray[np.float64]:
     vector v, of either sign: (..., N).
 
     X v = √λ u, with (λ, u) the first eigenpair of the (N, N) Gram matrix or v that of the (C, C)
-    one, whichever is smaller; on the CPU in NumPy's float64, which MPS lacks.
+    one, whichever is smaller.
     """
-    wide = activation.to(torch.promote_types(activation.dtype, torch.float32))  # for bfloat16
-    tokens = wide.flatten(-2).mT.cpu().numpy().astype(np.float64)  # (..., N, C)
+    tokens = _host(activation.flatten(-2).mT)  # (..., N, C)
     turned = np.swapaxes(tokens, -1, -2)
     if tokens.shape[-2] < tokens.shape[-1]:
         values, vectors = np.linalg.eigh(tokens @ turned)
@@ -177,8 +176,15 @@ def _first_component(activation: Tensor) -> npt.NDArray[np.float64]:
 
 def _as_map(flat: npt.NDArray[np.float64], like: Tensor) -> Tensor:
     """(..., N) as (..., H, W), of the type and on the device of `like` (..., C, H, W)."""
-    shape = (*like.shape[:-3], *like.shape[-2:])
-    return torch.from_numpy(flat.reshape(shape)).to(like.device, like.dtype)
+    wide = np.float64 if like.dtype is torch.float64 else np.float32
+    found = flat.reshape(*like.shape[:-3], *like.shape[-2:]).astype(wide)
+    return torch.from_numpy(found).to(like.device, like.dtype)
+
+
+def _host(values: Tensor) -> npt.NDArray[np.float64]:
+    """In NumPy's float64, which MPS lacks."""
+    wide = values.to(torch.promote_types(values.dtype, torch.float32))  # NumPy has no bfloat16
+    return wide.cpu().numpy().astype(np.float64)
 
 
 def attention_gradient(weights: Tensor, gradient: Tensor) -> Tensor:

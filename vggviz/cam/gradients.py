@@ -49,17 +49,19 @@ def curvatures(
 ) -> dict[str, Tensor]:
     """H A for each layer's output A (B, ...), H the second derivative of the target's score with
     respect to it: (T, B, ...) by layer. Keeps the graph."""
-    found: dict[str, list[Tensor]] = {layer: [] for layer in outputs}
+    layers, products = list(outputs.values()), list[list[Tensor]]()
     for one in score(logits, targets):  # (B,)
-        for layer, output in outputs.items():
-            (slope,) = torch.autograd.grad(one.sum(), output, create_graph=True, allow_unused=True)
+        slopes = torch.autograd.grad(one.sum(), layers, create_graph=True, allow_unused=True)
+        row: list[Tensor] = []
+        for layer, output, slope in zip(outputs, layers, slopes, strict=True):
             if slope is None:
                 raise _missing(layer)
             (product,) = torch.autograd.grad(
                 slope, output, output.detach(), retain_graph=True, materialize_grads=True
             )
-            found[layer].append(product)
-    return {layer: torch.stack(products) for layer, products in found.items()}
+            row.append(product)
+        products.append(row)
+    return dict(zip(outputs, map(torch.stack, zip(*products, strict=True)), strict=True))
 
 
 def _slopes(score: Score, logits: Tensor, targets: Tensor) -> Tensor:

@@ -66,7 +66,8 @@ def ablationcam(
     """relu(Σ_c w_c A_c), w_c what the target's logit loses where all of channel c becomes 0.
 
     `resume` takes outputs of the layer (b, C, H, W) to logits (b, K), `activation` (C, H, W) is the
-    output for `image` (3, S, S), `targets` (T,) are class indices. Returns the raw maps (T, H, W).
+    output for an image as large as `image` (3, S, S), or a larger one; `targets` (T,) are class
+    indices. Returns the raw maps (T, H, W).
     `batch` and `progress` as for `scorecam`.
 
     Desai, Ramaswamy 2020, 'Ablation-CAM', eq. 4 and 5. Departure: weights are not divided by the
@@ -74,7 +75,10 @@ def ablationcam(
     """
     count = len(activation)
     scores: list[Tensor] = []
-    size = scaled_batch_size((image.shape[-2], image.shape[-1]), batch)
+    height, width = (
+        max(sides) for sides in zip(image.shape[1:], activation.shape[1:], strict=True)
+    )
+    size = scaled_batch_size((height, width), batch)
     for part in torch.arange(count, device=activation.device).split(size):
         features = activation.repeat(len(part), 1, 1, 1)
         features[torch.arange(len(part), device=part.device), part] = 0

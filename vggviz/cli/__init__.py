@@ -22,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="See what attention does inside VGG19: learned attention beside Grad-CAM.",
+    help="See what attention does inside an image network: learned attention beside Grad-CAM.",
 )
 for command in (explain, find, convert, models, data, train, evaluate, compare, push, bench, serve):
     app.command(cls=Command)(command)

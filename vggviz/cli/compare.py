@@ -38,9 +38,9 @@ def compare(
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
     classes: Annotated[str | None, typer.Option(help=CLASSES_HELP)] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of the networks.")] = 0.25,
-    stages: Annotated[str, typer.Option(help="Where attention is, with commas.")] = (
-        "block1,block2,block3,block4,block5"
-    ),
+    stages: Annotated[
+        str, typer.Option(help="Where attention is, with commas; all stages by default.")
+    ] = "",
     blend: Annotated[str, typer.Option(help="residual or replace.")] = "residual",
     epochs: Annotated[int, typer.Option(min=1)] = 24,
     image_sizes: Annotated[str, typer.Option(help="Sides in pixels that share out the epochs.")] = (

@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TextIO, TypeVar
 
 import typer
 from tqdm import tqdm
 
+from vggviz.files import atomic_write
 from vggviz.texts import visible
 
 if TYPE_CHECKING:
@@ -69,6 +71,15 @@ def or_fail(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return function(*args, **kwargs)
     except (ValueError, OSError) as error:
         fail(str(error))
+
+
+def write_or_fail(file: Path, text: str) -> None:
+    """Write a text file, whole or not at all; print an OSError and exit with code 2."""
+    try:
+        with atomic_write(file) as part:
+            part.write_text(text, "utf-8", "backslashreplace")
+    except OSError as error:
+        fail(f"{file} can't be written: {error.strerror}")
 
 
 def print_unreadable(error: Exception) -> None:

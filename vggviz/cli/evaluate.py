@@ -1,4 +1,4 @@
-"""`vggviz evaluate`: accuracy and cost of attention types, or the quality of their maps."""
+"""`vggviz evaluate`: accuracy and cost of networks, or metrics of their maps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,10 +24,20 @@ from vggviz.cli.console import (
     print_unreadable,
     progress_bar,
     split_list,
+    write_or_fail,
 )
 from vggviz.cli.map_report import report_maps
-from vggviz.cli.network import Device
-from vggviz.files import atomic_write
+from vggviz.cli.network import (
+    Checkpoint,
+    Device,
+    Labels,
+    Mean,
+    NetworkName,
+    Pretrained,
+    Size,
+    Std,
+    resolve_network,
+)
 from vggviz.platform.machine import machine
 from vggviz.texts import visible
 
@@ -48,6 +58,13 @@ def evaluate(
             "only the code that it was trained with."
         ),
     ] = None,
+    network: NetworkName = None,
+    checkpoint: Checkpoint = None,
+    labels: Labels = None,
+    size: Size = None,
+    mean: Mean = "",
+    std: Std = "",
+    pretrained: Pretrained = False,
     against: Annotated[
         Path | None, typer.Option(help="Weights file that a weights file is compared with.")
     ] = None,
@@ -63,7 +80,7 @@ def evaluate(
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="Measure the maps instead: all, or agreement,faithfulness,localisation,sanity,"
+            help="Measure maps instead: all, or agreement,faithfulness,localisation,sanity,"
             "causality. Writes to --out."
         ),
     ] = None,
@@ -83,7 +100,10 @@ def evaluate(
         typer.Option(help="Weights of another seed, once for each type: what agreement can reach."),
     ] = None,
 ) -> None:
-    """Measure attention types against 'none' on labelled pictures. Needs the extra 'train'."""
+    """Measure accuracy, cost and use of attention on labelled pictures. Needs the extra 'train'.
+
+    Pictures of classes that a network doesn't know are left out, and counted.
+    """
     try:
         from vggviz import evaluation
     except ModuleNotFoundError as error:
@@ -95,7 +115,17 @@ def evaluate(
     if as_json is not None and metrics is not None:
         fail("--json is for the tables of accuracy and cost: --metrics writes to --out")
     dataset = _pictures(data, part)
-    subjects, reference = _subjects(weights, attention, against, device)
+    name, options = resolve_network(
+        network,
+        weights,
+        checkpoint=checkpoint,
+        labels=labels,
+        size=size,
+        mean=mean,
+        std=std,
+        pretrained=pretrained,
+    )
+    subjects, reference = _subjects(name, attention, against, {**options, "device": device})
     if as_json is not None:
         _prepare(as_json.parent, "--json")  # before the work, which takes minutes
     if metrics is not None:
@@ -105,15 +135,15 @@ def evaluate(
             dataset,
             _training(data, dataset),
             out,
+            reseed_weights or [],
             metrics=metrics,
             stages=stages,
             methods=methods,
-            others=reseed_weights or [],
             pictures=pictures,
             curves=curves,
             seed=seed,
             batch=batch,
-            strict=strict,
+            unreadable=None if strict else print_unreadable,
             device=device,
         )
         return
@@ -135,12 +165,8 @@ def evaluate(
     print_line(f"{here}: `{command}`")
     if as_json is not None:
         about = {"command": command, "machine": asdict(here), "data": data.name}
-        report = {**about, **result.to_json()}
-        try:
-            with atomic_write(as_json) as written:
-                written.write_text(json.dumps(report, indent=2, allow_nan=False))
-        except OSError as error:
-            fail(f"{as_json} can't be written: {error.strerror}")
+        content = json.dumps({**about, **result.to_json()}, indent=2, allow_nan=False)
+        write_or_fail(as_json, content)
 
 
 def _pictures(data: Path, part: str | None) -> Dataset:
@@ -158,36 +184,37 @@ def _pictures(data: Path, part: str | None) -> Dataset:
 
 
 def _subjects(
-    weights: str, attention: str | None, against: Path | None, device: str
+    name: str, attention: str | None, against: Path | None, options: dict[str, Any]
 ) -> tuple[dict[str, Explainer], str]:
     """The networks by name, and the name of the reference among them."""
     from vggviz import ATTENTION, Explainer
     from vggviz.weights import WEIGHTS, bundled_types
+    from vggviz.weights.network_card import is_network_name
 
-    load = partial(Explainer.load, device=device)
-
-    if weights not in WEIGHTS:
-        if attention is not None and {"all", "none", *ATTENTION} & {*split_list(attention)}:
-            fail("a weights file brings its own attention: leave --attention out")
-        attention_keys(attention or "")
-        files = [Path(weights)] if against is None else [against, Path(weights)]
-        loaded = [or_fail(load, file) for file in files]
-        names = [explainer.card.config.attention for explainer in loaded]
-        if len(set(names)) < len(names):
-            names = [file.stem for file in files]
-        if len(set(names)) < len(names):
-            names = [str(file) for file in files]
-        if len(set(names)) < len(names):
-            fail(f"{weights} can't be compared with itself")
-        return dict(zip(names, loaded, strict=True)), names[0]
-    if against is not None:
+    load = partial(or_fail, partial(Explainer.load, **options))
+    if against is not None and (name in WEIGHTS or is_network_name(name)):
         fail("--against compares two weights files: give a file as --weights too")
-    if attention in (None, "all"):
-        chosen = bundled_types() if weights == "tiny50" else tuple(ATTENTION)
-    else:
-        chosen = attention_keys(str(attention))
-    kinds = dict.fromkeys(("none", *chosen))
-    return {kind: or_fail(load, weights, kind) for kind in kinds}, "none"
+    if is_network_name(name):
+        return {name: load(name, attention)}, name
+    if name in WEIGHTS:
+        if attention in (None, "all"):
+            types = bundled_types() if name == "tiny50" else tuple(ATTENTION)
+        else:
+            types = attention_keys(str(attention))
+        return {kind: load(name, kind) for kind in dict.fromkeys(("none", *types))}, "none"
+    if attention is not None and {"all", "none", *ATTENTION} & {*split_list(attention)}:
+        fail("a weights file brings its own attention: leave --attention out")
+    attention_keys(attention or "")
+    files = [Path(name)] if against is None else [against, Path(name)]
+    loaded = [load(file) for file in files]
+    for names in (
+        [explainer.card.config.attention for explainer in loaded],
+        [file.stem for file in files],
+        [str(file) for file in files],
+    ):
+        if len(set(names)) == len(names):
+            return dict(zip(names, loaded, strict=True)), names[0]
+    fail(f"{name} can't be compared with itself")
 
 
 def _training(data: Path, dataset: Dataset) -> Dataset | None:

@@ -7,17 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vggviz.cli.console import (
-    fail,
-    or_fail,
-    print_lines,
-    print_unreadable,
-    progress_bar,
-    split_list,
-)
-from vggviz.files import atomic_write
+from vggviz.cli.console import fail, or_fail, print_lines, progress_bar, split_list, write_or_fail
 from vggviz.platform.machine import machine
 from vggviz.texts import visible
 
@@ -31,54 +23,35 @@ def report_maps(
     dataset: Dataset,
     training: Dataset | None,
     out: Path,
+    others: Sequence[Path],
     *,
     metrics: str,
     stages: str,
     methods: str,
-    others: Sequence[Path],
-    pictures: int,
-    curves: int,
-    seed: int,
-    batch: int,
-    strict: bool,
     device: str,
+    **options: Any,
 ) -> None:
-    """Measure the maps, print the tables, and write maps.json, .csv, .md and .html to `out`."""
-    from vggviz import Explainer
+    """Measure the maps, print the tables, and write maps.json, .csv, .md and .html to `out`.
+
+    `others` are weights of another seed; lists have commas; other `options` as for `evaluate_maps`.
+    """
     from vggviz.evaluation import maps
 
-    reseeded: dict[str, Explainer] = {}
-    for other in others:
-        second = or_fail(Explainer.load, other, device=device)
-        kind = second.card.config.attention
-        alike = [name for name, one in subjects.items() if one.card.config.attention == kind]
-        if not alike:
-            fail(f"{other} has {kind!r}, which is not evaluated")
-        if alike[0] in reseeded:
-            fail(f"{other} has {kind!r}, of which another file was given already")
-        reseeded |= dict.fromkeys(alike, second)
     here = machine()
     with progress_bar("part") as progress:
-        try:
-            report = or_fail(
-                maps.judge_maps,
-                subjects,
-                dataset,
-                training,
-                metrics=tuple(maps.METRICS) if metrics == "all" else split_list(metrics),
-                stages=None if stages == "all" else split_list(stages),
-                methods=split_list(methods),
-                others=reseeded,
-                pictures=pictures,
-                curves=curves,
-                folder=out,
-                seed=seed,
-                batch=batch,
-                progress=progress,
-                unreadable=None if strict else print_unreadable,
-            )
-        except OSError as error:
-            fail(f"{out} can't be written to: {error.strerror}")
+        report = or_fail(
+            maps.evaluate_maps,
+            subjects,
+            dataset,
+            training,
+            metrics=tuple(maps.METRICS) if metrics == "all" else split_list(metrics),
+            stages=None if stages == "all" else split_list(stages),
+            methods=split_list(methods),
+            others=_by_name(subjects, others, device),
+            folder=out,
+            progress=progress,
+            **options,
+        )
     command = visible(" ".join(["vggviz", *sys.argv[1:]]))
     about = f"{here}: {command}"
     tables = maps.markdown_of(report)
@@ -90,9 +63,24 @@ def report_maps(
         "maps.html": maps.html_of(report, about),
     }
     for name, text in files.items():
-        try:
-            with atomic_write(out / name) as written:
-                written.write_text(text, "utf-8", "backslashreplace")
-        except OSError as error:
-            fail(f"{out / name} can't be written: {error.strerror}")
+        write_or_fail(out / name, text)
     print_lines(f"{tables}\n\n{about}")
+
+
+def _by_name(
+    subjects: Mapping[str, Explainer], files: Sequence[Path], device: str
+) -> dict[str, Explainer]:
+    """The network in each file under the name of that with the same attention."""
+    from vggviz import Explainer
+
+    found: dict[str, Explainer] = {}
+    for file in files:
+        other = or_fail(Explainer.load, file, device=device)
+        kind = other.card.config.attention
+        alike = [name for name, one in subjects.items() if one.card.config.attention == kind]
+        if not alike:
+            fail(f"{file} has {kind!r}, which is not evaluated")
+        if alike[0] in found:
+            fail(f"{file} has {kind!r}, of which another file was given already")
+        found |= dict.fromkeys(alike, other)
+    return found

@@ -91,7 +91,7 @@ def serve(
     if is_network_name(name):
         if engine == "ray":
             fail(f"replicas load weights by name or from a file, not --network {name}")
-        named = {name: {**facts, "device": device or "auto"}}
+        named = {name: facts}
     elif network:
         options["preload"] = network
     settings = or_fail(Settings.from_environ, os.environ)

@@ -1,4 +1,4 @@
-"""The evaluation: what each attention type gains and costs, where it points, whether it is used."""
+"""The evaluation of networks: accuracy, cost, where attention points, and whether it is used."""
 
 from __future__ import annotations
 

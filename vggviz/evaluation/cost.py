@@ -13,7 +13,7 @@ __all__ = ["multiply_adds", "parameters"]
 
 
 def parameters(model: nn.Module) -> int:
-    """How many numbers the network has learned."""
+    """The number of learned parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 

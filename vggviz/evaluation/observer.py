@@ -1,45 +1,46 @@
-"""What is seen of one network, batch by batch."""
+"""Predictions, attention and the peaks of maps of one network, batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vggviz.cam import cams
-from vggviz.evaluation.pictures import Batch
+from vggviz.evaluation.attention import named_records
+from vggviz.evaluation.pictures import Pictures
 from vggviz.evaluation.result import GRADCAM, Spread
-from vggviz.hooks.capture import TapReading, evaluating, intervene
-from vggviz.metrics.localisation import contains, peak, spatial_views
-from vggviz.metrics.replacement import REPLACEMENTS
+from vggviz.hooks.capture import evaluating
+from vggviz.metrics.localisation import contains, peak
+from vggviz.metrics.replacement import change_to
 from vggviz.networks import Network
 from vggviz.platform.device import run_network
-from vggviz.types import Kind
 
-__all__ = ["Observer", "Seen"]
+__all__ = ["Observations", "Observer"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """All pictures of the data as one network saw them, n in all.
+class Observations:
+    """What one network did with n pictures.
 
     `logits` (n, K); `replaced` the logits by replacement; `boxes` (n, 4) in pixels of the
-    network's square; `hits` and `nowhere` (n,) by (stage, kind of map): whether the peak lies in
+    network's square; `hits` and `nowhere` (n,) by (stage, name of map): whether the peak lies in
     the box, and whether there is none.
     """
 
     logits: Tensor
-    replaced: dict[str, Tensor]
+    replaced: Mapping[str, Tensor]
     boxes: Tensor | None
-    hits: dict[tuple[str, str], Tensor]
-    nowhere: dict[tuple[str, str], Tensor]
+    hits: Mapping[tuple[str, str], Tensor]
+    nowhere: Mapping[tuple[str, str], Tensor]
     spread: tuple[Spread, ...]
 
 
 class Observer:
-    """Collects what one network does with batches of pictures; `seen` puts it together.
+    """Runs one network on batches of pictures and collects its `Observations`.
 
     One pass with its gradients gives logits, attention and Grad-CAM for each picture's own
     class; then one pass for each of `replacements`, keys of `REPLACEMENTS`, where the network has
@@ -48,85 +49,75 @@ class Observer:
 
     def __init__(self, model: Network, replacements: Sequence[str], seed: int) -> None:
         self.model = model
-        self.stages = model.config.stages if len(model.attention) else model.stages
+        self.stages = tuple(s for s in model.stages if s in model.attention) or model.stages
         self._paths = {stage: model.path(stage) for stage in self.stages}
         self._generators = {
             name: torch.Generator().manual_seed(seed)
             for name in (replacements if len(model.attention) else ())
         }
         self._logits: list[Tensor] = []
-        self._replaced: dict[str, list[Tensor]] = {name: [] for name in self._generators}
         self._boxes: list[Tensor] = []
-        self._hits: dict[tuple[str, str], list[Tensor]] = {}
-        self._nowhere: dict[tuple[str, str], list[Tensor]] = {}
-        self._spread: dict[tuple[str, Kind], list[Tensor]] = {}
+        self._replaced = defaultdict[str, list[Tensor]](list)
+        self._peaks = defaultdict[tuple[str, str], list[Tensor]](list)
+        self._numbers = defaultdict[tuple[str, str], list[Tensor]](list)
 
     @property
     def passes(self) -> int:
         """How many forward passes each picture takes."""
         return 1 + len(self._generators)
 
-    def see(self, batch: Batch, targets: Tensor) -> None:
-        """Look at a batch whose classes are `targets` (B,), as outputs of the network."""
-        layers = list(self._paths.values()) if batch.boxes is not None else []
-        result = cams(self.model, batch.images, layers, (GRADCAM,), targets[None])
+    def observe(self, pictures: Pictures, targets: Tensor) -> None:
+        """Run a batch whose classes are `targets` (B,), as outputs of the network."""
+        images, boxes = pictures.images, pictures.boxes
+        methods = () if boxes is None else (GRADCAM,)
+        result = cams(self.model, images, [*self._paths.values()], methods, targets[None])
         self._logits.append(result.logits)
-        size = (batch.images.shape[-2], batch.images.shape[-1])
-        for stage, path in self._paths.items():
-            for tap, reading in result.taps.items():
-                if tap.startswith(f"{path}."):
-                    self._measure(stage, reading)
-            if batch.boxes is not None:
-                for kind, view in spatial_views(result.taps, path).items():
-                    self._point(stage, kind, peak(view, size), batch.boxes)
-                points = peak(result.maps[path, GRADCAM][0], size)
-                self._point(stage, GRADCAM, points, batch.boxes)
-        if batch.boxes is not None:
-            self._boxes.append(batch.boxes)
-        for name in self._generators:
-            self._replaced[name].append(self._with(name, batch.images))
+        maps = {stage: defaultdict[str, list[Tensor]](list) for stage in self.stages}
+        for stage, name, record, position_map in named_records(result, self._paths):
+            flat = record.weights.flatten().double()
+            numbers = (*flat.aminmax(), flat.mean(), flat.std(correction=0))
+            self._numbers[stage, name].append(torch.stack(numbers))
+            if position_map is not None:
+                maps[stage][name].append(position_map)
+        if boxes is not None:
+            self._boxes.append(boxes)
+            size = (images.shape[-2], images.shape[-1])
+            for stage, path in self._paths.items():
+                maps[stage][GRADCAM] = list(result.maps[path, GRADCAM][0])
+                for name, several in maps[stage].items():
+                    self._peaks[stage, name].append(peak(torch.stack(several), size))
+        for name, generator in self._generators.items():
+            self._replaced[name].append(self._logits_with(name, generator, images))
 
-    def seen(self) -> Seen:
-        """All batches so far."""
-        return Seen(
+    def observations(self) -> Observations:
+        """Those of all batches so far."""
+        boxes = torch.cat(self._boxes) if self._boxes else None
+        peaks = {key: torch.cat(parts) for key, parts in self._peaks.items()}
+        return Observations(
             logits=torch.cat(self._logits),
             replaced={name: torch.cat(parts) for name, parts in self._replaced.items()},
-            boxes=torch.cat(self._boxes) if self._boxes else None,
-            hits={key: torch.cat(parts) for key, parts in self._hits.items()},
-            nowhere={key: torch.cat(parts) for key, parts in self._nowhere.items()},
+            boxes=boxes,
+            hits={} if boxes is None else {key: contains(boxes, p) for key, p in peaks.items()},
+            nowhere={key: points.isnan().any(1) for key, points in peaks.items()},
             spread=tuple(
-                _spread(stage, kind, torch.cat(parts, 1))
-                for (stage, kind), parts in self._spread.items()
+                _spread(stage, name, torch.stack(parts, 1))
+                for (stage, name), parts in self._numbers.items()
             ),
         )
 
-    def _with(self, name: str, images: Tensor) -> Tensor:
+    def _logits_with(self, name: str, generator: torch.Generator, images: Tensor) -> Tensor:
         """The logits with other weights at all stages."""
-        replacement, generator = REPLACEMENTS[name], self._generators[name]
-
-        def change(_: str, kind: Kind, weights: Tensor) -> Tensor:
-            return replacement(kind, weights, generator)
-
-        with evaluating(self.model), intervene(self.model, change), torch.no_grad():
+        change = change_to(name, generator, self.model.key_positions())
+        with torch.no_grad(), evaluating(self.model), self.model.intervene(change):
             return run_network(self.model, images)
 
-    def _point(self, stage: str, kind: str, points: Tensor, boxes: Tensor) -> None:
-        self._hits.setdefault((stage, kind), []).append(contains(boxes, points))
-        self._nowhere.setdefault((stage, kind), []).append(points.isnan().any(1))
 
-    def _measure(self, stage: str, reading: TapReading) -> None:
-        """Of each picture the smallest and largest weight, mean and standard deviation: (4, B)."""
-        flat = reading.weights.flatten(1)
-        low, high = flat.aminmax(dim=1)
-        numbers = torch.stack((low, high, flat.mean(1), flat.std(1, correction=0)))
-        self._spread.setdefault((stage, reading.kind), []).append(numbers)
-
-
-def _spread(stage: str, kind: Kind, numbers: Tensor) -> Spread:
-    low, high, mean, deviation = numbers.double()  # (n,) each
+def _spread(stage: str, name: str, numbers: Tensor) -> Spread:
+    """Of each picture's smallest and largest weight, mean and standard deviation: (4, n)."""
+    low, high, mean, deviation = numbers
     return Spread(
         stage,
-        kind,
+        name,
         float(low.min()),
         float(high.max()),
         float(mean.mean()),

@@ -1,9 +1,10 @@
-"""Pictures in batches: each is decoded once for all networks."""
+"""Pictures in batches, each decoded once for all networks, and the classes that networks know."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -12,24 +13,45 @@ from torch import Tensor
 
 from vggviz.data import DataError, Dataset
 from vggviz.images import ImageError, Preprocess
-from vggviz.metrics.localisation import through_crop
+from vggviz.metrics.localisation import crop_box
 from vggviz.types import matching
-from vggviz.weights import Card, ForeignCard
+from vggviz.weights import Card, ForeignCard, ForeignConfig
 
-__all__ = ["Batch", "batches", "classes_of"]
+__all__ = [
+    "Pictures",
+    "batches",
+    "classes_of",
+    "load_pictures",
+    "shared_classes",
+    "unknown_note",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Some pictures as networks of one preprocessing see them.
+class Pictures:
+    """n pictures as networks of one preprocessing take them.
 
-    `images` (B, 3, S, S) normalised, channels last; `indices` (B,) into the dataset; `boxes`
-    (B, 4) in pixels of the square, None where the data has none.
+    `images` (n, 3, S, S) normalised, channels last; `indices` (n,) into the dataset; `targets` (n,)
+    classes; `boxes` (n, 4) in pixels of the square, None where the data has none; `names` of the
+    files.
     """
 
     images: Tensor
     indices: Tensor
+    targets: Tensor
     boxes: Tensor | None
+    names: tuple[str, ...]
+
+    def at(self, rows: Tensor) -> Pictures:
+        """Those at `rows`: indices (m,), or bool (n,)."""
+        rows = rows.nonzero()[:, 0] if rows.dtype is torch.bool else rows
+        return Pictures(
+            self.images[rows],
+            self.indices[rows],
+            self.targets[rows],
+            None if self.boxes is None else self.boxes[rows],
+            tuple(self.names[row] for row in rows.tolist()),
+        )
 
 
 def batches(
@@ -38,14 +60,14 @@ def batches(
     size: int,
     *,
     unreadable: Callable[[int, ImageError], None] | None = None,
-) -> Iterator[Mapping[Preprocess, Batch]]:
-    """All pictures, at most `size` at a time, in the order of the data.
+) -> Iterator[Mapping[Preprocess, Pictures]]:
+    """All pictures, at most `size` at a time, in the order of the data, with the data's classes.
 
     A picture that can't be read is left out where `unreadable` takes its index and the error,
     and else raises ImageError.
     """
     for start in range(0, len(dataset), size):
-        kept: list[int] = []
+        readable: list[int] = []
         squares: dict[Preprocess, list[npt.NDArray[np.uint8]]] = {one: [] for one in preprocesses}
         boxes: dict[Preprocess, list[Tensor]] = {one: [] for one in preprocesses}
         for index in range(start, min(start + size, len(dataset))):
@@ -56,42 +78,107 @@ def batches(
                     raise
                 unreadable(index, error)
                 continue
-            kept.append(index)
+            readable.append(index)
             for preprocess in preprocesses:
                 square, crop = preprocess.crop(image)
                 squares[preprocess].append(np.asarray(square))  # (S, S, 3)
                 if dataset.boxes is not None:
-                    box = through_crop(dataset.boxes[index].float(), crop, preprocess.size)
+                    box = crop_box(dataset.boxes[index].float(), crop, preprocess.size)
                     boxes[preprocess].append(box)
-        if kept:
+        if readable:
+            indices, names = torch.tensor(readable), tuple(dataset.files[k] for k in readable)
             yield {
-                one: Batch(
+                one: Pictures(
                     one.normalise(np.stack(squares[one])).contiguous(
                         memory_format=torch.channels_last
                     ),
-                    torch.tensor(kept),
+                    indices,
+                    dataset.targets[indices],
                     torch.stack(boxes[one]) if boxes[one] else None,
+                    names,
                 )
                 for one in preprocesses
             }
 
 
+def load_pictures(
+    dataset: Dataset, preprocess: Preprocess, unreadable: Callable[[ImageError], None] | None
+) -> Pictures:
+    """All pictures that can be read, at once; see `batches`. Raises DataError where there is none,
+    ImageError for one that can't be read where `unreadable` is None."""
+    report = None if unreadable is None else lambda _, error: unreadable(error)
+    for part in batches(dataset, [preprocess], max(1, len(dataset)), unreadable=report):
+        return part[preprocess]
+    raise DataError("none of the pictures can be read")
+
+
 def classes_of(dataset: Dataset, card: Card | ForeignCard) -> Tensor:
     """Which output of the network each class of the data is: (classes of the data,).
 
-    By WordNet id where both have them, else by label; exact names come first, and no output
-    stands for two classes. Raises DataError for a class that the network does not know, or whose
-    label it has twice.
+    Raises DataError for a class that the network does not know, or whose label it has twice.
     """
+    outputs = _outputs(dataset, card)
+    for label, output in zip(dataset.labels, outputs, strict=True):
+        if output is None:
+            config = card.config
+            network = f" of {config.network}" if isinstance(config, ForeignConfig) else ""
+            unknown = f"do not know the class {label!r} of the data"
+            raise DataError(f"the weights {card.weights!r}{network} {unknown}")
+    return torch.tensor(outputs)
+
+
+def shared_classes(
+    dataset: Dataset, cards: Iterable[Card | ForeignCard]
+) -> tuple[Dataset, dict[str, int]]:
+    """The pictures whose class all networks know, and the numbers of pictures of the other classes.
+
+    Raises DataError for a network with a single output, and where no class is left.
+    """
+    outputs: list[list[int | None]] = []
+    for card in cards:
+        if len(card.labels) < 2:
+            raise DataError(f"{card.weights!r} has one output: there are no classes to tell apart")
+        outputs.append(_outputs(dataset, card))
+    known = [all(k is not None for k in column) for column in zip(*outputs, strict=True)]
+    if not any(known):
+        for card in cards:
+            classes_of(dataset, card)
+    flags, counts = torch.tensor(known), dataset.targets.bincount(minlength=len(known)).tolist()
+    part = dataset.subset(flags[dataset.targets].nonzero()[:, 0])
+    shared = replace(
+        part,
+        labels=tuple(compress(dataset.labels, known)),
+        wnids=tuple(compress(dataset.wnids, known)),
+        targets=(flags.cumsum(0) - 1)[part.targets],
+    )
+    classes = zip(dataset.labels, counts, known, strict=True)
+    return shared, {label: count for label, count, one in classes if not one}
+
+
+def unknown_note(unknown: Mapping[str, int]) -> str:
+    """A sentence on the pictures that `shared_classes` left out, '' for none."""
+    if not unknown:
+        return ""
+    first, more = ", ".join(map(repr, [*unknown][:3])), " …" if len(unknown) > 3 else ""
+    return (
+        f"Left out are {sum(unknown.values()):,} pictures of {len(unknown):,} classes that not "
+        f"every network here knows: {first}{more}."
+    )
+
+
+def _outputs(dataset: Dataset, card: Card | ForeignCard) -> list[int | None]:
+    """The output of the network that stands for each class of the data, None for none: by WordNet
+    id where both have them, else by label. Exact names come first, and no output stands for two.
+    Raises DataError for a label that the network has twice."""
     by_id = bool(dataset.wnids and card.wnids)
     names, known = (dataset.wnids, card.wnids) if by_id else (dataset.labels, card.labels)
-    indices: list[int] = []
+    outputs: list[int | None] = []
     for name, label in zip(names, dataset.labels, strict=True):
         # What another class of the data is called exactly is that class.
         free = (k for k in matching(name, known) if known[k] == name or known[k] not in names)
-        found = [k for k in free if k not in indices]
-        if len(found) != 1:
-            what = f"have {len(found)} classes called" if found else "do not know the class"
-            raise DataError(f"the weights {card.weights!r} {what} {label!r} of the data")
-        indices += found
-    return torch.tensor(indices)
+        found = [k for k in free if k not in outputs]
+        if len(found) > 1:
+            classes = f"{len(found)} classes called {label!r}"
+            raise DataError(f"the weights {card.weights!r} have {classes} of the data")
+        outputs.append(found[0] if found else None)
+    return outputs

@@ -1,13 +1,12 @@
-"""What was measured, as data."""
+"""The results of an evaluation, as data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vggviz.metrics.statistics import Estimate
-from vggviz.types import Kind
 
 __all__ = [
     "ANCHORS",
@@ -57,11 +56,12 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The range of the weights that one tap gave: `low`, `high` and `mean` over all pictures, and
-    `within`, the mean over pictures of the standard deviation inside a picture."""
+    """The range of attention weights: `low`, `high` and `mean` over all pictures, and `within`, the
+    mean over pictures of the standard deviation inside a picture. `kind` is that of the records,
+    'spatial_2' for the second of its kind at the stage."""
 
     stage: str
-    kind: Kind
+    kind: str
     low: float
     high: float
     mean: float
@@ -80,8 +80,8 @@ class Subset:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How often the peak of one map lies in the box, by subset. `kind` is a tap's, or 'gradcam';
-    `nowhere` counts maps without a peak, which are never a hit."""
+    """How often the peak of one map lies in the box, by subset. `kind` is as in `Spread`, or
+    'gradcam'; `nowhere` counts maps without a peak, which are never a hit."""
 
     stage: str
     kind: str
@@ -138,7 +138,8 @@ class Result:
 class Evaluation:
     """The results by name, all on the same pictures; `reference` is one of the names.
 
-    `classes` is how many classes the pictures have, `unreadable` names those that were left out.
+    `classes` is how many classes the pictures have. `unreadable` names the files that were left
+    out, `unknown` the classes that not every network knows, with their numbers of pictures.
     """
 
     reference: str
@@ -149,26 +150,8 @@ class Evaluation:
     resamples: int
     rounds: int
     results: Mapping[str, Result]
+    unknown: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON types."""
-        return {
-            **asdict(self),
-            "unreadable": list(self.unreadable),
-            "results": {
-                name: {
-                    **asdict(result),
-                    "stages": list(result.stages),
-                    "spread": [asdict(spread) for spread in result.spread],
-                    "pointing": _pointing(result.pointing),
-                }
-                for name, result in self.results.items()
-            },
-            "anchors": ANCHORS,
-        }
-
-
-def _pointing(pointing: Pointing | None) -> dict[str, Any] | None:
-    if pointing is None:
-        return None
-    return {**asdict(pointing), "views": [asdict(view) for view in pointing.views]}
+        """Everything, for `json.dumps`."""
+        return {**asdict(self), "anchors": ANCHORS}

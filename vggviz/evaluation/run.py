@@ -1,10 +1,11 @@
-"""The measuring: every network on every picture, then the statistics."""
+"""The evaluation of networks on labelled pictures: accuracy, cost, pointing, use of attention."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from operator import truediv
 from typing import Protocol
 
 import torch
@@ -12,17 +13,17 @@ from torch import Tensor
 
 from vggviz.data import DataError, Dataset
 from vggviz.evaluation.cost import multiply_adds, parameters
+from vggviz.evaluation.estimator import Estimator
 from vggviz.evaluation.observer import Observer
-from vggviz.evaluation.pictures import batches, classes_of
-from vggviz.evaluation.pointing import Judge
+from vggviz.evaluation.pictures import batches, classes_of, shared_classes
 from vggviz.evaluation.result import Cost, Evaluation, Result
 from vggviz.hooks.capture import evaluating
 from vggviz.images import ImageError
 from vggviz.metrics.replacement import REPLACEMENTS
-from vggviz.metrics.statistics import median
+from vggviz.metrics.statistics import Estimate
 from vggviz.networks import Network
 from vggviz.platform.device import run_network
-from vggviz.platform.timing import interleaved
+from vggviz.platform.timing import Interval, interleaved
 from vggviz.weights import Card, ForeignCard
 
 __all__ = ["Subject", "evaluate"]
@@ -53,17 +54,18 @@ def evaluate(
     progress: Callable[[int, int], None] = lambda done, total: None,
     unreadable: Callable[[ImageError], None] | None = None,
 ) -> Evaluation:
-    """Measure the networks `subjects` on all pictures of `dataset`, against that of `reference`.
+    """Measure the networks `subjects` against that of `reference`, on all pictures of `dataset`
+    whose class they all know.
 
-    Every picture is decoded once and shown to all networks, `batch` pictures at a time, so that
+    Every picture is decoded once and goes through all networks, `batch` pictures at a time, so that
     all differences are paired. `rounds` are for latency (one picture, as many threads as PyTorch
     uses), `resamples` for the bootstrap intervals; `replacements` are keys of `REPLACEMENTS`.
     `seed` is for resampling and shuffling, which is drawn batch by batch: numbers other than
     latency depend on nothing else, those of 'shuffled' on `batch` too, and none on which other
-    networks take part. `progress` is told (passes done, passes in all). A picture that can't be
-    read is told to `unreadable` and left out, or raises where that is None.
+    networks take part. `progress` is called with (passes done, passes in all). A picture that can't
+    be read is given to `unreadable` and left out, or raises where that is None.
 
-    Raises DataError where a network does not know a class of the data, or no picture can be read,
+    Raises DataError where the networks know no class of the data, or no picture can be read,
     ImageError, and ValueError for an unknown reference or replacement or fewer than 6 rounds.
     """
     if reference not in subjects:
@@ -73,7 +75,9 @@ def evaluate(
             raise ValueError(f"no replacement {name!r}: choose from {', '.join(REPLACEMENTS)}")
     if rounds < 6:
         raise ValueError(f"an interval of the latency needs at least 6 rounds, not {rounds}")
-    classes = {name: classes_of(dataset, subject.card) for name, subject in subjects.items()}
+    cards = {name: subject.card for name, subject in subjects.items()}
+    dataset, unknown = shared_classes(dataset, cards.values())
+    classes = {name: classes_of(dataset, card) for name, card in cards.items()}
     observers = {
         name: Observer(subject.model, replacements, seed) for name, subject in subjects.items()
     }
@@ -94,25 +98,25 @@ def evaluate(
         unreadable(error)
         step(each)
 
-    preprocesses = {subject.card.preprocess for subject in subjects.values()}
-    shown: list[Tensor] = []
+    preprocesses = {card.preprocess for card in cards.values()}
+    parts: list[Tensor] = []
     for part in batches(dataset, preprocesses, batch, unreadable=leave_out):
         for name, observer in observers.items():
-            looked = part[subjects[name].card.preprocess]
-            observer.see(looked, classes[name][dataset.targets[looked.indices]])
-            step(len(looked.indices) * observer.passes)
-        shown.append(next(iter(part.values())).indices)
-    if not shown:
+            pictures = part[cards[name].preprocess]
+            observer.observe(pictures, classes[name][pictures.targets])
+            step(len(pictures.targets) * observer.passes)
+        parts.append(pictures.targets)
+    if not parts:
         raise DataError("none of the pictures can be read")
-    answers = dataset.targets[torch.cat(shown)]  # (n,)
+    answers = torch.cat(parts)  # (n,)
     costs = _costs(subjects, reference, rounds, step)
-    seen = {name: observer.seen() for name, observer in observers.items()}
+    observed = {name: observer.observations() for name, observer in observers.items()}
     right = {
-        name: one.logits.argmax(1) == classes[name][answers] for name, one in seen.items()
+        name: one.logits.argmax(1) == classes[name][answers] for name, one in observed.items()
     }  # (n,) each
-    judge, results = Judge(seed, resamples), dict[str, Result]()
+    estimator, results = Estimator(seed, resamples), dict[str, Result]()
     for name, subject in subjects.items():
-        card, logits, targets = subject.card, seen[name].logits, classes[name][answers]
+        card, one, targets = cards[name], observed[name], classes[name][answers]
         results[name] = Result(
             weights=card.weights,
             fingerprint=card.fingerprint,
@@ -120,16 +124,18 @@ def evaluate(
             stages=observers[name].stages if len(subject.model.attention) else (),
             gammas=subject.model.gammas(),
             cost=costs[name],
-            top1=judge.shares(right[name][:, None])[0],
-            top5=judge.top(logits, targets, 5) if logits.shape[1] > 5 else None,
-            calibration=judge.calibration(logits, targets),
-            against=None if name == reference else judge.difference(right[name], right[reference]),
+            top1=estimator.shares(right[name][:, None])[0],
+            top5=estimator.top(one.logits, targets, 5) if one.logits.shape[1] > 5 else None,
+            calibration=estimator.calibration(one.logits, targets),
+            against=None
+            if name == reference
+            else estimator.difference(right[name], right[reference]),
             use={
-                replacement: judge.difference(right[name], changed.argmax(1) == targets)
-                for replacement, changed in seen[name].replaced.items()
+                replacement: estimator.difference(right[name], logits.argmax(1) == targets)
+                for replacement, logits in one.replaced.items()
             },
-            pointing=judge.pointing(seen[name], (card.preprocess.size, card.preprocess.size)),
-            spread=seen[name].spread,
+            pointing=estimator.pointing(one, (card.preprocess.size, card.preprocess.size)),
+            spread=one.spread,
         )
     return Evaluation(
         reference=reference,
@@ -140,37 +146,32 @@ def evaluate(
         resamples=resamples,
         rounds=rounds,
         results=results,
+        unknown=unknown,
     )
 
 
 def _costs(
     subjects: Mapping[str, Subject], reference: str, rounds: int, step: Callable[[], None]
 ) -> dict[str, Cost]:
-    models = {
-        name: (subject.model, _noise(subject.card.preprocess.size))
-        for name, subject in subjects.items()
-    }
+    """Of one picture of noise each, channels last."""
+    works: dict[str, partial[Tensor]] = {}
+    for name, subject in subjects.items():
+        size, generator = subject.card.preprocess.size, torch.Generator().manual_seed(0)
+        image = torch.randn(1, 3, size, size, generator=generator)
+        image = image.contiguous(memory_format=torch.channels_last)
+        works[name] = partial(run_network, subject.model, image)
     with ExitStack() as stack, torch.no_grad():
-        for model, _ in models.values():
-            stack.enter_context(evaluating(model))
-        works = {
-            name: partial(run_network, model, image) for name, (model, image) in models.items()
-        }
+        for subject in subjects.values():
+            stack.enter_context(evaluating(subject.model))
         seconds = interleaved(works, rounds, progress=lambda *_: step())
     return {
         name: Cost(
-            parameters=parameters(model),
-            multiply_adds=multiply_adds(model, image),
-            latency=median(seconds[name]),
+            parameters=parameters(subject.model),
+            multiply_adds=multiply_adds(*works[name].args),
+            latency=Estimate(*Interval.of(seconds[name])),
             ratio=None
             if name == reference
-            else median([a / b for a, b in zip(seconds[name], seconds[reference], strict=True)]),
+            else Estimate(*Interval.of([*map(truediv, seconds[name], seconds[reference])])),
         )
-        for name, (model, image) in models.items()
+        for name, subject in subjects.items()
     }
-
-
-def _noise(size: int) -> Tensor:
-    """(1, 3, size, size), channels last as the networks are."""
-    image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-    return image.contiguous(memory_format=torch.channels_last)

@@ -10,14 +10,15 @@ from vggviz.types import Kind
 __all__ = ["neutral_weights"]
 
 
-def neutral_weights(kind: Kind, weights: Tensor) -> Tensor:
+def neutral_weights(kind: Kind, weights: Tensor, positions: Tensor | None = None) -> Tensor:
     """Weights (B, ...) that let features pass as they are, in the place of `weights` of this kind.
 
     Gates become 1. Distributions have no such weights: in `token` (B, heads, N, M) each query looks
-    only at the key nearest to it, which is itself where queries and keys are the same tokens; in
-    `pool` all positions, and in `branch` (B, branches, C) all branches, count alike. What `other`
-    weights do is not known: they stay as they are. Raises ValueError for a `token` map with N != M
-    whose grids are not square.
+    only at the key nearest to it, which is itself where queries and keys are the same tokens, or
+    where `positions` (N, M) says where its own keys lie, as in windows; in `pool` all positions,
+    and in `branch` (B, branches, C) all branches, count alike. What `other` weights do is not
+    known: they stay as they are. Raises ValueError for a `token` map with N != M, without
+    `positions`, whose grids are not square.
     """
     if kind == "pool":
         return torch.full_like(weights, 1 / weights.shape[-1])
@@ -28,11 +29,13 @@ def neutral_weights(kind: Kind, weights: Tensor) -> Tensor:
     if kind != "token":
         return torch.ones_like(weights)
     queries, keys = weights.shape[-2:]
-    index = torch.arange(keys, device=weights.device)
-    if queries != keys:
+    index = torch.arange(queries, device=weights.device)
+    if positions is not None:
+        index = (positions.to(weights.device) == index[:, None]).int().argmax(1)
+    elif queries != keys:
         side, across = round(queries**0.5), round(keys**0.5)
         if side**2 != queries or across**2 != keys:
             raise ValueError(f"no nearest keys: {queries} queries and {keys} keys are not squares")
-        nearest = ((torch.arange(side, device=weights.device) + 0.5) * across / side).long()
+        nearest = ((index[:side] + 0.5) * across / side).long()
         index = (nearest[:, None] * across + nearest).flatten()  # (N,)
     return torch.nn.functional.one_hot(index, keys).to(weights).expand_as(weights).contiguous()

@@ -9,14 +9,14 @@ from vggviz.images.errors import (
 )
 from vggviz.images.formats import image_extensions
 from vggviz.images.opening import ImageSource, open_image
-from vggviz.images.preprocess import MOST_SIDE, Crop, Preprocess
+from vggviz.images.preprocess import MAX_SIDE, Crop, Preprocess
 
 __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "MAX_SCANS",
+    "MAX_SIDE",
     "MIN_SIDE",
-    "MOST_SIDE",
     "Crop",
     "ImageError",
     "ImageSource",

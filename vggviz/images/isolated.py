@@ -116,16 +116,13 @@ class IsolatedDecoder:
 
     def _send_to_template(self, file: int) -> None:
         with self._lock:
-            for _ in range(2):
-                if self._template is None or self._template[0].poll() is not None:
-                    self._start()
-                assert self._template is not None
-                try:
-                    socket.send_fds(self._template[1], [b"x"], [file])
-                    return
-                except OSError:  # it died just now
-                    self._stop()
-        raise _NotStarted
+            if self._template is None or self._template[0].poll() is not None:
+                self._start()
+            assert self._template is not None
+            try:
+                socket.send_fds(self._template[1], [b"x"], [file])
+            except OSError as error:  # it died just now
+                raise _NotStarted from error
 
     def _start(self) -> None:
         self._stop()

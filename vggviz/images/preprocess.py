@@ -15,7 +15,7 @@ from vggviz.images.opening import ImageSource, open_image
 if TYPE_CHECKING:
     import torch
 
-MOST_SIDE = 1024  # pixels that a network may ask for: VGG19 needs some 5 GB then
+MAX_SIDE = 1024  # pixels that a network may ask for: VGG19 needs some 5 GB then
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -59,7 +59,7 @@ class Preprocess:
     """Picture → network input: shorter side to `resize`, centre `size`, (x / 255 - mean) / std.
 
     By default torchvision's transforms of ImageNet weights. Raises ValueError on senseless values,
-    and on more than `MOST_SIDE` pixels: settings come with weights of strangers, and memory grows
+    and on more than `MAX_SIDE` pixels: settings come with weights of strangers, and memory grows
     with the square.
     """
 
@@ -70,10 +70,10 @@ class Preprocess:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        whole = type(self.size) is type(self.resize) is int  # True is an int, too
-        if not (whole and 1 <= self.size <= self.resize <= MOST_SIDE):
+        integers = type(self.size) is type(self.resize) is int  # True is an int, too
+        if not (integers and 1 <= self.size <= self.resize <= MAX_SIDE):
             raise ValueError(
-                f"expected 1 <= size <= resize <= {MOST_SIDE}, got {self.size} and {self.resize}"
+                f"expected 1 <= size <= resize <= {MAX_SIDE}, got {self.size} and {self.resize}"
             )
         numbers = (*self.mean, *self.std)
         real = all(isinstance(n, int | float) and abs(n) <= 1000 for n in numbers)  # NaN is not

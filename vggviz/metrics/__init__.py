@@ -1,3 +1,3 @@
-"""What maps, weights and predictions are worth; takes tensors and callables, never a method."""
+"""Metrics of maps, attention weights and predictions, as functions of tensors and callables."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether two maps say the same: rank correlation, overlap of the brightest parts, SSIM."""
+"""How alike two maps are: rank correlation, overlap of the brightest parts, SSIM."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vggviz.metrics.float64 import float64
+
 __all__ = ["MEASURES", "Agreement", "agreement", "agreements", "ssim"]
 
 FINEST = 16  # cells a side on which ranks are compared: the deepest maps have no more
-VIEW = 32  # cells a side on which maps are compared as they are seen
+VIEW = 32  # cells a side on which SSIM compares maps
 PAIRS = 1 << 18  # pairs of cells at once: they stay in the processor's cache
 # Wang et al. 2004, section III-C.
 WINDOW, SIGMA, K1, K2 = 11, 1.5, 0.01, 0.03
@@ -59,16 +61,16 @@ def agreements(a: Tensor, b: Tensor, *, top: float = 0.2) -> Tensor:
     if not 0 < top < 1:
         raise ValueError(f"top must be a share in (0, 1), not {top}")
     grid = min(a.shape[1], b.shape[1], FINEST), min(a.shape[2], b.shape[2], FINEST)
-    # In double precision, so that equal cells stay equal.
-    first, second = (F.adaptive_avg_pool2d(m[:, None].double(), grid).flatten(1) for m in (a, b))
+    a, b = float64(a), float64(b)  # so that cells that are equal stay equal
+    first, second = (F.adaptive_avg_pool2d(m[:, None], grid).flatten(1) for m in (a, b))
     overlap = _overlap(_top(first, top), _top(second, top))
     measured = torch.stack((*_ranks(first, second), overlap, ssim(a, b)), 1)
-    unknown = _nothing(a) | _nothing(b) | _nothing(first) | _nothing(second)
+    unknown = _unordered(a) | _unordered(b) | _unordered(first) | _unordered(second)
     return measured.masked_fill(unknown[:, None], math.nan)
 
 
-def _nothing(maps: Tensor) -> Tensor:
-    """Which maps have no order at all: (B, ...) → bool (B,)."""
+def _unordered(maps: Tensor) -> Tensor:
+    """Which maps are the same everywhere or hold a NaN or infinity: (B, ...) → bool (B,)."""
     flat = maps.flatten(1)
     return ~flat.isfinite().all(1) | (flat.amin(1) == flat.amax(1))
 
@@ -83,8 +85,8 @@ def _ranks(a: Tensor, b: Tensor) -> Tensor:
     rows = max(1, PAIRS // count**2)
     pairs = zip(first[0].float().split(rows), second[0].float().split(rows), strict=True)
     alike = torch.cat([_alike(x, y) for x, y in pairs])
-    free = [count**2 - times for times in tied]  # Σ s²: the pairs, both ways, that are not tied
-    return torch.stack((rho, alike / (free[0] * free[1]).sqrt()))
+    untied = [count**2 - times for times in tied]  # Σ s²: the pairs, both ways, that are not tied
+    return torch.stack((rho, alike / (untied[0] * untied[1]).sqrt()))
 
 
 def _places(values: Tensor) -> Tensor:
@@ -113,7 +115,7 @@ def _overlap(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity of maps as they are seen: (B, h, w), (B, H, W) → (B,).
+    """Structural similarity of maps: (B, h, w), (B, H, W) → (B,).
 
     Each map is scaled to [0, 1] by its own range and resized bilinearly to 32 × 32; then the mean
     over all places of (2 μ_a μ_b + c1)(2 σ_ab + c2) / ((μ_a² + μ_b² + c1)(σ_a² + σ_b² + c2)) in a
@@ -122,8 +124,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     Wang et al. 2004, 'Image Quality Assessment: From Error Visibility to Structural Similarity',
     eq. 13, with its settings for a range of 1. NaN for a flat map.
     """
-    x, y = (_seen(maps) for maps in (a, b))  # (B, 32, 32)
-    line = torch.arange(VIEW, dtype=torch.double, device=a.device)
+    x, y = (_scaled(float64(maps)) for maps in (a, b))  # (B, 32, 32)
+    line = torch.arange(VIEW, dtype=torch.double, device=x.device)
     starts = line[: VIEW - WINDOW + 1, None]  # of each window; (22, 1)
     inside = (line >= starts) & (line < starts + WINDOW)
     window = inside * torch.exp(-(line - starts - WINDOW // 2).square() / (2 * SIGMA**2))
@@ -139,8 +141,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     return (similar / different).mean((1, 2))
 
 
-def _seen(maps: Tensor) -> Tensor:
-    values = maps.double()
+def _scaled(values: Tensor) -> Tensor:
+    """Each map by its own range to [0, 1], and to 32 × 32 cells."""
     low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
     spread = torch.where(high > low, high - low, math.nan)
     unit = ((values - low) / spread)[:, None]

@@ -1,4 +1,4 @@
-"""Maps that know nothing of the network: what a method must beat to be worth its time."""
+"""Maps that do not depend on the network: what a method must beat."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def centre(grid: Grid) -> Tensor:
     """A Gaussian in the middle of `grid` (H, W): exp(−(x² / σ_x² + y² / σ_y²) / 2).
 
     x and y run from the middle of the picture to the middles of the cells, σ is a quarter of
-    each side. Photographers put things in the middle, so it is a hard baseline.
+    each side. A hard baseline, since photographers put things in the middle.
     """
     y, x = (((torch.arange(n) + 0.5) / n - 0.5) / SIGMA for n in grid)
     return torch.exp(-(y[:, None].square() + x.square()) / 2)
 
 
 def sobel(pixels: Tensor) -> Tensor:
-    """How strong the edges are: √(g_x² + g_y²) of the mean over colours, (B, 3, H, W) → (B, H, W).
+    """The strength of edges: √(g_x² + g_y²) of the mean over colours, (B, 3, H, W) → (B, H, W).
 
     g are the answers of Sobel's 3×3 filters; the border is mirrored. Adebayo et al. 2018, 'Sanity
     Checks for Saliency Maps', section 6, compare with an edge detector.
@@ -39,7 +39,7 @@ def sobel(pixels: Tensor) -> Tensor:
 
 
 def noise(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Each pixel's worth drawn from [0, 1) by itself: (B, 3, H, W) → (B, H, W)."""
+    """Every pixel drawn from [0, 1) on its own: (B, 3, H, W) → (B, H, W)."""
     size = (len(pixels), *pixels.shape[-2:])
     return torch.rand(size, generator=generator).to(pixels.device)
 

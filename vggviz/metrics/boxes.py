@@ -1,4 +1,4 @@
-"""Whether a map outlines the thing: boxes from a map against the true one (MaxBoxAccV2)."""
+"""Whether a map outlines the object: boxes around its parts against the true one (MaxBoxAccV2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vggviz.types import Grid
 
-__all__ = ["OVERLAPS", "THRESHOLDS", "accurate", "chosen", "overlaps"]
+__all__ = ["OVERLAPS", "THRESHOLDS", "best_thresholds", "box_accuracy", "overlaps"]
 
 OVERLAPS = (0.3, 0.5, 0.7)  # δ: the IoU from which a box counts
 THRESHOLDS = tuple(step / 25 for step in range(25))  # τ, of a map scaled to [0, 1]
@@ -29,16 +29,16 @@ def overlaps(maps: Tensor, boxes: Tensor, size: Grid) -> Tensor:
     thresholds instead of 1000, and ends of boxes that are exclusive.
     """
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    known = (high > low) & maps.isfinite().all(2, keepdim=True).all(1, keepdim=True)
-    unit = torch.where(known, (maps - low) / torch.where(known, high - low, 1), 0)
-    seen = F.interpolate(unit[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-    pairs = zip(seen.cpu().numpy(), boxes.cpu().numpy(), strict=True)
+    ordered = (high > low) & maps.isfinite().all(2, keepdim=True).all(1, keepdim=True)
+    unit = torch.where(ordered, (maps - low) / torch.where(ordered, high - low, 1), 0)
+    enlarged = F.interpolate(unit[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+    pairs = zip(enlarged.cpu().numpy(), boxes.cpu().numpy(), strict=True)
     return torch.tensor(
         [[_best(values > threshold, box) for threshold in THRESHOLDS] for values, box in pairs]
     )
 
 
-def chosen(training: Tensor) -> Tensor:
+def best_thresholds(training: Tensor) -> Tensor:
     """The threshold at which most boxes fit, for each of `OVERLAPS`: (n, T) → indices (3,).
 
     `training` are the `overlaps` of other pictures than those that are judged.
@@ -47,11 +47,11 @@ def chosen(training: Tensor) -> Tensor:
     return fits.argmax(1)
 
 
-def accurate(found: Tensor, thresholds: Tensor) -> Tensor:
+def box_accuracy(found: Tensor, thresholds: Tensor) -> Tensor:
     """Whether the boxes fit at each of `OVERLAPS`: (n, T), indices (3,) → bool (n, 3).
 
     MaxBoxAccV2 is the mean of it all. Departure: the paper takes the thresholds that are best on
-    the judged pictures themselves; here `chosen` takes them from others.
+    the judged pictures themselves; here `best_thresholds` takes them from others.
     """
     return found[:, thresholds] >= found.new_tensor(OVERLAPS)
 

@@ -1,16 +1,18 @@
-"""Whether the network needs what a map calls important: pictures that lose or gain it."""
+"""Whether a network needs what a map calls important: deletion and insertion curves."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vggviz.metrics.float64 import float64
 from vggviz.types import Grid
 
 __all__ = [
@@ -20,7 +22,7 @@ __all__ = [
     "Predict",
     "Settings",
     "area",
-    "blurred",
+    "blur",
     "confidence",
     "curves",
     "perturb",
@@ -35,7 +37,7 @@ Kind = Literal["deletion", "insertion"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a picture is taken apart: in `steps` equal parts, or put together from a blurred one.
+    """How a picture is deleted, or inserted into its blurred copy: in `steps` equal parts.
 
     `sigma` and `reach` of the blur's Gaussian are pixels, or, where `scaled`, shares of the
     picture's shorter side; what the Gaussian has beyond `reach` is folded back. `padding` is what
@@ -67,14 +69,14 @@ def perturb(
 ) -> Iterator[tuple[float, float]]:
     """The points of one deletion or insertion curve, (fraction of pixels, probability of the class
     `target`), as they are computed, `batch` at a time, or fewer where pictures are large (see
-    `scaled_batch_size`). Stop whenever you have seen enough.
+    `scaled_batch_size`).
 
     `pixels` (3, H, W) or (1, 3, H, W), normalised; `heatmap` (h, w), larger where it matters
     more, resized bilinearly. Deletion begins with the picture and sets the pixels from the most
     important down to 0, the mean colour; a good map makes the probability fall fast. Insertion
     begins with the blurred picture and gives the pixels back in the same order.
 
-    Pixels that are alike to the map go in one fixed scattered order, so a flat map gives the curve
+    Pixels that the map weighs alike go in one fixed scattered order, so a flat map gives the curve
     of a random order. Raises ValueError for a map with a NaN or an infinity, for a `target` that
     is no class, and for what is not one picture or one map.
 
@@ -88,11 +90,10 @@ def perturb(
             f"not {tuple(pixels.shape)} and {tuple(heatmap.shape)}"
         )
     targets = torch.tensor([target], device=image.device)
-    done, batch = 0, scaled_batch_size(_size(image), batch)
-    for scores in _scores(predict, image, heatmap[None], targets, kind, settings, batch):
-        for score in scores.tolist():
-            yield done / settings.steps, score
-            done += 1
+    batch = scaled_batch_size(_size(image), batch)
+    parts = _scores(predict, image, heatmap[None], targets, kind, settings, batch)
+    scores = chain.from_iterable(part.tolist() for part in parts)
+    yield from ((step / settings.steps, score) for step, score in enumerate(scores))
 
 
 def curves(
@@ -107,8 +108,8 @@ def curves(
 ) -> Tensor:
     """Whole curves of many pictures: (B, 3, H, W), (B, h, w), (B,) → (B, steps + 1), the
     probabilities at the fractions 0, 1/steps, … 1. Arguments and errors as for `perturb`."""
-    found = list(_scores(predict, pixels, maps, targets, kind, settings, batch))
-    return torch.cat(found).reshape(len(pixels), settings.steps + 1)  # (B·(steps+1),) -> (B, …)
+    scores = torch.cat(list(_scores(predict, pixels, maps, targets, kind, settings, batch)))
+    return scores.reshape(len(pixels), settings.steps + 1)  # (B·(steps+1),) -> (B, …)
 
 
 def area(fractions: Sequence[float] | Tensor, scores: Sequence[float] | Tensor) -> Tensor:
@@ -117,7 +118,9 @@ def area(fractions: Sequence[float] | Tensor, scores: Sequence[float] | Tensor) 
     In [0, 1] from fraction 0 to 1; of a curve that was stopped, the area so far. Raises
     ValueError for fewer than two points.
     """
-    x, y = (torch.as_tensor(values, dtype=torch.double) for values in (fractions, scores))
+    both = (fractions, scores)
+    x, y = (v if isinstance(v, Tensor) else torch.tensor(v, dtype=torch.double) for v in both)
+    x, y = float64(x).cpu(), float64(y).cpu()
     if x.ndim != 1 or len(x) < 2 or y.shape[-1] != len(x):
         raise ValueError(
             f"an area needs two points or more, not {tuple(x.shape)} and {tuple(y.shape)}"
@@ -141,8 +144,8 @@ def confidence(
     _check(pixels, maps)
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     unit = (maps - low) / torch.where(high > low, high - low, 1)
-    shown = pixels * _resized(unit, _size(pixels))[:, None]
-    before, after = (probability(predict, x, targets) for x in (pixels, shown))
+    masked = pixels * _resized(unit, _size(pixels))[:, None]
+    before, after = (probability(predict, x, targets) for x in (pixels, masked))
     drop = (before - after).clamp(min=0) / torch.where(before > 0, before, 1)
     return drop, after > before
 
@@ -181,7 +184,7 @@ def scaled_batch_size(size: Grid, most: int) -> int:
     return max(1, min(most, most * 80 * 80 // (size[0] * size[1])))
 
 
-def blurred(pixels: Tensor, settings: Settings) -> Tensor:
+def blur(pixels: Tensor, settings: Settings) -> Tensor:
     """Pictures (B, 3, H, W) through the Gaussian of `settings`.
 
     The kernel is what a Gaussian filter with mirrored ends makes of one bright pixel in a square
@@ -195,7 +198,7 @@ def blurred(pixels: Tensor, settings: Settings) -> Tensor:
     place = (offsets + reach) % (2 * taps)  # mirrored at the ends: … 1 0 | 0 1 … n | n …
     place = torch.minimum(place, 2 * taps - 1 - place)
     kernel = torch.zeros(taps, dtype=torch.double).index_add(0, place, weights / weights.sum())
-    kernel = kernel.to(pixels)
+    kernel = kernel.float().to(pixels)
     channels = pixels.shape[1]
     for shape, sides in (((-1, 1), (0, 0, reach, reach)), ((1, -1), (reach, reach, 0, 0))):
         filters = kernel.reshape(1, 1, *shape).expand(channels, -1, -1, -1)
@@ -217,7 +220,7 @@ def _scores(
     if kind == "deletion":
         before, after = pixels, torch.zeros_like(pixels)
     elif kind == "insertion":
-        before, after = blurred(pixels, settings), pixels
+        before, after = blur(pixels, settings), pixels
     else:
         raise ValueError(f"no curve {kind!r}: choose deletion or insertion")
     places = ranking(maps, _size(pixels)).reshape(len(pixels), 1, *_size(pixels))

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from vggviz.hooks.capture import TapReading
 from vggviz.images import Crop
-from vggviz.types import Grid, Kind
+from vggviz.types import Grid
 
 __all__ = [
     "box_area",
     "contains",
+    "crop_box",
     "energy",
     "misses_centre",
     "peak",
     "pointing",
-    "spatial_view",
-    "spatial_views",
-    "through_crop",
 ]
 
 
@@ -117,7 +112,7 @@ def misses_centre(boxes: Tensor, size: Grid) -> Tensor:
     return ~contains(boxes, boxes.new_tensor([size[1] / 2, size[0] / 2]))
 
 
-def through_crop(box: Tensor, crop: Crop, size: int) -> Tensor:
+def crop_box(box: Tensor, crop: Crop, size: int) -> Tensor:
     """A box (4,) in pixels of the upright original, in pixels of the network's square of `size`.
 
     x' = (x − crop.left) · size / (crop.right − crop.left), alike for y, clipped to [0, size]. A
@@ -126,28 +121,3 @@ def through_crop(box: Tensor, crop: Crop, size: int) -> Tensor:
     start = box.new_tensor([crop.left, crop.top] * 2)
     sides = box.new_tensor([crop.right - crop.left, crop.bottom - crop.top] * 2)
     return ((box - start) / sides * size).clamp(0, size)
-
-
-def spatial_views(taps: Mapping[str, TapReading], path: str) -> dict[Kind, Tensor]:
-    """The maps (B, h, w) of the taps inside the module `path` by kind: of several of one kind the
-    first in the order of the pass."""
-    found: dict[Kind, Tensor] = {}
-    for tap, reading in taps.items():
-        view = spatial_view(reading.kind, reading.weights, reading.grid, reading.keys)
-        if tap.startswith(f"{path}.") and view is not None:
-            found.setdefault(reading.kind, view)
-    return found
-
-
-def spatial_view(kind: Kind, weights: Tensor, grid: Grid, keys: Grid | None) -> Tensor | None:
-    """Attention weights (B, ...) as maps over positions (B, h, w): `AttentionRecord.spatial` of
-    every picture of a batch; None for what has no weight for every position."""
-    if kind == "spatial":
-        return weights
-    if kind == "volume":
-        return weights.mean(1)
-    if kind == "token" and keys is not None:
-        return weights.mean((1, 2)).reshape(-1, *keys)  # (B, M) -> (B, h, w)
-    if kind == "pool":
-        return weights.reshape(-1, *grid)  # (B, N) -> (B, H, W)
-    return None

@@ -1,4 +1,4 @@
-"""ROAD: pixels are removed by what their neighbours tell, so that no shape gives them away."""
+"""ROAD: pixels are replaced by interpolating their neighbours, so that no shape gives them away."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vggviz.metrics.faithfulness import Predict, probability, ranking
+from vggviz.metrics.float64 import float64
 
-__all__ = ["FRACTIONS", "NOISE", "imputed", "road"]
+__all__ = ["FRACTIONS", "NOISE", "impute", "road"]
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 NOISE = 0.01  # standard deviation, of normalised pixels
@@ -31,7 +32,7 @@ def road(
     """LeRF − MoRF: (B, 3, H, W), (B, h, w), (B,) → (B,), in [−1, 1]; 0 for an order by chance.
 
     The mean over `fractions` of the class's probability after the least relevant pixels were
-    removed, minus that after the most relevant ones were, each removed by `imputed`. Ties and
+    removed, minus that after the most relevant ones were, each removed by `impute`. Ties and
     errors as for `perturb`.
 
     Rong et al. 2022, 'A Consistent and Efficient Evaluation Strategy for Attribution Methods'
@@ -42,20 +43,20 @@ def road(
         raise ValueError("a map with a NaN or an infinity puts the pixels in no order")
     size = pixels.shape[-2], pixels.shape[-1]
     places = ranking(maps, size).reshape(len(pixels), *size)
-    total = torch.zeros(len(pixels), dtype=torch.double, device=pixels.device)
+    differences: list[Tensor] = []
     for sign, order in ((-1, places), (1, places[0].numel() - 1 - places)):
         for fraction in fractions:
             gone = order < round(fraction * order[0].numel())
-            filled = imputed(pixels, gone, generator)
+            filled = impute(pixels, gone, generator)
             scores = [
                 probability(predict, *part)
                 for part in zip(filled.split(batch), targets.split(batch), strict=True)
             ]
-            total += sign * torch.cat(scores).double()
-    return total / len(fractions)
+            differences.append(sign * float64(torch.cat(scores)))
+    return torch.stack(differences).sum(0) / len(fractions)
 
 
-def imputed(
+def impute(
     pixels: Tensor,
     gone: Tensor,
     generator: torch.Generator | None = None,
@@ -100,8 +101,8 @@ def imputed(
         new = _dot(residual, residual)
         direction = residual + new / torch.where(size > 0, size, 1) * direction
         size = new
-    drawn = torch.randn(pixels.shape, generator=generator).to(pixels) * noise if noise else 0
-    return known + free * (x + drawn)
+    jitter = torch.randn(pixels.shape, generator=generator).to(pixels) * noise if noise else 0
+    return known + free * (x + jitter)
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:

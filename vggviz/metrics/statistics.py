@@ -1,8 +1,8 @@
-"""How sure a measured number is: bootstrap intervals, McNemar's test, calibration error."""
+"""Bootstrap intervals, McNemar's test, calibration error. Computed on the CPU, in float64."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-__all__ = ["Estimate", "bootstrap", "calibration", "mcnemar", "median"]
+__all__ = ["Estimate", "bootstrap", "calibration", "mcnemar"]
 
 CHUNK = 500  # resamples that are in memory at once
 BINS = 15
@@ -39,8 +39,8 @@ def bootstrap(
     interval).
     """
     count = _counted(values)
-    values = values.double()
-    means = torch.cat([drawn @ values / count for drawn in _draws(count, resamples, generator)])
+    values = values.cpu().double()
+    means = torch.cat([times @ values / count for times in _draws(count, resamples, generator)])
     low, high = means.quantile(means.new_tensor([0.025, 0.975]), dim=0)
     return [Estimate(*triple) for triple in torch.stack((values.mean(0), low, high), 1).tolist()]
 
@@ -61,7 +61,7 @@ def calibration(
     Davison, Hinkley 1997, 'Bootstrap Methods', eq. 5.6.
     """
     count = _counted(targets)
-    probabilities = logits.softmax(-1)
+    probabilities, targets = logits.cpu().softmax(-1), targets.cpu()
     error = float(
         multiclass_calibration_error(
             probabilities, targets, num_classes=logits.shape[1], n_bins=BINS, norm="l1"
@@ -71,10 +71,10 @@ def calibration(
     bins = torch.bucketize(confidence, torch.linspace(0, 1, BINS + 1), right=True) - 1
     inside = torch.nn.functional.one_hot(bins, BINS + 1).double()  # (n, bins); a sure 1 is alone
     gaps = inside * ((chosen == targets).double() - confidence.double())[:, None]
-    drawn = torch.cat(
-        [(draws @ gaps).abs().sum(1) / count for draws in _draws(count, resamples, generator)]
+    errors = torch.cat(
+        [(times @ gaps).abs().sum(1) / count for times in _draws(count, resamples, generator)]
     )
-    low, high = drawn.quantile(drawn.new_tensor([0.025, 0.975])).tolist()
+    low, high = errors.quantile(errors.new_tensor([0.025, 0.975])).tolist()
     return Estimate(error, max(0.0, 2 * error - high), max(0.0, 2 * error - low))
 
 
@@ -94,21 +94,6 @@ def mcnemar(first: Tensor, second: Tensor) -> float:
     return float(stats.binomtest(better, better + worse, 0.5).pvalue)
 
 
-def median(values: Sequence[float]) -> Estimate:
-    """The median with its distribution-free interval, between two order statistics.
-
-    Raises ValueError for fewer than 6 values, which can't reach 95%.
-
-    Conover 1999, 'Practical Nonparametric Statistics', section 3.2 (computed by SciPy).
-    """
-    if len(values) < 6:
-        raise ValueError(f"a median with its interval needs at least 6 values, not {len(values)}")
-    test = stats.quantile_test(list(values), p=0.5)
-    low, high = test.confidence_interval(0.95)
-    middle = torch.tensor(values, dtype=torch.float64).quantile(0.5)
-    return Estimate(float(middle), float(low), float(high))
-
-
 def _counted(values: Tensor) -> int:
     if len(values) == 0:
         raise ValueError("there is nothing to average: no picture was measured")
@@ -119,7 +104,7 @@ def _draws(count: int, resamples: int, generator: torch.Generator) -> Iterator[T
     """(resamples, count) in parts: how often each row was drawn."""
     for start in range(0, resamples, CHUNK):
         rows = min(CHUNK, resamples - start)
-        drawn = torch.randint(count, (rows, count), generator=generator)
-        drawn = drawn + torch.arange(rows)[:, None] * count
-        times = torch.bincount(drawn.flatten(), minlength=rows * count)
+        indices = torch.randint(count, (rows, count), generator=generator)
+        indices = indices + torch.arange(rows)[:, None] * count
+        times = torch.bincount(indices.flatten(), minlength=rows * count)
         yield times.reshape(rows, count).double()  # (rows·count,) -> (rows, count)

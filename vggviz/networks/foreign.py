@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
+from itertools import chain
 from typing import Any
 
 import torch
@@ -150,6 +152,10 @@ class ForeignNetwork(Network):
         found = [place for place in self.attention.get(stage, ()) if place.kind in POSITIONS]
         return found[-1] if found else None
 
+    def is_link(self, path: str) -> bool:
+        """False: what goes past a module is not known."""
+        return False
+
     def intervene(self, change: Change) -> AbstractContextManager[object]:
         """As `Network.intervene`, for the attention that was found."""
         return finding(self, self.places, change=change)
@@ -157,7 +163,13 @@ class ForeignNetwork(Network):
     def bypass(self) -> AbstractContextManager[object]:
         """Inside the `with` the network goes on with weights that do nothing: see
         `neutral_weights`."""
-        return self.intervene(lambda path, kind, weights: neutral_weights(kind, weights))
+        positions = self.key_positions()
+        return self.intervene(lambda path, kind, w: neutral_weights(kind, w, positions.get(path)))
+
+    def key_positions(self) -> dict[str, Tensor]:
+        """As `Network.key_positions`."""
+        found = {place.path: place.layout.positions for place in self.places}
+        return {path: positions for path, positions in found.items() if positions is not None}
 
     def feature_paths(self) -> dict[str, str]:
         """As `Network.feature_paths`, where that module's output is a map; where a function stands
@@ -176,14 +188,14 @@ class ForeignNetwork(Network):
         return self.maps[path].to_map(features)
 
     def untrained(self, groups: Collection[str], generator: torch.Generator) -> ForeignNetwork:
-        """A copy with the parameters of these modules as before training: by their own
-        `reset_parameters`, or else, where a module has none, drawn from a normal distribution with
-        each parameter's own mean and standard deviation."""
+        """A copy with the parameters in these `parameter_groups` as before training: by their
+        modules' own `reset_parameters`, or else, where a module has none, drawn from a normal
+        distribution with each parameter's own mean and standard deviation."""
         network = deepcopy(self._network)
         seed = int(torch.randint(2**62, (), generator=generator))
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.default_generator.manual_seed(seed)
-            for path in groups:
+            for path in chain.from_iterable(self.parameter_groups()[group] for group in groups):
                 module = network.get_submodule(path)
                 reset = getattr(module, "reset_parameters", None)
                 for parameter in () if reset else module.parameters(False):
@@ -194,13 +206,19 @@ class ForeignNetwork(Network):
         return ForeignNetwork(network, self._size, output=self._output)
 
     def parameter_groups(self) -> dict[str, tuple[str, ...]]:
-        """The modules that have parameters of their own, by path, from the top down."""
-        paths = [
-            path
-            for path, one in self.named_modules()
-            if path and next(one.parameters(False), None) is not None
-        ]
-        return {path: (path,) for path in reversed(paths)}
+        """The modules that have parameters of their own, from the top down, together with those
+        beside them: 'layer4' stands for all below it, 'conv1' and 'fc' for themselves.
+
+        A group's name ends with the first part of the path that has a digit.
+        """
+        groups: dict[str, tuple[str, ...]] = {}
+        for path, one in reversed([*self.named_modules()]):
+            if path and any(True for _ in one.parameters(False)):
+                parts = path.split(".")
+                numbered = (n for n, part in enumerate(parts, 1) if re.search(r"\d", part))
+                name = ".".join(parts[: next(numbered, len(parts))])
+                groups[name] = (*groups.get(name, ()), path)
+        return groups
 
     def gammas(self) -> dict[str, float]:
         """Nothing: what a network blends in is known of vggviz's own only."""

@@ -167,6 +167,10 @@ class Network(nn.Module):
         """The module paths of the attention at `stages`, by default at all that have some."""
         return [f"attention.{stage}" for stage in stages or self.stages if stage in self.attention]
 
+    def is_link(self, path: str) -> bool:
+        """Whether all that the classifier gets passes the module at `path`."""
+        return path in self.attention_paths() or any(path == link for link, _, _ in self._chain())
+
     def intervene(self, change: Change) -> AbstractContextManager[object]:
         """Inside the `with` the network goes on with `change(path, kind, weights)` in the place of
         its attention weights (B, ...): see `hooks.capture.intervene`."""
@@ -176,6 +180,11 @@ class Network(nn.Module):
         """Inside the `with` the network answers as without attention: each stage's attention passes
         its input on."""
         return bypass(self, self.attention_paths())
+
+    def key_positions(self) -> dict[str, Tensor]:
+        """Where the keys (N, M) of each query lie (see `AttentionRecord`), by module path, where
+        queries see a part of the keys only."""
+        return {}
 
     def feature_paths(self) -> dict[str, str]:
         """The module path whose output is the feature map that arrives at the attention, by stage,

@@ -1,14 +1,40 @@
-"""Comparison of run times, in rounds that each have an order of their own."""
+"""Timing in interleaved rounds, and medians with their 95% intervals."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
+from typing import NamedTuple
 
 import torch
 
-__all__ = ["interleaved"]
+__all__ = ["Interval", "interleaved"]
+
+
+class Interval(NamedTuple):
+    """A median, and the bounds between which the true one lies with a confidence of 95%."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Interval:
+        """The median of `values` with its distribution-free interval from order statistics.
+
+        As many values are cut off on each side as leave a Binomial(n, 1/2) tail of at most
+        2.5%. Fewer than 6 values can't reach 95%: the interval is then all of their range.
+        Conover 1999, 'Practical Nonparametric Statistics', section 3.2.
+        """
+        ordered, count = sorted(values), len(values)
+        cut, tail = 0, 2.0**-count
+        while tail + math.comb(count, cut + 1) * 2.0**-count <= 0.025:
+            cut += 1
+            tail += math.comb(count, cut) * 2.0**-count
+        return cls(statistics.median(ordered), ordered[cut], ordered[count - 1 - cut])
 
 
 def interleaved(

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+import torch
+
 from vggviz.app.networks import Networks
 from vggviz.attention import ATTENTION
 from vggviz.explainer import Explainer
@@ -27,18 +29,19 @@ def load_networks(
     preload: str,
     load: Load = Explainer.load,
     seconds: float = math.inf,
+    device: str | torch.device = "cpu",
     named: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> tuple[Networks, str]:
     """The page's networks, `preload` first and loaded, and a notice for visitors, '' for none.
 
     `preload` is weights by name, or a .safetensors file, which goes by its name and never by its
     path. Where weights by name can't be loaded the bundled networks stand alone, and the notice
-    says so. One request may use a network for `seconds`. `named` networks come before all others:
-    see `Networks`. Raises SettingsError for an unknown name and for a file that can't be used,
-    NetworkError for a named network that can't be had.
+    says so. One request may use a network for `seconds`. `named` networks come before all others
+    and are, like visitors' own, on `device`: see `Networks`. Raises SettingsError for an unknown
+    name and for a file that can't be used, NetworkError for a named network that can't be had.
     """
     bundled = Networks.bundled().choices
-    networks = partial(Networks, load=load, seconds=seconds, named=named)
+    networks = partial(Networks, load=load, seconds=seconds, named=named, device=device)
     if not preload:
         return networks(bundled), ""
     is_name = preload in STOCK or preload in bundled

@@ -66,7 +66,7 @@ class RateLimit:
         self.traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or HEARTBEAT in scope["path"]:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         start, status = time.perf_counter(), 500
@@ -77,12 +77,14 @@ class RateLimit:
                 status = message["status"]
             await send(message)
 
-        self.traffic.under_way += 1
+        counts = HEARTBEAT not in scope["path"]
+        self.traffic.under_way += counts
         try:
             await (self._refusal(scope) or self.app)(scope, receive, send_counted)
         finally:
-            self.traffic.under_way -= 1
-            self._record(scope, status, time.perf_counter() - start)
+            self.traffic.under_way -= counts
+            if counts:
+                self._record(scope, status, time.perf_counter() - start)
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         """The answer to a request that is not let through, None for any other."""

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.request import getproxies
 
 import gradio as gr
+import torch
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -57,9 +58,13 @@ def page(
     start_logs(settings.log)
     for name in _named(settings.attention):
         load_attention(name)
-    load, concurrency = _engine(settings)
+    try:
+        device = choose_device(settings.device)
+    except InputError as error:
+        raise SettingsError(str(error)) from error
+    load, concurrency = _engine(settings, device)
     seconds = settings.seconds or math.inf
-    networks, notice = load_networks(settings.preload, load, seconds, named)
+    networks, notice = load_networks(settings.preload, load, seconds, device, named)
     demo = build(networks)
     if notice:
         with demo:
@@ -126,20 +131,17 @@ def run(
         replicas.stop()
 
 
-def _engine(settings: Settings) -> tuple[Load, int]:
+def _engine(settings: Settings, device: torch.device) -> tuple[Load, int]:
     """The function that loads a network, and how many may run at once: with Ray, enough to fill
-    its batches. Raises SettingsError without Ray or the device."""
+    its batches. Raises SettingsError without Ray."""
+    if settings.engine == "local":
+        return partial(Explainer.load, device=device), settings.at_once
     try:
-        if settings.engine == "local":
-            device = choose_device(settings.device)
-            return partial(Explainer.load, device=device), settings.at_once
         from vggviz import replicas
 
         names = _named(settings.attention)
         load = replicas.start(settings.replicas, settings.cluster, attention=names)
         return load, max(settings.at_once, settings.replicas * replicas.BATCH)
-    except InputError as error:
-        raise SettingsError(str(error)) from error
     except ModuleNotFoundError as error:
         raise SettingsError("the engine ray needs ray: pip install 'vggviz[ray]'") from error
     except (RuntimeError, ConnectionError) as error:

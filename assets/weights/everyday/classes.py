@@ -13,14 +13,16 @@ TABLE = Path(__file__).with_name("classes.csv")
 
 @dataclass(frozen=True, slots=True)
 class EverydayClass:
-    """A class that the network keeps. `members` are the categories that it is made of: Tiny
+    """An everyday class. `members` are the categories that it is made of: Tiny
     ImageNet's by WordNet id, Caltech-101's by the name of their folder. `wnid` is '' where WordNet
-    has no such noun; a class that grew from one of tiny50's carries that one's id."""
+    has no such noun; a class that grew from one of tiny50's carries that one's id. Classes that are
+    not `in_network` are pretrained on only."""
 
     label: str
     zh: str
     wnid: str
     members: tuple[str, ...]
+    in_network: bool = True
 
 
 def read_classes(table: Path = TABLE) -> list[EverydayClass]:
@@ -32,9 +34,15 @@ def read_classes(table: Path = TABLE) -> list[EverydayClass]:
                 row["zh"],
                 row["wnid"],
                 (*row["tiny"].split(), *row["caltech"].split()),
+                row["network"] == "yes",
             )
             for row in csv.DictReader(opened)
         ]
+
+
+def indices_in_network() -> list[int]:
+    """The indices of the classes that the network keeps, tiny50's first."""
+    return [index for index, one in enumerate(read_classes()) if one.in_network]
 
 
 def index_of_category(classes: list[EverydayClass], categories: Iterable[str]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,15 @@ class Pictures:
     def pixels(self, indices: Tensor) -> Tensor:
         """uint8 (len(indices), 3, 64, 64), channels last."""
         return torch.from_numpy(self.array[indices.numpy()]).permute(0, 3, 1, 2)
+
+    def restrict(self, classes: list[int]) -> tuple[Pictures, Tensor]:
+        """These pictures with `classes` as the everyday ones, in this order and before all others,
+        and the old index of each new one, (K,)."""
+        rest = [index for index in range(len(self.labels)) if index not in classes]
+        order = torch.tensor([*classes, *rest])
+        labels = [self.labels[index] for index in order.tolist()]
+        targets = order.argsort()[self.targets]
+        return replace(self, targets=targets, labels=labels, everyday=len(classes)), order
 
     def of_part(self, part: str) -> Tensor:
         """The indices of a part's pictures."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from everyday.classes import read_classes
+from everyday.classes import indices_in_network, read_classes
 from everyday.pictures import read_pictures
 from everyday.train import PHASES, evaluate, with_head
 from vggviz.images import Preprocess
@@ -23,7 +23,8 @@ SIZES = (64, 72, 80, 88)
 
 def main(folder: Path, file: Path) -> None:
     torch.set_num_threads(2)
-    pictures, classes = read_pictures(folder), read_classes()
+    classes = [one for one in read_classes() if one.in_network]
+    pictures, _ = read_pictures(folder).restrict(indices_in_network())
     model = with_head(load_network("tiny50")[0], torch.arange(0), len(classes))
     model.load_state_dict(torch.load(folder / "finetune.pt")["average"])
     model.to(memory_format=torch.channels_last).eval().requires_grad_(False)

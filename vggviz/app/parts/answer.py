@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from vggviz.app.diagrams import diagram
 from vggviz.app.markup import attention_explanation, badge, percent
 from vggviz.app.result import Result
 from vggviz.locales import text
@@ -77,9 +78,11 @@ def _row(lang: str, result: Result, place: int) -> str:
 
 
 def about(lang: str, attention: str, results: Mapping[str, Any] | None = None) -> str:
-    """What this attention type does, and what was measured of it (see `bundled_results`)."""
+    """What this attention type does, what was measured of it (see `bundled_results`), and how it
+    works."""
     measured = f" <span>{escape(_measured(lang, results))}</span>" if results else ""
-    return f"<p>{escape(attention_explanation(lang, attention))}{measured}</p>"
+    line = escape(attention_explanation(lang, attention))
+    return f"<p>{line}{measured}</p>{diagram(lang, attention)}"
 
 
 def _measured(lang: str, results: Mapping[str, Any]) -> str:

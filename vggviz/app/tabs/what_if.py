@@ -29,7 +29,7 @@ from vggviz.app.tabs.panels import (
 from vggviz.explainer import Explainer
 from vggviz.explanation import Explanation
 from vggviz.metrics.agreement import agreement
-from vggviz.metrics.replacement import REPLACEMENTS
+from vggviz.metrics.replacement import REPLACEMENTS, change_to
 from vggviz.types import Kind, Ranked
 
 NAME = "what_if.name"
@@ -47,15 +47,14 @@ def changed(session: Session, replacement: str, count: int = 0) -> Explanation:
     if names:
         model = explainer.model.untrained(names, torch.Generator().manual_seed(0))
         explainer = Explainer(model, explainer.card, device=explainer.device, copy=False)
-    generator = torch.Generator().manual_seed(0)
+    model = explainer.model
+    other = change_to(replacement, torch.Generator().manual_seed(0), model.key_positions())
 
-    def change(_: str, kind: Kind, weights: Tensor) -> Tensor:
+    def change(path: str, kind: Kind, weights: Tensor) -> Tensor:
         # Gradients run through the network's own weights no more, but they still run.
-        if replacement == LEARNED:
-            return weights
-        return REPLACEMENTS[replacement](kind, weights.detach(), generator)
+        return weights if replacement == LEARNED else other(path, kind, weights.detach())
 
-    with explainer.model.intervene(change):
+    with model.intervene(change):
         (found,) = explainer.explain_crop(
             result.crop, result.where, (result.target.index,), result.names
         )

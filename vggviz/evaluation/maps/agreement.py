@@ -1,22 +1,34 @@
-"""Whether learned attention and CAM methods say the same, beside what chance and repetition say."""
+"""How alike attention and CAMs are, beside what chance and repetition give."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 
-from vggviz.evaluation.maps.job import Job, Part, Row, View
+from vggviz.evaluation.maps.frames import table_by_map
+from vggviz.evaluation.maps.job import Job, MapKey, MapMetric, Part, Row
+from vggviz.evaluation.maps.plots import plot_by_stage
 from vggviz.metrics.agreement import MEASURES, agreements
 from vggviz.metrics.baselines import centre
 
-__all__ = ["agree"]
+__all__ = ["AGREEMENT"]
 
-METRIC = "agreement"
 REFERENCE = "gradcam"
+COLUMNS = {
+    "ρ": ("spearman", REFERENCE),
+    "τ_b": ("kendall", REFERENCE),
+    "IoU": ("iou", REFERENCE),
+    "SSIM": ("ssim", REFERENCE),
+    "ρ, another picture": ("spearman", f"{REFERENCE} of another picture"),
+    "ρ, centre": ("spearman", "centre"),
+    "ρ, other seed": ("spearman", "other seed"),
+}
 
 
-def agree(job: Job) -> Part:
-    """Every map against Grad-CAM at the same stage, and against its controls, for the class that
-    the network says.
+def measure(job: Job) -> Part:
+    """Every map against Grad-CAM at the same stage, and against its controls, for the predicted
+    class.
 
     Floors: Grad-CAM of another picture (what maps share because pictures are alike), and a
     Gaussian in the centre. Ceiling: the same map of a network trained with another seed.
@@ -24,11 +36,11 @@ def agree(job: Job) -> Part:
     if REFERENCE not in job.methods:
         raise ValueError(f"agreement compares with {REFERENCE!r}: name it among the methods")
     pictures = job.pictures
-    targets = job.likeliest(pictures)
+    targets = job.logits(pictures).argmax(1)
     views = job.views(pictures, targets)
     others = job.views(pictures, targets, job.other) if job.other is not None else {}
     rows: list[Row] = []
-    examples: list[tuple[View, Tensor]] = []
+    examples: list[tuple[MapKey, Tensor]] = []
     for (stage, kind), maps in views.items():
         gradcam = views[stage, REFERENCE]
         controls = {
@@ -42,7 +54,7 @@ def agree(job: Job) -> Part:
         for against, control in controls.items():
             found = agreements(maps, control)
             columns = dict(zip(MEASURES, found.T, strict=True))
-            rows += job.rows(METRIC, (stage, kind), columns, against)
+            rows += job.rows((stage, kind), columns, against)
             if against == REFERENCE and kind not in job.methods:
                 examples.append(((stage, kind), found[:, 0]))
     notes = () if job.other is not None else ("no network of another seed: no ceiling",)
@@ -50,5 +62,17 @@ def agree(job: Job) -> Part:
         return Part(tuple(rows), notes=notes)
     (stage, kind), values = examples[-1]
     title = f"{kind} at {stage} and Grad-CAM, ρ"
-    shown = job.extremes(METRIC, title, pictures, views[stage, kind], values)
-    return Part(tuple(rows), tuple(shown), notes)
+    extremes = job.extremes(title, pictures, views[stage, kind], values)
+    return Part(tuple(rows), extremes, notes)
+
+
+AGREEMENT = MapMetric(
+    measure,
+    "How alike each map and Grad-CAM of the same stage are, for the class that the network "
+    "predicts: Spearman's ρ, Kendall's τ_b, IoU of the top 20%, SSIM; and ρ with controls.",
+    partial(table_by_map, columns=COLUMNS, every_stage=True),
+    partial(
+        plot_by_stage, measure="spearman", against=REFERENCE, label="Spearman's ρ with Grad-CAM"
+    ),
+    depends_on=("other",),
+)

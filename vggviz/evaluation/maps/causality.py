@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from pandas import DataFrame
 
-from vggviz.evaluation.maps.job import Job, Part, Row
-from vggviz.hooks.capture import evaluating, intervene
-from vggviz.metrics.replacement import REPLACEMENTS
-from vggviz.platform.device import run_network
-from vggviz.types import Kind
+from vggviz.evaluation.maps.frames import pivot
+from vggviz.evaluation.maps.job import Job, MapMetric, Part, Row
+from vggviz.evaluation.maps.plots import plot_by_replacement
+from vggviz.metrics.replacement import REPLACEMENTS, change_to
 
-__all__ = ["replace_weights"]
-
-METRIC = "causality"
+__all__ = ["CAUSALITY"]
 
 
-def replace_weights(job: Job) -> Part:
+def measure(job: Job) -> Part:
     """What each of `REPLACEMENTS`, at all stages together, does to the network's answers.
 
     `logits`: ‖z' − z‖ / ‖z‖, both minus their mean over classes; `top-1 changed`: how often it is
-    another class; `accuracy lost`: of top-1, paired; `probability lost`: of the true class.
+    another class; `accuracy lost`: of top-1, paired; `probability lost`: of the true class. A
+    replacement that has no weights for the network's attention is a note.
     """
     if not len(job.model.attention):
         return Part((), notes=("no attention to replace",))
     targets = job.pictures.targets
-    before = _logits(job, None)
+    with job.model.intervene(lambda _, __, weights: weights.clone()):
+        before = job.logits(job.pictures)
     centred = before - before.mean(1, keepdim=True)
-    right = before.argmax(1) == targets
+    size, right = centred.norm(dim=1), before.argmax(1) == targets
     rows: list[Row] = []
+    notes: list[str] = []
     for name in REPLACEMENTS:
-        after = _logits(job, name)
+        change = change_to(name, job.generator(), job.model.key_positions())
+        try:
+            with job.model.intervene(change):
+                after = job.logits(job.pictures)
+        except ValueError as error:
+            notes.append(f"{name}: {error}")
+            continue
         moved = (after - after.mean(1, keepdim=True) - centred).norm(dim=1)
-        size = centred.norm(dim=1)
         lost = [z.softmax(1).gather(1, targets[:, None])[:, 0] for z in (before, after)]
         columns = {
             "logits": torch.where(size > 0, moved / size, torch.nan),
@@ -40,19 +45,21 @@ def replace_weights(job: Job) -> Part:
             "accuracy lost": right.double() - (after.argmax(1) == targets).double(),
             "probability lost": lost[0] - lost[1],
         }
-        rows += job.rows(METRIC, ("all", "attention"), columns, name)
-    return Part(tuple(rows))
+        rows += job.rows(("all", "attention"), columns, name)
+    return Part(tuple(rows), notes=tuple(notes))
 
 
-@torch.no_grad()
-def _logits(job: Job, name: str | None) -> Tensor:
-    """(n, K), with the learned weights or a replacement's."""
-    generator = job.generator()
+def table(rows: DataFrame) -> DataFrame:
+    """A line for each network and replacement."""
+    index = {"network": "", "against": "replaced by"}
+    return pivot(rows.assign(heading=rows["measure"]), index, rows["measure"].unique())
 
-    def change(_: str, kind: Kind, weights: Tensor) -> Tensor:
-        return weights.clone() if name is None else REPLACEMENTS[name](kind, weights, generator)
 
-    with evaluating(job.model), intervene(job.model, change):
-        return torch.cat(
-            [run_network(job.model, part) for part in job.pictures.images.split(job.batch)]
-        )
+CAUSALITY = MapMetric(
+    measure,
+    "Other weights in the place of attention's at all stages together: how far the logits move "
+    "(of their length), how often the answer changes, and top-1 and probability lost.",
+    table,
+    plot_by_replacement,
+    depends_on=("batch",),
+)

@@ -8,44 +8,49 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from vggviz.evaluation.maps.job import Job, Part, Row, View
+from vggviz.evaluation.maps.frames import table_by_map
+from vggviz.evaluation.maps.job import Job, MapKey, MapMetric, Part, Row
+from vggviz.evaluation.maps.plots import plot_by_stage
 from vggviz.hooks.capture import evaluating
 from vggviz.metrics.baselines import BASELINES
 from vggviz.metrics.faithfulness import SCALED, area, confidence, curves
 from vggviz.metrics.road import road
 from vggviz.platform.device import run_network
 
-__all__ = ["COARSE", "be_faithful"]
+__all__ = ["COARSE", "FAITHFULNESS"]
 
-METRIC = "faithfulness"
 COARSE = replace(SCALED, steps=8)  # the mean over many pictures needs fewer points than one curve
 FRACTIONS = (0.2, 0.5, 0.8)  # of ROAD
+COLUMNS = {
+    name.replace("road", "ROAD"): (name, "")
+    for name in ("deletion", "insertion", "drop", "increase", "road")
+}
 AT_ONCE = 16  # pictures of a pass: their features stay in the processor's cache, a fifth faster
 
 
-def be_faithful(job: Job) -> Part:
-    """Deletion, insertion, drop and increase of confidence, and ROAD of every map, for the class
-    that the network says; and of maps that know nothing of the network."""
-    pictures = job.pictures.first(job.curves)
-    targets = job.likeliest(pictures)
+def measure(job: Job) -> Part:
+    """Deletion, insertion, drop and increase of confidence, and ROAD of every map, for the
+    predicted class; and of maps that do not depend on the network."""
+    pictures = job.few_pictures()
+    targets = job.logits(pictures).argmax(1)
     views = job.views(pictures, targets)
     known = {("", name): make(pictures.images, job.generator()) for name, make in BASELINES.items()}
     rows: list[Row] = []
-    insertions: dict[View, Tensor] = {}
+    insertions: dict[MapKey, Tensor] = {}
     with evaluating(job.model):
         for view, maps in {**views, **known}.items():
-            columns = _measure(job, pictures.images, maps, targets)
+            columns = _columns(job, pictures.images, maps, targets)
             insertions[view] = columns["insertion"]
-            rows += job.rows(METRIC, view, columns)
+            rows += job.rows(view, columns)
     if not views:
         return Part(tuple(rows), notes=("no attention over positions, and no CAM method named",))
     view = next((v for v in reversed(views) if v[1] == "gradcam"), [*views][-1])
     title = f"{view[1]} at {view[0]}, insertion"
-    shown = job.extremes(METRIC, title, pictures, views[view], insertions[view])
-    return Part(tuple(rows), tuple(shown))
+    extremes = job.extremes(title, pictures, views[view], insertions[view])
+    return Part(tuple(rows), extremes)
 
 
-def _measure(job: Job, images: Tensor, maps: Tensor, targets: Tensor) -> dict[str, Tensor]:
+def _columns(job: Job, images: Tensor, maps: Tensor, targets: Tensor) -> dict[str, Tensor]:
     fractions, batch = torch.linspace(0, 1, COARSE.steps + 1), min(job.batch, AT_ONCE)
     predict = partial(run_network, job.model)
     areas = {
@@ -55,3 +60,13 @@ def _measure(job: Job, images: Tensor, maps: Tensor, targets: Tensor) -> dict[st
     drop, increase = confidence(predict, images, maps, targets)
     left = road(predict, images, maps, targets, job.generator(), fractions=FRACTIONS, batch=batch)
     return {**areas, "drop": drop, "increase": increase.double(), "road": left}
+
+
+FAITHFULNESS = MapMetric(
+    measure,
+    "Areas under the deletion (lower is better) and insertion curves, the average drop in "
+    "confidence (lower is better), how often it increases, and ROAD (LeRF − MoRF).",
+    partial(table_by_map, columns=COLUMNS),
+    partial(plot_by_stage, measure="insertion", label="area under insertion"),
+    depends_on=("curves",),
+)

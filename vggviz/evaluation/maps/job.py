@@ -1,25 +1,36 @@
-"""One network to be judged on some pictures, and what comes of it."""
+"""One network whose maps are measured on some pictures, and what a metric returns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vggviz.cam import cams
+from vggviz.evaluation.attention import named_records
+from vggviz.evaluation.pictures import Pictures
+from vggviz.evaluation.run import Subject
 from vggviz.hooks.capture import evaluating
-from vggviz.metrics.localisation import spatial_views
-from vggviz.metrics.statistics import Estimate, bootstrap
+from vggviz.metrics.statistics import bootstrap
 from vggviz.networks import Network
 from vggviz.platform.device import run_network
+from vggviz.plotting import overlay, stretch
 
-__all__ = ["CURVES", "Example", "Job", "Part", "Pictures", "Row", "View"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
+__all__ = ["CURVES", "Example", "Job", "MapKey", "MapMetric", "Part", "Row"]
+
+SIDE = 160  # of an example, in pixels
 CURVES = 24  # pictures for metrics that take hundreds of passes each
-View = tuple[str, str]  # stage, and a kind of attention or a CAM method
-Sure = tuple[float | None, float | None, float | None, int]
+MapKey = tuple[str, str]  # stage, and a kind of attention (see `named_records`) or a CAM method
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,33 +73,34 @@ class Part:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Pictures:
-    """n pictures of one preprocessing: `images` (n, 3, S, S), `targets` (n,) outputs of the
-    network, `boxes` (n, 4) in pixels of the square or None, `names` for people."""
+@dataclass(frozen=True, slots=True)
+class MapMetric:
+    """A metric of maps: `measure` computes it, `caption` says in a sentence what its `table` shows,
+    and `plot` draws it; both take the metric's rows as a frame with the fields of `Row`.
 
-    images: Tensor
-    targets: Tensor
-    boxes: Tensor | None
-    names: tuple[str, ...]
+    `depends_on` names what only some metrics depend on, of 'other', 'training', 'curves' and
+    'batch'; see `Job`.
+    """
 
-    def first(self, count: int) -> Pictures:
-        """The first `count` of them."""
-        boxes = None if self.boxes is None else self.boxes[:count]
-        return Pictures(self.images[:count], self.targets[:count], boxes, self.names[:count])
+    measure: Callable[[Job], Part]
+    caption: str
+    table: Callable[[DataFrame], DataFrame]
+    plot: Callable[[DataFrame], Figure]
+    depends_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One network and all that a metric needs to judge its maps.
+    """One network and all that a `metric` needs to measure its maps.
 
-    `training` are pictures with boxes to choose thresholds on, `other` the same network of
-    another seed; None where there is none. `curves` is how many pictures metrics of many passes
-    take; `draw` makes a picture (3, S, S) and its map (h, w) a PNG in base64.
+    `pictures` have the network's own outputs as targets. `training` are pictures with boxes to
+    choose thresholds on, `other` the same network of another seed; None where there is none.
+    `curves` is how many pictures metrics of many passes take.
     """
 
+    metric: str
     name: str
-    model: Network
+    subject: Subject
     pictures: Pictures
     training: Pictures | None
     other: Network | None
@@ -98,94 +110,77 @@ class Job:
     seed: int
     resamples: int
     batch: int
-    draw: Callable[[Tensor, Tensor], str]
+
+    @property
+    def model(self) -> Network:
+        """The network."""
+        return self.subject.model
 
     def generator(self) -> torch.Generator:
         """Fresh randomness, the same for every metric and network."""
         return torch.Generator().manual_seed(self.seed)
 
-    def likeliest(self, pictures: Pictures) -> Tensor:
-        """The class that the network says of each picture: (n,)."""
+    def few_pictures(self) -> Pictures:
+        """The first `curves` of the pictures."""
+        return self.pictures.at(torch.arange(len(self.pictures.names))[: self.curves])
+
+    def logits(self, pictures: Pictures) -> Tensor:
+        """The network's logits (n, K)."""
         with evaluating(self.model), torch.no_grad():
-            logits = [run_network(self.model, part) for part in pictures.images.split(self.batch)]
-        return torch.cat(logits).argmax(1)
+            parts = pictures.images.split(self.batch)
+            return torch.cat([run_network(self.model, part) for part in parts])
 
     def views(
         self, pictures: Pictures, targets: Tensor, model: nn.Module | None = None
-    ) -> dict[View, Tensor]:
-        """The maps (n, h, w) of every method and kind of attention at every stage, of the network
-        or of another `model` that is built alike."""
-        found: dict[View, list[Tensor]] = {}
-        for images, classes in _parts(self.batch, pictures.images, targets):
-            for view, maps in self._look(model or self.model, images, classes):
-                found.setdefault(view, []).append(maps)
-        return {view: torch.cat(parts) for view, parts in found.items()}
+    ) -> dict[MapKey, Tensor]:
+        """The maps (n, h, w) of every method and attention over positions at every stage, of the
+        network or of another `model` that is built alike."""
+        model = model or self.model
+        paths = {stage: self.model.path(stage) for stage in self.stages}
+        found: dict[MapKey, list[Tensor]] = {}
+        batches = zip(pictures.images.split(self.batch), targets.split(self.batch), strict=True)
+        for images, classes in batches:
+            result = cams(model, images, [*paths.values()], self.methods, classes[None])
+            for stage, name, _, position_map in named_records(result, paths):
+                if position_map is not None:
+                    found.setdefault((stage, name), []).append(position_map)
+            for stage, path in paths.items():
+                for method in self.methods:
+                    if (path, method) in result.maps:
+                        found.setdefault((stage, method), []).extend(result.maps[path, method][0])
+        order = {stage: rank for rank, stage in enumerate(self.stages)}
+        stages = sorted(found, key=lambda view: order[view[0]])
+        return {view: torch.stack(found[view]) for view in stages}
 
-    def rows(
-        self,
-        metric: str,
-        view: View,
-        columns: Mapping[str, Tensor],
-        against: str = "",
-    ) -> list[Row]:
+    def rows(self, view: MapKey, columns: Mapping[str, Tensor], against: str = "") -> list[Row]:
         """A row for each measure's values over pictures (n,), NaN where a picture has none."""
-        stage, map = view
-        return [
-            Row(metric, self.name, stage, map, measure, against, value, low, high, count)
-            for measure, (value, low, high, count) in zip(
-                columns, self._estimates(columns), strict=True
-            )
-        ]
+        rows: list[Row] = []
+        for measure, values in columns.items():
+            known = values[~values.isnan()]
+            value: float | None = None
+            low: float | None = None
+            high: float | None = None
+            if len(known):
+                (one,) = bootstrap(known[:, None], self.generator(), resamples=self.resamples)
+                value, low, high = one.value, one.low, one.high
+            key = (self.metric, self.name, *view, measure, against)
+            rows.append(Row(*key, value, low, high, len(known)))
+        return rows
 
     def extremes(
-        self, metric: str, title: str, pictures: Pictures, maps: Tensor, values: Tensor
-    ) -> list[Example]:
+        self, title: str, pictures: Pictures, maps: Tensor, values: Tensor
+    ) -> tuple[Example, ...]:
         """The three best and the three worst pictures by `values` (n,), with their maps."""
         known = values.isfinite().nonzero()[:, 0]
         order = known[values[known].argsort(descending=True, stable=True)].tolist()
-        best, worst = order[:3], order[3:][-3:]
-        return [
-            Example(
-                metric,
-                self.name,
-                f"{word}: {title} {float(values[index]):.2f}".replace("-", "−"),
-                pictures.names[index],
-                self.draw(pictures.images[index], maps[index]),
-            )
-            for word, indices in (("best", best), ("worst", worst))
-            for index in indices
-        ]
-
-    def _estimates(self, columns: Mapping[str, Tensor]) -> list[Sure]:
-        """Value, low, high and count of each column, without its gaps."""
-        found: list[Sure] = []
-        whole = {name: values for name, values in columns.items() if not values.isnan().any()}
-        shared = iter(self._bootstrap(torch.stack(list(whole.values()), 1)) if whole else ())
-        for name, values in columns.items():
-            known = values[~values.isnan()]
-            if name in whole:  # all in one resampling, which is most of the work
-                found.append((*astuple(next(shared)), len(known)))
-            elif len(known):
-                found.append((*astuple(self._bootstrap(known[:, None])[0]), len(known)))
-            else:
-                found.append((None, None, None, 0))
-        return found
-
-    def _bootstrap(self, columns: Tensor) -> list[Estimate]:
-        return bootstrap(columns, self.generator(), resamples=self.resamples)
-
-    def _look(
-        self, model: nn.Module, images: Tensor, classes: Tensor
-    ) -> Iterator[tuple[View, Tensor]]:
-        paths = {stage: self.model.path(stage) for stage in self.stages}
-        result = cams(model, images, list(paths.values()), self.methods, classes[None])
-        for stage, path in paths.items():
-            for kind, view in spatial_views(result.taps, path).items():
-                yield (stage, kind), view
-            for method in self.methods:
-                if (path, method) in result.maps:
-                    yield (stage, method), result.maps[path, method][0]
-
-
-def _parts(size: int, *tensors: Tensor) -> Iterator[Sequence[Tensor]]:
-    yield from zip(*(tensor.split(size) for tensor in tensors), strict=True)
+        best_and_worst = [("best", k) for k in order[:3]] + [("worst", k) for k in order[3:][-3:]]
+        examples: list[Example] = []
+        for word, k in best_and_worst:
+            pixels = self.subject.card.preprocess.denormalise(pictures.images[k])
+            small = cv2.resize(pixels, (SIDE, SIDE)).astype(np.uint8)
+            overlaid = overlay(small, stretch(maps[k].numpy())[0])
+            png = cv2.imencode(".png", overlaid[..., ::-1])[1].tobytes()  # OpenCV wants blue first
+            heading = f"{word}: {title} {float(values[k]):.2f}".replace("-", "−")
+            code = base64.b64encode(png).decode()
+            examples.append(Example(self.metric, self.name, heading, pictures.names[k], code))
+        return tuple(examples)

@@ -1,72 +1,52 @@
-"""What was measured before, one file for each metric of each network."""
+"""Results of earlier runs: a file for each metric of each network."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from vggviz.evaluation.maps.job import Example, Part, Row
 from vggviz.files import atomic_write
-from vggviz.networks import Network
 
-__all__ = ["Kept", "digest"]
+__all__ = ["PartialResult"]
 
 
-class Kept:
-    """The parts in `folder`, each with a key of all that its numbers depend on; None keeps
-    nothing.
-
-    `facts` are what numbers depend on, `only` names those on which only some metrics do.
-    """
+class PartialResult:
+    """What one metric found of one network, in a file of `folder`; without a folder nothing is
+    stored. `facts` are everything that its numbers depend on."""
 
     def __init__(
-        self, folder: Path | None, facts: Mapping[str, Any], only: Mapping[str, Sequence[str]]
+        self, folder: Path | None, metric: str, network: str, facts: Mapping[str, Any]
     ) -> None:
-        self._folder = folder
-        self._facts = facts
-        self._only = only
+        plain = re.sub(r"[^\w.-]", "_", network)  # the name may be a path
+        self._file = None if folder is None else folder / "parts" / f"{metric}-{plain}.json"
+        described = json.dumps([metric, network, dict(facts)])
+        self._key = hashlib.sha256(described.encode()).hexdigest()
 
-    def get(self, metric: str, name: str) -> Part | None:
+    def load(self) -> Part | None:
         """The part, where it was measured with the same facts."""
-        if self._folder is None or not self._file(metric, name).is_file():
+        if self._file is None or not self._file.is_file():
             return None
         try:
-            told = json.loads(self._file(metric, name).read_text("utf-8"))
-            if told["key"] != self._key(metric, name):
+            content = json.loads(self._file.read_text("utf-8"))
+            if content["key"] != self._key:
                 return None
             return Part(
-                tuple(Row(**row) for row in told["rows"]),
-                tuple(Example(**example) for example in told["examples"]),
-                tuple(told["notes"]),
+                tuple(Row(**row) for row in content["rows"]),
+                tuple(Example(**example) for example in content["examples"]),
+                tuple(content["notes"]),
             )
         except (ValueError, KeyError, TypeError):
-            return None  # no part, or one of another version: it is measured again
+            return None  # damaged, or of another version: it is measured again
 
-    def put(self, metric: str, name: str, part: Part) -> None:
+    def save(self, part: Part) -> None:
         """Write the part, whole or not at all. Raises OSError."""
-        if self._folder is not None:
-            told = {"key": self._key(metric, name), **asdict(part)}
-            with atomic_write(self._file(metric, name)) as written:
-                written.write_text(json.dumps(told, allow_nan=False), "utf-8")
-
-    def _file(self, metric: str, name: str) -> Path:
-        assert self._folder is not None
-        plain = re.sub(r"[^\w.-]", "_", name)  # the name may be a path
-        return self._folder / "parts" / f"{metric}-{plain}.json"
-
-    def _key(self, metric: str, name: str) -> str:
-        facts = {k: v for k, v in self._facts.items() if metric in self._only.get(k, (metric,))}
-        return hashlib.sha256(json.dumps([metric, name, facts]).encode()).hexdigest()
-
-
-def digest(model: Network) -> str:
-    """The SHA-256 of a network: its configuration, and every number in it."""
-    found = hashlib.sha256(json.dumps(model.config.to_json()).encode())
-    for key, value in sorted(model.state_dict().items()):
-        found.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+        if self._file is not None:
+            content = {"key": self._key, **asdict(part)}
+            with atomic_write(self._file) as written:
+                written.write_text(json.dumps(content, allow_nan=False), "utf-8")

@@ -1,43 +1,42 @@
-"""Every metric of every network, each written when it is done: nothing is measured twice."""
+"""The evaluation of maps: every metric of every network, each stored when it is done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from pandas import DataFrame
+from torch import Tensor
+
 import vggviz
 from vggviz.cam import check_methods
 from vggviz.data import Dataset
-from vggviz.evaluation.maps.agreement import agree
-from vggviz.evaluation.maps.causality import replace_weights
-from vggviz.evaluation.maps.faithfulness import be_faithful
-from vggviz.evaluation.maps.job import CURVES, Example, Job, Part, Row
-from vggviz.evaluation.maps.localisation import localise
-from vggviz.evaluation.maps.partial_results import Kept, digest
-from vggviz.evaluation.maps.sample import Sample, drawing
-from vggviz.evaluation.maps.sanity import keep_sane
+from vggviz.evaluation.maps.agreement import AGREEMENT
+from vggviz.evaluation.maps.causality import CAUSALITY
+from vggviz.evaluation.maps.faithfulness import FAITHFULNESS
+from vggviz.evaluation.maps.job import CURVES, Example, Job, MapMetric, Part, Row
+from vggviz.evaluation.maps.localisation import LOCALISATION
+from vggviz.evaluation.maps.partial_results import PartialResult
+from vggviz.evaluation.maps.sanity import SANITY
+from vggviz.evaluation.pictures import Pictures, classes_of, load_pictures, shared_classes
 from vggviz.evaluation.run import Subject
-from vggviz.images import ImageError
+from vggviz.images import ImageError, Preprocess
 from vggviz.networks import Network
 
-__all__ = ["METRICS", "Report", "judge_maps"]
+__all__ = ["METRICS", "Report", "evaluate_maps"]
 
-METRICS: dict[str, Callable[[Job], Part]] = {
-    "agreement": agree,
-    "faithfulness": be_faithful,
-    "localisation": localise,
-    "sanity": keep_sane,
-    "causality": replace_weights,
-}
-# What only some of them depend on: it can change, and the others are not measured again.
-ONLY = {
-    "other": ("agreement",),
-    "training": ("localisation",),
-    "curves": ("faithfulness", "sanity"),
-    "batch": ("causality",),
+METRICS: dict[str, MapMetric] = {
+    "agreement": AGREEMENT,
+    "faithfulness": FAITHFULNESS,
+    "localisation": LOCALISATION,
+    "sanity": SANITY,
+    "causality": CAUSALITY,
 }
 
 
@@ -50,19 +49,20 @@ class Report:
     examples: tuple[Example, ...]
     notes: tuple[str, ...]
 
+    def frame(self) -> DataFrame:
+        """The rows as a table with the fields of `Row`."""
+        frame = DataFrame([asdict(row) for row in self.rows], columns=[*Row.__slots__])
+        return frame.astype({"value": float, "low": float, "high": float})
+
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON types, but the examples' pictures."""
-        told = asdict(self)
-        told["examples"] = [
-            {key: value for key, value in asdict(one).items() if key != "png"}
-            for one in self.examples
-        ]
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in told.items()
-        }
+        """Everything but the examples' pictures, for `json.dumps`."""
+        found = asdict(self)
+        for example in found["examples"]:
+            del example["png"]
+        return found
 
 
-def judge_maps(
+def evaluate_maps(
     subjects: Mapping[str, Subject],
     dataset: Dataset,
     training: Dataset | None = None,
@@ -80,82 +80,100 @@ def judge_maps(
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
     unreadable: Callable[[ImageError], None] | None = None,
 ) -> Report:
-    """Judge every map of the networks `subjects` on a sample of `pictures` pictures of `dataset`.
+    """Measure every map of the networks `subjects` on a sample of `pictures` pictures of `dataset`,
+    of those whose class all networks know.
 
-    Maps are the attention over positions and the CAM `methods` at `stages`, by default all, from
-    the lowest up in whatever order they are named; `metrics` are keys of `METRICS`. `curves` of the
-    pictures serve metrics of many passes. `training` are pictures with boxes to choose thresholds
-    on, `others` networks of another seed by the same names. All randomness comes from `seed`, drawn
-    `batch` by `batch` where weights are shuffled, and no number depends on which other networks
-    take part.
+    Maps are the attention over positions and the CAM `methods` at `stages`, by default all of each
+    network, from the lowest up in whatever order they are named; `metrics` are keys of `METRICS`.
+    `curves` of the pictures serve metrics of many passes. `training` are pictures with boxes to
+    choose thresholds on, `others` networks of another seed by the same names. All randomness comes
+    from `seed`, drawn `batch` by `batch` where weights are shuffled, and no number depends on which
+    other networks take part.
 
     Each metric of each network is written to `folder` when it is done, and read from there where
-    it was measured before with the same weights, pictures and settings. `progress` is told (parts
-    done, parts in all, the next). A picture that can't be read is told to `unreadable` and left
-    out, or raises where that is None.
+    it was measured before with the same weights, pictures and settings. `progress` is called with
+    (parts done, parts in all, the next). A picture that can't be read is given to `unreadable` and
+    left out, or raises where that is None.
 
-    Raises ValueError for an unknown metric, method or stage, DataError where a network does not
-    know a class or no picture can be read, ImageError, and OSError where a file can't be written.
+    Raises ValueError for an unknown metric, method or stage, DataError where the networks know no
+    class or no picture can be read, ImageError, and OSError where a file can't be written.
     """
     for metric in metrics:
         if metric not in METRICS:
             raise ValueError(f"no metric {metric!r}: choose from {', '.join(METRICS)}")
     check_methods(methods)
-    stages = stages or next(iter(subjects.values())).model.stages
-    for subject in subjects.values():
-        stages = sorted(stages, key=partial(_depth, subject.model))
-    shown = Sample(dataset, pictures, seed, batch, unreadable)
-    boxed = training is not None and training.boxes is not None
-    learned = Sample(training, pictures, seed, batch, unreadable) if training and boxed else None
-    seen, studied = shown.fingerprint(), learned and learned.fingerprint()
+    stages_of = {
+        name: tuple(sorted(stages or one.model.stages, key=partial(_depth, one.model)))
+        for name, one in subjects.items()
+    }
+    cards = [subject.card for subject in subjects.values()]
+    dataset, unknown = shared_classes(dataset, cards)
+    sample = _sample(dataset, pictures, seed)
+    training_sample: Dataset | None = None
+    if training is not None and training.boxes is not None:
+        training_sample = _sample(shared_classes(training, cards)[0], pictures, seed)
+    loaded: dict[tuple[int, Preprocess], Pictures] = {}
+
+    def pictures_for(subject: Subject, part: Dataset) -> Pictures:
+        """With their classes as outputs of the network; each is decoded once for all networks."""
+        key = id(part), subject.card.preprocess
+        if key not in loaded:
+            loaded[key] = load_pictures(part, subject.card.preprocess, unreadable)
+        classes = classes_of(part, subject.card)
+        return replace(loaded[key], targets=classes[loaded[key].targets])
+
     parts: dict[tuple[str, str], Part] = {}
     total = len(subjects) * len(metrics)
     for name, subject in subjects.items():
         other = _other(subject, (others or {}).get(name))
+        own = pictures_for(subject, sample)
+        boxes = None if training_sample is None else pictures_for(subject, training_sample)
         facts = {
             "version": vggviz.__version__,
-            "weights": digest(subject.model),
-            "preprocess": subject.card.preprocess.to_json(),
-            "other": None if other is None else digest(other),
-            "classes": [subject.card.labels, subject.card.wnids],
-            "pictures": seen,
-            "training": studied,
+            "weights": _network_digest(subject),
+            "pictures": _picture_digest(own),
+            "settings": [stages_of[name], list(methods), seed, resamples],
+        }
+        some = {  # the facts that only some metrics depend on
+            "other": other and _network_digest(other),
+            "training": _picture_digest(boxes),
             "curves": curves,
             "batch": batch,
-            "settings": [list(stages), list(methods), seed, resamples],
         }
-        kept = Kept(folder, facts, ONLY)
         for metric in metrics:
             progress(len(parts), total, f"{metric} of {name}")
-            part = kept.get(metric, name)
+            more = {key: some[key] for key in METRICS[metric].depends_on}
+            stored = PartialResult(folder, metric, name, facts | more)
+            part = stored.load()
             if part is None:
                 job = Job(
+                    metric=metric,
                     name=name,
-                    model=subject.model,
-                    pictures=shown.seen_by(subject.card),
-                    training=None if learned is None else learned.seen_by(subject.card),
-                    other=other,
-                    stages=tuple(stages),
+                    subject=subject,
+                    pictures=own,
+                    training=boxes,
+                    other=None if other is None else other.model,
+                    stages=stages_of[name],
                     methods=tuple(methods),
                     curves=curves,
                     seed=seed,
                     resamples=resamples,
                     batch=batch,
-                    draw=drawing(subject.card.preprocess),
                 )
-                part = METRICS[metric](job)
-                kept.put(metric, name, part)
+                part = METRICS[metric].measure(job)
+                stored.save(part)
             parts[name, metric] = part
             progress(len(parts), total, "")
     settings = {
-        "pictures": len(shown.dataset),
-        "curves": min(curves, len(shown.dataset)),
-        "stages": list(stages),
+        "pictures": len(sample),
+        "curves": min(curves, len(sample)),
+        "stages": list(dict.fromkeys(stage for some in stages_of.values() for stage in some)),
         "methods": list(methods),
         "metrics": list(metrics),
-        "networks": {name: digest(one.model) for name, one in subjects.items()},
+        "networks": {name: _network_digest(one) for name, one in subjects.items()},
         "seed": seed,
         "resamples": resamples,
+        "unknown": unknown,
     }
     notes: dict[str, list[str]] = {}  # what could not be measured: of which networks
     for (name, metric), part in parts.items():
@@ -175,14 +193,34 @@ def _depth(model: Network, stage: str) -> int:
     return next((n for n, layer in enumerate(layers) if path.startswith(f"{layer}.")), len(layers))
 
 
-def _other(subject: Subject, other: Subject | None) -> Network | None:
-    if other is None:
-        return None
-    alike = (
-        other.model.config == subject.model.config
-        and other.card.labels == subject.card.labels
-        and other.card.preprocess == subject.card.preprocess
-    )
-    if not alike:
+def _other(subject: Subject, other: Subject | None) -> Subject | None:
+    """Raises ValueError for a network that is built otherwise."""
+    fields = ("config", "labels", "preprocess")
+    if other and any(getattr(other.card, f) != getattr(subject.card, f) for f in fields):
         raise ValueError("a network of another seed must be built alike, with the same classes")
-    return other.model
+    return other
+
+
+def _sample(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """`count` pictures in an order that is drawn, so that the first of them are a sample too."""
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
+    return dataset.subset(order[:count])
+
+
+def _digest(facts: Any, tensors: Iterable[Tensor | None]) -> str:
+    """The SHA-256 of JSON facts and of every number in some tensors."""
+    found = hashlib.sha256(json.dumps(facts).encode())
+    for values in tensors:
+        found.update(b"" if values is None else values.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _network_digest(subject: Subject) -> str:
+    state = subject.model.state_dict()
+    return _digest([subject.card.config.to_json(), [*state]], state.values())
+
+
+def _picture_digest(pictures: Pictures | None) -> str:
+    if pictures is None:
+        return ""
+    return _digest(pictures.names, (pictures.images, pictures.targets, pictures.boxes))

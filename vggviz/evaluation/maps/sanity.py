@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
-from vggviz.evaluation.maps.job import Job, Part, Row
-from vggviz.metrics.sanity import compared, randomised
-from vggviz.networks import build_network
+from pandas import DataFrame
 
-__all__ = ["keep_sane"]
+from vggviz.evaluation.maps.frames import table_by_map
+from vggviz.evaluation.maps.job import Job, MapMetric, Part, Row
+from vggviz.evaluation.maps.plots import plot_by_depth
+from vggviz.metrics.agreement import MEASURES, agreements
 
-METRIC = "sanity"
+__all__ = ["SANITY"]
+
+COLUMNS = 7  # layers in the table
 
 
-def keep_sane(job: Job) -> Part:
+def measure(job: Job) -> Part:
     """The likeness of every map to itself after layers were made untrained, for the class that the
-    whole network says: all layers from the top down to one, and each one alone."""
-    pictures = job.pictures.first(job.curves)
-    targets = job.likeliest(pictures)
+    whole network predicts: all layers from the top down to one, and each one alone.
+
+    Adebayo et al. 2018, 'Sanity Checks for Saliency Maps', section 3.
+    """
+    pictures = job.few_pictures()
+    targets = job.logits(pictures).argmax(1)
     before = job.views(pictures, targets)
-    fresh = build_network(job.model.config, job.generator())
-    fresh.to(next(job.model.parameters()).device)
-    rows: list[Row] = []
-    for word, cascading in (("cascading", True), ("independent", False)):
-        layers = job.model.parameter_groups()
-        for layer, model in randomised(job.model, fresh, layers, cascading=cascading):
+    layers, rows = [*job.model.parameter_groups()], list[Row]()
+    device = next(job.model.parameters()).device
+    for number, layer in enumerate(layers):
+        for word, groups in (("cascading", layers[: number + 1]), ("independent", [layer])):
+            model = job.model.untrained(groups, job.generator()).to(device)
             after = job.views(pictures, targets, model)
             for view, maps in before.items():
-                spearman, ssim = compared(maps, after[view]).T
-                columns = {f"spearman, {word}": spearman, f"ssim, {word}": ssim}
-                rows += job.rows(METRIC, view, columns, layer)
+                found = dict(zip(MEASURES, agreements(maps, after[view]).T, strict=True))
+                columns = {f"{name}, {word}": found[name] for name in ("spearman", "ssim")}
+                rows += job.rows(view, columns, layer)
     return Part(tuple(rows))
+
+
+def table(rows: DataFrame) -> DataFrame:
+    """A line for each map at its deepest stage, a column for each of up to seven layers, evenly
+    from the top down: of those that all networks have, where there are some."""
+    networks = rows.groupby("against", sort=False)["network"].nunique()
+    layers = [*networks.index[networks == rows["network"].nunique()]] or [*networks.index]
+    last = len(layers) - 1
+    chosen = dict.fromkeys(layers[round(n * last / (COLUMNS - 1))] for n in range(COLUMNS))
+    return table_by_map(rows, {layer: ("spearman, cascading", layer) for layer in chosen})
+
+
+SANITY = MapMetric(
+    measure,
+    "Spearman's ρ of each map with itself after all layers from the top down to the named one were "
+    "made untrained. A map that stays alike doesn't show what was learned.",
+    table,
+    plot_by_depth,
+    depends_on=("curves",),
+)

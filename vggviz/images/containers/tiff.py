@@ -102,7 +102,7 @@ def _directory(data: bytes, order: str, big: bool, name: str) -> dict[int, _Entr
     (count,) = struct.unpack_from(short, data, start)
     if count > MAX_ENTRIES:
         raise too_complex(name, "entries", MAX_ENTRIES)
-    size, room, first = (20, 8, start + 8) if big else (12, 4, start + 2)
+    size, inline, first = (20, 8, start + 8) if big else (12, 4, start + 2)
     entries: dict[int, _Entry] = {}
     for at in range(first, first + count * size, size):
         tag, type_, number = struct.unpack_from(f"{order}HH{long[1]}", data, at)
@@ -114,8 +114,8 @@ def _directory(data: bytes, order: str, big: bool, name: str) -> dict[int, _Entr
             if number > MAX_STRIPS:
                 raise too_complex(name, "strips", MAX_STRIPS)
         length = min(number, most) * _SIZES[type_]
-        where = at + size - room
-        if number * _SIZES[type_] > room:
+        where = at + size - inline
+        if number * _SIZES[type_] > inline:
             (where,) = struct.unpack_from(long, data, where)
         raw = data[where : where + length]
         if not length or len(raw) < length:
@@ -182,16 +182,16 @@ def _check_jpeg(data: bytes, layout: _Layout, name: str) -> None:
 
 def _rewritten(data: bytes, entries: dict[int, _Entry], order: str, big: bool) -> bytes:
     """The file with these entries alone, in a directory behind its end."""
-    long, short, room = ("Q", "Q", 8) if big else ("I", "H", 4)
+    long, short, inline = ("Q", "Q", 8) if big else ("I", "H", 4)
     head, values, at = 8 if big else 4, b"", len(data)
     directory = struct.pack(f"{order}{short}", len(entries))
     for tag, entry in sorted(entries.items()):
         directory += struct.pack(f"{order}HH{long}", tag, entry.type, entry.count)
-        if len(entry.raw) <= room:
-            directory += entry.raw.ljust(room, b"\0")
+        if len(entry.raw) <= inline:
+            directory += entry.raw.ljust(inline, b"\0")
         else:
             directory += struct.pack(f"{order}{long}", at + len(values))
             values += entry.raw + b"\0" * (len(entry.raw) % 2)
     start = struct.pack(f"{order}{long}", at + len(values))
-    rest = memoryview(data)[head + room :]
-    return b"".join((data[:head], start, rest, values, directory, bytes(room)))
+    rest = memoryview(data)[head + inline :]
+    return b"".join((data[:head], start, rest, values, directory, bytes(inline)))

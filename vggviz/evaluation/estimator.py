@@ -1,4 +1,4 @@
-"""From what was seen to numbers with intervals."""
+"""Estimates with 95% intervals from the observations of networks."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vggviz.evaluation.observer import Seen
+from vggviz.evaluation.observer import Observations
 from vggviz.evaluation.result import GRADCAM, SUBSETS, Difference, Pointing, Subset, View
 from vggviz.metrics.localisation import box_area, misses_centre
 from vggviz.metrics.statistics import Estimate, bootstrap, calibration, mcnemar
 from vggviz.types import Grid
 
-__all__ = ["Judge"]
+__all__ = ["Estimator"]
 
 SMALL = 1 / 3  # of the picture's area
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
-    """Estimates over pictures, each with a bootstrap of its own from the same `seed`: a number
-    does not depend on what else was estimated before."""
+class Estimator:
+    """Estimates over n pictures. Each bootstrap starts anew from `seed`, so that a number does not
+    depend on what else was estimated before."""
 
     seed: int
     resamples: int
@@ -31,9 +31,9 @@ class Judge:
         return bootstrap(columns, self._generator(), resamples=self.resamples)
 
     def top(self, logits: Tensor, targets: Tensor, count: int) -> Estimate:
-        """How often the class is among the `count` likeliest: (n, K), (n,)."""
-        likeliest = logits.topk(min(count, logits.shape[1]), 1).indices
-        return self.shares((likeliest == targets[:, None]).any(1, keepdim=True))[0]
+        """How often the class is among the `count` predicted first: (n, K), (n,)."""
+        predicted = logits.topk(min(count, logits.shape[1]), 1).indices
+        return self.shares((predicted == targets[:, None]).any(1, keepdim=True))[0]
 
     def calibration(self, logits: Tensor, targets: Tensor) -> Estimate:
         """The expected calibration error."""
@@ -48,17 +48,17 @@ class Judge:
             p=mcnemar(first, second),
         )
 
-    def pointing(self, seen: Seen, size: Grid) -> Pointing | None:
+    def pointing(self, observed: Observations, size: Grid) -> Pointing | None:
         """The pointing game on pictures of `size`; None without boxes.
 
         Pictures whose box was cropped away take no part.
         """
-        if seen.boxes is None:
+        if observed.boxes is None:
             return None
-        areas = box_area(seen.boxes, size)
-        off_centre = misses_centre(seen.boxes, size)
+        areas = box_area(observed.boxes, size)
+        off_centre = misses_centre(observed.boxes, size)
         members = (areas > 0, (areas > 0) & off_centre, (areas > 0) & (areas <= SMALL))
-        keys = list(seen.hits)
+        keys = list(observed.hits)
         subsets: dict[str, Subset] = {}
         best: dict[str, dict[str, str]] = {}
         rates: dict[tuple[str, str], dict[str, Estimate]] = {key: {} for key in keys}
@@ -71,7 +71,7 @@ class Judge:
                 chance=float(areas[chosen].double().mean()),
                 centre=float((~off_centre[chosen]).double().mean()),
             )
-            hits = {key: seen.hits[key][chosen].double() for key in keys}
+            hits = {key: observed.hits[key][chosen].double() for key in keys}
             leading = _best(hits)
             best[name] = {of: stage for of, (stage, _) in leading.items()}
             if "attention" in leading:
@@ -81,7 +81,7 @@ class Judge:
             for key, estimate in zip(keys, estimates, strict=True):
                 rates[key][name] = estimate
         views = tuple(
-            View(stage, kind, rates[stage, kind], int(seen.nowhere[stage, kind].sum()))
+            View(stage, kind, rates[stage, kind], int(observed.nowhere[stage, kind].sum()))
             for stage, kind in keys
         )
         return Pointing(subsets, views, best, over)
