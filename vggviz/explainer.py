@@ -98,13 +98,11 @@ class Explainer:
         **changes: Any,
     ) -> Explainer:
         """An explainer for weights by name ('tiny50', 'imagenet', 'random'), a .safetensors file,
-        or 'hf:user/repo' or 'hf:user/repo@revision' on the Hugging Face Hub, with an attention:
-        'none' or a key of `ATTENTION`, by default 'cbam' for weights by name and what a file
-        holds. `changes` are then those of `load_network`.
-
-        Or for a network by name, 'timm:seresnet50', 'torchvision:vit_b_16', 'mynet.py:build', which
-        brings its own attention. `changes` are then those of `load_foreign`, such as `pretrained`,
-        `checkpoint`, `labels` and `size`.
+        or 'hf:user/repo' on the Hugging Face Hub, with an attention: 'none' or a key of
+        `ATTENTION`, by default 'cbam' for weights by name and what a file holds. `changes` are then
+        those of `load_network`. Or for a network by name ('timm:seresnet50', 'mynet.py:build',
+        'torchvision:vit_b_16'), which brings its own attention; `changes` are then those of
+        `load_foreign`: `pretrained`, `checkpoint`, `labels`, `size` and others.
 
         Raises WeightsError or NetworkError where they cannot be had, ValueError for an unknown
         precision, device or attention, or one that is not the file's.

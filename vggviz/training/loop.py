@@ -89,7 +89,9 @@ def train(
     if tensorboard is not None:
         accelerator.init_trackers(".", init_kwargs={"tensorboard": {"purge_step": state.step}})
 
-    _set_train_mode(model, frozen_modules)
+    model.train()
+    for module in frozen_modules:  # their norms keep their statistics
+        module.eval()
     inputs = Inputs(
         model, stage, examples, validation, preprocess, config, accelerator, cache, readers
     )
@@ -234,13 +236,6 @@ def has_bf16() -> bool:
         return torch.cuda.is_bf16_supported()
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def _set_train_mode(model: Network, frozen_modules: list[nn.Module]) -> None:
-    """Set training mode, but evaluation mode for `frozen_modules`: norms keep their statistics."""
-    model.train()
-    for module in frozen_modules:
-        module.eval()
 
 
 def _forward(
