@@ -101,7 +101,7 @@ def figure(
         raise user_error(session.text("api.format", given=format, known=", ".join(FIGURES)))
     explanation = _explanation(session, image, weights, attention, stages, methods, target)
     kind, draw = FIGURES[format]
-    return f"data:{kind};base64,{base64.b64encode(draw(explanation)).decode()}"
+    return f"data:{kind};base64,{base64.b64encode(draw(explanation, session.lang)).decode()}"
 
 
 @handler
@@ -271,10 +271,10 @@ def _names(texts: str | None) -> list[str]:
     return list(dict.fromkeys(name.strip() for name in (texts or "").split(",") if name.strip()))
 
 
-FIGURES: Mapping[str, tuple[str, Callable[[Explanation], bytes]]] = {
-    "png": ("image/png", lambda explanation: render.png(explanation.figure())),
-    "svg": ("image/svg+xml", lambda explanation: render.svg(explanation.figure())),
-    "html": ("text/html", lambda explanation: explanation.report().encode()),
+FIGURES: Mapping[str, tuple[str, Callable[[Explanation, str], bytes]]] = {
+    "png": ("image/png", lambda explanation, lang: render.png(explanation.figure(lang=lang))),
+    "svg": ("image/svg+xml", lambda explanation, lang: render.svg(explanation.figure(lang=lang))),
+    "html": ("text/html", lambda explanation, lang: explanation.report(lang=lang).encode()),
 }
 """What `figure` can draw, by its name: media type and content."""
 

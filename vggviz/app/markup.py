@@ -18,7 +18,7 @@ from vggviz.app.result import Floats, Pixels
 from vggviz.attention import ATTENTION
 from vggviz.cam import METHODS
 from vggviz.images import Crop
-from vggviz.locales import TEXTS, text
+from vggviz.locales import text, translated
 from vggviz.plotting import data_uri
 from vggviz.plotting.panels import number
 from vggviz.plotting.stages import headings
@@ -66,28 +66,24 @@ def attention_title(lang: str, attention: str) -> str:
     the kinds that were found in a network ('channel, spatial')."""
     found = text(lang, "attention.found.name", kinds=attention)
     english = ATTENTION[attention].title if attention in ATTENTION else found
-    return _translated(lang, f"attention.{attention}.name", english)
+    return translated(lang, f"attention.{attention}.name", english)
 
 
 def attention_explanation(lang: str, attention: str) -> str:
     """One sentence on what an attention type, or 'none', does."""
     found = text(lang, "attention.found.line")
     english = ATTENTION[attention].explanation if attention in ATTENTION else found
-    return _translated(lang, f"attention.{attention}.line", english)
+    return translated(lang, f"attention.{attention}.line", english)
 
 
 def method_title(lang: str, method: str) -> str:
     """The title of a CAM method in this language if it is translated."""
-    return _translated(lang, f"method.{method}.name", METHODS[method].title)
+    return translated(lang, f"method.{method}.name", METHODS[method].title)
 
 
 def method_explanation(lang: str, method: str) -> str:
     """One sentence on how a CAM method computes its map."""
-    return _translated(lang, f"method.{method}.line", METHODS[method].explanation)
-
-
-def _translated(lang: str, key: str, english: str) -> str:
-    return TEXTS.get(lang, TEXTS["en"]).get(key, english)
+    return translated(lang, f"method.{method}.line", METHODS[method].explanation)
 
 
 def stage_title(lang: str, stage: str) -> str:

@@ -88,7 +88,8 @@ def _attention(session: Session, square: Any, stage: str) -> str:
 @handler
 def download(session: Session, methods: Sequence[str]) -> str:
     """The figure for a lecture as a data URI, for the browser to save."""
-    figure = session.explanation(None, session.current.possible(methods, SMALL)).figure()
+    explanation = session.explanation(None, session.current.possible(methods, SMALL))
+    figure = explanation.figure(lang=session.lang)
     coded = base64.b64encode(render.png(figure, dpi=110)).decode()
     return f"data:image/png;base64,{coded}"
 
