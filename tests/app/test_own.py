@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from vggviz.app import own as border
+from vggviz.app import upload_check
 from vggviz.app.choices import first_stage, network_choices
 from vggviz.app.handlers import choose_network, explain, open_own
 from vggviz.app.inputs import UploadedPicture
@@ -460,6 +461,22 @@ class TestNamedNetworks:
         torch.save({"state_dict": {"conv.weight": torch.zeros(4, 3, 3, 3)}}, file)
         with pytest.raises(gr.Error, match=f"`vggviz convert {name} last"):
             open_own(Session(networks), file, photo(), "gate")
+
+    def test_the_file_is_read_under_limits(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = tmp_path / "plain.safetensors"
+        save_file({"a": torch.zeros(2, 3), "b": torch.zeros((), dtype=torch.bfloat16)}, file)
+        assert upload_check.read_shapes(file) == {"a": [2, 3], "b": []}
+        quick = upload_check._CODE.replace("CPU, (5, 5)", "CPU, (1, 1)")
+        for code in (
+            "bytes(3 << 30)",
+            "while True: pass",
+            "with open(sys.argv[1] + '.out', 'w') as out: out.write('x')",
+        ):
+            monkeypatch.setattr(upload_check, "_CODE", f"{quick}\n{code}\n")
+            with pytest.raises(WeightsError, match="is not a whole safetensors file"):
+                upload_check.read_shapes(file)
 
     def test_what_fits_nothing_is_refused(self, networks: Networks, tmp_path: Path) -> None:
         file = tmp_path / "a.safetensors"

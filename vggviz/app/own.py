@@ -9,10 +9,10 @@ from typing import NamedTuple, TypeAlias
 
 import gradio as gr
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vggviz.app.upload_check import read_shapes
 from vggviz.explainer import Explainer
 from vggviz.gradio_private import NoStub
 from vggviz.weights import STOCK, WeightsError, fingerprint, read_card, stock_file
@@ -109,9 +109,7 @@ class OwnNetwork:
     @classmethod
     def _plain(cls, file: Path, fitting: Fitting) -> OwnNetwork:
         """Of a file without a description, which may hold a network of any kind."""
-        with safe_open(file, framework="pt") as opened:
-            shapes = {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
-        found = fitting(shapes)
+        found = fitting(read_shapes(file))
         if found is None:
             raise WeightsError("fits_no_network", name=file.name)
         if found.classes > CLASSES:
