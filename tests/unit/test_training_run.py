@@ -203,7 +203,7 @@ def test_random_layers_are_not_kept(
 ) -> None:
     config, out = replace(CONFIG, **keeps), tmp_path / "new" / "own.safetensors"  # type: ignore[arg-type]
     known = (
-        r"--weights tiny50, imagenet, .*imagenet-resnet50, a \.safetensors file, or hf:user/repo"
+        r"--weights tiny50, imagenet, .*imagenet-resnet50, lite, a \.safetensors file, or hf:user"
     )
     with pytest.raises(ValueError, match=rf"a fresh network is random: start from .*{known}"):
         run_training(tmp_path / "no data", out, config, NetworkChoice())
