@@ -20,7 +20,7 @@ from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import Networks
 from vggviz.app.result import Request
 from vggviz.app.session import Session
-from vggviz.app.tabs import blocks, faithful, pixel, types, what_if
+from vggviz.app.tabs import all_stages, all_types, faithful, pixel, what_if
 from vggviz.attention import ATTENTION
 from vggviz.explainer import Explainer
 from vggviz.hooks.capture import capture
@@ -95,12 +95,12 @@ class TestPixel:
         cell = pixel.Cell(1, 1)
         expected = pixel.looks(session, "block5", cell)
         pixel.opened(session, "block4")
-        blocks.grid(session, ["gradcam"])
+        all_stages.grid(session, ["gradcam"])
         what_if.opened(session, "learned", 0, "block4")
         faithful.opened(session, "block4")
         assert runs == []
-        blocks.grid(session, ["gradcam", "layercam"])
-        blocks.grid(session, ["layercam"])
+        all_stages.grid(session, ["gradcam", "layercam"])
+        all_stages.grid(session, ["layercam"])
         assert len(runs) == 1
         handle.remove()
         bare = Networks(networks.choices, networks.get, cache_bytes=1000)
@@ -140,29 +140,29 @@ class TestPixel:
 class TestBlocks:
     def test_a_row_each_and_a_column_each_block(self, networks: Networks) -> None:
         session = opened(networks, "cbam")
-        told = blocks.grid(session, ["layercam", "gradcam"])
+        told = all_stages.grid(session, ["layercam", "gradcam"])
         rows = re.findall(r'<tr><th scope="row">(.*?)</th>', told)
         assert rows == ["Attention", "Grad-CAM", "LayerCAM"]
         assert len(re.findall("<img", told)) == 3 * len(VGG.stages)
 
     def test_what_a_network_does_not_have_is_left_out(self, networks: Networks) -> None:
         methods = ["attention*gradient", "scorecam"]
-        assert opened(networks, "none").current.possible(methods, blocks.SMALL) == ("scorecam",)
-        assert opened(networks, "simam").current.possible(methods, blocks.SMALL) == tuple(
+        assert opened(networks, "none").current.possible(methods, all_stages.SMALL) == ("scorecam",)
+        assert opened(networks, "simam").current.possible(methods, all_stages.SMALL) == tuple(
             methods[::-1]
         )
-        told = blocks.grid(opened(networks, "se"), [])
+        told = all_stages.grid(opened(networks, "se"), [])
         assert told.count("weighs channels, not places") == 5
 
     def test_the_download_is_a_png(self, networks: Networks) -> None:
-        uri = blocks.download(opened(networks, "cbam"), ["gradcam"])
+        uri = all_stages.download(opened(networks, "cbam"), ["gradcam"])
         assert uri.startswith("data:image/png;base64,iVBORw0KGgo")
 
 
 class TestTypes:
     def test_rows_come_one_by_one_as_the_networks_say(self, networks: Networks) -> None:
         session = opened(networks, "cbam")
-        tables = list(types.run(session, "block4"))
+        tables = list(all_types.run(session, "block4"))
         assert [table.count("<img") for table in tables] == sorted(
             table.count("<img") for table in tables
         )
@@ -175,24 +175,24 @@ class TestTypes:
 
     def test_agreement_is_that_of_the_maps(self, networks: Networks) -> None:
         session = opened(networks, "simam")
-        one = types.row(session, "simam", "block4")
+        one = all_types.row(session, "simam", "block4")
         place = session.current.stages["block4"]
         assert place.attention is not None
         ranks = [np.argsort(np.argsort(m.flatten())) for m in (place.attention, place.gradcam)]
         if len(np.unique(place.gradcam)) == place.gradcam.size:  # no ties
             assert one.agreement == pytest.approx(np.corrcoef(*ranks)[0, 1], abs=1e-6)
-        assert math.isnan(types.row(session, "se", "block4").agreement)
+        assert math.isnan(all_types.row(session, "se", "block4").agreement)
 
     def test_what_was_measured_stands_beside_it(self) -> None:
         base, cbam = bundled_results("tiny50", "none"), bundled_results("tiny50", "cbam")
-        assert types._measured("en", cbam, base) == [
+        assert all_types._measured("en", cbam, base) == [
             "72.5",
             "−0.4 <small>(−1.6 to +0.8)</small>",
             "17,128",
             "1.06",
         ]
-        assert types._measured("en", base, base) == ["73.0", "–", "0", "1"]
-        assert types._measured("en", None, base) == ["–"] * 4
+        assert all_types._measured("en", base, base) == ["73.0", "–", "0", "1"]
+        assert all_types._measured("en", None, base) == ["–"] * 4
 
 
 class TestWhatIf:
@@ -317,9 +317,9 @@ class TestFaithful:
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_nothing_is_computed_before_a_tab_is_opened(networks: Networks, lang: str) -> None:
-    assert list(types.run(None, "block4")) == []
+    assert list(all_types.run(None, "block4")) == []
     assert list(faithful.run(None, "block4")) == []
-    assert blocks.download(None, []) == gr.skip()
+    assert all_stages.download(None, []) == gr.skip()
     session = opened(networks, "cbam", lang)
     runs: list[None] = []
     networks.get("small", "cbam").model.register_forward_hook(lambda *_: runs.append(None))
@@ -344,7 +344,7 @@ def test_a_toast_is_in_the_language_of_the_page(networks: Networks) -> None:
     lost = Session(Networks({"small": ("none",)}, networks.get), session.current, lang="zh")
     runs: list[Callable[[], Any]] = [
         lambda: pixel.opened(lost, "block4"),
-        lambda: blocks.grid(lost, ["gradcam"]),
+        lambda: all_stages.grid(lost, ["gradcam"]),
         lambda: what_if.compare(lost, "learned", 0, "block4"),
         lambda: next(faithful.run(lost, "block4")),
     ]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from vggviz.app import api, handlers, take_home
+from vggviz.app import api, downloads, handlers
 from vggviz.app.errors import user_error
 from vggviz.app.examples import Example
 from vggviz.app.inputs import event_data
@@ -21,12 +21,12 @@ __all__ = ["Column", "wire"]
 
 class Column(NamedTuple):
     """The components of the head and of the left column that no other tab needs; `details` holds
-    the explanation as JSON, `take_home` is the menu of downloads."""
+    the explanation as JSON, `downloads` is the menu of downloads."""
 
     about: gr.HTML
     details: gr.JSON
     file: gr.UploadButton
-    take_home: gr.HTML
+    downloads: gr.HTML
     examples: gr.HTML
     language: gr.Radio
     pictures: Sequence[Example]
@@ -102,8 +102,8 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
         return str(index)
 
     explain_after(parts.answer.select(shell.bound(pick_class), states, shell.target, **quiet))
-    take_home.build(
-        shell, _language(demo, shell, column, content), column.take_home, column.pictures
+    downloads.build(
+        shell, _language(demo, shell, column, content), column.downloads, column.pictures
     )
 
 

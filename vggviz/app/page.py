@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from vggviz.app import choices, handlers, take_home
+from vggviz.app import choices, downloads, handlers
 from vggviz.app.events import Column, wire
 from vggviz.app.examples import PICK, examples, strip
 from vggviz.app.input_guard import Page
@@ -60,7 +60,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         run_request = gr.State(0)  # inside of the tabs it would count as one of them
         with gr.Row(elem_id="top"):
             head = _html(_head("en"), js_on_load=LANGUAGE_SCRIPT, elem_id="head")
-            menu = _html(take_home.menu(), js_on_load=take_home.CLICK, elem_id="take")
+            menu = _html(downloads.menu(), js_on_load=downloads.CLICK, elem_id="take")
             language = gr.Radio(
                 [(name, key) for key, name in LANGUAGES.items()],
                 value="en",
@@ -133,7 +133,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         details = gr.JSON(visible=False)
 
         shell.labelled(head, lambda session: {"value": _head(session.lang)})
-        shell.labelled(menu, lambda session: {"value": take_home.menu(session.lang)})
+        shell.labelled(menu, lambda session: {"value": downloads.menu(session.lang)})
         shell.labelled(language, label="shell.language")
         shell.labelled(picture, label="shell.picture")
         shell.labelled(strip_, lambda session: {"value": strip(pictures, session.lang)})

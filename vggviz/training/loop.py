@@ -20,13 +20,13 @@ from vggviz.networks import Network
 from vggviz.training.checkpoint import State, load_checkpoint, save_checkpoint
 from vggviz.training.config import Progress, TrainConfig, TrainError
 from vggviz.training.examples import Examples, plain_views, view_batches
+from vggviz.training.inputs import Inputs, normalise
 from vggviz.training.objective import (
     average_second_half,
     counterfactual_loss,
     infomax_penalty,
     objective,
 )
-from vggviz.training.views import Inputs, normalise
 
 __all__ = ["has_bf16", "measure", "train"]
 
