@@ -20,7 +20,7 @@ from vggviz import Explainer
 from vggviz.app import downloads, handlers
 from vggviz.app.examples import examples
 from vggviz.app.inputs import UploadedPicture
-from vggviz.app.link import COMPONENTS, PageState, page_state, query, read_query, settings
+from vggviz.app.link import COMPONENTS, PageState, component_updates, page_state, query, read_query
 from vggviz.app.networks import Networks
 from vggviz.app.session import Session
 from vggviz.app.tabs import TABS
@@ -114,7 +114,9 @@ def test_a_link_brings_back_what_is_shown(take: Take, networks: Networks) -> Non
     state, ignored = read_query(Session(networks), given, examples(), ALL_TABS)
     assert ignored == ()
     assert query(state) == link
-    parts = dict(zip(COMPONENTS, settings(Session(networks), examples(), state), strict=True))
+    parts = dict(
+        zip(COMPONENTS, component_updates(Session(networks), examples(), state), strict=True)
+    )
     assert parts["picture"] == str(KOALA.resolve())
     assert parts["weights"]["value"] == "tiny50"
     assert parts["attention"]["value"] == "cbam"
@@ -132,7 +134,9 @@ def test_a_link_carries_how_it_is_looked_at(networks: Networks) -> None:
     assert all(state), "nothing of it is as the page opens"
     given = dict(parse_qsl(query(state)))
     assert read_query(Session(networks), given, examples(), ALL_TABS) == (state, ())
-    parts = dict(zip(COMPONENTS, settings(Session(networks), examples(), state), strict=True))
+    parts = dict(
+        zip(COMPONENTS, component_updates(Session(networks), examples(), state), strict=True)
+    )
     assert [parts[name] for name in view_options()] == list(view[1:])
     assert (parts["stage"]["value"], parts["opacity"]) == ("block4", 0.3)
     assert (parts["target"]["value"], parts["contrast"]["value"]) == (pizza, orange)

@@ -96,26 +96,26 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
         """Another channel. Its rank comes from a browser: it may be anything."""
         rank = event_data(event).get("rank")
         rank = rank if isinstance(rank, int | float) and rank == rank else 1
-        current = View.checked(session, View(stage, colours=colours))
+        current = View.parse(session, View(stage, colours=colours))
         rank = int(min(max(rank, 1), 10**6))
         return channel(session.lang, session.current, stage, rank, current.colours)
 
     gr.on(
         [view[name].input for name in ("method", "layout", "on", "scale")],
-        shell.bound(handlers.draw_maps),
+        shell.bind(handlers.draw_maps),
         inputs,
         [parts.maps, parts.missing],
         **quick,
     )
     gr.on(
         [shell.stage.input, view["colours"].input],
-        shell.bound(redraw),
+        shell.bind(redraw),
         inputs,
         [parts.strip, parts.maps, parts.channels, parts.channel, parts.missing],
         **quick,
     )
     parts.channels.select(
-        shell.bound(choose_channel),
+        shell.bind(choose_channel),
         [*shell.states, shell.stage, view["colours"]],
         parts.channel,
         **quick,
@@ -131,7 +131,7 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
         return handlers.add_method(session, missing, *values, progress=report)
 
     parts.missing.change(
-        shell.bound(add_method),
+        shell.bind(add_method),
         [*shell.states, parts.missing, *shell.view_inputs],
         [shell.result, parts.maps],
         show_progress_on=[parts.maps],
@@ -139,7 +139,7 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
         trigger_mode="always_last",
         **PRIVATE,
     ).failure(
-        shell.bound(handlers.reset_method),
+        shell.bind(handlers.reset_method),
         inputs,
         [view["method"], parts.maps, parts.missing],
         **{**quick, "queue": False},

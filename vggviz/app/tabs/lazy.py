@@ -41,7 +41,7 @@ def draw_open_tab(shell: Shell, tabs: Mapping[str, gr.Tab]) -> None:
 
     gr.on(
         [opened.change, shell.result.change, shell.lang.change],
-        shell.bound(update),
+        shell.bind(update),
         [*shell.states, opened],
         list(shell.sessions.values()),
         concurrency_limit=1,

@@ -12,7 +12,7 @@ from vggviz.app.errors import user_error
 from vggviz.app.examples import examples
 from vggviz.app.formulas import FORMULAS
 from vggviz.app.inputs import event_data
-from vggviz.app.link import PageState, components, settings
+from vggviz.app.link import PageState, component_updates, components
 from vggviz.app.markup import attention_title
 from vggviz.app.session import Session, handler
 from vggviz.app.shell import PRIVATE, Shell
@@ -175,7 +175,7 @@ def go(session: Session, lesson: object, button: object, run_request: int) -> tu
         raise user_error(session.text("trouble.lesson"))
     if state.weights not in session.networks.choices:
         state = state._replace(weights="", target="", stage="")
-    return (*settings(session, examples(), state), run_request + 1)
+    return (*component_updates(session, examples(), state), run_request + 1)
 
 
 def build(shell: Shell) -> None:
@@ -188,7 +188,7 @@ def build(shell: Shell) -> None:
         return go(session, data.get("lesson"), data.get("go"), run_request)
 
     part.select(
-        shell.bound(pressed),
+        shell.bind(pressed),
         [*shell.states, shell.run_request],
         [*components(shell), shell.run_request],
         concurrency_id="network",
