@@ -81,7 +81,7 @@ class TestPixel:
         height, width = pixel.query_grid(session.current, "block4")
         expected = weights[:, 2 * width + 3].mean(0).reshape(record.keys or ())
         torch.testing.assert_close(record.query(2, 3), expected)
-        told = pixel.looks(session, "block4", pixel.Cell(2, 3))
+        told = pixel.attention_maps(session, "block4", pixel.Cell(2, 3))
         assert len(re.findall("<img", told)) == 1 + len(weights)  # the mean, then each head
         assert told.count(f"left:{300 / width:.3f}%;top:{200 / height:.3f}%") == 1 + len(weights)
         assert "The place in row 3, column 4" in told
@@ -93,11 +93,11 @@ class TestPixel:
         model = networks.get("small", "self_attention").model
         handle = model.register_forward_hook(lambda *_: runs.append(None))
         cell = pixel.Cell(1, 1)
-        expected = pixel.looks(session, "block5", cell)
-        pixel.opened(session, "block4")
+        expected = pixel.attention_maps(session, "block5", cell)
+        pixel.update_tab(session, "block4")
         all_stages.grid(session, ["gradcam"])
-        what_if.opened(session, "learned", 0, "block4")
-        faithful.opened(session, "block4")
+        what_if.update_tab(session, "learned", 0, "block4")
+        faithful.update_tab(session, "block4")
         assert runs == []
         all_stages.grid(session, ["gradcam", "layercam"])
         all_stages.grid(session, ["layercam"])
@@ -105,7 +105,7 @@ class TestPixel:
         handle.remove()
         bare = Networks(networks.choices, networks.get, cache_bytes=1000)
         again = Session(bare, session.current)
-        assert pixel.looks(again, "block5", cell) == expected
+        assert pixel.attention_maps(again, "block5", cell) == expected
 
     def test_in_words_by_hand(self) -> None:
         """Of four places the first looks at the last with 0.6, at itself with 0.1."""
@@ -121,7 +121,7 @@ class TestPixel:
         assert "It hardly prefers any place" in said
 
     def test_other_types_say_what_to_choose(self, networks: Networks) -> None:
-        stage, canvas, told, choose = pixel.opened(opened(networks, "cbam"), "block4")
+        stage, canvas, told, choose = pixel.update_tab(opened(networks, "cbam"), "block4")
         assert canvas == ""
         assert not stage["visible"]
         assert choose["visible"]
@@ -205,7 +205,7 @@ class TestWhatIf:
         session = opened(networks, "simam")
         explainer = networks.get("small", "simam")
         with untouched(explainer.model):
-            found = what_if.changed(session, "identity")
+            found = what_if.explain_changed(session, "identity")
         plain = networks.get("small", "none").explain(
             picture(), target=session.current.target.index
         )
@@ -227,7 +227,7 @@ class TestWhatIf:
         names = list(explainer.model.parameter_groups())
         assert names[:4] == ["head", "attention at block5", "conv5_4", "conv5_3"]
         assert names[-1] == "conv1_1"
-        assert len(names) <= what_if.MOST
+        assert len(names) <= what_if.MAX_LAYERS
         trained = explainer.model.state_dict()
         for count in (0, 1, 3, len(names)):
             generator = torch.Generator().manual_seed(0)
@@ -266,7 +266,7 @@ class TestWhatIf:
 
     def test_the_sentences_are_about_what_happened(self, networks: Networks) -> None:
         session = opened(networks, "cbam")
-        same = what_if.changed(session, "learned")
+        same = what_if.explain_changed(session, "learned")
         said = what_if.reading(session, same, [], "block4")
         assert said[0].startswith("The answer stays")
         assert "rank correlation 1.00" in said[1] or "no order" in said[1]
@@ -325,18 +325,18 @@ def test_nothing_is_computed_before_a_tab_is_opened(networks: Networks, lang: st
     session = opened(networks, "cbam", lang)
     runs: list[None] = []
     networks.get("small", "cbam").model.register_forward_hook(lambda *_: runs.append(None))
-    stage, told = faithful.opened(session, "block4")
+    stage, told = faithful.update_tab(session, "block4")
     assert (stage["value"], runs) == ("block4", [])
     assert 'value="0"' in told
 
 
 def test_a_network_without_queries_says_so(networks: Networks) -> None:
     session = opened(networks, "cbam")
-    *_, told, choose = pixel.opened(session, "block4")
+    *_, told, choose = pixel.update_tab(session, "block4")
     assert "no place can be asked" in told
     assert choose["visible"] is True
     only = Networks({"small": ("cbam",)}, networks.get)
-    *_, told, choose = pixel.opened(Session(only, session.current), "block4")
+    *_, told, choose = pixel.update_tab(Session(only, session.current), "block4")
     assert "no self-attention" in told
     assert choose["visible"] is False
 
@@ -345,7 +345,7 @@ def test_a_toast_is_in_the_language_of_the_page(networks: Networks) -> None:
     session = opened(networks, "self_attention", "zh")
     lost = Session(Networks({"small": ("none",)}, networks.get), session.current, lang="zh")
     runs: list[Callable[[], Any]] = [
-        lambda: pixel.opened(lost, "block4"),
+        lambda: pixel.update_tab(lost, "block4"),
         lambda: all_stages.grid(lost, ["gradcam"]),
         lambda: what_if.compare(lost, "learned", 0, "block4"),
         lambda: next(faithful.run(lost, "block4")),

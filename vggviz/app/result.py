@@ -186,14 +186,14 @@ class Result:
         self, explanations: Sequence[Explanation], stages: Sequence[str], method: str
     ) -> Result:
         """The same with the maps of one more method at some stages."""
-        none = {(stage, method, which): None for stage in stages for which in (0, 1)}
+        none = {(stage, method, role): None for stage in stages for role in (0, 1)}
         return replace(self, maps={**self.maps, **none, **_raw_maps(explanations)})
 
 
 def _raw_maps(explanations: Sequence[Explanation]) -> dict[tuple[str, str, int], Floats | None]:
     return {
-        (stage, method, which): heatmap.raw.numpy()
-        for which, explanation in enumerate(explanations)
+        (stage, method, role): heatmap.raw.numpy()
+        for role, explanation in enumerate(explanations)
         for (stage, method), heatmap in explanation.heatmaps.items()
     }
 
