@@ -185,8 +185,8 @@ class _NamedBytes(io.BytesIO):
 def picture_digest(
     image: ImageSource | npt.NDArray[np.uint8],
 ) -> tuple[str, ImageSource]:
-    """The SHA-256 of a picture's file or bytes, or of the shape and pixels of an image, and a source
-    of exactly that content. Raises ImageError for a picture that cannot be used."""
+    """The SHA-256 of a picture's file or bytes, or of the shape and pixels of an image, and a
+    source of exactly that content. Raises ImageError for a picture that cannot be used."""
     with suppress(OSError):  # then `open_image` says what is wrong with the file
         if isinstance(image, str | os.PathLike) and Path(image).is_file():
             stream = _NamedBytes(Path(image).read_bytes())

@@ -79,7 +79,8 @@ class TrainConfig:
         return self.lr * (1 + math.cos(math.pi * (step - peak) / (steps - peak))) / 2
 
     def seed_for(self, number: int, salt: int) -> int:
-        """A distinct seed for the step, epoch or view `number`; `salt` separates the purposes."""
+        """A seed for the step, epoch or view `number`; `salt` makes seeds for other purposes
+        differ."""
         return (self.seed * 1_000_003 + number) * 1_009 + salt
 
     def lowest_trained_stage(self, model: Network) -> str | None:
@@ -112,12 +113,12 @@ class Progress:
 
 
 def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings from a file of version 0.1 or later, under the names that they have today."""
+    """Settings from a file of any version since 0.1, under their current names."""
     return {_RENAMED.get(name, name): value for name, value in settings.items()}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The settings of `now` that differ from those in `before`, which was read from JSON, as text:
+    """The settings in `now` that differ from those in `before`, which was read from JSON, as text:
     'epochs 3 (before: 5), lr 0.1 (before: 0.01)'; '' where none does."""
     plain = json.loads(json.dumps(now))
     return ", ".join(
