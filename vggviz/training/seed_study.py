@@ -40,9 +40,7 @@ class TinyVGG(Network):
             layers += [nn.Conv2d(channels, 10, 3), nn.ReLU(), nn.Conv2d(10, 10, 3), nn.ReLU()]
             layers += [nn.MaxPool2d(2)]
         self.features = nn.Sequential(*layers)
-        self.avgpool = nn.AdaptiveAvgPool2d(
-            (13, 13)
-        )  # the size of its input at 64 pixels: nothing is averaged
+        self.avgpool = nn.AdaptiveAvgPool2d((13, 13))  # its input at 64 pixels: nothing is averaged
         self.classifier = nn.Sequential(nn.Linear(10 * 13 * 13, self.config.num_classes))
         return {}
 
