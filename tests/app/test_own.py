@@ -411,9 +411,10 @@ class TestNamedNetworks:
         assert (key, kinds) == ("mynet.py:build", ("channel",))
         session = Session(networks)
         assert network_choices(session)[0] == ("mynet.py:build", key)
-        details, result, *_, channels, channel, stage = explain(
+        details, result, _, answer, *_, channels, channel, stage = explain(
             session, photo(), key, "channel", "", ""
         )
+        assert "without names for its classes" in answer
         explainer = networks.get(key, "channel")
         expected = explainer.explain(photo().image)
         assert details == expected.to_json()

@@ -39,8 +39,10 @@ def read_shapes(file: Path) -> Mapping[str, Sequence[int]]:
     command = [sys.executable, "-I", "-c", _CODE, str(file)]
     quiet = {"OPENBLAS_NUM_THREADS": "1"}  # its threads' stacks would count as memory
     try:
-        done = subprocess.run(command, env=quiet, capture_output=True, timeout=TIMEOUT, check=True)
+        output = subprocess.check_output(
+            command, env=quiet, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=TIMEOUT
+        )
     except (subprocess.SubprocessError, OSError) as error:
         raise WeightsError("not_whole", name=file.name) from error
-    shapes: dict[str, list[int]] = json.loads(done.stdout)
+    shapes: dict[str, list[int]] = json.loads(output)
     return shapes

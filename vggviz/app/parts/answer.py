@@ -41,12 +41,13 @@ def answer(lang: str, result: Result) -> str:
         f'</h2><p><b title="{escape(first.label)}">{escape(first.label)}</b> '
         f"<span>{percent(first.probability)}</span></p></div>"
         f'<ol aria-label="{escape(text(lang, "explore.top"))}">{rows}</ol>'
-        f'<p class="legend">{legend}</p><p class="off">{without}</p>{_picture_notes(lang, result)}'
+        f'<p class="legend">{legend}</p><p class="off">{without}</p>{_notes(lang, result)}'
     )
 
 
-def _picture_notes(lang: str, result: Result) -> str:
-    """Notes on how a picture of more than 8 bits was stretched, and on one of a single colour."""
+def _notes(lang: str, result: Result) -> str:
+    """Notes on how a picture of more than 8 bits was stretched, on a picture of a single colour, and
+    on a network without names for its classes."""
     picture = result.details["provenance"]["picture"]
     notes = []
     if picture["stretched"]:
@@ -54,6 +55,8 @@ def _picture_notes(lang: str, result: Result) -> str:
         notes.append(text(lang, "explore.stretched", low=low, high=high))
     if picture["one_colour"]:
         notes.append(text(lang, "explore.one_colour"))
+    if all(one.label == f"class {one.index}" for one in result.top):
+        notes.append(text(lang, "explore.no_names"))
     return "".join(f'<p class="off">{escape(note)}</p>' for note in notes)
 
 
