@@ -56,7 +56,7 @@ def _check(value: Any) -> None:
 
 
 def has_foreign_path(value: Any) -> bool:
-    """Whether a path stands anywhere in this JSON that is neither an upload nor an example."""
+    """Whether this JSON contains a path that is neither an upload nor an example."""
     if isinstance(value, (list, tuple)):
         return any(map(has_foreign_path, value))
     if not isinstance(value, dict):

@@ -34,9 +34,9 @@ COMPONENTS = (
 
 
 class PageState(NamedTuple):
-    """A state of the page, each part '' where it is as the page opens: an example by its file's
-    stem, weights and attention by their keys, a stage, the labels of two classes, the rest of a
-    `View` and its opacity, a tab and a language by key."""
+    """A state of the page, each part '' for its value on a newly opened page: an example by its
+    file's stem, weights and attention by their keys, a stage, the labels of two classes, the rest
+    of a `View` and its opacity, a tab and a language by key."""
 
     example: str = ""
     weights: str = ""
@@ -114,8 +114,8 @@ def page_state(
     target: str = "",
     opacity: float = OPACITY,
 ) -> PageState | None:
-    """The state that brings back what is shown, without what is as the page opens; None where the
-    picture or the network is the visitor's own.
+    """The state of the page, '' for all values that a newly opened page has; None where the picture
+    or the network is the visitor's own.
 
     `target` is the class that was chosen, by its index as the dropdown has it, '' for none.
     """

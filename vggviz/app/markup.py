@@ -44,8 +44,8 @@ __all__ = [
     "stage_titles",
 ]
 
-TITLE = 16  # characters of a stage's name where stages stand in a row
-GATES = ("channel", "spatial", "volume", "axis")  # weights between 0 and 1; the others are shares
+TITLE = 16  # characters of a stage's title in a row of stages
+GATES = ("channel", "spatial", "volume", "axis")  # weights in [0, 1]; others sum to 1
 
 
 class ColourScale(NamedTuple):
@@ -93,8 +93,8 @@ def stage_title(lang: str, stage: str) -> str:
 
 
 def stage_titles(lang: str, stages: Sequence[str]) -> dict[str, str]:
-    """The title of each stage by its name, shortened where it has more than `TITLE` characters so
-    that it still tells them apart."""
+    """The title of each stage by its name; names of more than `TITLE` characters are shortened to
+    parts in which they differ."""
     short = headings(stages, lambda name: len(name) <= TITLE)
     return {stage: stage_title(lang, short[stage]) for stage in stages}
 
@@ -177,7 +177,7 @@ def badge(remark: str) -> str:
 
 
 def placeholder(sentence: str, hint: str = "", style: str = "instead") -> str:
-    """What stands where there is nothing to show, and what to do about it."""
+    """The HTML in the place of a map or a chart that there is not: a sentence, and a hint."""
     more = f"<p>{escape(hint)}</p>" if hint else ""
     return f'<div class="{style}"><p>{escape(sentence)}</p>{more}</div>'
 
@@ -198,7 +198,7 @@ def percent(probability: float) -> str:
 
 
 def range_text(low: float, high: float) -> tuple[str, str]:
-    """Both numbers with as few digits, from two up, as tell them apart."""
+    """Both numbers with the fewest digits, from two up, with which they differ."""
     for digits in range(2, 8):
         found = number(low, digits), number(high, digits)
         if found[0] != found[1]:

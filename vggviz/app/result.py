@@ -1,4 +1,4 @@
-"""What a session keeps of an explanation, so that another view of it needs no network."""
+"""The part of an explanation that a session stores, from which any view is rendered."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float32]
 Halves: TypeAlias = npt.NDArray[np.float16]
 
-SIDE = 448  # pixels of the square that maps are laid on: enough for a projector
+SIDE = 448  # pixels a side of the picture under maps: enough for a projector
 WHOLE = 640  # pixels of the whole picture's longer side
-FINEST = 28  # cells a side of the features that a session keeps: less than 2 MB in all
+FINEST = 28  # cells a side of stored features: less than 2 MB in all
 
 
 class Request(NamedTuple):
@@ -62,13 +62,13 @@ class StageMaps:
 
     @property
     def has_attention(self) -> bool:
-        """Whether there is attention at this stage that can be drawn."""
+        """Whether attention at this stage is a map or weights of channels."""
         return self.attention is not None or self.channels is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """A request and all that is drawn of its explanation.
+    """A request, and everything that the page shows of its explanation.
 
     Attention weights themselves are left out: those of one self-attention stage can take 150 MB.
     `crop` is the network's input, (S, S, 3), and `where` is its place in the uploaded picture;
@@ -76,7 +76,7 @@ class Result:
     whole picture, at most WHOLE pixels a side, and `box` the place of the crop in it;
     `details` are the explanation as JSON types. `top` are the five most probable classes, `off`
     those with attention switched off, None where there is none, and `off_shares` its probabilities
-    of the classes in `top`. `stages` are what is shown by stage, in the network's order. `maps` are
+    of the classes in `top`. `stages` are in the network's order. `maps` are
     raw maps of CAM methods by (stage, method, class: 0 the target, 1 the contrast), None where the
     method has no map at that stage.
     """

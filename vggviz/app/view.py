@@ -1,4 +1,4 @@
-"""How a result is looked at: which stage, method, layout and colours. No network runs for it."""
+"""A view of a result: stage, method, layout and colours, rendered without a network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LAYOUTS = ("side", "original-attention", "original-cam", "attention-cam")
 
 
 def view_options() -> dict[str, Sequence[str]]:
-    """The values of each field of a `View` but its stage, in its order, the default first."""
+    """The values of each field of a `View` except the stage, in their order, the default first."""
     return {
         "method": tuple(METHODS),
         "layout": LAYOUTS,

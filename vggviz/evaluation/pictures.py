@@ -168,9 +168,9 @@ def unknown_note(unknown: Mapping[str, int]) -> str:
 
 
 def _outputs(dataset: Dataset, card: Card | ForeignCard) -> list[int | None]:
-    """The output of the network that stands for each class of the data, None for none: by WordNet
-    id where both have them, else by label. Exact names come first, and no output stands for two.
-    Raises DataError for a label that the network has twice."""
+    """The index of the network's output for each class of the data, None where it has none: by
+    WordNet id where both have them, else by label. Exact names come first, and no output is used
+    twice. Raises DataError for a label that the network has twice."""
     by_id = bool(dataset.wnids and card.wnids)
     names, known = (dataset.wnids, card.wnids) if by_id else (dataset.labels, card.labels)
     outputs: list[int | None] = []

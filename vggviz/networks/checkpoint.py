@@ -26,7 +26,7 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 
 def read_checkpoint(file: Path) -> dict[str, Tensor]:
     """The state dict in a safetensors file, or in one that `torch.save` wrote (.pth, .pt,
-    .pth.tar, .ckpt), on the CPU; where it is wrapped in a dictionary, as it stands there under
+    .pth.tar, .ckpt), on the CPU; where it is wrapped in a dictionary, the one under
     `state_dict`, `model`, `net`, `model_state_dict` or `ema`.
 
     Nothing in the file is run. Raises NetworkError for a file that is missing, damaged, or holds

@@ -31,18 +31,18 @@ GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601, as Pillow's convert("L")
 
 
 class ForeignNetwork(Network):
-    """Any classifier as a `Network`, from one probing pass over a picture of `size` × `size`.
+    """Any classifier as a `Network`, from one forward pass over a picture of `size` × `size`.
 
-    It shares children, parameters and buffers with `network`, which is put into evaluation mode:
-    module paths are the network's own. Pictures (B, 3, H, W) → logits (B, K); where the network
-    takes one channel, it gets the luma. Of several outputs `output`, an index or a key, is taken,
-    by default `logits` or the first one that can be logits.
+    It shares children, parameters and buffers with `network`, which is put into evaluation mode, so
+    that module paths are those of `network`. Pictures (B, 3, H, W) → logits (B, K); where the
+    network takes one channel, it gets the luma. Of several outputs `output`, an index or a key, is
+    taken, by default `logits` or the first one that can be logits.
 
-    `maps` says which modules' outputs are maps, in the order in which they were completed.
+    `maps` are the modules whose outputs are feature maps, in the order in which they were computed.
     `places` are all places of attention, `attention` the same by stage. The stage of a gate is the
     innermost module around it whose output has the grid of the features that it weighs; that of
-    self-attention the module whose output it weighs, or gets. To these come the last outputs at
-    each resolution. `all_stages` are these, `stages` at most eight of them, `layers` all maps.
+    self-attention is the module whose output it weighs, or takes as input. `all_stages` are these
+    and the last maps at each resolution, `stages` at most `MAX_STAGES` of them, `layers` all maps.
 
     Raises NetworkError for what runs on no such picture, returns no logits, is scripted or
     compiled.

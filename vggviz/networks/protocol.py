@@ -49,13 +49,13 @@ class Network(nn.Module):
     in place: it would overwrite the features that hooks captured.
 
     `stages` are the names of the stages in the order of the forward pass; `layers` maps names of
-    layers such as 'conv5_4', and each stage behind the layer that ends it, to module paths.
+    layers such as 'conv5_4', and each stage after the layer that ends it, to module paths.
 
     Weights start as torchvision's do (Kaiming normal, fan out), and attention as its own
     constructor sets it, drawn from `generator`, or from PyTorch's global one. With `empty` the
     backbone's parameters are left on the meta device, to be filled by `load_state_dict(…,
     assign=True)`; attention is built for real, since a module may hold more than its state_dict.
-    Under `torch.device('meta')` all of the network is left there, to look at names and shapes.
+    Under `torch.device('meta')` the whole network stays there, for its names and shapes.
 
     Raises ValueError where attention has no `Tap` or leaves a parameter or buffer uninitialised.
     """
@@ -89,7 +89,7 @@ class Network(nn.Module):
         self.attention.to(device)
         named, self.layers = self.layers, {}
         ends = {path: stage for path, _, stage in self._chain() if stage is not None}
-        for name, path in named.items():  # a stage stands behind the layer that ends it
+        for name, path in named.items():  # each stage after the layer that ends it
             self.layers[name] = path
             if stage := ends.get(path):
                 self.layers[stage] = f"attention.{stage}" if stage in self.attention else path

@@ -37,8 +37,8 @@ class TrainConfig:
     Nothing before the stage `train_from` is trained; by default that is the first stage with
     attention where the backbone is frozen, and else none. The features before that stage are
     constant: those of `views` augmented views of each picture are computed once, where they fit in
-    memory, and reused in turn; 0 augments anew in every epoch. `attention_lr` multiplies `lr` for
-    attention modules.
+    memory, and reused in turn; 0 augments every picture again in every epoch. `attention_lr`
+    multiplies `lr` for attention modules.
 
     Loss. `distill_weight` weighs a teacher's soft labels at `temperature` (Hinton et al. 2015),
     `contrast` the `infomax_penalty`, `counterfactual` the `counterfactual_loss` of

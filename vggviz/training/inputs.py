@@ -34,8 +34,8 @@ class Inputs:
     features before that stage.
 
     Features are computed once for each of `config.views` where they take at most 16 GiB as
-    memory-mapped files in `cache`, or 1 GiB in memory where that is None; else for every batch
-    anew. `workers` processes read and augment pictures.
+    memory-mapped files in `cache`, or 1 GiB in memory where that is None; else for every
+    batch again. `workers` processes read and augment pictures.
     """
 
     model: Network

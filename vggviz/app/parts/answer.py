@@ -46,8 +46,8 @@ def answer(lang: str, result: Result) -> str:
 
 
 def _notes(lang: str, result: Result) -> str:
-    """Notes on how a picture of more than 8 bits was stretched, on a picture of a single colour, and
-    on a network without names for its classes."""
+    """Notes on how a picture of more than 8 bits was stretched, on a picture of a single colour,
+    and on a network without names for its classes."""
     picture = result.details["provenance"]["picture"]
     notes = []
     if picture["stretched"]:

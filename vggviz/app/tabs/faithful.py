@@ -1,4 +1,4 @@
-"""The tab 'How faithful': deletion and insertion curves, drawn while they are computed."""
+"""The tab 'How faithful': deletion and insertion curves, rendered while they are computed."""
 
 from __future__ import annotations
 
