@@ -115,18 +115,18 @@ def pixel(
     column: int = 0,
     head: int = -1,
 ) -> dict[str, Any]:
-    """Ask where one place of a picture looks, in a network with self-attention.
+    """Ask which positions of a picture one position attends to, in a network with self-attention.
 
-    Gives the grid of places that may ask (rows, columns), the number of heads, and the map of
-    where this place looks: shares that sum to 1, row by row.
+    Gives the grid of query positions (rows, columns), the number of heads, and the map of the
+    attention weights of this query: shares that sum to 1, row by row.
 
     Args:
         image: The picture.
         weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
-        attention: self_attention, the one type whose places ask.
+        attention: self_attention, the one built-in type with a map for each position.
         stage: block4 or block5 for tiny50.
-        row: The place's row on the stage's grid, from 0 at the top.
-        column: The place's column, from 0 at the left.
+        row: The query's row on the stage's grid, from 0 at the top.
+        column: The query's column, from 0 at the left.
         head: One head, from 0; -1 for the mean over all heads.
     """
     explanation = _explanation(session, image, weights, attention, stage, "", "")

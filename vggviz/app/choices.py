@@ -36,7 +36,7 @@ def first_stage(explainer: Explainer, stage: str = "") -> str:
 def network_choices(session: Session) -> Choices:
     """The networks of the page, then those of the session."""
     shared = [(_network_title(key, session.lang), key) for key in session.networks.choices]
-    return [*shared, *((_own_title(one, session.lang), key) for key, one in session.own.items())]
+    return [*shared, *((_own_title(own, session.lang), key) for key, own in session.own.items())]
 
 
 def _network_title(key: str, lang: str) -> str:
@@ -45,10 +45,10 @@ def _network_title(key: str, lang: str) -> str:
     return text(lang, f"explore.network.{key}") if key in WEIGHTS else key
 
 
-def _own_title(one: OwnNetwork, lang: str) -> str:
-    count = len(one.labels)
-    kind = "own_untrained" if one.trained == "nothing" else "own_one" if count == 1 else "own"
-    return text(lang, f"explore.network.{kind}", name=one.name, count=count)
+def _own_title(network: OwnNetwork, lang: str) -> str:
+    count = len(network.labels)
+    kind = "own_untrained" if network.trained == "nothing" else "own_one" if count == 1 else "own"
+    return text(lang, f"explore.network.{kind}", name=network.name, count=count)
 
 
 def attention_choices(session: Session, weights: str) -> Choices:
