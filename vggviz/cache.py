@@ -26,7 +26,7 @@ __all__ = ["Cache", "explain_cached", "picture_digest", "store_explanations"]
 
 Target: TypeAlias = int | str | None
 Key: TypeAlias = tuple[object, ...]
-RANKED_BYTES = 144  # of a class in a prediction: a tuple, two numbers, and its place in the list
+RANKED_BYTES = 144  # of a class in a prediction: a tuple, two numbers, and a list's reference
 
 
 class _Sized(Protocol):
@@ -37,9 +37,9 @@ class _Sized(Protocol):
 class Cache:
     """A least-recently-used cache of values with `nbytes`, in at most `max_bytes` in all.
 
-    A value of more than a quarter of that is not stored. `lock(key)` serialises those who compute
-    the same value, so that it is computed once. Values are shared: treat them as read-only. Safe to
-    share between threads.
+    A value of more than a quarter of that is not stored. `lock(key)` makes threads that need the
+    same value wait for the first one, so that it is computed once. Values are shared: treat them as
+    read-only. Safe to share between threads.
     """
 
     def __init__(self, max_bytes: int = 128 << 20) -> None:
@@ -97,11 +97,11 @@ def explain_cached(
     open_image: Callable[[ImageSource], Image] = open_image,
     progress: Report = lambda done, total: None,
 ) -> list[Explanation]:
-    """`explainer.explain_each` of the same arguments, and with the same errors, but what the cache
-    holds is not computed again: neither a class nor a method.
+    """The explanations of an image for each of `targets`, as `explainer.explain_each` returns them
+    and with the same errors; classes and methods that the cache holds are not computed again.
 
-    Pictures are told apart by content (`picture_digest`). With `where` the image is the crop
-    (S, S, 3) that the network is to see, as for `explainer.explain_crop`.
+    Pictures are the same if their content is (`picture_digest`). With `where`, the image is a crop
+    of a picture, the network's input (S, S, 3), as for `explainer.explain_crop`.
     """
     digest, image = picture_digest(image)
     classes = [None if target is None else explainer.index(target) for target in targets]
@@ -134,8 +134,8 @@ def store_explanations(
     explanations: Sequence[Explanation],
     methods: Sequence[str] = ("gradcam",),
 ) -> None:
-    """Put explanations of one picture at all stages, with the maps of `methods`, into the cache,
-    where `explain_cached` finds them by their crop. Features are left out."""
+    """Put explanations at all stages, with the maps of `methods`, into the cache: `explain_cached`
+    returns them for the crop of each (`where`). Features are left out."""
     for one in explanations:
         digest, _ = picture_digest(one.image)
         key = (ref(explainer), digest, one.crop, explainer.names("all"), one.target.index)
@@ -143,14 +143,14 @@ def store_explanations(
 
 
 class _Entry:
-    """An explanation with the maps of all methods that were computed so far."""
+    """An explanation with the maps of all `methods` that were computed so far."""
 
     def __init__(self, explanation: Explanation, methods: Sequence[str]) -> None:
         self.explanation, self.methods = explanation, methods
         self.nbytes = _nbytes(explanation)
 
     def merged(self, older: _Entry | None) -> _Entry:
-        """This one with the maps of an older one."""
+        """This entry with the maps of an older one; itself where that is None."""
         if older is None:
             return self
         both = older.explanation, self.explanation
@@ -176,8 +176,8 @@ def _nbytes(explanation: Explanation) -> int:
     return sum(array.nbytes for array in arrays) + RANKED_BYTES * len(prediction.ranked)
 
 
-class _Named(io.BytesIO):
-    """A file's bytes under its name: what is hashed is what is explained."""
+class _NamedBytes(io.BytesIO):
+    """The bytes of a file and its name: read once, so that what was hashed is what is opened."""
 
     name: str = ""
 
@@ -185,11 +185,11 @@ class _Named(io.BytesIO):
 def picture_digest(
     image: ImageSource | npt.NDArray[np.uint8],
 ) -> tuple[str, ImageSource]:
-    """The SHA-256 of a picture's bytes, or of its pixels where it has none, and a source of that
-    very content. Raises ImageError for a picture that cannot be used."""
+    """The SHA-256 of a picture's file or bytes, or of the shape and pixels of an image, and a
+    source of exactly that content. Raises ImageError for a picture that cannot be used."""
     with suppress(OSError):  # then `open_image` says what is wrong with the file
         if isinstance(image, str | os.PathLike) and Path(image).is_file():
-            stream = _Named(Path(image).read_bytes())
+            stream = _NamedBytes(Path(image).read_bytes())
             stream.name = str(image)
             return hashlib.sha256(stream.getbuffer()).hexdigest(), stream
     if isinstance(image, bytes):

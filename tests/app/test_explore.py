@@ -25,7 +25,7 @@ from vggviz.app.inputs import UploadedPicture
 from vggviz.app.markup import canvas, colour_scale, percent
 from vggviz.app.networks import Networks
 from vggviz.app.parts.channels import channel, ranking
-from vggviz.app.parts.maps import reading_of
+from vggviz.app.parts.maps import reading_key
 from vggviz.app.result import FINEST
 from vggviz.app.session import Session
 from vggviz.app.view import View
@@ -204,7 +204,7 @@ def test_agreement_is_that_of_the_raw_maps(networks: Networks) -> None:
     found = agreement(torch.from_numpy(place.attention), torch.from_numpy(place.gradcam))
     told = draw(session, "block3").maps
     assert f"overlaps {round(100 * found.iou)}%" in told
-    words = [reading_of(value) for value in (1, 0.7, 0.5, 0.2, 0.0, -0.1, -0.5)]
+    words = [reading_key(value) for value in (1, 0.7, 0.5, 0.2, 0.0, -0.1, -0.5)]
     assert words == ["strong", "strong", "partly", "weak", "none", "none", "against"]
 
 

@@ -146,7 +146,7 @@ class TestAFullDisk:
     def test_computed_views_are_said_to_have_no_room(self, small_disk: Path) -> None:
         pytest.importorskip("accelerate", reason="needs the extra 'train'")
         from vggviz.training import TrainError
-        from vggviz.training.views import _on_disk
+        from vggviz.training.inputs import _on_disk
 
         file = small_disk / "cache" / "view.npy"
         with pytest.raises(TrainError) as refused:
@@ -400,13 +400,13 @@ def test_two_that_fetch_into_one_folder_do_it_once(slow: Any, tmp_path: Path) ->
 def test_two_that_write_one_file_leave_it_whole(tmp_path: Path) -> None:
     """As two trainings do that share a cache of views."""
     pytest.importorskip("accelerate", reason="needs the extra 'train'")
-    from vggviz.training.views import _mapped, _write
+    from vggviz.training.inputs import _mapped, _write
 
     file = tmp_path / "view.npy"
     code = (
         "import sys, torch\n"
         "from pathlib import Path\n"
-        "from vggviz.training.views import _write\n"
+        "from vggviz.training.inputs import _write\n"
         "value = torch.full((100, 2, 10, 100), 2.0)\n"
         "file = Path(sys.argv[1])\n"
         "for _ in range(100):\n"

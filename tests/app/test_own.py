@@ -446,7 +446,7 @@ class TestNamedNetworks:
         session = Session(networks)
         own, _, attention, _, _, details, *_ = open_own(session, file, photo(), "gate")
         (one,) = own.values()
-        assert (one.fits, one.labels) == ("mynet.py:build", ("class 0", "class 1", "class 2"))
+        assert (one.network, one.labels) == ("mynet.py:build", ("class 0", "class 1", "class 2"))
         assert attention["value"] == "channel"
         explainer = networks.get(one.fingerprint, "channel", own)
         pixels = explainer.preprocess(photo().image)

@@ -20,7 +20,7 @@ from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import Networks
 from vggviz.app.result import Request
 from vggviz.app.session import Session
-from vggviz.app.tabs import blocks, faithful, pixel, types, what_if
+from vggviz.app.tabs import all_stages, all_types, faithful, pixel, what_if
 from vggviz.attention import ATTENTION
 from vggviz.explainer import Explainer
 from vggviz.hooks.capture import capture
@@ -81,7 +81,7 @@ class TestPixel:
         height, width = pixel.query_grid(session.current, "block4")
         expected = weights[:, 2 * width + 3].mean(0).reshape(record.keys or ())
         torch.testing.assert_close(record.query(2, 3), expected)
-        told = pixel.looks(session, "block4", pixel.Cell(2, 3))
+        told = pixel.attention_maps(session, "block4", pixel.Cell(2, 3))
         assert len(re.findall("<img", told)) == 1 + len(weights)  # the mean, then each head
         assert told.count(f"left:{300 / width:.3f}%;top:{200 / height:.3f}%") == 1 + len(weights)
         assert "The place in row 3, column 4" in told
@@ -93,19 +93,19 @@ class TestPixel:
         model = networks.get("small", "self_attention").model
         handle = model.register_forward_hook(lambda *_: runs.append(None))
         cell = pixel.Cell(1, 1)
-        expected = pixel.looks(session, "block5", cell)
-        pixel.opened(session, "block4")
-        blocks.grid(session, ["gradcam"])
-        what_if.opened(session, "learned", 0, "block4")
-        faithful.opened(session, "block4")
+        expected = pixel.attention_maps(session, "block5", cell)
+        pixel.update_tab(session, "block4")
+        all_stages.grid(session, ["gradcam"])
+        what_if.update_tab(session, "learned", 0, "block4")
+        faithful.update_tab(session, "block4")
         assert runs == []
-        blocks.grid(session, ["gradcam", "layercam"])
-        blocks.grid(session, ["layercam"])
+        all_stages.grid(session, ["gradcam", "layercam"])
+        all_stages.grid(session, ["layercam"])
         assert len(runs) == 1
         handle.remove()
         bare = Networks(networks.choices, networks.get, cache_bytes=1000)
         again = Session(bare, session.current)
-        assert pixel.looks(again, "block5", cell) == expected
+        assert pixel.attention_maps(again, "block5", cell) == expected
 
     def test_in_words_by_hand(self) -> None:
         """Of four places the first looks at the last with 0.6, at itself with 0.1."""
@@ -121,7 +121,7 @@ class TestPixel:
         assert "It hardly prefers any place" in said
 
     def test_other_types_say_what_to_choose(self, networks: Networks) -> None:
-        stage, canvas, told, choose = pixel.opened(opened(networks, "cbam"), "block4")
+        stage, canvas, told, choose = pixel.update_tab(opened(networks, "cbam"), "block4")
         assert canvas == ""
         assert not stage["visible"]
         assert choose["visible"]
@@ -140,29 +140,31 @@ class TestPixel:
 class TestBlocks:
     def test_a_row_each_and_a_column_each_block(self, networks: Networks) -> None:
         session = opened(networks, "cbam")
-        told = blocks.grid(session, ["layercam", "gradcam"])
+        told = all_stages.grid(session, ["layercam", "gradcam"])
         rows = re.findall(r'<tr><th scope="row">(.*?)</th>', told)
         assert rows == ["Attention", "Grad-CAM", "LayerCAM"]
         assert len(re.findall("<img", told)) == 3 * len(VGG.stages)
 
     def test_what_a_network_does_not_have_is_left_out(self, networks: Networks) -> None:
         methods = ["attention*gradient", "scorecam"]
-        assert opened(networks, "none").current.possible(methods, blocks.SMALL) == ("scorecam",)
-        assert opened(networks, "simam").current.possible(methods, blocks.SMALL) == tuple(
-            methods[::-1]
+        assert opened(networks, "none").current.available_methods(methods, all_stages.SMALL) == (
+            "scorecam",
         )
-        told = blocks.grid(opened(networks, "se"), [])
+        assert opened(networks, "simam").current.available_methods(
+            methods, all_stages.SMALL
+        ) == tuple(methods[::-1])
+        told = all_stages.grid(opened(networks, "se"), [])
         assert told.count("weighs channels, not places") == 5
 
     def test_the_download_is_a_png(self, networks: Networks) -> None:
-        uri = blocks.download(opened(networks, "cbam"), ["gradcam"])
+        uri = all_stages.download(opened(networks, "cbam"), ["gradcam"])
         assert uri.startswith("data:image/png;base64,iVBORw0KGgo")
 
 
 class TestTypes:
     def test_rows_come_one_by_one_as_the_networks_say(self, networks: Networks) -> None:
         session = opened(networks, "cbam")
-        tables = list(types.run(session, "block4"))
+        tables = list(all_types.run(session, "block4"))
         assert [table.count("<img") for table in tables] == sorted(
             table.count("<img") for table in tables
         )
@@ -175,24 +177,24 @@ class TestTypes:
 
     def test_agreement_is_that_of_the_maps(self, networks: Networks) -> None:
         session = opened(networks, "simam")
-        one = types.row(session, "simam", "block4")
+        one = all_types.row(session, "simam", "block4")
         place = session.current.stages["block4"]
         assert place.attention is not None
         ranks = [np.argsort(np.argsort(m.flatten())) for m in (place.attention, place.gradcam)]
         if len(np.unique(place.gradcam)) == place.gradcam.size:  # no ties
             assert one.agreement == pytest.approx(np.corrcoef(*ranks)[0, 1], abs=1e-6)
-        assert math.isnan(types.row(session, "se", "block4").agreement)
+        assert math.isnan(all_types.row(session, "se", "block4").agreement)
 
     def test_what_was_measured_stands_beside_it(self) -> None:
         base, cbam = bundled_results("tiny50", "none"), bundled_results("tiny50", "cbam")
-        assert types._measured("en", cbam, base) == [
+        assert all_types._measured("en", cbam, base) == [
             "72.5",
             "−0.4 <small>(−1.6 to +0.8)</small>",
             "17,128",
             "1.06",
         ]
-        assert types._measured("en", base, base) == ["73.0", "–", "0", "1"]
-        assert types._measured("en", None, base) == ["–"] * 4
+        assert all_types._measured("en", base, base) == ["73.0", "–", "0", "1"]
+        assert all_types._measured("en", None, base) == ["–"] * 4
 
 
 class TestWhatIf:
@@ -203,7 +205,7 @@ class TestWhatIf:
         session = opened(networks, "simam")
         explainer = networks.get("small", "simam")
         with untouched(explainer.model):
-            found = what_if.changed(session, "identity")
+            found = what_if.explain_changed(session, "identity")
         plain = networks.get("small", "none").explain(
             picture(), target=session.current.target.index
         )
@@ -225,7 +227,7 @@ class TestWhatIf:
         names = list(explainer.model.parameter_groups())
         assert names[:4] == ["head", "attention at block5", "conv5_4", "conv5_3"]
         assert names[-1] == "conv1_1"
-        assert len(names) <= what_if.MOST
+        assert len(names) <= what_if.MAX_LAYERS
         trained = explainer.model.state_dict()
         for count in (0, 1, 3, len(names)):
             generator = torch.Generator().manual_seed(0)
@@ -264,7 +266,7 @@ class TestWhatIf:
 
     def test_the_sentences_are_about_what_happened(self, networks: Networks) -> None:
         session = opened(networks, "cbam")
-        same = what_if.changed(session, "learned")
+        same = what_if.explain_changed(session, "learned")
         said = what_if.reading(session, same, [], "block4")
         assert said[0].startswith("The answer stays")
         assert "rank correlation 1.00" in said[1] or "no order" in said[1]
@@ -317,24 +319,24 @@ class TestFaithful:
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_nothing_is_computed_before_a_tab_is_opened(networks: Networks, lang: str) -> None:
-    assert list(types.run(None, "block4")) == []
+    assert list(all_types.run(None, "block4")) == []
     assert list(faithful.run(None, "block4")) == []
-    assert blocks.download(None, []) == gr.skip()
+    assert all_stages.download(None, []) == gr.skip()
     session = opened(networks, "cbam", lang)
     runs: list[None] = []
     networks.get("small", "cbam").model.register_forward_hook(lambda *_: runs.append(None))
-    stage, told = faithful.opened(session, "block4")
+    stage, told = faithful.update_tab(session, "block4")
     assert (stage["value"], runs) == ("block4", [])
     assert 'value="0"' in told
 
 
 def test_a_network_without_queries_says_so(networks: Networks) -> None:
     session = opened(networks, "cbam")
-    *_, told, choose = pixel.opened(session, "block4")
+    *_, told, choose = pixel.update_tab(session, "block4")
     assert "no place can be asked" in told
     assert choose["visible"] is True
     only = Networks({"small": ("cbam",)}, networks.get)
-    *_, told, choose = pixel.opened(Session(only, session.current), "block4")
+    *_, told, choose = pixel.update_tab(Session(only, session.current), "block4")
     assert "no self-attention" in told
     assert choose["visible"] is False
 
@@ -343,8 +345,8 @@ def test_a_toast_is_in_the_language_of_the_page(networks: Networks) -> None:
     session = opened(networks, "self_attention", "zh")
     lost = Session(Networks({"small": ("none",)}, networks.get), session.current, lang="zh")
     runs: list[Callable[[], Any]] = [
-        lambda: pixel.opened(lost, "block4"),
-        lambda: blocks.grid(lost, ["gradcam"]),
+        lambda: pixel.update_tab(lost, "block4"),
+        lambda: all_stages.grid(lost, ["gradcam"]),
         lambda: what_if.compare(lost, "learned", 0, "block4"),
         lambda: next(faithful.run(lost, "block4")),
     ]

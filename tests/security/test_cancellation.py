@@ -21,7 +21,7 @@ from vggviz.app import api, handlers
 from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import Networks
 from vggviz.app.session import Session
-from vggviz.app.tabs import blocks, faithful, types
+from vggviz.app.tabs import all_stages, all_types, faithful
 from vggviz.weights import assets_folder
 
 KOALA = assets_folder() / "examples" / "koala.jpg"
@@ -152,9 +152,9 @@ def test_all_long_work_knows_its_limit(networks: Networks) -> None:
     methods = ("scorecam",)
     works: dict[str, Callable[[], Any]] = {
         "more": lambda: handlers.add_method(session, missing, "block4", "scorecam"),
-        "grid": lambda: blocks.grid(session, methods, progress=lambda _: None),
-        "download": lambda: blocks.download(session, methods),
-        "types": lambda: list(types.run(session, "block4")),
+        "grid": lambda: all_stages.grid(session, methods, progress=lambda _: None),
+        "download": lambda: all_stages.download(session, methods),
+        "types": lambda: list(all_types.run(session, "block4")),
         "curves": lambda: list(faithful.run(session, "block4")),
         "api": lambda: api.explain(session, picture, "small", "cbam", methods="scorecam"),
         "api curves": lambda: api.faithfulness(session, picture, "small", "cbam"),

@@ -17,7 +17,7 @@ from vggviz.app.handlers import explain
 from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import Networks
 from vggviz.app.session import Session
-from vggviz.app.tabs.types import row, table
+from vggviz.app.tabs.all_types import row, table
 from vggviz.attention import ATTENTION, AttentionType
 from vggviz.explainer import Explainer
 from vggviz.hooks.tap import Tap

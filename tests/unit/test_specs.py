@@ -22,7 +22,7 @@ from vggviz.app.handlers import add_method, explain
 from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import Networks
 from vggviz.app.session import Session
-from vggviz.app.tabs import blocks
+from vggviz.app.tabs import all_stages
 from vggviz.cam import cams
 from vggviz.cli import app
 from vggviz.hooks.capture import capture
@@ -191,7 +191,7 @@ def test_the_page_shows_what_a_new_method_computes(
     found, maps = add_method(Session(networks, result), missing, "block5", key)
     expected = explanation.heatmaps["block5", key].raw
     torch.testing.assert_close(torch.from_numpy(found.maps["block5", key, 0]), expected)
-    grid = blocks.grid(Session(networks, result), (key,))
+    grid = all_stages.grid(Session(networks, result), (key,))
     for part in (maps, grid):
         assert METHODS[key].title in part
         assert METHODS[key].explanation in part

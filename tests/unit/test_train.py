@@ -26,6 +26,7 @@ from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.training import Examples, Progress, TrainConfig, TrainError, measure, train
 from vggviz.training.examples import augment
+from vggviz.training.inputs import normalise
 from vggviz.training.objective import (
     average_second_half,
     counterfactual_loss,
@@ -33,7 +34,6 @@ from vggviz.training.objective import (
     objective,
 )
 from vggviz.training.run import NetworkChoice, run_training
-from vggviz.training.views import normalise
 from vggviz.weights import load_network
 
 PREPROCESS = Preprocess(32, 32)

@@ -1,4 +1,4 @@
-"""The page: a picture in, and what the network says, weighs and rests on, side by side."""
+"""The Gradio page: a picture's prediction, attention and class activation maps side by side."""
 
 from __future__ import annotations
 

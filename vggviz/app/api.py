@@ -1,7 +1,7 @@
 """The page's functions as a named API, for `gradio_client` and MCP: no state, no page.
 
-Each takes a picture and plain texts and gives JSON. They share the page's networks and its queue,
-and know the bundled networks only. Errors are in the language of the request's Accept-Language.
+Each takes a picture and plain texts and returns JSON. They share the page's networks and its queue,
+and offer the shared networks only. Errors are in the language of the request's Accept-Language.
 In the docstrings below, `{attention}` and `{methods}` stand for the keys of `ATTENTION` and
 `METHODS`: they are filled in when the endpoints are registered.
 """
@@ -40,9 +40,9 @@ from vggviz.platform.device import run_network
 __all__ = ["build", "explain", "faithfulness", "figure", "pixel"]
 
 SIDE = 128
-"""Methods that need many passes run only on networks whose input is at most this large."""
+"""The largest input, in pixels a side, of networks for which methods of many passes run."""
 MAPS = 64
-"""Stages × methods of one request: no deadline ends the drawing of a figure."""
+"""The most stages × methods of one request: drawing a figure can't be interrupted."""
 
 
 @handler
@@ -115,18 +115,18 @@ def pixel(
     column: int = 0,
     head: int = -1,
 ) -> dict[str, Any]:
-    """Ask where one place of a picture looks, in a network with self-attention.
+    """Ask which positions of a picture one position attends to, in a network with self-attention.
 
-    Gives the grid of places that may ask (rows, columns), the number of heads, and the map of
-    where this place looks: shares that sum to 1, row by row.
+    Gives the grid of query positions (rows, columns), the number of heads, and the map of the
+    attention weights of this query: shares that sum to 1, row by row.
 
     Args:
         image: The picture.
         weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
-        attention: self_attention, the one type whose places ask.
+        attention: self_attention, the one built-in type with a map for each position.
         stage: block4 or block5 for tiny50.
-        row: The place's row on the stage's grid, from 0 at the top.
-        column: The place's column, from 0 at the left.
+        row: The query's row on the stage's grid, from 0 at the top.
+        column: The query's column, from 0 at the left.
         head: One head, from 0; -1 for the mean over all heads.
     """
     explanation = _explanation(session, image, weights, attention, stage, "", "")
@@ -230,7 +230,7 @@ def _explanation(
     methods: str,
     target: str,
 ) -> Explanation:
-    """As `Explainer.explain`, from texts. Raises gr.Error."""
+    """`explain_cached` with the arguments of the API, which are texts. Raises gr.Error."""
     if image is None:
         raise user_error(session.text("api.picture"))
     if not all(
@@ -267,7 +267,7 @@ def _explanation(
 
 
 def _names(texts: str | None) -> list[str]:
-    """The names between commas, each once; an API's client may send null for none."""
+    """The names between commas, each once; none for None, which API clients may send."""
     return list(dict.fromkeys(name.strip() for name in (texts or "").split(",") if name.strip()))
 
 
@@ -276,11 +276,11 @@ FIGURES: Mapping[str, tuple[str, Callable[[Explanation, str], bytes]]] = {
     "svg": ("image/svg+xml", lambda explanation, lang: render.svg(explanation.figure(lang=lang))),
     "html": ("text/html", lambda explanation, lang: explanation.report(lang=lang).encode()),
 }
-"""What `figure` can draw, by its name: media type and content."""
+"""The formats of `figure` by name: media type, and a function that returns the content."""
 
 
 def build(networks: Networks) -> None:
-    """Register the endpoints, on components that no page shows."""
+    """Register the endpoints, on components that are invisible."""
     with gr.Row(visible=False):
         field = partial(gr.Textbox, visible=False)
         image = Picture(label="image")
@@ -318,8 +318,8 @@ def build(networks: Networks) -> None:
 
 
 def _endpoint(function: Callable[..., Any], networks: Networks) -> Callable[..., Any]:
-    """The function of a session as one of a request, with its name and its other arguments, and
-    with the keys of `ATTENTION` and `METHODS` filled into its docstring."""
+    """The function for Gradio: with the same name, a request in the place of the session, and the
+    keys of `ATTENTION` and `METHODS` filled into its docstring."""
 
     @wraps(function)
     def call(*args: Any) -> Any:

@@ -24,8 +24,9 @@ Choices = list[tuple[str, str]]
 
 
 def first_stage(explainer: Explainer, stage: str = "") -> str:
-    """The stage to look at first: this one, the last but one (a VGG's block 4, where maps point
-    best), or the last with attention, whichever has attention; without any, the same or the last.
+    """The stage to show first: the first of `stage`, the last but one (a VGG's block 4, where maps
+    are most accurate) and the last with attention that has attention; in a network without
+    attention, the first of them that is a stage.
     """
     stages, with_attention = explainer.model.stages, tuple(explainer.model.attention)
     usable = [one for one in stages if one in with_attention] or list(stages)
@@ -35,7 +36,7 @@ def first_stage(explainer: Explainer, stage: str = "") -> str:
 def network_choices(session: Session) -> Choices:
     """The networks of the page, then those of the session."""
     shared = [(_network_title(key, session.lang), key) for key in session.networks.choices]
-    return [*shared, *((_own_title(one, session.lang), key) for key, one in session.own.items())]
+    return [*shared, *((_own_title(own, session.lang), key) for key, own in session.own.items())]
 
 
 def _network_title(key: str, lang: str) -> str:
@@ -44,10 +45,10 @@ def _network_title(key: str, lang: str) -> str:
     return text(lang, f"explore.network.{key}") if key in WEIGHTS else key
 
 
-def _own_title(one: OwnNetwork, lang: str) -> str:
-    count = len(one.labels)
-    kind = "own_untrained" if one.trained == "nothing" else "own_one" if count == 1 else "own"
-    return text(lang, f"explore.network.{kind}", name=one.name, count=count)
+def _own_title(network: OwnNetwork, lang: str) -> str:
+    count = len(network.labels)
+    kind = "own_untrained" if network.trained == "nothing" else "own_one" if count == 1 else "own"
+    return text(lang, f"explore.network.{kind}", name=network.name, count=count)
 
 
 def attention_choices(session: Session, weights: str) -> Choices:
@@ -58,7 +59,7 @@ def attention_choices(session: Session, weights: str) -> Choices:
 
 def class_choices(labels: Sequence[str], lang: str = "en", none: str = "predicted") -> Choices:
     """The classes by index, since two may have the same label, in alphabetical order; before them
-    '', which means `none`."""
+    '', with the text `shell.<none>`."""
     order = sorted(range(len(labels)), key=lambda index: labels[index].lower())
     first = (text(lang, f"shell.{none}"), "")
     return [first, *((labels[index], str(index)) for index in order)]

@@ -17,8 +17,9 @@ def deadline(seconds: float, lang: str = "en") -> Report:
     gr.Error once the current request has run for `seconds`, and as soon as Gradio knows that its
     visitor has left.
 
-    Then Gradio itself ends generators, at their next value, but never functions: one of those would
-    go on to its end, and occupy one of the slots of `concurrency_limit` meanwhile.
+    When a visitor leaves, Gradio itself stops a generator at its next value, but never a plain
+    function: that would run to its end and meanwhile occupy one of the slots of
+    `concurrency_limit`.
     """
     event, start = current_event(), time.monotonic()
 

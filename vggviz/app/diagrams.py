@@ -1,4 +1,4 @@
-"""How an attention type works, as an SVG drawn from the one line that its spec has for it."""
+"""A diagram of how an attention type works, as an SVG made from `AttentionType.diagram`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vggviz.locales import text
 __all__ = ["WIDTH", "diagram"]
 
 WIDTH = 340  # units, which are pixels on a phone
-MAIN = 14  # where the line from x to y stands
+MAIN = 14  # x of the line from the input x at the top to the output y at the bottom
 LETTER, PADDING, GAP = 7.6, 12, 11
 ROW, BOX = 34, 22  # heights
 
@@ -41,7 +41,8 @@ def diagram(lang: str, attention: str) -> str:
 
 
 def _step(step: str, top: float) -> tuple[list[str], float]:
-    """A step, 'row | row => tail : operation' with boxes between '>', and where its end is."""
+    """The shapes of a step and the y of its end. A step is 'row | row => tail : operation', where a
+    row and the tail are boxes with '>' between them; rows and tail can be left out."""
     rows, _, operation = step.rpartition(" : ")
     rows, _, tail = rows.partition("=>")
     lines, back = [_words(row) for row in rows.split("|")], _words(tail)

@@ -19,18 +19,18 @@ log = logging.getLogger(__name__)
 LONGEST = 300  # characters of a toast
 
 
-def user_error(sentence: str) -> gr.Error:
-    """A toast. The sentence may quote a file's name or what was typed, so it is escaped, is cut
-    where that was long, and lone surrogates, which no JSON could carry, are replaced."""
-    valid = sentence.encode("utf-8", "replace").decode()
+def user_error(message: str) -> gr.Error:
+    """An error that Gradio shows as a toast. The message may quote a file's name or typed text, so
+    it is escaped and cut at `LONGEST`, and lone surrogates, which JSON can't hold, are replaced."""
+    valid = message.encode("utf-8", "replace").decode()
     valid = valid if len(valid) <= LONGEST else f"{valid[: LONGEST - 1]}…"
     return gr.Error(html.escape(valid, quote=False), print_exception=False)
 
 
 @contextmanager
 def boundary(lang: str = "en") -> Generator[None, None, None]:
-    """Show an `Error` in this language as a toast (gr.Error); log any other, and say only that
-    something went wrong."""
+    """A context that turns an `Error` into a toast (gr.Error) in this language; of any other
+    exception, which is logged, the toast says only that something went wrong."""
     try:
         yield
     except gr.Error:

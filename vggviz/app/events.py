@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from vggviz.app import api, handlers, take_home
+from vggviz.app import api, downloads, handlers
 from vggviz.app.errors import user_error
 from vggviz.app.examples import Example
 from vggviz.app.inputs import event_data
@@ -20,28 +20,28 @@ __all__ = ["Column", "wire"]
 
 
 class Column(NamedTuple):
-    """The components of the head and of the left column that no other tab needs; `details` holds
-    the explanation as JSON, `take_home` is the menu of downloads."""
+    """The components of the head and of the left column that no tab needs; `details` holds the
+    explanation as JSON, `file` is the upload of weights, `downloads` the menu."""
 
     about: gr.HTML
     details: gr.JSON
     file: gr.UploadButton
-    take_home: gr.HTML
+    downloads: gr.HTML
     examples: gr.HTML
     language: gr.Radio
     pictures: Sequence[Example]
 
 
 def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
-    """Connect every event of the head, of the left column and of the answer, which chooses a class;
-    and the API, the only events that others may call."""
+    """Connect every event of the head, of the left column and of the answer, where a class can be
+    chosen; and register the API, whose events are the only public ones."""
     api.build(shell.networks)  # first: Gradio numbers a name that a private event has already
-    chosen, states, view = shell.chosen, shell.states, shell.view_inputs
+    dropdowns, states, view = shell.dropdowns, shell.states, shell.view_inputs
     content = [
         *(parts.answer, column.about, parts.strip, parts.maps, parts.channels, parts.channel),
         shell.stage,
     ]
-    explained = [column.details, shell.result, parts.missing, *content]
+    outputs = [column.details, shell.result, parts.missing, *content]
 
     waiting: dict[str, Any] = {
         "show_progress_on": [parts.answer, parts.maps, parts.channels],
@@ -50,9 +50,9 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
     }
     quiet: dict[str, Any] = {"queue": False, **HIDDEN}
     run: dict[str, Any] = {
-        "fn": shell.bound(handlers.explain),
-        "inputs": [*states, shell.picture, *chosen, *view],
-        "outputs": explained,
+        "fn": shell.bind(handlers.explain),
+        "inputs": [*states, shell.picture, *dropdowns, *view],
+        "outputs": outputs,
         "trigger_mode": "always_last",
         **waiting,
     }
@@ -64,24 +64,24 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
     def explain_after(event: Any) -> None:
         """Explain after this event; where that fails, restore what the last result was of."""
         event.success(**run).failure(
-            shell.bound(restore), states, [shell.picture, *chosen], **quiet
+            shell.bind(restore), states, [shell.picture, *dropdowns], **quiet
         )
 
     # A dropdown's `input` comes twice for a click, its `select` not at all for the Enter key.
     # `blur` comes once after either; where nothing was chosen, the session has the result already.
-    blurred = [shell.attention.blur, shell.target.blur, shell.contrast.blur]
-    ran = gr.on([shell.picture.input, shell.run_request.change, *blurred], **run)
-    ran.failure(shell.bound(restore), states, [shell.picture, *chosen], **quiet)
+    blurs = [shell.attention.blur, shell.target.blur, shell.contrast.blur]
+    explanation = gr.on([shell.picture.input, shell.run_request.change, *blurs], **run)
+    explanation.failure(shell.bind(restore), states, [shell.picture, *dropdowns], **quiet)
 
     explain_after(
         shell.weights.blur(
-            shell.bound(handlers.choose_network), [*states, *chosen], chosen[1:], **waiting
+            shell.bind(handlers.choose_network), [*states, *dropdowns], dropdowns[1:], **waiting
         )
     )
     column.file.upload(
-        shell.bound(handlers.open_own),
+        shell.bind(handlers.open_own),
         [*states, column.file, shell.picture, *view],
-        [shell.own, *chosen, *explained],
+        [shell.own, *dropdowns, *outputs],
         **waiting,
     )
 
@@ -92,7 +92,7 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
             raise user_error(session.text("trouble.example"))
         return str(column.pictures[index].file)
 
-    explain_after(column.examples.select(shell.bound(pick_example), states, shell.picture, **quiet))
+    explain_after(column.examples.select(shell.bind(pick_example), states, shell.picture, **quiet))
 
     def pick_class(session: Session, event: gr.EventData) -> str:
         """The class that was clicked in the answer."""
@@ -101,18 +101,19 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
             raise user_error(session.text("trouble.class"))
         return str(index)
 
-    explain_after(parts.answer.select(shell.bound(pick_class), states, shell.target, **quiet))
-    take_home.build(
-        shell, _language(demo, shell, column, content), column.take_home, column.pictures
+    explain_after(parts.answer.select(shell.bind(pick_class), states, shell.target, **quiet))
+    downloads.build(
+        shell, _language(demo, shell, column, content), column.downloads, column.pictures
     )
 
 
 def _language(demo: gr.Blocks, shell: Shell, column: Column, content: Sequence[Any]) -> Any:
-    """Connect the language: labels by `shell.labels`, choices by what is chosen, all else drawn
-    anew. Returns the event that sets the browser's language as the page opens."""
-    chosen, states = shell.chosen, shell.states
-    others = [one for one, _ in shell.labels if one not in chosen]
-    translated = [shell.lang, *chosen, *others]
+    """Connect the language: another one sets the labels in `shell.labels` and the choices of the
+    dropdowns, and renders all HTML anew. Returns the event that sets the browser's language as the
+    page opens."""
+    dropdowns, states = shell.dropdowns, shell.states
+    others = [one for one, _ in shell.labels if one not in dropdowns]
+    translated = [shell.lang, *dropdowns, *others]
     html = content[:-1]  # the stages are among the labels already
 
     def translate(session: Session, language: str, weights: str, attention: str) -> list[Any]:
@@ -120,27 +121,27 @@ def _language(demo: gr.Blocks, shell: Shell, column: Column, content: Sequence[A
         session = Session(session.networks, session.result, session.own, lang)
         labels = {id(one): labels(session) for one, labels in shell.labels}
         choices = handlers.translate_choices(session, weights, attention)
-        dropdowns = [
+        updates = [
             {**gr.update(**labels[id(one)]), **new}
-            for one, new in zip(chosen, choices, strict=True)
+            for one, new in zip(dropdowns, choices, strict=True)
         ]
-        return [lang, *dropdowns, *(gr.update(**labels[id(one)]) for one in others)]
+        return [lang, *updates, *(gr.update(**labels[id(one)]) for one in others)]
 
     column.language.input(
-        shell.bound(translate),
+        shell.bind(translate),
         [*states, column.language, shell.weights, shell.attention],
         translated,
         trigger_mode="always_last",
         **{**HIDDEN, "queue": True},  # or `lang.change` would not fire
     ).success(
-        shell.bound(handlers.draw), [*states, *shell.view_inputs], content, queue=False, **HIDDEN
+        shell.bind(handlers.draw), [*states, *shell.view_inputs], content, queue=False, **HIDDEN
     )
 
     def browser_language(
         session: Session, weights: str, attention: str, request: gr.Request, *view: str
     ) -> Any:
-        """The page in the browser's language as it opens: all at once, before a link is read, and
-        not in the queue, so that no one waits for it."""
+        """The page in the browser's language as it opens: before a link is read, and outside the
+        queue, so that no visitor waits for it."""
         lang = preferred_language(
             request.query_params.get("lang"), request.headers.get("accept-language")
         )
@@ -152,7 +153,7 @@ def _language(demo: gr.Blocks, shell: Shell, column: Column, content: Sequence[A
         return [*parts, *handlers.draw(session, *view)[:-1]]
 
     return demo.load(
-        shell.bound(browser_language),
+        shell.bind(browser_language),
         [*states, shell.weights, shell.attention, *shell.view_inputs],
         [*translated, *html],
         queue=False,

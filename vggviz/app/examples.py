@@ -34,19 +34,19 @@ class Example(NamedTuple):
 
 
 def examples() -> list[Example]:
-    """The bundled pictures, as copies beside the uploads: a browser is told the path of a picture,
-    and where the package is installed is not for everyone to know.
+    """The bundled pictures, as copies beside the uploads: browsers get the paths of pictures, and
+    these should not reveal where the package is installed.
 
-    Where there is no room for the copies the page goes on with the originals.
+    Where the copies can't be written, the originals are returned.
     """
     bundled = (assets_folder() / "examples").resolve()
     folder = Path(get_upload_folder()).resolve() / "examples"
-    listed = json.loads((bundled / "examples.json").read_text(encoding="utf-8"))
+    entries = json.loads((bundled / "examples.json").read_text(encoding="utf-8"))
     copied: list[Path] = []
     try:
-        for line in listed:
-            content = (bundled / line["file"]).read_bytes()
-            copy = folder / line["file"]
+        for entry in entries:
+            content = (bundled / entry["file"]).read_bytes()
+            copy = folder / entry["file"]
             if not copy.is_file() or copy.read_bytes() != content:
                 with atomic_write(copy) as part:
                     part.write_bytes(content)
@@ -56,11 +56,11 @@ def examples() -> list[Example]:
         for copy in copied:  # others may use those that were there
             copy.unlink(missing_ok=True)
         folder = bundled
-    return [Example(folder / line["file"], line["label"], line["caption"]) for line in listed]
+    return [Example(folder / entry["file"], entry["label"], entry["caption"]) for entry in entries]
 
 
 def strip(pictures: Sequence[Example], lang: str = "en") -> str:
-    """A button for each picture; `PICK` tells which one was clicked."""
+    """The HTML of a button for each picture; `PICK` reports which one was clicked."""
     buttons = "".join(
         f'<button type="button" data-index="{index}" title="{escape(example.caption)}" '
         f'aria-label="{escape(text(lang, "shell.example", caption=example.caption))}">'
@@ -70,7 +70,7 @@ def strip(pictures: Sequence[Example], lang: str = "en") -> str:
     return f'<div role="group" aria-label="{text(lang, "shell.examples")}">{buttons}</div>'
 
 
-@cache  # drawn for every visitor who prefers another language
+@cache  # the strip is rendered anew for every visitor who prefers another language
 def _thumbnail(file: Path) -> str:
     image = open_image(file)
     side = min(image.size)

@@ -108,4 +108,4 @@ FORMULAS = {
         ),
     ),
 }  # fmt: skip
-"""Each lesson's formulas by its key, the plain text of each in the comment above it."""
+"""Each lesson's formulas by its key; the comment above each has it in plain text."""

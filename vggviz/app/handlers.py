@@ -30,7 +30,7 @@ from vggviz.explainer import Report
 from vggviz.weights import bundled_results
 
 MissingMap = tuple[Request, str, str]
-"""A map that is wanted and has yet to be computed: of which request, stage and method."""
+"""A map that the view needs and that has yet to be computed: its request, stage and method."""
 
 
 class ExploreContent(NamedTuple):
@@ -55,13 +55,13 @@ def explain(
     contrast: str,
     *view: str,
 ) -> tuple[Any, ...]:
-    """Explain a picture, and draw all: the details, the result, the map that is still missing, and
-    the parts of the page (`ExploreContent`).
+    """Explain a picture. Returns the details as JSON, the result, the map that is still missing,
+    and the parts of the first tab (`ExploreContent`).
 
     `target` and `contrast` are as in a `Request`, `view` the fields of a `View`. Without a picture
-    it is that of the last result: the browser takes the picture away before it turns on the camera,
-    and putting it back would turn that off. A stage that this network does not have becomes the one
-    to look at first. Raises gr.Error.
+    that of the last result is explained: the browser removes the picture before it turns on the
+    camera, and setting it again would turn the camera off. A stage that this network does not have
+    becomes its `first_stage`. Raises gr.Error.
     """
     if picture is None:
         path = session.current.request.path
@@ -80,7 +80,7 @@ def explain(
 
 
 def missing_map(result: Result, view: View) -> MissingMap | None:
-    """What must be computed before this view can be drawn, None where all is there."""
+    """The map that must be computed before this view can be drawn, None where all are there."""
     lacks = result.lacks(view.stage, view.method)
     return (result.request, view.stage, view.method) if lacks else None
 
@@ -92,19 +92,19 @@ def add_method(
     *view: str,
     progress: Report = lambda done, total: None,
 ) -> tuple[Any, Any]:
-    """Compute the missing map: the result with it, and the maps. Nothing where another result came
-    meanwhile. Raises gr.Error."""
+    """Compute the missing map. Returns the result with it, and the maps as HTML; no change where
+    another result came meanwhile. Raises gr.Error."""
     if missing is None or session.result is None or session.result.request != missing[0]:
         return gr.skip(), gr.skip()
     _, stage, method = missing
     result = session.add_method(method, stage, progress)
-    return result, maps(session.lang, result, View.checked(session, view))
+    return result, maps(session.lang, result, View.parse(session, view))
 
 
 @handler
 def reset_method(session: Session, *view: str) -> tuple[str, str, None]:
-    """After a method could not be computed: back to Grad-CAM, which is always there, so that who
-    chooses the method again starts it again. The method, the maps, and nothing missing."""
+    """Go back to Grad-CAM, which every result has, after a method failed, so that choosing the
+    method again computes it again. Returns the method, the maps as HTML, and no missing map."""
     current = View(*view)
     if missing_map(session.current, current) is not None:
         current = current._replace(method="gradcam")
@@ -113,15 +113,15 @@ def reset_method(session: Session, *view: str) -> tuple[str, str, None]:
 
 @handler
 def draw_maps(session: Session, *view: str) -> tuple[str, MissingMap | None]:
-    """The maps of the last result in another view, and which one is missing."""
-    current = View.checked(session, view)
+    """The maps of the last result in another view as HTML, and the map that is missing for it."""
+    current = View.parse(session, view)
     return maps(session.lang, session.current, current), missing_map(session.current, current)
 
 
 @handler
 def draw(session: Session, *view: str) -> ExploreContent:
-    """Everything that the first tab shows of the last result."""
-    current, lang, result = View.checked(session, view), session.lang, session.current
+    """The parts of the first tab for the last result."""
+    current, lang, result = View.parse(session, view), session.lang, session.current
     results = bundled_results(result.request.weights, result.attention)
     return ExploreContent(
         answer(lang, result),
@@ -138,9 +138,11 @@ def draw(session: Session, *view: str) -> ExploreContent:
 def choose_network(
     session: Session, weights: str, attention: str, target: str, contrast: str
 ) -> tuple[Any, Any, Any]:
-    """Other weights: their attention types, the same one if they have it, and their classes.
+    """The updates of the other three dropdowns after other weights were chosen: the attention types
+    of these weights, the same one chosen if they have it, and their classes.
 
-    Where they are those of the last result, which a dropdown can't tell, the classes stay.
+    The classes stay chosen where the weights are those of the last result: a dropdown's event comes
+    without a change, too.
     """
     types = session.networks.types(weights, session.own)
     chosen = attention if attention in types else types[0]
@@ -171,37 +173,38 @@ def translate_choices(session: Session, weights: str, attention: str) -> tuple[A
 def open_own(
     session: Session, file: Path | None, picture: UploadedPicture | None, *view: str
 ) -> tuple[Any, ...]:
-    """An uploaded weights file becomes a choice of this session, and is chosen.
+    """Add an uploaded weights file to the networks of this session, choose it, and explain the
+    picture with it.
 
-    What the session owns, the four dropdowns, and what `explain` gives of the picture with it.
-    If anything is wrong, nothing changes. Raises gr.Error.
+    Returns the session's own networks, the updates of the four dropdowns, and what `explain`
+    returns. Raises gr.Error, and changes nothing.
     """
     if file is None:
         raise user_error(session.text("trouble.file"))
-    one = _unique_name(OwnNetwork.admit(file, session.networks.fitting), session)
-    networks = {**session.own, one.fingerprint: one}
+    network = _unique_name(OwnNetwork.admit(file, session.networks.find_fit), session)
+    networks = {**session.own, network.fingerprint: network}
     own = dict([*networks.items()][-MOST_NETWORKS:])
     session = replace(session, own=own)
-    explainer = session.networks.get(one.fingerprint, one.attention, own)
+    explainer = session.networks.get(network.fingerprint, network.attention, own)
     explained: Sequence[Any] = [gr.skip()] * (3 + len(ExploreContent._fields))
     if picture is not None or session.result is not None:
-        request = (one.fingerprint, one.attention, "", "")
+        request = (network.fingerprint, network.attention, "", "")
         view = (first_stage(explainer, view[0]), *view[1:])
         explained = explain(session, picture, *request, *view)
     return (
         own,
-        gr.update(choices=network_choices(session), value=one.fingerprint),
-        gr.update(choices=attention_choices(session, one.fingerprint), value=one.attention),
-        gr.update(choices=class_choices(one.labels, session.lang), value=""),
-        gr.update(choices=class_choices(one.labels, session.lang, "nothing"), value=""),
+        gr.update(choices=network_choices(session), value=network.fingerprint),
+        gr.update(choices=attention_choices(session, network.fingerprint), value=network.attention),
+        gr.update(choices=class_choices(network.labels, session.lang), value=""),
+        gr.update(choices=class_choices(network.labels, session.lang, "nothing"), value=""),
         *explained,
     )
 
 
-def _unique_name(one: OwnNetwork, session: Session) -> OwnNetwork:
-    """With a number behind its name where another file of the session has the same."""
-    taken = {other.name for key, other in session.own.items() if key != one.fingerprint}
-    name, number = one.name, 2
+def _unique_name(network: OwnNetwork, session: Session) -> OwnNetwork:
+    """The network, with a number behind its name where another of the session has the same name."""
+    taken = {other.name for key, other in session.own.items() if key != network.fingerprint}
+    name, number = network.name, 2
     while name in taken:
-        name, number = f"{one.name} ({number})", number + 1
-    return replace(one, name=name)
+        name, number = f"{network.name} ({number})", number + 1
+    return replace(network, name=name)

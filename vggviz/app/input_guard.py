@@ -1,4 +1,4 @@
-"""The page's own border: what a browser or a program sent is data, never a path or an address."""
+"""A guard of the page's inputs: no path or address that a client sends is opened or fetched."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from vggviz.locales import text
 
 __all__ = ["Page"]
 
-# What Gradio's components and its models of data raise on values that no page sends.
-_ODD: tuple[type[Exception], ...] = (ValueError, TypeError, LookupError, AttributeError)
-_ODD += (ArithmeticError, OSError, RecursionError)
+# What Gradio's components and data models raise on values of the wrong type or structure.
+_INPUT_ERRORS: tuple[type[Exception], ...] = (ValueError, TypeError, LookupError, AttributeError)
+_INPUT_ERRORS += (ArithmeticError, OSError, RecursionError)
 
 
 class Page(gr.Blocks):
     """Blocks whose events end in a result or in one sentence, whatever was sent.
 
-    Gradio would fetch a picture from any public address that stands where a path should, whole
-    and of any size, and it takes a path without its `meta` as it is: here only files that were
-    uploaded, or come along, are files.
+    Gradio fetches a picture of any size from a public address in the place of a path, and reads a
+    path without its `meta` as it is. Here only uploaded files and bundled examples are accepted.
     """
 
     async def preprocess_data(
@@ -32,15 +31,15 @@ class Page(gr.Blocks):
         state: SessionState | None,
         explicit_call: bool = False,
     ) -> list[Any]:
-        """As Blocks does it. Raises gr.Error for what can't be read, and for foreign files."""
+        """As in Blocks. Raises gr.Error for values of the wrong type and for foreign files."""
         try:
             _check(inputs)
             return await super().preprocess_data(block_fn, inputs, state, explicit_call)
-        except _ODD as error:
+        except _INPUT_ERRORS as error:
             raise user_error(text("en", "trouble.odd")) from error
 
     async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """As Blocks does it. Raises gr.Error, a sentence for people."""
+        """As in Blocks, but every exception is a gr.Error with one sentence for users."""
         with boundary():
             try:
                 _check(event_data(kwargs.get("event_data")))
@@ -52,17 +51,17 @@ class Page(gr.Blocks):
 
 
 def _check(value: Any) -> None:
-    if foreign(value):
+    if has_foreign_path(value):
         raise user_error(text("en", "trouble.foreign"))
 
 
-def foreign(value: Any) -> bool:
-    """Whether a path stands anywhere in this JSON that is neither an upload nor an example."""
+def has_foreign_path(value: Any) -> bool:
+    """Whether this JSON contains a path that is neither an upload nor an example."""
     if isinstance(value, (list, tuple)):
-        return any(map(foreign, value))
+        return any(map(has_foreign_path, value))
     if not isinstance(value, dict):
         return False
     path = value.get("path")
     if isinstance(path, str) and path and not is_known_file(path):
         return True
-    return any(map(foreign, value.values()))
+    return any(map(has_foreign_path, value.values()))

@@ -1,4 +1,4 @@
-"""Input components that check nothing by Gradio's rules: pictures are files, choices are texts."""
+"""Input components whose values are not checked by Gradio: pictures stay files, choices texts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ __all__ = ["Choice", "Picture", "UploadedPicture", "event_data"]
 
 
 class UploadedPicture:
-    """A picture of a visitor or an example: its source, and its path, which the page goes back to.
+    """A visitor's picture or an example: its `source`, and its `path` as the page's picture input
+    has it, None for a picture that was sent as data.
 
-    It is read when `image` or `digest` is first used, within the handler, so that what is wrong
-    with it is said in the visitor's language. Both raise ImageError.
+    It is read when `image` or `digest` is first used, inside the handler, whose errors are in the
+    visitor's language. Both raise ImageError.
     """
 
     def __init__(self, source: ImageSource, path: str | None = None) -> None:
@@ -61,9 +62,9 @@ class Picture(gr.Image, metaclass=NoStub):
 
 
 class Choice(gr.Dropdown, metaclass=NoStub):
-    """A dropdown whose choices follow from another one, so they are checked where they are used.
+    """A dropdown whose choices depend on another one: handlers check the value.
 
-    Gradio would hold an API client's choice against those that the page opened with.
+    Gradio would check it against the choices that the page opened with.
     """
 
     is_template = True

@@ -12,7 +12,8 @@ __all__ = ["JSONOutput"]
 
 
 class JSONOutput(gr.JSON, metaclass=NoStub):
-    """JSON, or a text that holds some: a text stays one, since MCP writes all else as Python."""
+    """A JSON component that also takes JSON as a text, and passes it on as a text: Gradio's MCP
+    server would write other values as Python literals."""
 
     is_template = True
 

@@ -16,19 +16,27 @@ from vggviz.app.shell import OPACITY, Shell
 from vggviz.app.view import View, view_options
 from vggviz.locales import LANGUAGES
 
-__all__ = ["COMPONENTS", "PageState", "components", "page_state", "query", "read_query", "settings"]
+__all__ = [
+    "COMPONENTS",
+    "PageState",
+    "component_updates",
+    "components",
+    "page_state",
+    "query",
+    "read_query",
+]
 
 COMPONENTS = (
     *("picture", "weights", "attention", "target", "contrast", "tabs", "stage"),
     *(*View._fields[1:], "opacity"),
 )
-"""The components of the page that `settings` sets, in order."""
+"""The components of the page that `component_updates` sets, in order."""
 
 
 class PageState(NamedTuple):
-    """A state of the page, each part '' where it is as the page opens: an example by its file's
-    stem, weights and attention by their keys, a stage, the labels of two classes, the rest of a
-    `View` and its opacity, a tab and a language by key."""
+    """A state of the page, each part '' for its value on a newly opened page: an example by its
+    file's stem, weights and attention by their keys, a stage, the labels of two classes, the rest
+    of a `View` and its opacity, a tab and a language by key."""
 
     example: str = ""
     weights: str = ""
@@ -47,7 +55,7 @@ class PageState(NamedTuple):
 
 
 def components(shell: Shell) -> list[Any]:
-    """The components that `settings` sets."""
+    """The components that `component_updates` sets."""
     return [shell.view[one] if one in shell.view else getattr(shell, one) for one in COMPONENTS]
 
 
@@ -62,11 +70,10 @@ def read_query(
     pictures: Sequence[Example],
     tabs: Sequence[str],
 ) -> tuple[PageState, tuple[str, ...]]:
-    """The state that a query asks for, and the names of its parts that do not exist and are
-    ignored.
+    """The state in a query, and the names of its parts whose values don't exist and are ignored.
 
-    Nothing in a query is trusted: a network is shared and bundled, an example comes along, and a
-    class is one of the network's own. Other names in the query are left alone.
+    Nothing in a query is trusted: only networks that all visitors share, bundled examples and the
+    network's own classes are accepted. Parameters with other names are not looked at.
     """
     if "site" in parameters:  # links made before version 0.2
         parameters = {"stage": parameters["site"], **parameters}
@@ -107,8 +114,8 @@ def page_state(
     target: str = "",
     opacity: float = OPACITY,
 ) -> PageState | None:
-    """The state that brings back what is shown, without what is as the page opens; None where the
-    picture or the network is the visitor's own.
+    """The state of the page, '' for all values that a newly opened page has; None where the picture
+    or the network is the visitor's own.
 
     `target` is the class that was chosen, by its index as the dropdown has it, '' for none.
     """
@@ -131,11 +138,11 @@ def page_state(
     )
 
 
-def settings(session: Session, pictures: Sequence[Example], state: PageState) -> list[Any]:
+def component_updates(session: Session, pictures: Sequence[Example], state: PageState) -> list[Any]:
     """The updates of the page's components, in the order of `COMPONENTS`; no network runs.
 
-    With an example, everything that the state leaves open goes to where the page opens; without
-    one, the picture stays. Raises WeightsError where there is no such network.
+    What the state leaves open becomes as on a page that was just opened; without an example the
+    picture stays. Raises WeightsError where there is no such network.
     """
     weights = state.weights or next(iter(session.networks.choices))
     attention = state.attention or session.networks.types(weights, session.own)[0]

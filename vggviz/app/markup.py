@@ -44,12 +44,12 @@ __all__ = [
     "stage_titles",
 ]
 
-TITLE = 16  # characters of a stage's name where stages stand in a row
-GATES = ("channel", "spatial", "volume", "axis")  # weights between 0 and 1; the others are shares
+TITLE = 16  # characters of a stage's title in a row of stages
+GATES = ("channel", "spatial", "volume", "axis")  # weights in [0, 1]; others sum to 1
 
 
 class ColourScale(NamedTuple):
-    """The raw numbers at both ends of a colour scale; `flat` where the map has but one value."""
+    """The raw values at both ends of a map's colours; `flat` where all its values are equal."""
 
     low: float
     high: float
@@ -57,7 +57,7 @@ class ColourScale(NamedTuple):
 
     @property
     def range_text(self) -> tuple[str, str]:
-        """Both as text."""
+        """Both ends as text."""
         return range_text(self.low, self.high)
 
 
@@ -93,8 +93,8 @@ def stage_title(lang: str, stage: str) -> str:
 
 
 def stage_titles(lang: str, stages: Sequence[str]) -> dict[str, str]:
-    """The title of each stage by its name, shortened where it has more than `TITLE` characters so
-    that it still tells them apart."""
+    """The title of each stage by its name; names of more than `TITLE` characters are shortened to
+    parts in which they differ."""
     short = headings(stages, lambda name: len(name) <= TITLE)
     return {stage: stage_title(lang, short[stage]) for stage in stages}
 
@@ -102,10 +102,11 @@ def stage_titles(lang: str, stages: Sequence[str]) -> dict[str, str]:
 def colour_scale(
     raw: Floats, scale: str, kind: Kind | None = None, top: float = 0.0
 ) -> ColourScale:
-    """What the two range_text of a map's colours stand for.
+    """The colour scale of a raw map.
 
-    'stretch': its own smallest and largest value. 'raw': from 0 (or below) to what is comparable
-    between maps: 1 for gates, else the largest value, at least `top`.
+    'stretch' goes from its smallest to its largest value. 'raw' makes maps comparable: it goes from
+    0, or the smallest value where that is negative, to 1 for gates, else to the largest value or
+    `top`, whichever is larger.
     """
     _, low, high = render.stretch(raw)
     flat = not high - low > 1e-6 * max(abs(low), abs(high))  # but for rounding of float32
@@ -114,12 +115,12 @@ def colour_scale(
     return ColourScale(low, high, flat)
 
 
-def heat(raw: Floats, span: ColourScale, colormap: str, side: int) -> Pixels:
-    """The map's colours, (side, side, 3)."""
-    wide = span.high - span.low
-    values = (raw - np.float32(span.low)) / np.float32(wide if wide > 0 else 1)
-    painted = 255 * render.colours(render.resize(values, (side, side)), colormap)
-    return np.rint(painted).astype(np.uint8)
+def heat(raw: Floats, scale: ColourScale, colormap: str, side: int) -> Pixels:
+    """The raw map (h, w) in the colours of `colormap`, (side, side, 3)."""
+    extent = scale.high - scale.low
+    values = (raw - np.float32(scale.low)) / np.float32(extent if extent > 0 else 1)
+    rgb = 255 * render.colours(render.resize(values, (side, side)), colormap)
+    return np.rint(rgb).astype(np.uint8)
 
 
 def canvas(
@@ -129,13 +130,13 @@ def canvas(
     box: Crop | None = None,
     kind: str = "jpeg",
 ) -> str:
-    """A square with the picture, and a map's colours over all of it or over its `box`.
+    """A square with the picture, and a map's colours (`layer`) over all of it or over its `box`.
 
-    Style blends them: (1 − opacity) · picture + opacity · colours.
+    The style sheet blends them: (1 − opacity) · picture + opacity · colours.
     """
     height, width = picture.shape[:2]
-    look = "coarse" if max(height, width) < 128 else "fine"
-    place = ""
+    pixels = "coarse" if max(height, width) < 128 else "fine"
+    position = ""
     if box is not None:
         longer = max(box.width, box.height)
         x, y = (longer - box.width) / 2 + box.left, (longer - box.height) / 2 + box.top
@@ -145,22 +146,22 @@ def canvas(
             "width": box.right - box.left,
             "height": box.bottom - box.top,
         }
-        place = "".join(f"{name}:{100 * part / longer:.3f}%;" for name, part in parts.items())
+        position = "".join(f"{name}:{100 * part / longer:.3f}%;" for name, part in parts.items())
     over = ""
     if layer is not None:
-        over = f'<img class="heat" style="{place}" src="{data_uri(layer)}" alt="">'
+        over = f'<img class="heat" style="{position}" src="{data_uri(layer)}" alt="">'
     elif box is not None:
-        over = f'<i class="frame" style="{place}"></i>'
+        over = f'<i class="frame" style="{position}"></i>'
     return (
-        f'<div class="canvas"><img class="base {look}" width="{width}" height="{height}" '
+        f'<div class="canvas"><img class="base {pixels}" width="{width}" height="{height}" '
         f'src="{data_uri(picture, kind)}" alt="{escape(alt)}">{over}</div>'
     )
 
 
-def bar(lang: str, span: ColourScale, colormap: str = render.COLORMAPS[0]) -> str:
+def bar(lang: str, scale: ColourScale, colormap: str = render.COLORMAPS[0]) -> str:
     """The colour bar with its raw numbers."""
-    low, high = span.range_text
-    if span.flat:
+    low, high = scale.range_text
+    if scale.flat:
         value = escape(text(lang, "explore.flat", value=low))
         return f'<div class="scale"><b>{value}</b></div>'
     stops = render.gradient(colormap)
@@ -171,12 +172,12 @@ def bar(lang: str, span: ColourScale, colormap: str = render.COLORMAPS[0]) -> st
 
 
 def badge(remark: str) -> str:
-    """A short remark that must not be overlooked."""
+    """A short remark that stands out."""
     return f'<strong class="badge">{escape(remark)}</strong>'
 
 
 def placeholder(sentence: str, hint: str = "", style: str = "instead") -> str:
-    """What stands where there is nothing to show, and what to do about it."""
+    """The HTML in the place of a map or a chart that there is not: a sentence, and a hint."""
     more = f"<p>{escape(hint)}</p>" if hint else ""
     return f'<div class="{style}"><p>{escape(sentence)}</p>{more}</div>'
 
@@ -197,7 +198,7 @@ def percent(probability: float) -> str:
 
 
 def range_text(low: float, high: float) -> tuple[str, str]:
-    """Both numbers with as few digits, from two up, as tell them apart."""
+    """Both numbers with the fewest digits, from two up, with which they differ."""
     for digits in range(2, 8):
         found = number(low, digits), number(high, digits)
         if found[0] != found[1]:

@@ -35,15 +35,15 @@ NO_NETWORKS: OwnNetworks = MappingProxyType({})
 class Networks:
     """The networks of one page, loaded when first used and then shared by all visitors.
 
-    `choices` are the attention types by weights, the default first. Own networks are loaded beside
-    them, by their fingerprint, for the sessions that have them. At most `max_parameters` stay
-    loaded beside the latest network's; the least recently used go first. `cache` holds results and
+    `choices` are the attention types by weights, the default first. A session's own networks are
+    loaded beside them, by their fingerprint. At most `max_parameters` stay loaded in addition to
+    the latest network; the least recently used are dropped first. `cache` holds results and
     explanations by content, in `cache_bytes`. One request may use the networks for `seconds`. Safe
     to share between threads.
 
     `named` are networks of any kind, by a name that `open_network` takes, with the other arguments
-    of `Explainer.load`: they are loaded at once, stay loaded, and come first. They and own networks
-    compute on `device`, others where `load` puts them.
+    of `Explainer.load`: they are loaded in the constructor, stay loaded, and come first. They and
+    own networks compute on `device`, others where `load` puts them.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class Networks:
 
     @classmethod
     def bundled(cls) -> Networks:
-        """The trained networks that come along, ImageNet's where their files are already here, and
-        an untrained one of each attention type."""
+        """The bundled trained networks, ImageNet's whose files are already on this machine, and an
+        untrained one of each attention type."""
         types = ("cbam", *(key for key in ("none", *ATTENTION) if key != "cbam"))
         trained = tuple(key for key in types if key in bundled_types())
         known = {"tiny50": trained} if trained else {}
@@ -98,7 +98,7 @@ class Networks:
         return own[weights].labels if weights in own else self.get(weights, attention).labels
 
     def get(self, weights: str, attention: str, own: OwnNetworks = NO_NETWORKS) -> Explainer:
-        """The network, loaded now if it is not. Raises WeightsError."""
+        """The network, loaded if it is not yet. Raises WeightsError."""
         if attention not in self.types(weights, own):
             raise WeightsError("no_network_with", weights=weights, attention=attention)
         if weights in self._named:
@@ -121,11 +121,11 @@ class Networks:
                 self._evict()
         return found
 
-    def fitting(self, shapes: Mapping[str, Sequence[int]]) -> Fit | None:
-        """The network of this page whose parameters and buffers have these names and shapes, but
-        for the number of classes; None where there is none."""
+    def find_fit(self, shapes: Mapping[str, Sequence[int]]) -> Fit | None:
+        """The network of this page whose parameters and buffers have the names and `shapes` of an
+        upload, apart from the number of classes; None where there is none."""
         for key in self.choices:
-            own = {name: tuple(x.shape) for name, x in self._plain(key)[0].state_dict().items()}
+            own = {name: tuple(x.shape) for name, x in self._template(key)[0].state_dict().items()}
             last = next(reversed(own), "").rpartition(".")[0]
             fits = own.keys() == shapes.keys() and all(
                 shape == tuple(shapes[name])
@@ -137,15 +137,16 @@ class Networks:
                 return Fit(key, attention, shapes[f"{last}.weight"][0])
         return None
 
-    def _plain(self, key: str, classes: int | None = None) -> tuple[nn.Module, Preprocess]:
-        """A network of this page without attention and how pictures go into it: for looking at
-        names and shapes only, or to be given weights for so many `classes`."""
+    def _template(self, key: str, classes: int | None = None) -> tuple[nn.Module, Preprocess]:
+        """A network of this page, without attention if it was built by vggviz, and its
+        preprocessing: to compare names and shapes with, or, with `classes`, to load an upload's
+        weights into."""
         if key in self._named:
             name, explainer = self._named[key]
             if classes is None:
                 return explainer.model, explainer.preprocess
             return open_network(name, num_classes=classes), explainer.preprocess
-        if key not in WEIGHTS:  # a file that the server's owner named
+        if key not in WEIGHTS:  # a weights file that the server's owner offers
             return nn.Module(), Preprocess()
         config, preprocess = stock_config(key, "none"), Preprocess()
         if key == "tiny50":
@@ -157,12 +158,12 @@ class Networks:
 
     def _load_own(self, own: OwnNetwork) -> Explainer:
         """A session's network. Raises WeightsError."""
-        if not own.fits:
+        if not own.network:
             return own.load(self._device)
-        network, preprocess = self._plain(own.fits, len(own.labels))
+        network, preprocess = self._template(own.network, len(own.labels))
         load_weights(network, own.read_plain())
         facts: dict[str, Any] = {
-            "name": own.fits,
+            "name": own.network,
             "weights": own.name,
             "fingerprint": own.fingerprint,
         }

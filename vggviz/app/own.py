@@ -24,30 +24,31 @@ PICKLED = (".pth", ".pt", ".ckpt", ".tar", ".bin")
 HEADER = 1 << 20  # bytes of JSON: thousands of labels
 MOST_NETWORKS = 8  # of a session: their labels are in memory
 CLASSES = 2000  # a browser draws them all, in a list
-SIDES = range(
-    32, 257
-)  # pixels that a network may ask for: five poolings need 32; memory grows² ...
-RESIZED = 512  # ... and pictures are resized to this before they are cropped
+# Pixels a side of a network's input (five poolings need 32; memory grows with the square), and of
+# the picture before it is cropped.
+SIDES = range(32, 257)
+RESIZED = 512
 
 
 class Fit(NamedTuple):
-    """A network of the page that weights fit, its attention, and their number of classes."""
+    """The key of the page's network that uploaded weights fit, its attention type, and the number
+    of classes of the weights."""
 
     network: str
     attention: str
     classes: int
 
 
-Fitting: TypeAlias = Callable[[Mapping[str, Sequence[int]]], Fit | None]
-"""Of the shapes of tensors by name."""
+FindFit: TypeAlias = Callable[[Mapping[str, Sequence[int]]], Fit | None]
+"""Returns the fit of tensors from their shapes by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnNetwork:
-    """A network of one session: its file, which is deleted after an hour, and what it holds.
+    """A network of one session: its file, which is deleted after an hour, and its description.
 
-    `fingerprint`, the SHA-256 of the file, is its key: who has no such file can't guess it. `fits`
-    is the network of the page that a file without a description has the weights of.
+    `fingerprint`, the SHA-256 of the file, is its key: nobody without the file can guess it.
+    `network` is the key of the page's network that a file without a description fits, else ''.
     """
 
     file: Path
@@ -56,12 +57,12 @@ class OwnNetwork:
     trained: str
     attention: str
     labels: tuple[str, ...]
-    fits: str = ""
+    network: str = ""
 
     @classmethod
-    def admit(cls, file: Path, fitting: Fitting = lambda shapes: None) -> OwnNetwork:
+    def admit(cls, file: Path, find_fit: FindFit = lambda shapes: None) -> OwnNetwork:
         """The network that a file describes; or, where it has no description, the one that its
-        tensors fit by name and shape, which `fitting` finds.
+        tensors fit by name and shape, as `find_fit` says.
 
         No tensor is read. Raises WeightsError, never with a path.
         """
@@ -76,7 +77,7 @@ class OwnNetwork:
         except WeightsError as error:
             if error.code != "no_description":
                 raise
-            return cls._plain(file, fitting)
+            return cls._without_description(file, find_fit)
         if len(card.labels) > CLASSES:
             raise WeightsError(
                 "too_many_classes", name=file.name, count=len(card.labels), most=CLASSES
@@ -107,9 +108,9 @@ class OwnNetwork:
         )
 
     @classmethod
-    def _plain(cls, file: Path, fitting: Fitting) -> OwnNetwork:
-        """Of a file without a description, which may hold a network of any kind."""
-        found = fitting(read_shapes(file))
+    def _without_description(cls, file: Path, find_fit: FindFit) -> OwnNetwork:
+        """The network of a file without a description, which may be one of any kind."""
+        found = find_fit(read_shapes(file))
         if found is None:
             raise WeightsError("fits_no_network", name=file.name)
         if found.classes > CLASSES:
@@ -121,9 +122,9 @@ class OwnNetwork:
         )
 
     def read_plain(self) -> dict[str, Tensor]:
-        """The tensors of a file without a description, as copies: access to a mapped file that was
-        truncated would kill the process. Raises WeightsError where the file is gone or another, and
-        for values that are no numbers."""
+        """The tensors of a file without a description, as copies: reading a memory-mapped file that
+        was truncated would kill the process. Raises WeightsError where the file is missing or has
+        changed, and for values that are not finite."""
         gone = WeightsError("upload_gone", name=self.file.name)
         if not self.file.is_file() or fingerprint(self.file) != self.fingerprint:
             raise gone
@@ -134,12 +135,13 @@ class OwnNetwork:
         return state
 
     def load(self, device: str | torch.device = "cpu") -> Explainer:
-        """The network. Raises WeightsError where the file is gone or does not hold what it says."""
+        """The network. Raises WeightsError where the file is missing, has changed, or doesn't fit
+        its description."""
         gone = WeightsError("upload_gone", name=self.file.name)
         if not self.file.is_file():
             raise gone
         explainer = Explainer.load(self.file, device=device)
-        if explainer.card.fingerprint != self.fingerprint:  # or others would get it under this key
+        if explainer.card.fingerprint != self.fingerprint:  # it would be served under this key
             raise gone
         return explainer
 
@@ -150,5 +152,5 @@ class Upload(gr.UploadButton, metaclass=NoStub):
     is_template = True
 
     def preprocess(self, payload: gr.FileData | None) -> Path | None:  # type: ignore[override]
-        """Where the file lies, None where none came."""
+        """The path of the uploaded file, None where there is none."""
         return None if payload is None else Path(payload.path)

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from vggviz.app import choices, handlers, take_home
+from vggviz.app import choices, downloads, handlers
 from vggviz.app.events import Column, wire
 from vggviz.app.examples import PICK, examples, strip
 from vggviz.app.input_guard import Page
@@ -24,24 +24,24 @@ from vggviz.locales import LANGUAGES, text
 
 __all__ = ["HOUR", "QUEUE", "build"]
 
-HOUR = 3600  # seconds that an upload is kept
+HOUR = 3600  # seconds after which an upload is deleted
 
 QUEUE: dict[str, Any] = {
     "max_size": 200,
     "default_concurrency_limit": 2,
-    "api_open": False,  # or requests could pass the queue by, and its limits with it
-    "status_update_rate": 5,  # not "auto", which tells everyone of every place in the queue
+    "api_open": False,  # or requests could bypass the queue and its limits
+    "status_update_rate": 5,  # seconds; "auto" would send everyone every change in the queue
 }
-"""For `demo.queue`."""
+"""Arguments of `demo.queue`."""
 
 _html = partial(gr.HTML, apply_default_css=False)
 
 
 def build(networks: Networks | None = None) -> gr.Blocks:
-    """The page, opened on the first example. It holds its networks, and no one's pictures."""
+    """The page with these networks, opened on the first example."""
     networks = networks or Networks.bundled()
     pictures = examples()
-    gr.set_static_paths([example.file for example in pictures])  # served where they lie
+    gr.set_static_paths([example.file for example in pictures])  # or Gradio would copy them
     weights = next(iter(networks.choices))
     attention = networks.choices[weights][0]
     opening = UploadedPicture(pictures[0].file, str(pictures[0].file))
@@ -53,14 +53,14 @@ def build(networks: Networks | None = None) -> gr.Blocks:
     with Page(
         title="vggviz · where the network looks",
         analytics_enabled=False,
-        delete_cache=(300, HOUR),  # every five minutes, what is older
+        delete_cache=(300, HOUR),  # checked every five minutes
         fill_width=True,
     ) as demo:
         lang, result, own = gr.State("en"), gr.State(first), gr.State({})
-        run_request = gr.State(0)  # inside of the tabs it would count as one of them
+        run_request = gr.State(0)  # inside gr.Tabs it would count as a tab
         with gr.Row(elem_id="top"):
             head = _html(_head("en"), js_on_load=LANGUAGE_SCRIPT, elem_id="head")
-            menu = _html(take_home.menu(), js_on_load=take_home.CLICK, elem_id="take")
+            menu = _html(downloads.menu(), js_on_load=downloads.CLICK, elem_id="take")
             language = gr.Radio(
                 [(name, key) for key, name in LANGUAGES.items()],
                 value="en",
@@ -133,7 +133,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         details = gr.JSON(visible=False)
 
         shell.labelled(head, lambda session: {"value": _head(session.lang)})
-        shell.labelled(menu, lambda session: {"value": take_home.menu(session.lang)})
+        shell.labelled(menu, lambda session: {"value": downloads.menu(session.lang)})
         shell.labelled(language, label="shell.language")
         shell.labelled(picture, label="shell.picture")
         shell.labelled(strip_, lambda session: {"value": strip(pictures, session.lang)})
@@ -143,7 +143,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         shell.labelled(target, label="shell.target")
         shell.labelled(contrast, label="shell.contrast")
         shell.labelled(shell.stage, explore.stage_labels)
-        for component, texts in shell.labels:  # so that each label stands in one place only
+        for component, texts in shell.labels:  # for the components that were built without texts
             for name, value in texts(session).items():
                 setattr(component, name, value)
         column = Column(about, details, file, menu, strip_, language, pictures)

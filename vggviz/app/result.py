@@ -1,4 +1,4 @@
-"""What a session keeps of an explanation, so that another view of it needs no network."""
+"""The part of an explanation that a session stores, from which any view is rendered."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float32]
 Halves: TypeAlias = npt.NDArray[np.float16]
 
-SIDE = 448  # pixels of the square that maps are laid on: enough for a projector
+SIDE = 448  # pixels a side of the picture under maps: enough for a projector
 WHOLE = 640  # pixels of the whole picture's longer side
-FINEST = 28  # cells a side of the features that a session keeps: less than 2 MB in all
+FINEST = 28  # cells a side of stored features: less than 2 MB in all
 
 
 class Request(NamedTuple):
@@ -43,11 +43,13 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StageMaps:
-    """What one stage shows: Grad-CAM and attention as raw maps (h, w), attention's weights of
-    channels (C,), its kind where it is a map, and γ where it is blended in.
+    """What the page shows of one stage: `gradcam` and `attention` as raw maps (h, w), the `kind` of
+    that attention, its weights of `channels` (C,), and `gamma` where it is blended in; None for
+    what the stage doesn't have.
 
-    Where channels are weighed, `features` (C, h, w) are those that arrive, and `weighed` the same
-    times their weights: averaged over areas to at most `FINEST` cells a side, in half precision.
+    Where channels are weighed, `features` (C, h, w) are the input of the attention, and `weighed`
+    the input times the weights: averaged over areas to at most `FINEST` cells a side, in half
+    precision.
     """
 
     gradcam: Floats
@@ -60,20 +62,21 @@ class StageMaps:
 
     @property
     def has_attention(self) -> bool:
-        """Whether there is attention at this stage that can be drawn."""
+        """Whether attention at this stage is a map or weights of channels."""
         return self.attention is not None or self.channels is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """A request and all that is drawn of its explanation.
+    """A request, and everything that the page shows of its explanation.
 
-    Full attention is left behind: that of one self-attention stage can take 150 MB. `crop` is what
-    the network saw, (S, S, 3), and `where` it lies in the picture; `square` is the same part of the
-    picture, (SIDE, SIDE, 3); `picture` the whole of it, where `box` says which part that is;
+    Attention weights themselves are left out: those of one self-attention stage can take 150 MB.
+    `crop` is the network's input, (S, S, 3), and `where` is its place in the uploaded picture;
+    `square` is the same part at the upload's own resolution, (SIDE, SIDE, 3); `picture` is the
+    whole picture, at most WHOLE pixels a side, and `box` the place of the crop in it;
     `details` are the explanation as JSON types. `top` are the five most probable classes, `off`
     those with attention switched off, None where there is none, and `off_shares` its probabilities
-    of the classes in `top`. `stages` are what is shown by stage, in the network's order. `maps` are
+    of the classes in `top`. `stages` are in the network's order. `maps` are
     raw maps of CAM methods by (stage, method, class: 0 the target, 1 the contrast), None where the
     method has no map at that stage.
     """
@@ -96,7 +99,7 @@ class Result:
     maps: Mapping[tuple[str, str, int], Floats | None]
 
     def __deepcopy__(self, memo: object) -> Result:
-        """Itself: nothing of it changes, and Gradio would copy it for every visitor."""
+        """The result itself: it is immutable, and Gradio would copy it for every visitor."""
         return self
 
     @classmethod
@@ -109,16 +112,17 @@ class Result:
         stages: Sequence[str],
         off: Prediction | None = None,
     ) -> Result:
-        """Of the explanations of a picture for the target, and for the contrast where there is one.
+        """The result of a `request` from the explanations of the `uploaded` picture: the first is
+        for the target, the second, if any, for the contrast.
 
-        Grad-CAM must be there at all `stages`. `features` (C, h, w) are those that arrive at
-        attention, by stage; `off` is the prediction without attention.
+        They must hold Grad-CAM at all `stages`. `features` (C, h, w) are the inputs of attention,
+        by stage; `off` is the prediction with attention switched off.
         """
         first = explanations[0]
         provenance = first.provenance
         top = first.prediction.top(5)
         shares = {ranked.index: ranked.probability for ranked in off.ranked} if off else {}
-        picture, box = _small(uploaded.image, first.crop)
+        picture, box = _shrink(uploaded.image, first.crop)
         return cls(
             request=request,
             details=first.to_json(),
@@ -163,13 +167,13 @@ class Result:
         return sum(array.nbytes for array in arrays if array is not None)
 
     def lacks(self, stage: str, method: str) -> bool:
-        """Whether the map of a CAM method has yet to be computed."""
+        """Whether the map of a CAM method at this stage has yet to be computed."""
         return (stage, method, 0) not in self.maps
 
-    def possible(self, methods: Sequence[str], largest: int) -> tuple[str, ...]:
-        """Those of `methods` that this network can show, in the order of `METHODS`: those that need
-        attention only where it is a map, those that need many passes only up to a crop of
-        `largest` pixels a side."""
+    def available_methods(self, methods: Sequence[str], largest: int) -> tuple[str, ...]:
+        """The `methods` that can be computed for this result, in the order of `METHODS`: methods
+        that need attention only where attention is a map, methods of many passes only where the
+        crop has at most `largest` pixels a side."""
         return tuple(
             name
             for name in METHODS
@@ -182,21 +186,21 @@ class Result:
         self, explanations: Sequence[Explanation], stages: Sequence[str], method: str
     ) -> Result:
         """The same with the maps of one more method at some stages."""
-        none = {(stage, method, which): None for stage in stages for which in (0, 1)}
+        none = {(stage, method, role): None for stage in stages for role in (0, 1)}
         return replace(self, maps={**self.maps, **none, **_raw_maps(explanations)})
 
 
 def _raw_maps(explanations: Sequence[Explanation]) -> dict[tuple[str, str, int], Floats | None]:
     return {
-        (stage, method, which): heatmap.raw.numpy()
-        for which, explanation in enumerate(explanations)
+        (stage, method, role): heatmap.raw.numpy()
+        for role, explanation in enumerate(explanations)
         for (stage, method), heatmap in explanation.heatmaps.items()
     }
 
 
 def _stage_maps(explanation: Explanation, stage: str, features: Tensor | None) -> StageMaps:
     records = explanation.attention.get(stage, ())
-    spatial = _of_axes(records) or _first(records, "spatial")
+    spatial = _axis_map(records) or _first(records, "spatial")
     channel = _first(records, "channel")
     before = after = None
     weighs = channel and channel[0] in ("channel", "volume")
@@ -204,7 +208,7 @@ def _stage_maps(explanation: Explanation, stage: str, features: Tensor | None) -
         weights = next(record.weights for record in records if record.channel is not None)
         if weights.ndim == 1:
             weights = weights[:, None, None]  # (C,) -> (C, 1, 1); `volume` is (C, H, W) already
-        before, after = _pooled(features), _pooled(features * weights)
+        before, after = _pool(features), _pool(features * weights)
     return StageMaps(
         gradcam=explanation.heatmaps[stage, "gradcam"].raw.numpy(),
         attention=spatial and spatial[1],
@@ -216,7 +220,7 @@ def _stage_maps(explanation: Explanation, stage: str, features: Tensor | None) -
     )
 
 
-def _of_axes(records: tuple[AttentionRecord, ...]) -> tuple[Kind, Floats] | None:
+def _axis_map(records: tuple[AttentionRecord, ...]) -> tuple[Kind, Floats] | None:
     """Where all weights are of rows and of columns, the mean over channels of their product."""
     if [record.kind for record in records] != ["axis", "axis"]:
         return None
@@ -224,27 +228,28 @@ def _of_axes(records: tuple[AttentionRecord, ...]) -> tuple[Kind, Floats] | None
     return "axis", (one * other).mean(0).numpy()  # (C, H, 1) * (C, 1, W)
 
 
-def _pooled(features: Tensor) -> Halves:
+def _pool(features: Tensor) -> Halves:
     """(C, H, W) → (C, h, w), each side at most `FINEST`."""
     height, width = (min(side, FINEST) for side in features.shape[1:])
     return adaptive_avg_pool2d(features, (height, width)).numpy().astype(np.float16)
 
 
 def _first(records: tuple[AttentionRecord, ...], view: str) -> tuple[Kind, Floats] | None:
-    """The first record that has this view, as its kind and values of its own."""
+    """The kind and the values of the first record that has this view ('spatial' or 'channel'): see
+    `AttentionRecord`."""
     for record in records:
         if (values := getattr(record, view)) is not None:
-            return record.kind, values.numpy().copy()  # a view would keep the whole map alive
+            return record.kind, values.numpy().copy()  # or all weights would stay in memory
     return None
 
 
 def _square(picture: Image.Image, crop: Crop) -> Pixels:
-    """The part of the picture that the network saw, as sharp as the picture is."""
+    """The part of the picture that the network saw, (SIDE, SIDE, 3), from its full resolution."""
     box = (crop.left, crop.top, crop.right, crop.bottom)
     return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box, reducing_gap=3))
 
 
-def _small(picture: Image.Image, crop: Crop) -> tuple[Pixels, Crop]:
+def _shrink(picture: Image.Image, crop: Crop) -> tuple[Pixels, Crop]:
     """The whole picture with a longer side of `WHOLE` pixels, and where the crop lies in it."""
     scale = WHOLE / max(picture.size)
     width, height = (max(1, round(side * scale)) for side in picture.size)

@@ -1,4 +1,4 @@
-"""What one visitor of the page has, and the only place that runs a network for the page."""
+"""What one visitor of the page has, and how their request is explained or found in the cache."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ class Session:
     """One visitor at one moment: the networks that all share and those of their own, the last
     result, and the language.
 
-    As a state of Gradio, for which it is copied and hashed, it is itself, and changes when another
-    result or another language comes: the same result with more maps is no change.
+    Gradio copies the values of states, and compares them by hash. A copy of a session is the
+    session itself, and its hash depends on the request and the language only: the same result with
+    the maps of one more method is no change.
     """
 
     networks: Networks
@@ -68,15 +69,15 @@ class Session:
         return self.networks.get(request.weights, attention or request.attention, self.own)
 
     def deadline(self, report: Report = lambda done, total: None) -> Report:
-        """`report`, which raises gr.Error once this request has taken too long or its visitor left:
-        to be called between passes."""
+        """`report`, but one that raises gr.Error once this request has taken too long or its
+        visitor has left. It is to be called between passes."""
         check = deadline(self.networks.seconds, self.lang)
 
-        def checked(done: int = 0, total: int = 0) -> None:
+        def check_and_report(done: int = 0, total: int = 0) -> None:
             check(done, total)
             report(done, total)
 
-        return checked
+        return check_and_report
 
     def explain(self, picture: UploadedPicture, request: Request) -> Result:
         """The result of a request: the last one where it answers the same, one from the cache, or a
@@ -97,8 +98,8 @@ class Session:
         return replace(found, request=request)
 
     def class_index(self, explainer: Explainer, target: str) -> int | None:
-        """The index of a class by its index, label or WordNet id; None for '', the predicted one.
-        Raises gr.Error. Digits are an index, as the dropdowns send it, whatever the labels are."""
+        """The index of a class from its index, label or WordNet id; None for '', the predicted one.
+        Digits are always an index, since the dropdowns send it. Raises gr.Error."""
         if not target:
             return None
         index = target.isascii() and target.isdigit() and len(target) <= 18
@@ -141,7 +142,7 @@ class Session:
         contrast: bool = False,
         progress: Report = lambda done, total: None,
     ) -> list[Explanation]:
-        """The square of the last result, explained for the class of the last result (and, with
+        """The crop of the last result, explained for the class of the last result (and, with
         `contrast`, for the one that it is contrasted with), by the same network or one with another
         `attention`. What is in the cache costs no pass. All stages by default."""
         result = self.current
@@ -176,9 +177,10 @@ class Session:
 
 
 def handler(function: Handler) -> Handler:
-    """A handler of the page: a function of a session, whose errors are shown in its language.
+    """Decorate a function of a session as a handler of the page: its errors become toasts in the
+    session's language (see `boundary`).
 
-    Without a session, as before a tab was opened, it changes nothing.
+    Without a session, as in a tab that was never opened, the handler changes nothing.
     """
 
     @wraps(function)

@@ -23,10 +23,10 @@ OPACITY = 0.55
 """Of maps over a picture, as the page opens."""
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-"""For every event: only the named API may be called by others."""
+"""Arguments of every event but the named API's: programs can't call it."""
 
 HIDDEN: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], **PRIVATE}
-"""For an event without a progress indicator.
+"""Arguments of an event without a progress indicator.
 
 `show_progress="hidden"` alone would have the browser update the loading status of each output, and
 again at every later event of the page, with a copy of all that is inside of it: with a tab among
@@ -45,12 +45,13 @@ class Shell:
     stages. The states of a visitor are `result` (the last good `Result`), `own` (`OwnNetworks`) and
     `lang` (a language code): a handler gets them as a `Session`. `tabs` opens a tab by its id.
 
-    A new value in `run_request` makes the page explain what the left column says. `sessions` are,
-    by tab, the states with the session that the tab shows (see `tabs.lazy`), and `view` the
-    components of the fields of a `View` but the stage, and of `opacity`, by name.
+    A new value of `run_request` makes the page explain the picture and the choices of the left
+    column. `sessions` holds, for each tab, the state with the session that the tab shows (see
+    `tabs.lazy`); `view` the components of a `View`'s fields except the stage, and of `opacity`, by
+    name.
 
-    `labels` are the components whose labels depend on the language, each with a function that gives
-    its properties for a session.
+    `labels` are the components whose labels depend on the language, each with a function that
+    returns its properties for a session.
     """
 
     networks: Networks
@@ -71,12 +72,12 @@ class Shell:
 
     @property
     def states(self) -> list[gr.State]:
-        """The inputs that `bound` functions need before their own."""
+        """The inputs that `bind` functions need before their own."""
         return [self.result, self.own, self.lang]
 
     @property
-    def chosen(self) -> list[gr.Dropdown]:
-        """The four dropdowns."""
+    def dropdowns(self) -> list[gr.Dropdown]:
+        """The four dropdowns of the left column, in the order of `Request`'s fields."""
         return [self.weights, self.attention, self.target, self.contrast]
 
     @property
@@ -84,8 +85,9 @@ class Shell:
         """The components of a `View`, in its order."""
         return [self.stage, *(part for name, part in self.view.items() if name != "opacity")]
 
-    def bound(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A function of a session as one of `states` and its other inputs, for an event.
+    def bind(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of a session as an event's function of the values of `states` and its other
+        inputs.
 
         Its parameters keep their annotations and defaults, by which Gradio knows what to pass for
         `gr.EventData`, `gr.Request` and `gr.Progress`.
@@ -108,10 +110,10 @@ class Shell:
         return event
 
     def labelled(self, component: Any, labels: Labels | None = None, **keys: str) -> Any:
-        """The component itself, whose labels change with the language from now on.
+        """Register a component whose labels depend on the language, and return it.
 
-        `keys` are text keys by property: `labelled(button, value="pixel.ask")`. What needs more
-        than a text, such as a list of choices, is made by `labels`.
+        `keys` are text keys by property: `labelled(button, value="pixel.ask")`; `labels`, in their
+        place, is a function for properties that are no text, such as a list of choices.
         """
 
         def texts(session: Session) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from vggviz.locales import LANGUAGES
 
 __all__ = ["LANGUAGE_SCRIPT", "LAUNCH"]
 
-# Who prefers another language than English sees nothing before it is there, but for no longer than
-# three seconds.
+# The page is built in English: for visitors who prefer another language it is hidden until the
+# texts have been replaced, for at most three seconds.
 _LANGUAGE_HEAD = """
 {
-  const wishes = [new URLSearchParams(location.search).get("lang") ?? "", ...navigator.languages];
-  const known = wishes.map((wish) => wish.split("-")[0].toLowerCase());
-  if ((known.find((wish) => LANGUAGES.includes(wish)) ?? "en") !== "en") {
+  const tags = [new URLSearchParams(location.search).get("lang") ?? "", ...navigator.languages];
+  const preferred = tags.map((tag) => tag.split("-")[0].toLowerCase());
+  if ((preferred.find((language) => LANGUAGES.includes(language)) ?? "en") !== "en") {
     document.documentElement.classList.add("turning");
     setTimeout(() => document.documentElement.classList.remove("turning"), 3000);
   }
@@ -27,20 +27,20 @@ _LANGUAGE_HEAD = """
 """.replace("LANGUAGES", json.dumps(list(LANGUAGES)))
 
 LANGUAGE_SCRIPT = """
-const turned = () => {
+const update = () => {
   const lang = element.querySelector("header")?.lang;
   if (!lang) return;
   if (lang !== "en") document.documentElement.classList.remove("turning");
   document.documentElement.lang = lang;
 };
-new MutationObserver(turned).observe(element, {attributes: true, childList: true, subtree: true});
-turned();
+new MutationObserver(update).observe(element, {attributes: true, childList: true, subtree: true});
+update();
 """
 """The head's script: the document's language is that of the head."""
 
-# Whoever goes to the list of classes can type a name at once, instead of deleting the last one.
-# A list that scrolls would take the focus of who leaves it, and be gone: the focus with it.
-# And the border of a before/after picture follows its slider.
+# The name in a list of classes is selected on focus, so that typing replaces it. An open list that
+# scrolls would get the focus of the Tab key, and take it along as it closes. The border of a
+# before/after picture follows its slider.
 _SCRIPT = """
 for (const type of ["focusin", "click"]) document.addEventListener(type, (event) => {
   if (event.target.matches(":is(#target, #contrast) input")) event.target.select();
@@ -62,7 +62,7 @@ def _theme() -> themes.Base:
         secondary_hue=themes.colors.teal,
         neutral_hue=themes.colors.stone,
         radius_size=themes.sizes.radius_md,
-        font="sans-serif",  # the style sheet has the whole list: here each name would be quoted
+        font="sans-serif",  # the whole list is in style.css: Gradio would quote each name
         font_mono="monospace",
     ).set(
         body_background_fill="#fcfcfb",
@@ -99,10 +99,10 @@ LAUNCH: dict[str, Any] = {
     "theme": _theme(),
     "head": f"<style>{_STYLE}</style><script>{_LANGUAGE_HEAD}{_SCRIPT}</script>",
     "footer_links": ["api", "settings"],
-    "max_file_size": SIZE,  # that of weights; what a picture may take is for open_image to say
+    "max_file_size": SIZE,  # the limit for weights; `open_image` has its own for pictures
     "show_error": False,
     "run_history": False,
     "enable_monitoring": False,
     "state_session_capacity": 1000,
 }
-"""For `demo.launch`."""
+"""Arguments of `demo.launch`."""

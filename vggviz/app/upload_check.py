@@ -14,7 +14,7 @@ __all__ = ["read_shapes"]
 
 MEMORY = 2 << 30  # bytes of address space; most of it is for libraries
 CPU_SECONDS = 5
-TIMEOUT = 60  # seconds: on a busy machine five of work take longer
+TIMEOUT = 60  # seconds; more than CPU_SECONDS, since the machine may be busy
 _CODE = f"""
 import json, sys
 try:

@@ -1,4 +1,4 @@
-"""How a result is looked at: which stage, method, layout and colours. No network runs for it."""
+"""A view of a result: stage, method, layout and colours, rendered without a network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LAYOUTS = ("side", "original-attention", "original-cam", "attention-cam")
 
 
 def view_options() -> dict[str, Sequence[str]]:
-    """The values of each field of a `View` but its stage, in its order, the default first."""
+    """The values of each field of a `View` except the stage, in their order, the default first."""
     return {
         "method": tuple(METHODS),
         "layout": LAYOUTS,
@@ -37,9 +37,9 @@ class View(NamedTuple):
     scale: str = "stretch"
 
     @classmethod
-    def checked(cls, session: Session, values: Sequence[object]) -> View:
-        """The view of the last result that a browser asks for: the values may be anything. Raises
-        gr.Error where there is no such view."""
+    def parse(cls, session: Session, values: Sequence[object]) -> View:
+        """The view of the last result from the values of its fields as a browser sent them, which
+        may be anything. Raises gr.Error where there is no such view."""
         stage, *options = values
         if stage not in session.current.names:
             raise user_error(session.text("trouble.view"))
@@ -48,7 +48,7 @@ class View(NamedTuple):
 
 
 def check_options(session: Session, options: Sequence[object]) -> None:
-    """Raise gr.Error where these are no values of `view_options`, in its order."""
+    """Raise gr.Error unless each option is one of the values in `view_options`, in its order."""
     known = view_options().values()
     if any(one not in values for one, values in zip(options, known, strict=False)):
         raise user_error(session.text("trouble.view"))

@@ -34,12 +34,12 @@ def open_dataset(
     `val/val_annotations.txt`) has the parts 'train' and 'val'. Any other is a folder of class
     folders, as torchvision's ImageFolder reads it; where it has folders for training, validation or
     testing, by any usual name ('Training', 'valid', 'dev', 'test_set'), those are its parts
-    'train', 'val' and 'test', and `part` is by default the first. Folders that hold nothing but
-    one more folder are passed through, and hidden files and folders left out. `classes` keeps some
-    classes only, by label or WordNet id. Raises DataError.
+    'train', 'val' and 'test', and `part` is by default the first. A folder that holds nothing but
+    one other folder stands for that one; hidden files and folders are left out. `classes` selects
+    classes by label or WordNet id. Raises DataError.
     """
     root = Path(path)
-    return _usable(find_layout(root).load(part, classes), root, part)
+    return _check_classes(find_layout(root).load(part, classes), root, part)
 
 
 def parts_of(path: str | Path) -> tuple[str, ...]:
@@ -56,8 +56,8 @@ def open_parts(
     """The training and the validation set at `path`, which have the same classes.
 
     The data's own parts 'train' and 'val' where it has them, as `open_dataset` says; without 'val'
-    a fifth of every class, drawn with `generator`, is set apart, and a part 'test' is left alone.
-    Raises DataError.
+    a fifth of every class, chosen with `generator`, becomes the validation set. A part 'test' is
+    not used. Raises DataError.
     """
     root = Path(path)
     layout = find_layout(root)
@@ -66,7 +66,7 @@ def open_parts(
             f"{root} has no part to learn from, only {', '.join(map(repr, layout.parts))}"
         )
     first = "train" if layout.parts else None
-    training = _usable(layout.load(first, classes), root, first)
+    training = _check_classes(layout.load(first, classes), root, first)
     if "val" not in layout.parts:
         for target, count in enumerate(torch.bincount(training.targets).tolist()):
             if count < 2:
@@ -82,10 +82,12 @@ def open_parts(
             raise DataError(
                 f"both parts of the data need the same classes: {name!r} lacks {', '.join(lacking)}"
             )
-    return training, _usable(validation, root, "val")
+    return training, _check_classes(validation, root, "val")
 
 
-def _usable(dataset: Dataset, root: Path, part: str | None = None) -> Dataset:
+def _check_classes(dataset: Dataset, root: Path, part: str | None = None) -> Dataset:
+    """The data set itself. Raises DataError for a class without pictures, and for fewer than
+    two."""
     counts = torch.bincount(dataset.targets, minlength=len(dataset.labels))
     for label, count in zip(dataset.labels, counts.tolist(), strict=True):
         if count == 0:

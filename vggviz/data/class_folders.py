@@ -13,7 +13,7 @@ from vggviz.data.splits import PARTS, part_named
 
 __all__ = ["Folder", "build_tree", "find_parts", "load_class_folders"]
 
-DEPTH = 64  # folders in folders: far more than there are, and no recursion too deep
+DEPTH = 64  # of nested folders: far more than data sets have, far fewer than the recursion limit
 _WRAPPERS = ("data", "images", "img", "imgs", "photos", "pictures")
 
 
@@ -60,8 +60,8 @@ def find_parts(root: Folder, where: str) -> tuple[Folder, dict[str, Folder]]:
     """The folder whose subfolders are the classes or the parts, and the parts by name, {} where
     there are none; each part is the folder of its classes.
 
-    What holds one folder of folders is passed through, with a few loose pictures too. Raises
-    DataError, which says `where`, for what can be read in two ways.
+    A folder stands for its only subfolder, also with a few pictures beside that. Raises DataError,
+    which names the path `where`, for a folder that can be understood in two ways.
     """
     folder = root
     while True:
@@ -82,7 +82,8 @@ def find_parts(root: Folder, where: str) -> tuple[Folder, dict[str, Folder]]:
 
 
 def _holds_classes(folder: Folder) -> bool:
-    """Whether its subfolders can be classes: in 'test/test/1.jpg', 'train/images/1.jpg' none is."""
+    """Whether its subfolders can be classes, unlike those in 'test/test/1.jpg',
+    'train/images/1.jpg'."""
     nonempty = folder.nonempty()
     if len(nonempty) == 1:
         (name, inner), *_ = nonempty.items()
@@ -91,7 +92,7 @@ def _holds_classes(folder: Folder) -> bool:
 
 
 def _is_wrapper(name: str) -> bool:
-    """Whether a folder that is alone in a part is just around the classes, and no class."""
+    """Whether a folder that is alone in a part holds the classes, by its name, and is no class."""
     return bool(part_named(name)) or name.casefold() in _WRAPPERS
 
 
@@ -124,8 +125,8 @@ def load_class_folders(
 ) -> Dataset:
     """The subfolders of `folder` as classes, with all pictures below each, in ImageFolder's order.
 
-    Raises DataError where there are no pictures, or no class of several has pictures of its own but
-    all have several folders instead, and for a class in `classes` that is not there.
+    Raises DataError where there are no pictures, where all classes hold only several folders and no
+    pictures directly, and for a class in `classes` that does not exist.
     """
     nonempty = folder.nonempty()
     if not nonempty:

@@ -19,7 +19,7 @@ from vggviz.images import ImageError, Preprocess
 
 __all__ = ["MEMORY", "Crops", "count_workers", "read_crops"]
 
-MEMORY = 1 << 30  # bytes of pixels kept in memory: 7,100 at 224 pixels, 87,000 at 64
+MEMORY = 1 << 30  # bytes of pixels in memory: 7,100 pictures of 224 pixels, 87,000 of 64
 _PER_WORKER = 64  # pictures below which starting another process takes longer than it saves
 
 
@@ -81,12 +81,12 @@ def read_crops(
                 pixels[len(readable)] = torch.from_numpy(crop)
             readable.append(index)
         progress(index + 1)
-    left = torch.tensor(readable, dtype=torch.long)
-    for target in sorted(set(dataset.targets.tolist()) - set(dataset.targets[left].tolist())):
+    indices = torch.tensor(readable, dtype=torch.long)
+    for target in sorted(set(dataset.targets.tolist()) - set(dataset.targets[indices].tolist())):
         raise DataError(f"class {dataset.labels[target]!r} has no picture that can be read")
     if fits:
-        return pixels[: len(readable)], left
-    return Crops(dataset.subset(left), preprocess, digest.hexdigest()), left
+        return pixels[: len(readable)], indices
+    return Crops(dataset.subset(indices), preprocess, digest.hexdigest()), indices
 
 
 def count_workers(pictures: int) -> int:

@@ -24,7 +24,7 @@ class Dataset:
     `files` are paths below the folder or inside the archive, `targets` (n,) class indices into
     `labels` and `wnids`, `boxes` (n, 4) left, top, right, bottom in pixels of the picture,
     right and bottom exclusive; None where the data has no boxes. `wnids` is empty where classes
-    have no WordNet ids. `ignored` counts the files beside them that are not used, by extension.
+    have no WordNet ids. `ignored` counts the other files of the data, by extension.
     """
 
     files: tuple[str, ...]

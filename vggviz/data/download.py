@@ -37,7 +37,7 @@ class FetchError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A file on the web: its name, where it is, its size in bytes and its MD5 sum."""
+    """A file on the web: its name, URL, size in bytes and MD5 sum."""
 
     name: str
     url: str
@@ -171,7 +171,8 @@ def _receive(
     progress: Callable[[int], None],
     timeout: float,
 ) -> None:
-    """Append what one request brings; from the start where the server has no ranges."""
+    """Append the response to one request; from the start where the server doesn't support
+    ranges."""
     start = file.tell()
     headers = {"Range": f"bytes={start}-"} if start else {}
     request = urllib.request.Request(archive.url, headers=headers)

@@ -18,10 +18,10 @@ __all__ = ["Layout", "find_layout"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """Data at `root`. `parts` are its own ('train', 'val', 'test'), () if it has none.
+    """The layout of the data at `root`. `parts` are those of 'train', 'val', 'test' that it has.
 
-    `prefix` is where Tiny ImageNet's tables lie, None for class folders: those are in `folder`, or
-    in the `folders` of the parts. `ignored` counts files that are not used, by extension.
+    `prefix` is the folder of Tiny ImageNet's tables, None for class folders: those are in `folder`,
+    or in the `folders` of the parts. `ignored` counts files that are not used, by extension.
     """
 
     root: Path
@@ -60,7 +60,7 @@ def find_layout(root: Path) -> Layout:
     tables = {"wnids.txt", *(f"{folder}/wnids.txt" for folder in folders)}
     if present := tables.intersection(source.names):
         prefix = min(present, key=lambda file: (len(file), file)).removesuffix("wnids.txt")
-        del ignored[".txt"]  # its tables
+        del ignored[".txt"]  # Tiny ImageNet's tables, which are used
         return Layout(root, source, TINY_PARTS, ignored, prefix, Folder(""), {})
     folder, parts = find_parts(build_tree(source.names), str(root))
     used = parts.values() if parts else folder.folders.values()

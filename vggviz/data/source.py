@@ -25,7 +25,7 @@ __all__ = [
     "split_pictures",
 ]
 
-# Beside names that start with a dot. macOS, Windows and Synology keep thumbnails in these.
+# Names of hidden files and folders that don't start with a dot, of macOS, Windows and Synology.
 _HIDDEN = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin"}
 HIDDEN = "hidden"
 
@@ -83,7 +83,7 @@ def ignored_text(ignored: Mapping[str, int]) -> str:
 
 
 def _hidden_prefix(name: str) -> str | None:
-    """The path down to its first hidden part, None where no part is hidden."""
+    """The path up to its first hidden part, None where no part is hidden."""
     parts = name.rstrip("/").split("/")
     for depth, part in enumerate(parts, 1):
         if part.startswith(".") or part.casefold() in _HIDDEN:

@@ -13,7 +13,7 @@ _SYNONYMS = {
     "test": "test testing tests tst eval evaluation holdout 测试 測試 テスト",
 }
 _PART_OF = {word: part for part, words in _SYNONYMS.items() for word in words.split()}
-# What stands beside the word, apart or joined to it: 'training_set', 'TestData', 'seg_train'.
+# Words beside the part's name, separate or joined: 'training_set', 'TestData', 'seg_train'.
 _FILLERS = [
     *("datasets", "dataset", "data", "sets", "set", "images", "image", "imgs", "img", "pictures"),
     *("split", "folder", "seg", "集"),
@@ -21,8 +21,8 @@ _FILLERS = [
 
 
 def part_named(folder: str) -> str | None:
-    """The part ('train', 'val' or 'test') that a folder's name says, in any case and by its usual
-    synonyms; None where it says none."""
+    """The part ('train', 'val' or 'test') that a folder's name means, in upper or lower case and by
+    the usual synonyms; None for other names."""
     words = re.findall(r"[^\W\d_]+", folder.casefold())
     words = [word for word in words if word not in _FILLERS]
     if len(words) != 1:

@@ -60,12 +60,12 @@ def load_tiny_imagenet(
         rows = [row for row in rows if row[0] in wnids]
     else:
         start = f"{prefix}train/"
-        trained = {
+        train_folders = {
             name[len(start) :].split("/", 1)[0] for name in existing if name.startswith(start)
         }
         for wnid in wnids:
             folder = f"train/{wnid}"
-            if wnid not in trained:
+            if wnid not in train_folders:
                 raise DataError(f"wnids.txt names {wnid}, but there is no folder {folder}")
             for (file,), box in boxes_of(f"{folder}/{wnid}_boxes.txt", f"{folder}/images", 5):
                 rows.append((wnid, f"{prefix}{folder}/images/{file}", box))

@@ -1,4 +1,4 @@
-"""The names of files in a zip archive, also of one that was packed in a local code page."""
+"""Decoded names of files in a zip archive, also where they are in a local code page."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["member_names"]
 _UTF8_FLAG = 0x800
 _UNICODE_PATH = 0x7075  # Info-ZIP's extra field
 
-# The Korean syllables that most words are made of, by which short Korean names are told from
-# Chinese ones: all of their bytes are valid in both.
+# The most common Korean syllables, which distinguish short Korean names from Chinese ones: their
+# bytes are valid in both encodings.
 _COMMON_HANGUL = frozenset(
     "이가다나사기고인지자리스대시부한도해아수정어일전제구원화국소주하장는의에서로을그라보조성공연비상미선중동여방학과"
     "안산용유무만오개남우물반영생신문진체러마세강거양바요백천호치간분모식실경있것들명레터트드크니디네토타카파람랑새말닭돼토끼"
@@ -25,10 +25,10 @@ _COMMON_HANGUL = frozenset(
 def member_names(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The members by their decoded names, with '/' between folders (a folder ends with one).
 
-    A name is UTF-8 where its flag or Info-ZIP's Unicode path field says so. Other names come in
-    the code page of whoever packed them, which the format does not record: all of one archive are
-    read in the encoding under which they are likeliest together (see `_cost`). Backslashes, which
-    PowerShell 5 and .NET wrote, become slashes.
+    A name is UTF-8 where its flag or Info-ZIP's Unicode path field says so. Other names are in the
+    code page of the computer where they were packed, which the format does not record: all of one
+    archive are decoded in the encoding under which they are most probable together (see `_cost`).
+    Backslashes, which PowerShell 5 and .NET wrote, become slashes.
     """
     raw: dict[int, bytes] = {}
     decoded: dict[int, str] = {}
@@ -68,7 +68,7 @@ def _unicode_path(extra: bytes, name: bytes) -> str | None:
 
 
 def _detect(names: Iterable[bytes]) -> str:
-    """The encoding under which all `names` together are likeliest."""
+    """The encoding under which all `names` together are most probable."""
     parts = {part for name in names for part in name.split(b"/") if not part.isascii()}
     costs = {
         encoding: sum(_cost(part.decode(encoding), encoding) for part in parts) - math.log(prior)
@@ -88,8 +88,8 @@ def _decodes(name: bytes, encoding: str) -> bool:
 
 def _cost(text: str, encoding: str) -> float:
     """−log P(text | encoding): each character is drawn from a class of characters, and evenly
-    within it. What names hardly ever do costs more: other letters, or ideographs, within a Latin
-    word, 'ö' before a capital letter or on its own."""
+    within it. What is rare in names costs more: other letters, or ideographs, within a Latin word,
+    'ö' before a capital letter or on its own."""
     total = 0.0
     for before, character, after in zip(f" {text}", text, f"{text[1:]} ", strict=False):
         if character.isascii():

@@ -1,4 +1,4 @@
-"""The evaluation of networks: accuracy, cost, where attention points, and whether it is used."""
+"""The evaluation of networks: accuracy, cost, pointing game, and the use of attention."""
 
 from __future__ import annotations
 

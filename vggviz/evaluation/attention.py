@@ -1,4 +1,4 @@
-"""The attention of every picture of a batch, under names that tell the records of a stage apart."""
+"""The attention records of a batch, each under a name that is unique at its stage."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ __all__ = ["named_records"]
 def named_records(
     result: CAMs, paths: Mapping[str, str]
 ) -> Iterator[tuple[str, str, AttentionRecord, Tensor | None]]:
-    """(stage, name, record, map) of all pictures, one picture after another; `paths` by stage.
+    """Yield (stage, name, record, map) for all records of all pictures, picture by picture. `paths`
+    are the module paths of the stages.
 
-    The name is the record's kind; where a stage has several records of one kind, the later ones
-    are 'spatial_2', 'spatial_3' …, as in `Explanation.arrays`. The map (h, w) is over positions,
-    None for what has no weight for every position: rows or columns alone point at nothing.
+    The name is the record's kind; where a stage has several records of one kind, the later ones are
+    'spatial_2', 'spatial_3' …, as in `Explanation.arrays`. The map (h, w) is that of attention with
+    a weight for every position, else None: weights of rows or columns alone are none.
     """
     for row in range(len(result.logits)):
         picture = result.of(row)

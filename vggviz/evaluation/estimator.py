@@ -1,4 +1,4 @@
-"""Estimates with 95% intervals from the observations of networks."""
+"""Estimates with 95% intervals from what was observed of networks."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ class Estimator:
         return bootstrap(columns, self._generator(), resamples=self.resamples)
 
     def top(self, logits: Tensor, targets: Tensor, count: int) -> Estimate:
-        """How often the class is among the `count` predicted first: (n, K), (n,)."""
+        """Top-`count` accuracy of logits (n, K) against classes (n,)."""
         predicted = logits.topk(min(count, logits.shape[1]), 1).indices
         return self.shares((predicted == targets[:, None]).any(1, keepdim=True))[0]
 
     def calibration(self, logits: Tensor, targets: Tensor) -> Estimate:
-        """The expected calibration error."""
+        """The expected calibration error of logits (n, K) against classes (n,)."""
         return calibration(logits, targets, self._generator(), resamples=self.resamples)
 
     def difference(self, first: Tensor, second: Tensor) -> Difference:
-        """`first` − `second`, both (n,): whether each picture was right."""
+        """The difference `first` − `second`, both (n,): whether each picture was classified
+        right."""
         return Difference(
             points=self.shares((first.double() - second.double())[:, None])[0],
             better=int((first & ~second).sum()),
@@ -62,7 +63,7 @@ class Estimator:
         subsets: dict[str, Subset] = {}
         best: dict[str, dict[str, str]] = {}
         rates: dict[tuple[str, str], dict[str, Estimate]] = {key: {} for key in keys}
-        over: dict[str, Estimate] = {}
+        over_gradcam: dict[str, Estimate] = {}
         for name, chosen in zip(SUBSETS, members, strict=True):
             if not bool(chosen.any()):
                 continue
@@ -73,10 +74,10 @@ class Estimator:
             )
             hits = {key: observed.hits[key][chosen].double() for key in keys}
             leading = _best(hits)
-            best[name] = {of: stage for of, (stage, _) in leading.items()}
+            best[name] = {group: stage for group, (stage, _) in leading.items()}
             if "attention" in leading:
                 pair = hits[leading["attention"]] - hits[leading[GRADCAM]]
-                over[name] = self.shares(pair[:, None])[0]
+                over_gradcam[name] = self.shares(pair[:, None])[0]
             estimates = self.shares(torch.stack(list(hits.values()), 1))  # of (n, views)
             for key, estimate in zip(keys, estimates, strict=True):
                 rates[key][name] = estimate
@@ -84,18 +85,21 @@ class Estimator:
             View(stage, kind, rates[stage, kind], int(observed.nowhere[stage, kind].sum()))
             for stage, kind in keys
         )
-        return Pointing(subsets, views, best, over)
+        return Pointing(subsets, views, best, over_gradcam)
 
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
 
 
 def _best(hits: dict[tuple[str, str], Tensor]) -> dict[str, tuple[str, str]]:
-    """The map with the most hits, of attention (where there is any) and of Grad-CAM."""
+    """The key of the map with the most hits, among attention's maps, if any, and among
+    Grad-CAM's."""
     groups = {
         "attention": [key for key in hits if key[1] != GRADCAM],
         GRADCAM: [key for key in hits if key[1] == GRADCAM],
     }
     return {
-        of: max(keys, key=lambda key: float(hits[key].sum())) for of, keys in groups.items() if keys
+        group: max(keys, key=lambda key: float(hits[key].sum()))
+        for group, keys in groups.items()
+        if keys
     }

@@ -1,4 +1,4 @@
-"""Predictions, attention and the peaks of maps of one network, batch by batch."""
+"""Collects predictions, attention and peaks of maps of one network, batch by batch."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ __all__ = ["Observations", "Observer"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observations:
-    """What one network did with n pictures.
+    """The outputs and maps of one network on n pictures.
 
-    `logits` (n, K); `replaced` the logits by replacement; `boxes` (n, 4) in pixels of the
-    network's square; `hits` and `nowhere` (n,) by (stage, name of map): whether the peak lies in
-    the box, and whether there is none.
+    `logits` (n, K); `replaced` the logits with replaced attention weights, by replacement; `boxes`
+    (n, 4) in pixels of the network's input; `hits` and `nowhere` (n,) by (stage, name of map):
+    whether the map's peak lies in the box, and whether the map has no peak; `spread` the range of
+    attention weights.
     """
 
     logits: Tensor
@@ -90,7 +91,7 @@ class Observer:
             self._replaced[name].append(self._logits_with(name, generator, images))
 
     def observations(self) -> Observations:
-        """Those of all batches so far."""
+        """The observations of all batches so far."""
         boxes = torch.cat(self._boxes) if self._boxes else None
         peaks = {key: torch.cat(parts) for key, parts in self._peaks.items()}
         return Observations(
@@ -106,14 +107,15 @@ class Observer:
         )
 
     def _logits_with(self, name: str, generator: torch.Generator, images: Tensor) -> Tensor:
-        """The logits with other weights at all stages."""
+        """The logits (B, K) with replaced attention weights at all stages."""
         change = change_to(name, generator, self.model.key_positions())
         with torch.no_grad(), evaluating(self.model), self.model.intervene(change):
             return run_network(self.model, images)
 
 
 def _spread(stage: str, name: str, numbers: Tensor) -> Spread:
-    """Of each picture's smallest and largest weight, mean and standard deviation: (4, n)."""
+    """The spread from `numbers` (4, n): smallest weight, largest weight, mean and standard
+    deviation of each picture."""
     low, high, mean, deviation = numbers
     return Spread(
         stage,

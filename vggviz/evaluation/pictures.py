@@ -1,4 +1,4 @@
-"""Pictures in batches, each decoded once for all networks, and the classes that networks know."""
+"""Batches of pictures, each decoded once for all networks, and the classes that networks share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pictures:
-    """n pictures as networks of one preprocessing take them.
+    """n pictures, preprocessed for networks with the same preprocessing.
 
     `images` (n, 3, S, S) normalised, channels last; `indices` (n,) into the dataset; `targets` (n,)
     classes; `boxes` (n, 4) in pixels of the square, None where the data has none; `names` of the
@@ -43,7 +43,7 @@ class Pictures:
     names: tuple[str, ...]
 
     def at(self, rows: Tensor) -> Pictures:
-        """Those at `rows`: indices (m,), or bool (n,)."""
+        """The pictures at `rows`: indices (m,), or a mask (n,)."""
         rows = rows.nonzero()[:, 0] if rows.dtype is torch.bool else rows
         return Pictures(
             self.images[rows],
@@ -61,10 +61,11 @@ def batches(
     *,
     unreadable: Callable[[int, ImageError], None] | None = None,
 ) -> Iterator[Mapping[Preprocess, Pictures]]:
-    """All pictures, at most `size` at a time, in the order of the data, with the data's classes.
+    """Yield the pictures for each preprocessing, at most `size` at a time, in the order of the
+    data, with the data's class indices as targets.
 
-    A picture that can't be read is left out where `unreadable` takes its index and the error,
-    and else raises ImageError.
+    A picture that can't be read is left out after `unreadable` was called with its index and the
+    error, which is raised where that is None.
     """
     for start in range(0, len(dataset), size):
         readable: list[int] = []
@@ -113,7 +114,7 @@ def load_pictures(
 
 
 def classes_of(dataset: Dataset, card: Card | ForeignCard) -> Tensor:
-    """Which output of the network each class of the data is: (classes of the data,).
+    """The index of the network's output for each class of the data: (classes of the data,).
 
     Raises DataError for a class that the network does not know, or whose label it has twice.
     """
@@ -167,14 +168,14 @@ def unknown_note(unknown: Mapping[str, int]) -> str:
 
 
 def _outputs(dataset: Dataset, card: Card | ForeignCard) -> list[int | None]:
-    """The output of the network that stands for each class of the data, None for none: by WordNet
-    id where both have them, else by label. Exact names come first, and no output stands for two.
-    Raises DataError for a label that the network has twice."""
+    """The index of the network's output for each class of the data, None where it has none: by
+    WordNet id where both have them, else by label. Exact names come first, and no output is used
+    twice. Raises DataError for a label that the network has twice."""
     by_id = bool(dataset.wnids and card.wnids)
     names, known = (dataset.wnids, card.wnids) if by_id else (dataset.labels, card.labels)
     outputs: list[int | None] = []
     for name, label in zip(names, dataset.labels, strict=True):
-        # What another class of the data is called exactly is that class.
+        # An output whose name is exactly that of another class of the data belongs to that class.
         free = (k for k in matching(name, known) if known[k] == name or known[k] not in names)
         found = [k for k in free if k not in outputs]
         if len(found) > 1:

@@ -9,8 +9,8 @@ from typing import Any
 from vggviz.metrics.statistics import Estimate
 
 __all__ = [
-    "ANCHORS",
     "GRADCAM",
+    "PUBLISHED",
     "SUBSETS",
     "Cost",
     "Difference",
@@ -22,11 +22,11 @@ __all__ = [
     "View",
 ]
 
-# Which pictures pointing is counted on: all with a box, those whose box misses the middle of the
-# picture, and those whose box covers at most a third of it.
+# Subsets of pictures for the pointing game: all with a box, those whose box misses the centre of
+# the picture, and those whose box covers at most a third of it.
 SUBSETS = ("all", "off_centre", "small")
 GRADCAM = "gradcam"
-ANCHORS = (
+PUBLISHED = (
     "Published, to compare with: SE in VGG16 on ImageNet gains 1.8 points of top-1; CBAM or SE in "
     "VGG19 on CIFAR-10 gains 0.4 to 0.8."
 )
@@ -45,8 +45,9 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Top-1 against another set of answers for the same pictures: `points` is the difference as
-    a share, `better` and `worse` count the pictures that only one got right, `p` is McNemar's."""
+    """The difference in top-1 accuracy of two sets of predictions for the same pictures: `points`
+    as a share, `better` and `worse` the numbers of pictures that only the first, only the second
+    got right, `p` McNemar's exact test."""
 
     points: Estimate
     better: int
@@ -70,8 +71,8 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """The pictures that pointing is counted on: `chance` is their boxes' mean share of the
-    picture, `centre` the share of boxes that the middle of the picture hits."""
+    """A subset of pictures for the pointing game: `chance` is the mean share of the picture that
+    boxes cover, `centre` the share of boxes that contain the centre of the picture."""
 
     count: int
     chance: float
@@ -80,8 +81,9 @@ class Subset:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How often the peak of one map lies in the box, by subset. `kind` is as in `Spread`, or
-    'gradcam'; `nowhere` counts maps without a peak, which are never a hit."""
+    """The pointing game of one map: `rates` are how often its peak lies in the box, by subset.
+    `kind` is as in `Spread`, or 'gradcam'; `nowhere` counts maps without a peak, which count as
+    misses."""
 
     stage: str
     kind: str
@@ -91,20 +93,20 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Pointing:
-    """The pointing game of one network, by subset. `best` is the stage with the highest rate there
-    for 'attention' (no entry where no map has positions) and for 'gradcam', each on its own;
-    `over_gradcam` is the paired difference between these two."""
+    """The pointing game of one network. `best` is by subset the stage with the highest rate of
+    'attention' (no entry where no attention is a map) and of 'gradcam'; `over_gradcam` is the
+    paired difference between the rates at these two stages."""
 
     subsets: Mapping[str, Subset]
     views: tuple[View, ...]
     best: Mapping[str, Mapping[str, str]]
     over_gradcam: Mapping[str, Estimate]
 
-    def best_view(self, of: str, subset: str) -> View | None:
-        """The view of 'attention' or 'gradcam' at its best stage; None where there is none."""
+    def best_view(self, group: str, subset: str) -> View | None:
+        """The view of `group`, 'attention' or 'gradcam', at its best stage; None without one."""
         for view in self.views:
-            mine = (view.kind == GRADCAM) == (of == GRADCAM)
-            if mine and view.stage == self.best.get(subset, {}).get(of):
+            in_group = (view.kind == GRADCAM) == (group == GRADCAM)
+            if in_group and view.stage == self.best.get(subset, {}).get(group):
                 return view
         return None
 
@@ -154,4 +156,4 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for `json.dumps`."""
-        return {**asdict(self), "anchors": ANCHORS}
+        return {**asdict(self), "anchors": PUBLISHED}

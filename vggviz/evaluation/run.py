@@ -1,4 +1,4 @@
-"""The evaluation of networks on labelled pictures: accuracy, cost, pointing, use of attention."""
+"""Measures networks on labelled pictures: accuracy, cost, pointing game, use of attention."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def evaluate(
 def _costs(
     subjects: Mapping[str, Subject], reference: str, rounds: int, step: Callable[[], None]
 ) -> dict[str, Cost]:
-    """Of one picture of noise each, channels last."""
+    """The costs by network, measured on one picture of noise (1, 3, S, S), channels last."""
     works: dict[str, partial[Tensor]] = {}
     for name, subject in subjects.items():
         size, generator = subject.card.preprocess.size, torch.Generator().manual_seed(0)

@@ -8,7 +8,7 @@ from dataclasses import astuple
 from pandas import DataFrame
 
 from vggviz.evaluation.pictures import unknown_note
-from vggviz.evaluation.result import ANCHORS, GRADCAM, Difference, Evaluation, Result
+from vggviz.evaluation.result import GRADCAM, PUBLISHED, Difference, Evaluation, Result
 from vggviz.metrics.statistics import Estimate
 from vggviz.tables import markdown
 
@@ -63,7 +63,7 @@ def _accuracy(evaluation: Evaluation) -> str:
         "A network of five classes or fewer has no top-5: it could not miss it."
         if any(one.top5 is None for one in results)
         else "",
-        ANCHORS,
+        PUBLISHED,
     ]
     return markdown(frame, *filter(None, notes))
 
@@ -160,7 +160,7 @@ def _p(difference: Difference | None) -> str:
 
 
 def _points(value: Difference | Estimate | None) -> str:
-    """With a sign: a loss is as visible as a gain."""
+    """'+1.2 [-0.3, +2.7]' in points, '' for None."""
     estimate = value.points if isinstance(value, Difference) else value
     return _bracketed(estimate, 100, "+.1f").replace("-", "−")
 

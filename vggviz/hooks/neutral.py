@@ -11,14 +11,14 @@ __all__ = ["neutral_weights"]
 
 
 def neutral_weights(kind: Kind, weights: Tensor, positions: Tensor | None = None) -> Tensor:
-    """Weights (B, ...) that let features pass as they are, in the place of `weights` of this kind.
+    """Weights (B, ...) that leave features unchanged, in the place of `weights` of this kind.
 
-    Gates become 1. Distributions have no such weights: in `token` (B, heads, N, M) each query looks
-    only at the key nearest to it, which is itself where queries and keys are the same tokens, or
-    where `positions` (N, M) says where its own keys lie, as in windows; in `pool` all positions,
-    and in `branch` (B, branches, C) all branches, count alike. What `other` weights do is not
-    known: they stay as they are. Raises ValueError for a `token` map with N != M, without
-    `positions`, whose grids are not square.
+    Gates become 1. Distributions have no such weights: in `token` (B, heads, N, M) each query
+    attends only to the key nearest to it, which is its own token where queries and keys are the
+    same tokens, or where `positions` (N, M) names the token of each of its keys, as in windows; in
+    `pool` all positions, and in `branch` (B, branches, C) all branches, get the same weight.
+    `other` weights stay as they are, since their effect is not known. Raises ValueError for `token`
+    weights with N != M, without `positions`, whose grids are not square.
     """
     if kind == "pool":
         return torch.full_like(weights, 1 / weights.shape[-1])

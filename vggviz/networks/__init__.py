@@ -1,4 +1,4 @@
-"""Networks: those that vggviz builds from a table, and other people's with their weights."""
+"""Networks that vggviz builds, by architecture, and networks of others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from vggviz.networks.checkpoint import class_count, load_weights, read_checkpoint
-from vggviz.networks.config import NetworkConfig, choose
+from vggviz.networks.config import NetworkConfig, check_choice
 from vggviz.networks.efficientnet_lite import EfficientNetLite0
 from vggviz.networks.foreign import ForeignNetwork
 from vggviz.networks.named import NetworkError, open_network
@@ -32,9 +32,9 @@ __all__ = [
 ]
 
 TORCHVISION: dict[str, type[Network]] = {**dict.fromkeys(VGGS, VGG), "resnet50": ResNet50}
-"""The networks that torchvision has, by its names, with its weights."""
+"""The architectures whose weights torchvision offers, by its names."""
 ARCHITECTURES: dict[str, type[Network]] = {**TORCHVISION, "efficientnet_lite0": EfficientNetLite0}
-"""The networks by name."""
+"""All architectures by name: a subclass of `Network` for each."""
 
 
 def resolve(config: NetworkConfig) -> NetworkConfig:
@@ -42,12 +42,12 @@ def resolve(config: NetworkConfig) -> NetworkConfig:
 
     Raises ValueError, listing the choices, for an unknown architecture or stage.
     """
-    choose("architecture", config.architecture, tuple(ARCHITECTURES))
+    check_choice("architecture", config.architecture, tuple(ARCHITECTURES))
     stages = ARCHITECTURES[config.architecture].stages
     for stage in config.stages:
-        choose("stage", stage, stages)
-    wanted = config.stages or stages
-    return replace(config, stages=tuple(stage for stage in stages if stage in wanted))
+        check_choice("stage", stage, stages)
+    chosen = config.stages or stages
+    return replace(config, stages=tuple(stage for stage in stages if stage in chosen))
 
 
 def build_network(

@@ -1,4 +1,4 @@
-"""Weights from the files that people have: nothing is run, and nothing half loaded."""
+"""Loading checkpoints: no code in a file is run, and no network is loaded in part."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 
 def read_checkpoint(file: Path) -> dict[str, Tensor]:
     """The state dict in a safetensors file, or in one that `torch.save` wrote (.pth, .pt,
-    .pth.tar, .ckpt), on the CPU; where it is wrapped in a dictionary, as it stands there under
+    .pth.tar, .ckpt), on the CPU; where it is wrapped in a dictionary, the one under
     `state_dict`, `model`, `net`, `model_state_dict` or `ema`.
 
     Nothing in the file is run. Raises NetworkError for a file that is missing, damaged, or holds
@@ -47,8 +47,8 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load all weights of `network`. Prefixes that training adds (`module.`, `_orig_mod.`,
-    `model.`, `backbone.`) are taken off where the names fit better without.
+    """Load all weights of `network`. Prefixes that training adds to names (`module.`, `_orig_mod.`,
+    `model.`, `backbone.`) are removed where more names fit without them.
 
     Raises NetworkError, and changes nothing, where names or shapes differ: it names the first few,
     and the nearest matches.
@@ -78,10 +78,11 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def class_count(state: Mapping[str, Tensor], network: nn.Module | None = None) -> int:
-    """How many classes a network with these weights tells apart: the rows of its last layer.
+    """The number of classes of a network with these weights: the rows of its last layer.
 
-    Which layer is the last, the order in `state` tells; or `network`, which has the same layers
-    and perhaps another number of classes: safetensors files are in alphabetical order.
+    The last layer is the last in the order of `state`; or, since safetensors files are in
+    alphabetical order, in that of `network`, which has the same layers but may have another number
+    of classes.
 
     Raises NetworkError where no layer is found.
     """
@@ -125,7 +126,7 @@ def _refusal(file: Path) -> NetworkError:
 
 
 def _stripped(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The names without those prefixes, in that order, that leave most of the network's own."""
+    """`state` without the prefixes, removed in the order, with which most names are in `own`."""
     best, most = state, sum(name in own for name in state)
     for count in range(1, len(PREFIXES) + 1):
         for order in permutations(PREFIXES, count):

@@ -17,7 +17,7 @@ CODE = re.compile(r"[\w.-]{1,99}\.py:\w{1,99}")
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """Which network: everything about it but its weights. Round-trips through JSON.
+    """The description of a network without its weights. Round-trips through JSON.
 
     `architecture` is a key of `vggviz.networks.ARCHITECTURES`, such as 'vgg19_bn' or 'resnet50'.
     `attention` is 'none' or a key of `ATTENTION`, placed at `stages`; an empty tuple, the default,
@@ -43,10 +43,10 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if CODE.fullmatch(self.attention) and self.attention not in ATTENTION:
             raise AttentionError("attention_code", attention=self.attention)
-        choose("attention", self.attention, ("none", *ATTENTION))
-        choose("placement", self.placement, ("before_pool", "after_pool"))
-        choose("blend", self.blend, ("residual", "replace"))
-        choose("head", self.head, ("fc", "gap"))
+        check_choice("attention", self.attention, ("none", *ATTENTION))
+        check_choice("placement", self.placement, ("before_pool", "after_pool"))
+        check_choice("blend", self.blend, ("residual", "replace"))
+        check_choice("head", self.head, ("fc", "gap"))
         if isinstance(self.stages, str):
             raise ValueError(f"stages must be a tuple such as ('block5',), not {self.stages!r}")
         if type(self.width) not in (int, float) or not 0 < self.width <= 4:
@@ -82,7 +82,7 @@ class NetworkConfig:
         return max(8, round(channels * self.width / 8) * 8)
 
 
-def choose(what: str, given: str, known: tuple[str, ...]) -> None:
-    """Raise ValueError, listing what is `known`, where `given` is not among it."""
-    if given not in known:
-        raise ValueError(f"no {what} {given!r}: choose one of {', '.join(known)}")
+def check_choice(what: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise ValueError, with the `known` values, where `value` is none of them."""
+    if value not in known:
+        raise ValueError(f"no {what} {value!r}: choose one of {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Networks that were not made for vggviz: what explaining needs to know of one, from one pass."""
+"""Any image classifier as a `Network`: its stages and attention are found in one forward pass."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from vggviz.networks.protocol import Network
 from vggviz.platform.python_file import nearest
 from vggviz.types import POSITIONS, InputError
 
-__all__ = ["STRIP", "ForeignNetwork"]
+__all__ = ["MAX_STAGES", "ForeignNetwork"]
 
-STRIP = 8
-"""The most stages that are shown when all are asked for."""
+MAX_STAGES = 8
+"""The most names in `ForeignNetwork.stages`."""
 GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601, as Pillow's convert("L")
 
 
 class ForeignNetwork(Network):
-    """Any classifier as a `Network`, from one probing pass over a picture of `size` × `size`.
+    """Any classifier as a `Network`, from one forward pass over a picture of `size` × `size`.
 
-    It shares children, parameters and buffers with `network`, which is put into evaluation mode:
-    module paths are the network's own. Pictures (B, 3, H, W) → logits (B, K); where the network
-    takes one channel, it gets the luma. Of several outputs `output`, an index or a key, is taken,
-    by default `logits` or the first one that can be logits.
+    It shares children, parameters and buffers with `network`, which is put into evaluation mode, so
+    that module paths are those of `network`. Pictures (B, 3, H, W) → logits (B, K); where the
+    network takes one channel, it gets the luma. Of several outputs `output`, an index or a key, is
+    taken, by default `logits` or the first one that can be logits.
 
-    `maps` says which modules' outputs are maps, in the order in which they were completed.
+    `maps` are the modules whose outputs are feature maps, in the order in which they were computed.
     `places` are all places of attention, `attention` the same by stage. The stage of a gate is the
     innermost module around it whose output has the grid of the features that it weighs; that of
-    self-attention the module whose output it weighs, or gets. To these come the last outputs at
-    each resolution. `all_stages` are these, `stages` at most eight of them, `layers` all maps.
+    self-attention is the module whose output it weighs, or takes as input. `all_stages` are these
+    and the last maps at each resolution, `stages` at most `MAX_STAGES` of them, `layers` all maps.
 
     Raises NetworkError for what runs on no such picture, returns no logits, is scripted or
     compiled.
@@ -92,21 +92,21 @@ class ForeignNetwork(Network):
             num_classes=logits.shape[1],
             layers={path: path for path in maps},
             all_stages=tuple(stages),
-            stages=_strip(stages, attention, last),
+            stages=_choose_stages(stages, attention, last),
         )
 
     def _survey(self, size: int) -> tuple[list[Place], dict[str, FeatureMap], Tensor]:
-        """As `survey`, with three channels or else one."""
+        """`survey` of this network on noise with three channels, or, where that fails, with one."""
         one = next((p for p in self.parameters()), torch.empty(0))
-        drawn = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+        noise = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
         first: Exception | None = None
         for grey in (False, True):
             vars(self)["_grey"] = grey
             try:
-                return survey(self, drawn.to(one))
+                return survey(self, noise.to(one))
             except NetworkError:
                 raise
-            except Exception as error:  # whatever code of others raises
+            except Exception as error:  # the network's code may raise anything
                 first = first or error
         reason = str(first).strip().partition("\n")[0]
         if isinstance(first, ValueError) and "can't be looked into" in reason:
@@ -129,7 +129,7 @@ class ForeignNetwork(Network):
         return self
 
     def get_submodule(self, target: str) -> nn.Module:
-        """As for any module; its children may have names that are attributes here."""
+        """As for any module, also where a child's name is that of an attribute of this class."""
         return self._network.get_submodule(target) if target else self
 
     def path(self, place: str) -> str:
@@ -153,7 +153,7 @@ class ForeignNetwork(Network):
         return found[-1] if found else None
 
     def is_link(self, path: str) -> bool:
-        """False: what goes past a module is not known."""
+        """False: whether features bypass a module is not known."""
         return False
 
     def intervene(self, change: Change) -> AbstractContextManager[object]:
@@ -161,8 +161,7 @@ class ForeignNetwork(Network):
         return finding(self, self.places, change=change)
 
     def bypass(self) -> AbstractContextManager[object]:
-        """Inside the `with` the network goes on with weights that do nothing: see
-        `neutral_weights`."""
+        """Inside the `with` the network runs with `neutral_weights`."""
         positions = self.key_positions()
         return self.intervene(lambda path, kind, w: neutral_weights(kind, w, positions.get(path)))
 
@@ -221,7 +220,7 @@ class ForeignNetwork(Network):
         return groups
 
     def gammas(self) -> dict[str, float]:
-        """Nothing: what a network blends in is known of vggviz's own only."""
+        """{}: γ is a parameter of vggviz's own networks."""
         return {}
 
     def classify(self, x: Tensor) -> Tensor:
@@ -253,14 +252,15 @@ def _logits(output: Any, batch: int, which: int | str | None) -> Tensor:
 
 
 def _stage(place: Place, maps: Mapping[str, FeatureMap]) -> str | None:
-    """The module that stands for the attention of a place on the strip; see `ForeignNetwork`."""
+    """The stage of the attention at a place, None where no map fits; see `ForeignNetwork`."""
     parts = place.path.split(".")
     around = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
     weighed = maps[place.stage].grid if place.stage in maps else place.layout.grid
     found = [path for path in around if path in maps and maps[path].grid == weighed]
     if place.kind == "token" and f"{place.stage}.".startswith(f"{place.path}."):
-        # What it weighs is made inside. Its output won't do: behind the last self-attention only
-        # the class token counts. Its input is the map that was completed before it began.
+        # The features that it weighs are computed inside the module. Its output is no stage: after
+        # the last self-attention only the class token is used. Its input is: the last map that was
+        # completed before any inside the module.
         inside = [path == place.path or path.startswith(f"{place.path}.") for path in maps]
         before = list(maps)[: inside.index(True)] if True in inside else []
         fitting = [path for path in before if maps[path].grid == weighed]
@@ -272,21 +272,21 @@ def _stage(place: Place, maps: Mapping[str, FeatureMap]) -> str | None:
 
 
 def _last_of_each_grid(maps: Mapping[str, FeatureMap]) -> list[str]:
-    """The last output at each resolution, in order; but not beside a class token, behind which
-    positions often count no more."""
+    """The last map at each resolution, in order. Maps with a class token are left out: after the
+    last self-attention often only that token is used."""
     last = {found.grid: path for path, found in maps.items() if found.grid != (1, 1)}
     order = list(maps)
     return sorted((path for path in last.values() if not maps[path].extra), key=order.index)
 
 
-def _strip(
+def _choose_stages(
     stages: Sequence[str], attention: Mapping[str, Any], last: Sequence[str]
 ) -> tuple[str, ...]:
-    """At most eight stages: the deepest resolution, attention evenly from the first to the last,
-    and where there is room the other resolutions, the deepest first."""
-    room = STRIP - len(last[-1:])
+    """At most `MAX_STAGES` stages: the deepest resolution, stages with attention, evenly from the
+    first to the last, and then the other resolutions, the deepest first."""
+    most = MAX_STAGES - len(last[-1:])
     found = [stage for stage in stages if stage in attention]
-    if len(found) > room:
-        found = [found[round(n * (len(found) - 1) / (room - 1))] for n in range(room)]
-    chosen = list(dict.fromkeys((*last[-1:], *found, *reversed(last))))[:STRIP]
+    if len(found) > most:
+        found = [found[round(n * (len(found) - 1) / (most - 1))] for n in range(most)]
+    chosen = list(dict.fromkeys((*last[-1:], *found, *reversed(last))))[:MAX_STAGES]
     return tuple(stage for stage in stages if stage in chosen)

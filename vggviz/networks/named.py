@@ -16,7 +16,7 @@ __all__ = ["NetworkError", "open_network"]
 
 
 class NetworkError(Error, ValueError):
-    """A network or its weights can't be had."""
+    """A network that can't be opened, explained, or loaded with the given weights."""
 
 
 def open_network(

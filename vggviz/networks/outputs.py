@@ -1,4 +1,4 @@
-"""The parts of what a network returns, among which its logits are."""
+"""The candidates for the logits in what a network returns."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ __all__ = ["output_members"]
 
 
 def output_members(output: Any) -> Sequence[Any]:
-    """The candidates for the logits in an output: what is called `logits`, as a key or an
-    attribute; else the values of a mapping or the members of a tuple or list; else itself."""
+    """The candidates for the logits in an output: the key or attribute `logits`; else the values of
+    a mapping or the members of a tuple or list; else the output itself."""
     if isinstance(output, Mapping):
         return (output["logits"],) if "logits" in output else tuple(output.values())
     if hasattr(output, "logits"):

@@ -1,4 +1,4 @@
-"""What explaining, training, evaluation and the page need of a network: ordered stages."""
+"""The base class of networks, with the ordered stages that all other packages work with."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ class Network(nn.Module):
 
     Normalised pictures (B, 3, H, W) → logits (B, K). A subclass builds its layers under
     torchvision's parameter names (`_build`) and yields them in order (`_chain`); this class runs
-    the chain from or up to any stage and knows every place by name. Attention stands beside the
-    layers, under `attention.<stage>`, so that torchvision's weights load strictly. No ReLU works
-    in place: it would overwrite what was captured.
+    the chain from or up to any stage and finds stages and layers by name. Attention is not in the
+    layers but under `attention.<stage>`, so that torchvision's weights load strictly. No ReLU works
+    in place: it would overwrite the features that hooks captured.
 
     `stages` are the names of the stages in the order of the forward pass; `layers` maps names of
-    layers such as 'conv5_4', and each stage behind the layer that ends it, to module paths.
+    layers such as 'conv5_4', and each stage after the layer that ends it, to module paths.
 
     Weights start as torchvision's do (Kaiming normal, fan out), and attention as its own
     constructor sets it, drawn from `generator`, or from PyTorch's global one. With `empty` the
     backbone's parameters are left on the meta device, to be filled by `load_state_dict(…,
     assign=True)`; attention is built for real, since a module may hold more than its state_dict.
-    Under `torch.device('meta')` all of the network is left there, to look at names and shapes.
+    Under `torch.device('meta')` the whole network stays there, for its names and shapes.
 
     Raises ValueError where attention has no `Tap` or leaves a parameter or buffer uninitialised.
     """
@@ -89,7 +89,7 @@ class Network(nn.Module):
         self.attention.to(device)
         named, self.layers = self.layers, {}
         ends = {path: stage for path, _, stage in self._chain() if stage is not None}
-        for name, path in named.items():  # a stage stands behind the layer that ends it
+        for name, path in named.items():  # each stage after the layer that ends it
             self.layers[name] = path
             if stage := ends.get(path):
                 self.layers[stage] = f"attention.{stage}" if stage in self.attention else path
@@ -109,14 +109,14 @@ class Network(nn.Module):
         """Logits (B, K) of the chain's output (B, C, h, w)."""
 
     def forward(self, x: Tensor, stage: str | None = None) -> Tensor:
-        """Logits (B, K) of normalised pictures (B, 3, H, W); or, with `stage`, of the features
-        that arrive at its attention, as `features_before` gives them."""
+        """Logits (B, K) of normalised pictures (B, 3, H, W); or, with `stage`, of the input of its
+        attention, as `features_before` returns it."""
         for module in self._modules_between(start=stage):
             x = module(x)
         return self.classify(x)
 
     def features_before(self, x: Tensor, stage: str) -> Tensor:
-        """The features (B, C, h, w) that arrive where the attention of `stage` is, or would be.
+        """The input (B, C, h, w) of the attention of `stage`, or of where it would be.
 
         `network(network.features_before(x, stage), stage)` equals `network(x)`.
         """
@@ -160,7 +160,8 @@ class Network(nn.Module):
         raise InputError(code, layer=place, stages=", ".join(self.stages), **ends)
 
     def input_path(self, stage: str) -> str:
-        """The module path whose output arrives where the attention of `stage` is, or would be."""
+        """The path of the module whose output is the input of the attention of `stage`, or of where
+        it would be."""
         return next(path for path, _, ends in self._chain() if ends == stage)
 
     def attention_paths(self, stages: Sequence[str] | None = None) -> list[str]:
@@ -168,31 +169,31 @@ class Network(nn.Module):
         return [f"attention.{stage}" for stage in stages or self.stages if stage in self.attention]
 
     def is_link(self, path: str) -> bool:
-        """Whether all that the classifier gets passes the module at `path`."""
+        """Whether everything that reaches the classifier passes through the module at `path`."""
         return path in self.attention_paths() or any(path == link for link, _, _ in self._chain())
 
     def intervene(self, change: Change) -> AbstractContextManager[object]:
-        """Inside the `with` the network goes on with `change(path, kind, weights)` in the place of
-        its attention weights (B, ...): see `hooks.capture.intervene`."""
+        """Inside the `with` the network runs with `change(path, kind, weights)` in the place of its
+        attention weights (B, ...): see `hooks.capture.intervene`."""
         return intervene(self, change)
 
     def bypass(self) -> AbstractContextManager[object]:
-        """Inside the `with` the network answers as without attention: each stage's attention passes
-        its input on."""
+        """Inside the `with` the network runs as without attention: the attention of each stage
+        returns its input."""
         return bypass(self, self.attention_paths())
 
     def key_positions(self) -> dict[str, Tensor]:
-        """Where the keys (N, M) of each query lie (see `AttentionRecord`), by module path, where
-        queries see a part of the keys only."""
+        """The positions (N, M) of the keys of each query (see `AttentionRecord`), by module path,
+        for attention whose queries have only a part of the keys, as in windows."""
         return {}
 
     def feature_paths(self) -> dict[str, str]:
-        """The module path whose output is the feature map that arrives at the attention, by stage,
-        for the stages that have attention."""
+        """The path of the module whose output is the input of the attention, by stage, for the
+        stages that have attention."""
         return {stage: self.input_path(stage) for stage in self.stages if stage in self.attention}
 
     def to_map(self, path: str, features: Tensor) -> Tensor:
-        """(..., C, h, w) of the output of a module in `feature_paths`."""
+        """The output of a module in `feature_paths` as a feature map (..., C, h, w)."""
         return features
 
     def untrained(self, groups: Collection[str], generator: torch.Generator) -> Network:

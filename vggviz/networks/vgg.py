@@ -57,7 +57,7 @@ class VGG(Network):
             self._ends[len(features) - 1 + after_pool] = stage
             add(f"pool{block + 1}", nn.MaxPool2d(2))
         self.features = nn.Sequential(*features)
-        self.attention = nn.ModuleDict()  # between features and classifier, as in version 0.1
+        self.attention = nn.ModuleDict()  # here, so that state_dict has the order of version 0.1
         if config.head == "gap":
             self.avgpool = nn.AdaptiveAvgPool2d(1)
             self.classifier = nn.Sequential(nn.Linear(channels, config.num_classes))

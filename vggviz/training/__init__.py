@@ -1,4 +1,4 @@
-"""Training: augmentation, schedule, checkpoints that resume to the bit. Needs the extra 'train'."""
+"""Training, with checkpoints from which a run resumes bit for bit. Needs the extra 'train'."""
 
 from __future__ import annotations
 

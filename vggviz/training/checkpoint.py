@@ -21,7 +21,7 @@ __all__ = ["State", "load_checkpoint", "save_checkpoint"]
 @dataclass(slots=True)
 class State:
     """The progress of a run: finished steps, one history entry for each finished epoch, and the sum
-    of the loss and the count of correct predictions of the current epoch."""
+    of the loss and the number of correct predictions of the current epoch."""
 
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])

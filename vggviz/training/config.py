@@ -37,8 +37,8 @@ class TrainConfig:
     Nothing before the stage `train_from` is trained; by default that is the first stage with
     attention where the backbone is frozen, and else none. The features before that stage are
     constant: those of `views` augmented views of each picture are computed once, where they fit in
-    memory, and reused in turn; 0 augments anew in every epoch. `attention_lr` multiplies `lr` for
-    attention modules.
+    memory, and reused in turn; 0 augments every picture again in every epoch. `attention_lr`
+    multiplies `lr` for attention modules.
 
     Loss. `distill_weight` weighs a teacher's soft labels at `temperature` (Hinton et al. 2015),
     `contrast` the `infomax_penalty`, `counterfactual` the `counterfactual_loss` of
@@ -79,7 +79,8 @@ class TrainConfig:
         return self.lr * (1 + math.cos(math.pi * (step - peak) / (steps - peak))) / 2
 
     def seed_for(self, number: int, salt: int) -> int:
-        """A distinct seed for the step, epoch or view `number`; `salt` separates the purposes."""
+        """A seed for the step, epoch or view `number`; `salt` makes seeds for other purposes
+        differ."""
         return (self.seed * 1_000_003 + number) * 1_009 + salt
 
     def lowest_trained_stage(self, model: Network) -> str | None:
@@ -112,12 +113,12 @@ class Progress:
 
 
 def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings from a file of version 0.1 or later, under the names that they have today."""
+    """Settings from a file of any version since 0.1, under their current names."""
     return {_RENAMED.get(name, name): value for name, value in settings.items()}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The settings of `now` that differ from those in `before`, which was read from JSON, as text:
+    """The settings in `now` that differ from those in `before`, which was read from JSON, as text:
     'epochs 3 (before: 5), lr 0.1 (before: 0.01)'; '' where none does."""
     plain = json.loads(json.dumps(now))
     return ", ".join(

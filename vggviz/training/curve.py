@@ -16,7 +16,7 @@ __all__ = ["plot_history"]
 def plot_history(history: Sequence[Mapping[str, Any]], file: Path) -> None:
     """Plot the history that `train` returns as a PNG: loss above, accuracy in per cent below.
 
-    Epochs at which the size of the pictures changes are marked.
+    A dotted line marks each change of the size of pictures.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

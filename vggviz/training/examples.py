@@ -1,4 +1,4 @@
-"""Labelled examples, and batches of augmented views that worker processes compute."""
+"""Labelled examples, and batches of their augmented views from worker processes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Examples:
         return digest.hexdigest()
 
     def workers(self, device: torch.device) -> int:
-        """How many processes should compute views: none where the pictures are in memory and the
+        """The number of processes to compute views with: 0 where the pictures are in memory and the
         network runs on the CPU."""
         if isinstance(self.pixels, Tensor) and device.type == "cpu":
             return 0
@@ -67,7 +67,7 @@ class View(NamedTuple):
 
 
 def plain_views(count: int, size: int = 0) -> Iterator[list[View]]:
-    """Views of pictures 0 to `count` − 1, not augmented, in batches."""
+    """Views of pictures 0 to `count` − 1 without augmentation, in batches."""
     for start in range(0, count, BATCH):
         yield [View(index, size) for index in range(start, min(start + BATCH, count))]
 
@@ -127,8 +127,8 @@ def _stack(
 def augment(
     picture: Tensor, size: int, preprocess: Preprocess, config: TrainConfig, seed: int
 ) -> Tensor:
-    """A random crop, flip and zoom-out: uint8 (3, S, S) → (3, size, size). It is a function of its
-    arguments alone, and PyTorch's random state is left unchanged."""
+    """A random crop, flip and zoom-out: uint8 (3, S, S) → (3, size, size). The result depends on
+    the arguments only, and PyTorch's random state is left unchanged."""
     background = tuple(round(255 * value) for value in preprocess.mean)
     before = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)  # torchvision draws from it
@@ -154,7 +154,7 @@ def _transform(
 
 
 def resized(picture: Tensor, size: int) -> Tensor:
-    """Resize a picture: uint8 (3, S, S) → (3, size, size)."""
+    """The picture resized: uint8 (3, S, S) → (3, size, size)."""
     if picture.shape[-1] == size:
         return picture
     return v2.functional.resize(picture, [size, size], antialias=True)

@@ -20,13 +20,13 @@ from vggviz.networks import Network
 from vggviz.training.checkpoint import State, load_checkpoint, save_checkpoint
 from vggviz.training.config import Progress, TrainConfig, TrainError
 from vggviz.training.examples import Examples, plain_views, view_batches
+from vggviz.training.inputs import Inputs, normalise
 from vggviz.training.objective import (
     average_second_half,
     counterfactual_loss,
     infomax_penalty,
     objective,
 )
-from vggviz.training.views import Inputs, normalise
 
 __all__ = ["has_bf16", "measure", "train"]
 
@@ -90,7 +90,7 @@ def train(
         accelerator.init_trackers(".", init_kwargs={"tensorboard": {"purge_step": state.step}})
 
     model.train()
-    for module in frozen_modules:  # their norms keep their statistics
+    for module in frozen_modules:  # or their norms would update their statistics
         module.eval()
     inputs = Inputs(
         model, stage, examples, validation, preprocess, config, accelerator, cache, readers
@@ -99,7 +99,7 @@ def train(
     for indices, batch in inputs.batches(state.step, steps):
         epoch, within = divmod(state.step, per_epoch)
         size = config.size_at(epoch)
-        if count == 0 or within == 0:  # the time for features that are computed once is left out
+        if count == 0 or within == 0:  # leaves out the time for features that are computed once
             started, count = time.perf_counter(), 0
         for group in optimizer.param_groups:
             group["lr"] = config.lr_at(state.step, steps) * group["scale"]
@@ -184,8 +184,8 @@ def measure(
 ) -> dict[str, float]:
     """Top-1 accuracy ('top1') and, of more than five classes, top-5 accuracy ('top5') in [0, 1].
 
-    Pictures are resized to `size` pixels. Where `features` (n, C, h, w), the inputs of `stage`, are
-    given, the network runs from there.
+    Pictures are resized to `size` pixels, by default not at all. With `features` (n, C, h, w), the
+    inputs of the attention of `stage`, the network runs from there instead.
     """
     device = next(model.parameters()).device
     workers = examples.workers(device) if workers is None else workers
@@ -214,8 +214,9 @@ def set_trainable(
 ) -> list[nn.Module]:
     """Set `requires_grad` of all parameters, and return the modules that stay in evaluation mode.
 
-    Modules before `stage` are not trained; with `frozen`, neither are convolutions of the backbone,
-    nor the head but for its last layer, or with `whole_head` all of the head is.
+    Modules before `stage` are not trained. With `frozen`, convolutions of the backbone are not
+    trained either, nor linear layers of the head except the last; with `whole_head` all of the head
+    is trained.
     """
     model.requires_grad_(True)
     if frozen:
@@ -224,10 +225,10 @@ def set_trainable(
         for path, module in model.named_modules():
             if isinstance(module, kinds) and path != last and not path.startswith("attention."):
                 module.requires_grad_(False)
-    below = [] if stage is None else model.modules_before(stage)
-    for module in below:
+    before = [] if stage is None else model.modules_before(stage)
+    for module in before:
         module.requires_grad_(False)
-    return below + [m for m in model.modules() if frozen and isinstance(m, nn.Dropout)]
+    return before + [m for m in model.modules() if frozen and isinstance(m, nn.Dropout)]
 
 
 def has_bf16() -> bool:

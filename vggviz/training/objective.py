@@ -1,4 +1,4 @@
-"""The training loss: cross-entropy, distillation, and two terms that make attention matter."""
+"""The training loss: cross-entropy, distillation, and two terms on attention."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ __all__ = ["average_second_half", "counterfactual_loss", "infomax_penalty", "obj
 
 
 def objective(logits: Tensor, targets: Tensor, soft: Tensor | None, config: TrainConfig) -> Tensor:
-    """(1 − d)·cross-entropy + d·T²·KL(teacher_T ‖ student_T), d = `distill_weight`; a scalar.
+    """(1 − d)·cross-entropy + d·T²·KL(teacher_T ‖ student_T), a scalar, where d = `distill_weight`,
+    T = `temperature`, and `soft` (B, K) are the teacher's logits; cross-entropy alone without them.
 
     Hinton, Vinyals, Dean 2015, 'Distilling the Knowledge in a Neural Network', section 2.
     """
@@ -37,7 +38,7 @@ def counterfactual_loss(logits: Tensor, without: Tensor, targets: Tensor) -> Ten
 
     `without` (B, K) are the counterfactual logits, computed with each picture's attention weights
     replaced by their mean (see `average_second_half`); `logits` (B, K), `targets` (B,). The loss is
-    high where the mean would serve as well as the learned attention.
+    high where the mean predicts the class as well as the learned attention does.
 
     Rao, Chen, Lu, Zhou 2021, 'Counterfactual Attention Learning for Fine-Grained Visual
     Categorization and Re-identification', eq. 6 to 8.
@@ -49,8 +50,8 @@ def average_second_half(path: str, kind: Kind, weights: Tensor) -> Tensor:
     """Replace the attention weights of the second half of a batch by each picture's mean, for
     `vggviz.hooks.capture.intervene`: (2B, ...) → (2B, ...), the first half unchanged.
 
-    Factual and counterfactual pictures share one batch, so that batch norms see the same
-    statistics: in two passes the network learns to tell them apart by these.
+    Factual and counterfactual pictures are in one batch, so that batch norms normalise them by the
+    same statistics: in two passes the network learns to tell them apart by these.
     """
     factual, rest = weights.chunk(2)
     return torch.cat((factual, REPLACEMENTS["uniform"](kind, rest, torch.Generator())))

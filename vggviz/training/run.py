@@ -1,4 +1,4 @@
-"""A training run: from a folder of labelled pictures to a weights file, its history and plot."""
+"""A training run: labelled pictures in, a weights file with its history and plot out."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class NetworkChoice:
     width: float = 0.5
 
     def facts(self) -> dict[str, Any]:
-        """The fields, for a card: without the folder of the weights."""
+        """The fields for a card, with the name of a weights file but not its folder."""
         return {**asdict(self), "weights": Path(self.weights).name}
 
 
@@ -94,12 +94,12 @@ def run_training(
     before training, `report` after each step, and `unreadable` with the error of each picture that
     can't be read, which is then left out; where it is None the error is raised.
 
-    Where convolutions of named weights, or of a file in the same folder, are kept
-    (`config.freeze_backbone`, `config.train_from`), the file is an adapter on them. It is a
-    complete file otherwise, also where that backbone would be overwritten or has changed since.
+    The file is an adapter where the run starts from named weights, or from a file in the same
+    folder, and does not train all convolutions (`config.freeze_backbone`, `config.train_from`). It
+    is complete otherwise, also where that backbone would be overwritten or has changed meanwhile.
 
-    Raises DataError, ImageError, TrainError, WeightsError, ValueError: also for a fresh network of
-    which layers should be kept.
+    Raises DataError, ImageError, TrainError, WeightsError, and ValueError, also where layers of a
+    network with random weights would be frozen.
     """
     if out.suffix != ".safetensors":
         raise ValueError(f"weights are written as .safetensors, not as {out.name!r}")
@@ -107,15 +107,15 @@ def run_training(
     checkpoint = _beside(out, "checkpoint.safetensors")
     if resume and not checkpoint.is_file():
         raise _nothing_to_resume(out, checkpoint, config, network)
-    if network.weights == "none" and _keeps_layers(config):
+    if network.weights == "none" and _freezes_layers(config):
         raise _no_backbone("a fresh network is random")
     out.parent.mkdir(parents=True, exist_ok=True)
     training, validation = open_parts(
         data, classes, generator=torch.Generator().manual_seed(config.seed)
     )
-    checked_labels(list(training.labels))  # what a file could not be loaded with
+    checked_labels(list(training.labels))  # raises for labels with which the file would not load
     on_data(training, validation)
-    model, preprocess, backbone = _start(network, training, config, out)
+    model, preprocess, backbone = _initial_network(network, training, config, out)
     if not config.image_sizes:
         config = replace(config, image_sizes=(preprocess.size,))
     examples, indices = _examples(training, preprocess, workers, unreadable)
@@ -149,7 +149,7 @@ def run_training(
     )
     try:
         written = as_written(model.state_dict(), backbone, out)
-    except WeightsError:  # no backbone any more: hours of training must not be lost
+    except WeightsError:  # the backbone is gone: write a complete file, or hours would be lost
         backbone, written = None, as_written(model.state_dict(), None, out)
     model.load_state_dict(written)
     accuracy = measure(model.cpu(), validation_examples, preprocess, workers=workers)
@@ -176,14 +176,14 @@ def run_training(
     if PartialState().is_main_process:
         try:
             save_network(model, card, out)
-        except WeightsError:  # the backbone has just changed
+        except WeightsError:  # the backbone changed after it was checked
             save_network(model, replace(card, backbone=None), out)
         checkpoint.unlink(missing_ok=True)
         shutil.rmtree(views, ignore_errors=True)
     return accuracy
 
 
-def _start(
+def _initial_network(
     network: NetworkChoice, data: Dataset, config: TrainConfig, out: Path
 ) -> tuple[Network, Preprocess, Backbone | None]:
     """The network before training, its preprocessing, and the backbone of the file to write."""
@@ -212,7 +212,7 @@ def _start(
 
     trained = network.weights == "tiny50" and network.attention in bundled_types()
     source, card = load_network(network.weights, network.attention if trained else "none")
-    if card.trained == "nothing" and _keeps_layers(config):
+    if card.trained == "nothing" and _freezes_layers(config):
         raise _no_backbone(f"{network.weights} was never trained")
     same = card.config.attention == network.attention
     chosen = replace(
@@ -227,7 +227,7 @@ def _start(
     backbone = None
     folder = Path(network.weights).resolve().parent
     beside = network.weights.endswith(".safetensors") and folder == out.resolve().parent
-    if _keeps_layers(config) and (network.weights in WEIGHTS or beside):
+    if _freezes_layers(config) and (network.weights in WEIGHTS or beside):
         backbone = read_backbone(network.weights, card.config.attention)
     preprocess = card.preprocess
     if config.image_sizes and config.image_sizes[-1] != preprocess.size:
@@ -237,7 +237,7 @@ def _start(
     return model, preprocess, backbone
 
 
-def _keeps_layers(config: TrainConfig) -> bool:
+def _freezes_layers(config: TrainConfig) -> bool:
     """Whether some convolutions are not trained."""
     return config.freeze_backbone or config.train_from is not None
 

@@ -40,7 +40,7 @@ class TinyVGG(Network):
             layers += [nn.Conv2d(channels, 10, 3), nn.ReLU(), nn.Conv2d(10, 10, 3), nn.ReLU()]
             layers += [nn.MaxPool2d(2)]
         self.features = nn.Sequential(*layers)
-        self.avgpool = nn.AdaptiveAvgPool2d((13, 13))  # the size that arrives: nothing is averaged
+        self.avgpool = nn.AdaptiveAvgPool2d((13, 13))  # its input at 64 pixels: nothing is averaged
         self.classifier = nn.Sequential(nn.Linear(10 * 13 * 13, self.config.num_classes))
         return {}
 
@@ -143,10 +143,8 @@ def run_seed_study(
         width=width,
         num_classes=len(training.labels),
     )
-    for name in names:
-        replace(
-            plain, attention="none" if name == BASELINE else name
-        )  # an unknown name raises before training
+    for name in names:  # an unknown name raises before training
+        replace(plain, attention="none" if name == BASELINE else name)
     pictures = [train_examples.fingerprint(), validation_examples.fingerprint()]
     top1: dict[str, list[float]] = {name: [] for name in names}
     top5: dict[str, list[float]] = {}
@@ -196,7 +194,8 @@ def run_seed_study(
 def _network(
     name: str, plain: NetworkConfig, config: TrainConfig, seed: int
 ) -> tuple[Network, TrainConfig]:
-    """A fresh network, and its recipe: `config` with this seed, for 'tiny_vgg' at 64 pixels."""
+    """A network with random weights, and its recipe: `config` with this seed, and for 'tiny_vgg'
+    with pictures of 64 pixels."""
     generator = torch.Generator().manual_seed(seed)
     recipe = replace(config, seed=seed)
     if name == BASELINE:
@@ -205,7 +204,7 @@ def _network(
 
 
 def _finished(file: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The result in `file` where it is of a finished run with these settings, else None."""
+    """The result in `file` if it is that of a finished run with these settings, else None."""
     if not file.is_file():
         return None
     result: dict[str, Any] = json.loads(file.read_text())

@@ -1,1 +1,1 @@
-"""The parts of the first tab, each a function from what is shown to HTML."""
+"""The parts of the first tab: functions of a result and a view that return HTML."""

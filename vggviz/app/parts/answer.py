@@ -1,4 +1,4 @@
-"""The network's answer with attention and without, and what was measured of the attention."""
+"""The prediction with and without attention, and the measurements of the attention type."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def answer(lang: str, result: Result) -> str:
     """The predicted class, and the five most probable classes as buttons, each with two bars."""
     first = result.top[0]
     untrained = badge(text(lang, "explore.untrained")) if result.trained == "nothing" else ""
-    rows = "".join(_row(lang, result, place) for place in range(len(result.top)))
+    rows = "".join(_row(lang, result, rank) for rank in range(len(result.top)))
     if result.off is None:
         key, legend = "explore.no_off", ""
     else:
@@ -46,8 +46,8 @@ def answer(lang: str, result: Result) -> str:
 
 
 def _notes(lang: str, result: Result) -> str:
-    """How a deep picture was stretched, that one of a single colour shows nothing, and that the
-    network has no names for its classes."""
+    """Notes on how a picture of more than 8 bits was stretched, on a picture of a single colour,
+    and on a network without names for its classes."""
     picture = result.details["provenance"]["picture"]
     notes = []
     if picture["stretched"]:
@@ -60,12 +60,12 @@ def _notes(lang: str, result: Result) -> str:
     return "".join(f'<p class="off">{escape(note)}</p>' for note in notes)
 
 
-def _row(lang: str, result: Result, place: int) -> str:
-    ranked = result.top[place]
+def _row(lang: str, result: Result, rank: int) -> str:
+    ranked = result.top[rank]
     explained = ranked.index == result.target.index
     shares = {"with": ranked.probability}
     if result.off is not None:
-        shares["without"] = result.off_shares[place]
+        shares["without"] = result.off_shares[rank]
     bars = "".join(
         f'<span class="bar {name}"><i style="width:{100 * share:.2f}%"></i></span>'
         f'<span class="share {name}"><i>{escape(text(lang, f"explore.{name}"))}</i> '
@@ -81,15 +81,15 @@ def _row(lang: str, result: Result, place: int) -> str:
 
 
 def about(lang: str, attention: str, results: Mapping[str, Any] | None = None) -> str:
-    """What this attention type does, what was measured of it (see `bundled_results`), and how it
-    works."""
+    """One sentence on an attention type, its measurements (see `bundled_results`), and its
+    diagram."""
     measured = f" <span>{escape(_measured(lang, results))}</span>" if results else ""
     line = escape(attention_explanation(lang, attention))
     return f"<p>{line}{measured}</p>{diagram(lang, attention)}"
 
 
 def _measured(lang: str, results: Mapping[str, Any]) -> str:
-    """How often it is right, whether the network uses it, and whether it points at the object."""
+    """Top-1 accuracy, points lost with uniform weights, how often the map's peak hits the box."""
     facts = [text(lang, "attention.right", share=f"{100 * results['top1']['value']:.1f}")]
     if use := results["use"].get("uniform"):
         lost = 100 * use["points"]["value"]
@@ -103,4 +103,4 @@ def _measured(lang: str, results: Mapping[str, Any]) -> str:
             chance = f"{100 * pointing['subsets']['off_centre']['chance']:.0f}"
             facts.append(text(lang, "attention.finds", share=hits, chance=chance))
             break
-    return text(lang, "attention.measured", told=text(lang, "language.and").join(facts))
+    return text(lang, "attention.measured", facts=text(lang, "language.and").join(facts))

@@ -30,7 +30,7 @@ element.addEventListener("input", (event) => {
   if (chosen.matches("input[type=range]")) trigger("select", {rank: Number(chosen.value)});
 });
 """
-"""The chart's script: another place of its slider is a `select` event with the channel's rank."""
+"""The chart's script: a move of its slider is a `select` event with the channel's rank."""
 
 
 def channels(lang: str, result: Result, stage: str) -> str:
@@ -63,24 +63,24 @@ def channels(lang: str, result: Result, stage: str) -> str:
 
 
 def channel(lang: str, result: Result, stage: str, rank: int, colormap: str) -> str:
-    """feature × weight = result, for the channel of this rank (from 1): both maps on one scale."""
-    place = result.stages[stage]
-    if place.channels is None or place.features is None or place.weighed is None:
+    """'feature × weight = result' for the channel of this rank (from 1), both maps on one scale."""
+    stage_maps = result.stages[stage]
+    if stage_maps.channels is None or stage_maps.features is None or stage_maps.weighed is None:
         return ""
-    order = ranking(place.channels)
+    order = ranking(stage_maps.channels)
     rank = min(max(rank, 1), len(order))
     index = int(order[rank - 1])
-    before = place.features[index].astype(np.float32)
-    after = place.weighed[index].astype(np.float32)
-    span = ColourScale(
+    before = stage_maps.features[index].astype(np.float32)
+    after = stage_maps.weighed[index].astype(np.float32)
+    scale = ColourScale(
         float(min(before.min(), after.min(), 0)), float(max(before.max(), after.max())), False
     )
-    volume = place.kind == "volume"
-    weight = number(float(place.channels[index]), 3)
+    volume = stage_maps.kind == "volume"
+    weight = number(float(stage_maps.channels[index]), 3)
     tiles = [
-        _tile(before, span, colormap, text(lang, "explore.feature_alt", index=index)),
+        _tile(before, scale, colormap, text(lang, "explore.feature_alt", index=index)),
         f"<b>{weight}</b>",
-        _tile(after, span, colormap, text(lang, "explore.result_alt")),
+        _tile(after, scale, colormap, text(lang, "explore.result_alt")),
     ]
     names = ("feature", "mean_weight" if volume else "weight", "result")
     parts = [
@@ -90,7 +90,7 @@ def channel(lang: str, result: Result, stage: str, rank: int, colormap: str) -> 
     title = text(lang, "explore.channel", index=index, rank=rank, count=len(order))
     return (
         f'<h2>{escape(title)}</h2><div class="product" role="status">{parts[0]}<i>×</i>{parts[1]}'
-        f"<i>=</i>{parts[2]}</div>{bar(lang, span, colormap)}"
+        f"<i>=</i>{parts[2]}</div>{bar(lang, scale, colormap)}"
     )
 
 
@@ -99,6 +99,6 @@ def ranking(weights: Floats) -> list[int]:
     return [int(index) for index in np.argsort(-weights, kind="stable")]
 
 
-def _tile(values: Floats, span: ColourScale, colormap: str, alt: str) -> str:
-    pixels = heat(values, span, colormap, SIDE)
+def _tile(values: Floats, scale: ColourScale, colormap: str, alt: str) -> str:
+    pixels = heat(values, scale, colormap, SIDE)
     return f'<img src="{data_uri(pixels)}" width="{SIDE}" height="{SIDE}" alt="{escape(alt)}">'

@@ -1,4 +1,4 @@
-"""Original, attention and CAM, side by side or one over the other, and whether they agree."""
+"""The picture, its attention and its CAMs, side by side or overlaid, and their agreement."""
 
 from __future__ import annotations
 
@@ -34,20 +34,23 @@ __all__ = ["maps", "why_no_attention"]
 
 
 class _Tile(NamedTuple):
+    """A map on the page: its name, and as HTML its heading, picture, colour bar and caption."""
+
     name: str
-    head: str
+    heading: str
     canvas: str
-    below: str
+    colour_bar: str
     caption: str
 
 
 def maps(lang: str, result: Result, view: View) -> str:
-    """The tiles of a result, the before/after slider where one is wanted, and the agreement."""
+    """The tiles of a result, side by side or two of them under a before/after slider, and the
+    agreement of attention and CAM."""
     tiles = [_original(lang, result, view), _attention(lang, result, view)]
-    tiles += [_cam(lang, result, view, which) for which in range(1 + (result.contrast is not None))]
+    tiles += [_cam(lang, result, view, role) for role in range(1 + (result.contrast is not None))]
     if view.layout == "side":
         figures = "".join(
-            f'<figure class="tile"><h2>{tile.head}</h2>{tile.canvas}{tile.below}'
+            f'<figure class="tile"><h2>{tile.heading}</h2>{tile.canvas}{tile.colour_bar}'
             f"<figcaption>{tile.caption}</figcaption></figure>"
             for tile in tiles
         )
@@ -58,16 +61,17 @@ def maps(lang: str, result: Result, view: View) -> str:
 
 
 def why_no_attention(lang: str, result: Result, stage: str) -> tuple[str, str]:
-    """Why there is no such view of the attention here, and what to do about it."""
-    place, having = result.stages[stage], result.with_attention
-    if not having:
+    """Why a stage has no attention map, or no channel weights, to show; and a hint on where there
+    are some."""
+    stage_maps, names = result.stages[stage], result.with_attention
+    if not names:
         return text(lang, "explore.none"), text(lang, "explore.none_hint")
-    if place.channels is not None:
+    if stage_maps.channels is not None:
         return text(lang, "explore.channels_only"), text(lang, "explore.channels_hint")
-    if place.attention is not None:
+    if stage_maps.attention is not None:
         return text(lang, "explore.places_only"), text(lang, "explore.places_hint")
     here = text(lang, "explore.not_here", block=stage_title(lang, stage))
-    return here, _stages_with_attention(lang, [stage_title(lang, name) for name in having])
+    return here, _stages_with_attention(lang, [stage_title(lang, name) for name in names])
 
 
 def _stages_with_attention(lang: str, titles: Sequence[str]) -> str:
@@ -86,37 +90,38 @@ def _original(lang: str, result: Result, view: View) -> _Tile:
     else:
         image = canvas(result.crop, text(lang, "explore.original_alt"), kind="png")
     caption = escape(text(lang, "explore.saw", side=side)).replace(" × ", "&nbsp;×&nbsp;")
-    head = escape(text(lang, "explore.original"))
-    return _Tile(head, head, image, '<div class="scale"></div>', caption)
+    heading = escape(text(lang, "explore.original"))
+    return _Tile(heading, heading, image, '<div class="scale"></div>', caption)
 
 
 def _attention(lang: str, result: Result, view: View) -> _Tile:
-    place, name = result.stages[view.stage], attention_title(lang, result.attention)
+    stage_maps, name = result.stages[view.stage], attention_title(lang, result.attention)
     plain = escape(text(lang, "explore.attention"))
-    head = f"{plain} <small>{escape(name)}</small>"
-    remark = _blended(lang, result, place)
-    if place.attention is None:
+    heading = f"{plain} <small>{escape(name)}</small>"
+    remark = _gamma_note(lang, result, stage_maps)
+    if stage_maps.attention is None:
         nothing = placeholder(*why_no_attention(lang, result, view.stage))
-        return _Tile(plain, head, nothing, '<div class="scale"></div>', remark)
-    kind = place.kind or "spatial"
-    how = escape(text(lang, f"explore.how.{kind}", size=size(place.attention)))
+        return _Tile(plain, heading, nothing, '<div class="scale"></div>', remark)
+    kind = stage_maps.kind or "spatial"
+    how = escape(text(lang, f"explore.how.{kind}", size=size(stage_maps.attention)))
     alt = text(lang, "explore.attention_alt", name=name, block=stage_title(lang, view.stage))
-    image, below = _overlay(lang, result, view, place.attention, alt, kind=kind)
-    return _Tile(plain, head, image, below, f"<span>{how}</span> {remark}")
+    image, colour_bar = _overlay(lang, result, view, stage_maps.attention, alt, kind=kind)
+    return _Tile(plain, heading, image, colour_bar, f"<span>{how}</span> {remark}")
 
 
-def _cam(lang: str, result: Result, view: View, which: int) -> _Tile:
-    method, target = method_title(lang, view.method), _class(result, which)
+def _cam(lang: str, result: Result, view: View, role: int) -> _Tile:
+    """The tile of the CAM for the target (`role` 0) or for the contrast (1)."""
+    method, target = method_title(lang, view.method), _class(result, role)
     about = "explore.for" if METHODS[view.method].class_specific else "explore.no_class"
     how = escape(method_explanation(lang, view.method))
     remark = escape(text(lang, about, label=target.label))
-    head = f'<span title="{how}">{escape(method)}</span> <small>{remark}</small>'
-    key = (view.stage, view.method, which)
+    heading = f'<span title="{how}">{escape(method)}</span> <small>{remark}</small>'
+    key = (view.stage, view.method, role)
     raw = result.maps.get(key)
     if raw is None:
         why = "explore.no_map" if key in result.maps else "explore.computing"
         image = placeholder(text(lang, why, method=method), text(lang, f"{why}_hint"))
-        return _Tile(escape(method), head, image, '<div class="scale"></div>', "")
+        return _Tile(escape(method), heading, image, '<div class="scale"></div>', "")
     alt = text(
         lang,
         "explore.cam_alt",
@@ -126,14 +131,14 @@ def _cam(lang: str, result: Result, view: View, which: int) -> _Tile:
     )
     both = (result.maps.get((view.stage, view.method, one)) for one in (0, 1))
     top = max((float(one.max()) for one in both if one is not None), default=0.0)
-    image, below = _overlay(lang, result, view, raw, alt, top=top)
+    image, colour_bar = _overlay(lang, result, view, raw, alt, top=top)
     about = "explore.speaks" if METHODS[view.method].class_specific else "explore.size"
     caption = escape(text(lang, about, size=size(raw)))
-    return _Tile(escape(method), head, image, below, f"<span>{caption}</span>")
+    return _Tile(escape(method), heading, image, colour_bar, f"<span>{caption}</span>")
 
 
-def _class(result: Result, which: int) -> Ranked:
-    return result.contrast if which and result.contrast is not None else result.target
+def _class(result: Result, role: int) -> Ranked:
+    return result.contrast if role and result.contrast is not None else result.target
 
 
 def _overlay(
@@ -146,37 +151,38 @@ def _overlay(
     kind: Kind | None = None,
     top: float = 0.0,
 ) -> tuple[str, str]:
-    """The picture with the map over it, and its colour bar; bare where the map is flat."""
-    span = colour_scale(raw, view.scale, kind, top)
+    """The picture with the map over it, and the map's colour bar; the picture alone where the map
+    is flat."""
+    scale = colour_scale(raw, view.scale, kind, top)
     layer = None
-    if span.flat:
-        alt = text(lang, "explore.flat_alt", alt=alt, value=span.range_text[0])
+    if scale.flat:
+        alt = text(lang, "explore.flat_alt", alt=alt, value=scale.range_text[0])
     else:
-        layer = heat(raw, span, view.colours, SIDE)
+        layer = heat(raw, scale, view.colours, SIDE)
     whole = view.on == "picture"
     picture, box = (result.picture, result.box) if whole else (result.square, None)
-    return canvas(picture, alt, layer, box), bar(lang, span, view.colours)
+    return canvas(picture, alt, layer, box), bar(lang, scale, view.colours)
 
 
-def _blended(lang: str, result: Result, place: StageMaps) -> str:
+def _gamma_note(lang: str, result: Result, stage_maps: StageMaps) -> str:
     if result.attention == "none":
         return ""
     if result.trained == "nothing":
         return badge(text(lang, "explore.untrained"))
-    if place.gamma is None:
+    if stage_maps.gamma is None:
         return ""
-    if abs(place.gamma) < 0.005:
+    if abs(stage_maps.gamma) < 0.005:
         return badge(text(lang, "explore.ignored"))
-    return f"<span>γ = {place.gamma:.2f}</span>".replace("-", "−")
+    return f"<span>γ = {stage_maps.gamma:.2f}</span>".replace("-", "−")
 
 
 def _slider(lang: str, tiles: Sequence[_Tile], layout: str) -> str:
-    """Two tiles in one place: a range input moves the border between them."""
+    """Two tiles on top of each other, with a range input that moves the border between them."""
     places = {"original": 0, "attention": 1, "cam": 2}
     left, right = (tiles[places[name]] for name in layout.split("-"))
     label = escape(text(lang, "explore.slider", left=left.name, right=right.name))
     notes = "".join(
-        f'<div class="note"><h2>{tile.head}</h2>{tile.below}<p>{tile.caption}</p></div>'
+        f'<div class="note"><h2>{tile.heading}</h2>{tile.colour_bar}<p>{tile.caption}</p></div>'
         for tile in (left, right)
     )
     return (
@@ -188,7 +194,8 @@ def _slider(lang: str, tiles: Sequence[_Tile], layout: str) -> str:
 
 
 def _agreement(lang: str, result: Result, view: View) -> str:
-    """Rank correlation and overlap, and what they mean; with a contrast, why attention is one."""
+    """Rank correlation and overlap of attention and CAM, and their reading; with a contrast, also
+    why there is only one attention map for both classes."""
     method = method_title(lang, view.method)
     why = ""
     if result.contrast is not None and METHODS[view.method].class_specific:
@@ -206,14 +213,14 @@ def _agreement(lang: str, result: Result, view: View) -> str:
         spearman=number(round(found.spearman, 2), 2) if abs(found.spearman) >= 0.005 else "0",
         iou=round(100 * found.iou),
     )
-    reading = text(lang, f"explore.read.{reading_of(found.spearman)}")
+    reading = text(lang, f"explore.read.{reading_key(found.spearman)}")
     return (
         f"<b>{escape(reading)}</b> <span>{escape(text(lang, 'explore.agreement', method=method))}: "
         f"{escape(numbers)}</span>{why}"
     )
 
 
-def reading_of(spearman: float) -> str:
-    """A rank correlation in plain words, as a text key."""
+def reading_key(spearman: float) -> str:
+    """The last part of the text key that words a rank correlation: 'strong', …, 'against'."""
     steps = ((0.7, "strong"), (0.4, "partly"), (0.15, "weak"), (-0.15, "none"))
     return next((word for least, word in steps if spearman >= least), "against")

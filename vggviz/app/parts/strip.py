@@ -1,4 +1,4 @@
-"""The network's stages in a row, each with a thumbnail of the attention to this picture."""
+"""A thumbnail for each stage of the network, in a row."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ OPACITY = 0.6
 
 
 def strip(lang: str, result: Result, colormap: str) -> str:
-    """A thumbnail of the attention at each stage, or of Grad-CAM where that is no map, named.
+    """A thumbnail of each stage's attention map, or of Grad-CAM where it has none, with a caption.
 
-    The radio of the stages lies over it, so that a thumbnail is as good as its name.
+    The radio of the stages lies over it, so that a click on a thumbnail chooses the stage.
     """
     small = np.asarray(Image.fromarray(result.square).resize((SIDE, SIDE)))
     cells = "".join(_cell(lang, result, stage, small, colormap) for stage in result.stages)
@@ -30,19 +30,21 @@ def strip(lang: str, result: Result, colormap: str) -> str:
 
 
 def _cell(lang: str, result: Result, stage: str, small: Pixels, colormap: str) -> str:
-    place = result.stages[stage]
-    raw = place.gradcam if place.attention is None else place.attention
-    key = "channels" if place.attention is None and place.has_attention else "cam"
-    key = key if place.attention is None else "attention"
-    thumb = small
+    stage_maps = result.stages[stage]
+    raw = stage_maps.gradcam if stage_maps.attention is None else stage_maps.attention
+    key = "channels" if stage_maps.attention is None and stage_maps.has_attention else "cam"
+    key = key if stage_maps.attention is None else "attention"
+    thumbnail = small
     if not colour_scale(raw, "stretch").flat:
-        thumb = render.overlay(small, render.stretch(raw)[0], OPACITY, colormap)
+        thumbnail = render.overlay(small, render.stretch(raw)[0], OPACITY, colormap)
     remark = ""
-    if place.has_attention and result.trained == "nothing":
+    if stage_maps.has_attention and result.trained == "nothing":
         remark = badge(text(lang, "explore.untrained"))
-    elif place.has_attention and place.gamma is not None and abs(place.gamma) < 0.005:
+    elif (
+        stage_maps.has_attention and stage_maps.gamma is not None and abs(stage_maps.gamma) < 0.005
+    ):
         remark = badge(text(lang, "explore.ignored_short"))
     return (
-        f'<li><img src="{data_uri(thumb)}" width="{SIDE}" height="{SIDE}" alt="">'
+        f'<li><img src="{data_uri(thumbnail)}" width="{SIDE}" height="{SIDE}" alt="">'
         f"<span>{escape(text(lang, f'explore.strip_{key}'))}</span>{remark}</li>"
     )

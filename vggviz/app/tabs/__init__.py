@@ -1,15 +1,16 @@
 """The tabs beside Explore: one file each, with its name's key and how it is built."""
 
-from vggviz.app.tabs import blocks, faithful, lessons, pixel, types, what_if
+from vggviz.app.tabs import all_stages, all_types, faithful, lessons, pixel, what_if
 
 __all__ = ["TABS"]
 
 TABS = {
     "pixel": pixel,
-    "blocks": blocks,
-    "types": types,
+    "blocks": all_stages,
+    "types": all_types,
     "what_if": what_if,
     "faithful": faithful,
     "lessons": lessons,
 }
-"""The tabs in order, by id: `shell.tabs` opens the one whose id is `selected`."""
+"""The tabs in order, by id, which also stands in links: `shell.tabs` opens the one whose id is
+`selected`."""

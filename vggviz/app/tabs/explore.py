@@ -1,4 +1,4 @@
-"""The first tab: what the network says, where its attention looks, and where Grad-CAM looks."""
+"""The first tab: the prediction, the attention at each stage, and class activation maps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Parts:
 
 
 def build(shell: Shell, content: handlers.ExploreContent) -> Parts:
-    """Lay the tab out, opened on what is `content`."""
+    """Lay the tab out with this content, and connect its events."""
     html = partial(gr.HTML, apply_default_css=False)
     with gr.Column(elem_id="explore", min_width=0):
         with gr.Row(elem_id="network"):
@@ -71,9 +71,9 @@ def build(shell: Shell, content: handlers.ExploreContent) -> Parts:
 
 
 def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
-    """Another view: drawn from the last result. No network runs.
+    """Connect the controls of the view, which is rendered from the last result without a network.
 
-    In a queue of its own, not outside it: only events of a queue fire a state's `change`.
+    Their events have a queue of their own: outside of any, they would not fire a state's `change`.
     """
     quick: dict[str, Any] = {
         "concurrency_id": "view",
@@ -86,41 +86,41 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
 
     @handler
     def redraw(session: Session, *values: str) -> Any:
-        """Another stage, or other colours: all but the answer."""
+        """After another stage or other colours: all parts but the answer."""
         content = handlers.draw(session, *values)
         missing = handlers.missing_map(session.current, View(*values))
         return content.strip, content.maps, content.channels, content.channel, missing
 
     @handler
     def choose_channel(session: Session, stage: str, colours: str, event: gr.EventData) -> str:
-        """Another channel. Its rank comes from a browser: it may be anything."""
+        """The part of another channel. Its rank comes from a browser and may be anything."""
         rank = event_data(event).get("rank")
         rank = rank if isinstance(rank, int | float) and rank == rank else 1
-        current = View.checked(session, View(stage, colours=colours))
+        current = View.parse(session, View(stage, colours=colours))
         rank = int(min(max(rank, 1), 10**6))
         return channel(session.lang, session.current, stage, rank, current.colours)
 
     gr.on(
         [view[name].input for name in ("method", "layout", "on", "scale")],
-        shell.bound(handlers.draw_maps),
+        shell.bind(handlers.draw_maps),
         inputs,
         [parts.maps, parts.missing],
         **quick,
     )
     gr.on(
         [shell.stage.input, view["colours"].input],
-        shell.bound(redraw),
+        shell.bind(redraw),
         inputs,
         [parts.strip, parts.maps, parts.channels, parts.channel, parts.missing],
         **quick,
     )
     parts.channels.select(
-        shell.bound(choose_channel),
+        shell.bind(choose_channel),
         [*shell.states, shell.stage, view["colours"]],
         parts.channel,
         **quick,
     )
-    # Blending is the browser's: not even the server is asked. A link sets it, too.
+    # The browser blends, without a request. `change`, since a link sets the opacity, too.
     opacity.change(None, opacity, None, js=_BLEND, **PRIVATE)
 
     def add_method(session: Session, missing: Any, *values: str, progress: Any = PROGRESS) -> Any:
@@ -131,7 +131,7 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
         return handlers.add_method(session, missing, *values, progress=report)
 
     parts.missing.change(
-        shell.bound(add_method),
+        shell.bind(add_method),
         [*shell.states, parts.missing, *shell.view_inputs],
         [shell.result, parts.maps],
         show_progress_on=[parts.maps],
@@ -139,7 +139,7 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
         trigger_mode="always_last",
         **PRIVATE,
     ).failure(
-        shell.bound(handlers.reset_method),
+        shell.bind(handlers.reset_method),
         inputs,
         [view["method"], parts.maps, parts.missing],
         **{**quick, "queue": False},
@@ -170,7 +170,7 @@ def _layouts(session: Session) -> Choices:
 
 
 def _dropdown(shell: Shell, name: str, choices: Callable[[Session], Choices]) -> Any:
-    """A dropdown of the view."""
+    """A dropdown for a field of the view."""
 
     def labels(session: Session) -> dict[str, Any]:
         return {"choices": choices(session), "label": session.text(f"explore.{name}")}
@@ -183,7 +183,7 @@ def _dropdown(shell: Shell, name: str, choices: Callable[[Session], Choices]) ->
 
 
 def _switch(shell: Shell, name: str) -> Any:
-    """A segmented control of the view."""
+    """A segmented control for a field of the view."""
     keys = view_options()[name]
 
     def labels(session: Session) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The tab 'How faithful': deletion and insertion curves, drawn while they are computed."""
+"""The tab 'How faithful': deletion and insertion curves, rendered while they are computed."""
 
 from __future__ import annotations
 
@@ -25,29 +25,30 @@ NAME = "faithful.name"
 
 KINDS: tuple[Kind, ...] = ("deletion", "insertion")
 POINTS = SCALED.steps + 1
-BATCH = 17  # pictures between two drawings of a small network: 51 points are three of them
+BATCH = 17  # pictures at a time for a small network: three batches give the 51 points
 
 Curves: TypeAlias = dict[tuple[Kind, str], list[tuple[float, float]]]
 """The points (fraction, probability) so far, by kind of curve and name of map."""
 
 
 def maps_of(result: Result, stage: str) -> dict[str, Tensor]:
-    """The maps (h, w) that are measured at this stage, by name: 'random' has a value a pixel."""
-    place = result.stages[stage]
+    """The maps (h, w) that are measured at this stage, by name; 'random' has a value for each
+    pixel."""
+    stage_maps = result.stages[stage]
     side = len(result.crop)
-    maps = {"gradcam": torch.from_numpy(place.gradcam)}
-    if place.attention is not None:
-        maps = {"attention": torch.from_numpy(place.attention), **maps}
+    maps = {"gradcam": torch.from_numpy(stage_maps.gradcam)}
+    if stage_maps.attention is not None:
+        maps = {"attention": torch.from_numpy(stage_maps.attention), **maps}
     blank = torch.zeros(1, 3, side, side)
     return {**maps, "random": noise(blank, torch.Generator().manual_seed(0))[0]}
 
 
 def measure(session: Session, stage: str) -> Iterator[Curves]:
-    """All curves of the last result, as they grow: the same dict again and again."""
+    """The curves of the last result as they grow: the same dict after each batch."""
     explainer, result, check = session.explainer(), session.current, session.deadline()
     predict = partial(run_network, explainer.model)
     pixels = explainer.preprocess.normalise(result.crop)
-    often = scaled_batch_size((pixels.shape[-2], pixels.shape[-1]), BATCH)
+    interval = scaled_batch_size((pixels.shape[-2], pixels.shape[-1]), BATCH)
     curves: Curves = {}
     for kind in KINDS:
         for name, map in maps_of(result, stage).items():
@@ -56,14 +57,14 @@ def measure(session: Session, stage: str) -> Iterator[Curves]:
             for point in perturb(predict, pixels, map, target, kind, SCALED, batch=BATCH):
                 points.append(point)
                 check(len(points), POINTS)
-                if len(points) % often == 0 or len(points) == POINTS:
+                if len(points) % interval == 0 or len(points) == POINTS:
                     yield curves
 
 
 @handler
 def run(session: Session, stage: str) -> Iterator[str]:
-    """The tab's HTML, again and again while it is measured; nothing before the tab is drawn and
-    has a stage."""
+    """The tab's HTML after each batch; nothing where the tab was not opened yet, and so has no
+    stage."""
     if stage not in session.current.names:
         return
     for curves in measure(session, stage):
@@ -71,7 +72,7 @@ def run(session: Session, stage: str) -> Iterator[str]:
 
 
 def draw(session: Session, stage: str, curves: Curves) -> str:
-    """Progress, both charts, areas, and what they mean once all is there."""
+    """Progress, both charts and areas as HTML, and a reading of them once they are complete."""
     result, lang = session.current, session.lang
     names = list(maps_of(result, stage))
     total = len(KINDS) * len(names) * POINTS
@@ -95,7 +96,7 @@ def draw(session: Session, stage: str, curves: Curves) -> str:
 
 
 def areas(curves: Curves) -> dict[tuple[Kind, str], float]:
-    """The areas under the curves that are whole, in [0, 1]."""
+    """The areas under the curves that are complete, in [0, 1]."""
     return {
         key: float(area(*zip(*points, strict=True)))
         for key, points in curves.items()
@@ -104,7 +105,7 @@ def areas(curves: Curves) -> dict[tuple[Kind, str], float]:
 
 
 def verdicts(lang: str, found: Mapping[tuple[Kind, str], float]) -> list[str]:
-    """In words: whether each map beats the random one, which does not look at the picture."""
+    """In words: whether each map has better areas than the random map."""
     sentences: list[str] = []
     for name in ("attention", "gradcam"):
         if ("deletion", name) not in found:
@@ -164,8 +165,8 @@ def _row(lang: str, name: str, value: float | None) -> str:
 
 
 @handler
-def opened(session: Session, stage: str) -> tuple[Any, str]:
-    """Another result or stage: the stages and empty charts, nothing computed."""
+def update_tab(session: Session, stage: str) -> tuple[Any, str]:
+    """After another result or stage: the update of the stages, and empty charts."""
     chosen = stage_with_attention(session.current, stage)
     return stage_update(session, stage), draw(session, chosen, {})
 
@@ -187,7 +188,7 @@ def build(shell: Shell) -> None:
     content = html("", elem_id="faithful", elem_classes="told", min_height=560)
     running = start.click(run, [session, stage], content, concurrency_id="network", **HIDDEN)
     stop.click(None, None, None, cancels=running, **PRIVATE)
-    # Who leaves, or asks something else, does not want the old answer any more.
+    # Another tab, result or stage stops the measurement: no one would see its end.
     shell.tabs.select(None, None, None, cancels=running, **PRIVATE)
-    session.change(opened, [session, shell.stage], [stage, content], cancels=running, **HIDDEN)
-    stage.input(opened, [session, stage], [stage, content], cancels=running, **HIDDEN)
+    session.change(update_tab, [session, shell.stage], [stage, content], cancels=running, **HIDDEN)
+    stage.input(update_tab, [session, stage], [stage, content], cancels=running, **HIDDEN)

@@ -1,4 +1,4 @@
-"""Lazy tabs: a tab is drawn when it is opened, and anew only when there is something new in it."""
+"""Lazy tabs: a tab is rendered when it is opened, and again only for another result or language."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["draw_open_tab"]
 
 def draw_open_tab(shell: Shell, tabs: Mapping[str, gr.Tab]) -> None:
     """Set the open tab's state in `shell.sessions` to the visitor's session whenever the tab is
-    opened, another result came or the language changed; the tab draws itself at the state's
-    `change`. A session that equals the one before (`Session.__hash__`) changes no state, so a tab
-    that is opened again still shows what it had.
+    opened, another result came or the language changed; the state's `change` event renders the tab.
+    A session with the same hash (`Session.__hash__`) is no change: a tab that is opened again is
+    not rendered again.
 
-    One function writes these states, one call at a time, after what it reads has been set: so the
-    last call has read the latest values, in whatever order the events came.
+    One function writes these states, one call at a time, after the states that it reads have been
+    set: so the last call has the latest values, in whatever order the events came.
     """
     opened = gr.State("explore")
     times = gr.State(0)  # the first tab is selected as the page opens: that may come after a click
@@ -28,7 +28,7 @@ def draw_open_tab(shell: Shell, tabs: Mapping[str, gr.Tab]) -> None:
     def reopen(times: int) -> tuple[Any, int]:
         return "explore" if times else gr.skip(), times + 1
 
-    # In the queue, since a state's `change` is fired only by what went through it; one by one.
+    # In the queue, since only its events fire a state's `change`; and one at a time.
     queued: dict[str, Any] = {"concurrency_id": "opened", "concurrency_limit": 1, **HIDDEN}
     for key, tab in tabs.items():
         if key == "explore":
@@ -41,7 +41,7 @@ def draw_open_tab(shell: Shell, tabs: Mapping[str, gr.Tab]) -> None:
 
     gr.on(
         [opened.change, shell.result.change, shell.lang.change],
-        shell.bound(update),
+        shell.bind(update),
         [*shell.states, opened],
         list(shell.sessions.values()),
         concurrency_limit=1,

@@ -1,4 +1,4 @@
-"""The tab 'Lessons': six steps from what a network sees to whether attention explains it."""
+"""The tab 'Lessons': six, from what a network computes to whether attention explains it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vggviz.app.errors import user_error
 from vggviz.app.examples import examples
 from vggviz.app.formulas import FORMULAS
 from vggviz.app.inputs import event_data
-from vggviz.app.link import PageState, components, settings
+from vggviz.app.link import PageState, component_updates, components
 from vggviz.app.markup import attention_title
 from vggviz.app.session import Session, handler
 from vggviz.app.shell import PRIVATE, Shell
@@ -25,8 +25,8 @@ NAME = "lessons.name"
 
 
 class Lesson(NamedTuple):
-    """A lesson: the key of its texts and formulas, the states that its buttons set, by the key of
-    the button's text, and which measurements it shows, of which attention type."""
+    """A lesson: the key of its texts and formulas, the page's states that its buttons set, by the
+    key of the button's text, and the measurements that it cites, of one attention type."""
 
     key: str
     buttons: Mapping[str, PageState]
@@ -76,7 +76,7 @@ LESSONS = (
 
 
 def page(lang: str = "en") -> str:
-    """All lessons, the first one unfolded; `CLICK` tells which button was pressed."""
+    """The HTML of all lessons, the first one unfolded; `CLICK` reports the buttons' clicks."""
     parts = "".join(_lesson(number, lesson, lang) for number, lesson in enumerate(LESSONS, 1))
     line = escape(text(lang, "lessons.line"))
     return f'<section lang="{lang}"><p class="line">{line}</p>{parts}</section>'
@@ -107,10 +107,9 @@ def _lesson(number: int, lesson: Lesson, lang: str) -> str:
 
 
 def measured_facts(lesson: Lesson, lang: str) -> list[str]:
-    """What was measured of the bundled network of this lesson, in sentences; [] for nothing.
+    """The measurements of this lesson in sentences, [] where there are none.
 
-    The numbers are read from what `vggviz evaluate` wrote, so that they are those of the weights
-    that come along, whichever these are.
+    The numbers come from the results of `vggviz evaluate` that are bundled with the weights.
     """
     measured = bundled_results("tiny50", lesson.attention) if lesson.attention else None
     plain = bundled_results("tiny50", "none")
@@ -164,9 +163,10 @@ def _tenths(share: float) -> str:
 
 @handler
 def go(session: Session, lesson: object, button: object, run_request: int) -> tuple[Any, ...]:
-    """The page's components (`link.COMPONENTS`) and a new `run_request` after a lesson's button.
+    """The updates of the page's components (`link.COMPONENTS`) and a new `run_request`, after a
+    click on a button of a lesson.
 
-    Both come from a browser: they may be anything. Raises gr.Error.
+    `lesson` and `button` come from a browser and may be anything. Raises gr.Error.
     """
     if not isinstance(lesson, int) or not 0 <= lesson < len(LESSONS):
         raise user_error(session.text("trouble.lesson"))
@@ -175,7 +175,7 @@ def go(session: Session, lesson: object, button: object, run_request: int) -> tu
         raise user_error(session.text("trouble.lesson"))
     if state.weights not in session.networks.choices:
         state = state._replace(weights="", target="", stage="")
-    return (*settings(session, examples(), state), run_request + 1)
+    return (*component_updates(session, examples(), state), run_request + 1)
 
 
 def build(shell: Shell) -> None:
@@ -188,7 +188,7 @@ def build(shell: Shell) -> None:
         return go(session, data.get("lesson"), data.get("go"), run_request)
 
     part.select(
-        shell.bound(pressed),
+        shell.bind(pressed),
         [*shell.states, shell.run_request],
         [*components(shell), shell.run_request],
         concurrency_id="network",

@@ -1,4 +1,4 @@
-"""The HTML that several tabs share: a map over the picture, classes as bars, stages to choose."""
+"""Parts that several tabs share: a map over the picture, classes as bars, a radio of stages."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ __all__ = [
 ]
 
 html = partial(gr.HTML, apply_default_css=False)
-"""A part of a tab that is HTML of its own."""
+"""An HTML component without Gradio's styles."""
 
 
 def shrink(square: Pixels, side: int) -> Pixels:
-    """The picture (S, S, 3) for a tile of `side` pixels."""
+    """The picture (S, S, 3) at (side, side, 3), for a tile."""
     small = Image.fromarray(square).resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3)
     return np.asarray(small)
 
@@ -48,18 +48,19 @@ def shrink(square: Pixels, side: int) -> Pixels:
 def panel(
     lang: str, square: Pixels, raw: Floats | None, alt: str, *, mark: str = "", bare: bool = False
 ) -> str:
-    """A raw map (h, w) over the picture with its colour bar and raw range; the picture stays bare
-    where the map is flat. None is an empty place. `mark` is laid over it, `bare` has no bar."""
+    """The HTML of a raw map (h, w) over the picture with its colour bar; of the picture alone where
+    the map is flat, and of `alt` alone where it is None. `mark` is HTML that is laid over the
+    picture; `bare` leaves the colour bar out."""
     if raw is None:
         return f'<div class="panel"><div class="well none"><span>{escape(alt)}</span></div></div>'
-    span = colour_scale(raw, "stretch")
+    scale = colour_scale(raw, "stretch")
     values, _, _ = render.stretch(raw)
-    if span.flat:
+    if scale.flat:
         values = np.full_like(values, np.nan)
-        alt = text(lang, "explore.flat_alt", alt=alt, value=span.range_text[0])
+        alt = text(lang, "explore.flat_alt", alt=alt, value=scale.range_text[0])
     image = data_uri(render.overlay(square, values, OPACITY))
     side = len(square)
-    below = "" if bare else bar(lang, span)
+    below = "" if bare else bar(lang, scale)
     return (
         f'<div class="panel"><div class="well"><img src="{image}" width="{side}" height="{side}" '
         f'alt="{escape(alt)}">{mark}</div>{below}</div>'
@@ -85,17 +86,17 @@ def stage_update(session: Session, stage: str) -> Any:
 def stage_with_attention(result: Result, stage: str) -> str:
     """This stage, or the last with attention where it has none; the last one of all where the
     network has no such stage."""
-    having = result.with_attention or result.names
-    return stage if stage in having else having[-1]
+    names = result.with_attention or result.names
+    return stage if stage in names else names[-1]
 
 
 def join(lang: str, sentences: Sequence[str]) -> str:
-    """Sentences as one text, with what stands between two of them in this language."""
+    """Sentences as one text, with the separator of this language."""
     return text(lang, "language.sentences").join(sentences)
 
 
 def text_percent(probability: float) -> str:
-    """A probability as text that is yet to be escaped."""
+    """A probability in per cent, as plain text: '<0.1%'."""
     return unescape(percent(probability))
 
 

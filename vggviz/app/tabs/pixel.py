@@ -1,4 +1,4 @@
-"""The tab 'Ask a pixel': where one place looks, in self-attention."""
+"""The tab 'Ask a pixel': the self-attention of one position of the picture."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def token_record(session: Session, stage: str) -> AttentionRecord:
 
 
 def first_cell(result: Result, stage: str) -> Cell:
-    """The position to begin with: where Grad-CAM is largest, so that it lies on the object."""
+    """The first position: where Grad-CAM is largest, so that it lies on the object."""
     gradcam, grid = result.stages[stage].gradcam, query_grid(result, stage)
     row, column = np.unravel_index(int(gradcam.argmax()), gradcam.shape)
     return Cell(int(row) * grid[0] // gradcam.shape[0], int(column) * grid[1] // gradcam.shape[1])
 
 
 def clicked_cell(session: Session, event: Mapping[str, Any], grid: tuple[int, int]) -> Cell:
-    """The position that was clicked. It comes from a browser: it may be anything."""
+    """The position that was clicked. `event` comes from a browser and may be anything."""
     found = [event.get("row"), event.get("column")]
     if not all(isinstance(n, int) and 0 <= n < size for n, size in zip(found, grid, strict=True)):
         raise user_error(session.text("pixel.no_place"))
@@ -68,29 +68,29 @@ def query_grid(result: Result, stage: str) -> tuple[int, int]:
     return height, width
 
 
-def looks(session: Session, stage: str, position: Cell) -> str:
-    """Where the position looks, on average and with each head, and the same in words."""
-    return _looks(session.lang, session.current, token_record(session, stage), position)
+def attention_maps(session: Session, stage: str, position: Cell) -> str:
+    """The HTML of the position's attention, the mean over heads and each head, and a reading."""
+    return _attention_maps(session.lang, session.current, token_record(session, stage), position)
 
 
 def canvas(lang: str, result: Result, stage: str, position: Cell) -> str:
-    """The picture to click on, with the outline of the query position."""
+    """The HTML of the picture to click on, with the outline of the query position."""
     height, width = query_grid(result, stage)
     label = text(lang, "pixel.canvas", rows=height, columns=width)
     return (
         f'<h2>{escape(text(lang, "pixel.ask"))} <small id="asked" aria-live="polite">'
-        f"{_named(lang, position)}</small></h2>"
+        f"{_position_text(lang, position)}</small></h2>"
         f'<div class="well canvas" tabindex="0" role="application" aria-label="{escape(label)}" '
         f'data-rows="{height}" data-columns="{width}" data-row="{position.row}" '
         f'data-column="{position.column}" data-place="{escape(text(lang, "pixel.place"))}">'
         f'<img src="{data_uri(result.square)}" width="{len(result.square)}" '
         f'height="{len(result.square)}" alt="" draggable="false">'
-        f"{_lines(height, width)}{cell(*position, (height, width))}</div>"
+        f"{_grid_lines(height, width)}{cell(*position, (height, width))}</div>"
     )
 
 
-def _lines(rows: int, columns: int) -> str:
-    """Faint lines between the places, where there are not too many."""
+def _grid_lines(rows: int, columns: int) -> str:
+    """The grid lines between positions, '' where they would be too many."""
     if max(rows, columns) > 28:
         return ""
     path = "".join(f"M0 {n}H{columns}" for n in range(1, rows))
@@ -101,11 +101,11 @@ def _lines(rows: int, columns: int) -> str:
     )
 
 
-def _named(lang: str, position: Cell) -> str:
+def _position_text(lang: str, position: Cell) -> str:
     return escape(text(lang, "pixel.place", row=position.row + 1, column=position.column + 1))
 
 
-def _looks(lang: str, result: Result, record: AttentionRecord, position: Cell) -> str:
+def _attention_maps(lang: str, result: Result, record: AttentionRecord, position: Cell) -> str:
     heads = len(record.weights)
     mark = cell(*position, record.grid)
     small = shrink(result.square, 224)
@@ -130,7 +130,8 @@ def _looks(lang: str, result: Result, record: AttentionRecord, position: Cell) -
 
 
 def reading(lang: str, record: AttentionRecord, position: Cell) -> str:
-    """In words: where the place looks most, how much at itself, and how widely."""
+    """In words: the position's largest weight, its weight on itself, and how spread its weights
+    are."""
     assert record.keys is not None
     weights = record.query(*position).flatten()  # (M,)
     (height, width), (rows, columns) = record.keys, record.grid
@@ -156,9 +157,10 @@ def reading(lang: str, record: AttentionRecord, position: Cell) -> str:
 
 
 @handler
-def opened(session: Session, stage: str) -> tuple[Any, ...]:
-    """The tab for another result: the stages to choose from, the canvas, and where its first
-    position looks; or what to choose instead, and whether its button is there."""
+def update_tab(session: Session, stage: str) -> tuple[Any, ...]:
+    """After another result: the updates of the stages, the canvas, the attention of its first
+    position, and the button that chooses self-attention. Without self-attention in the network the
+    third is a hint, and the button is visible where these weights have that type."""
     result, stages = session.current, token_stages(session.current)
     if not stages:
         types = session.networks.types(result.request.weights, session.own)
@@ -171,26 +173,26 @@ def opened(session: Session, stage: str) -> tuple[Any, ...]:
     chosen = gr.update(choices=choices, value=stage, visible=len(stages) > 1)
     position = first_cell(result, stage)
     content = canvas(session.lang, result, stage, position)
-    return chosen, content, looks(session, stage, position), gr.update(visible=False)
+    return chosen, content, attention_maps(session, stage, position), gr.update(visible=False)
 
 
 @handler
 def change_stage(session: Session, stage: str) -> tuple[str, str]:
-    """Another stage: the position begins anew there."""
+    """After another stage: the canvas and the attention of its first position."""
     if stage not in token_stages(session.current):
         return "", ""
     position = first_cell(session.current, stage)
     content = canvas(session.lang, session.current, stage, position)
-    return content, looks(session, stage, position)
+    return content, attention_maps(session, stage, position)
 
 
 @handler
 def click(session: Session, stage: str, event: gr.EventData) -> str:
-    """Another position."""
+    """The attention of the position that was clicked."""
     if stage not in token_stages(session.current):
         raise user_error(session.text("pixel.no_place"))
     grid = query_grid(session.current, stage)
-    return looks(session, stage, clicked_cell(session, event_data(event), grid))
+    return attention_maps(session, stage, clicked_cell(session, event_data(event), grid))
 
 
 def build(shell: Shell) -> None:
@@ -203,14 +205,14 @@ def build(shell: Shell) -> None:
             label="pixel.stage",
         )
     with gr.Row(elem_id="pixel"):
-        picture = html("", js_on_load=_ASK, elem_id="pixel-canvas")
+        picture = html("", js_on_load=_CANVAS_SCRIPT, elem_id="pixel-canvas")
         content = html("", elem_id="pixel-looks")
     choose = shell.labelled(
         gr.Button(visible=False, size="sm", elem_classes="act", elem_id="pixel-choose"),
         value="pixel.choose",
     )
     how: dict[str, Any] = {"concurrency_id": "network", "show_progress_on": content, **PRIVATE}
-    session.change(opened, [session, shell.stage], [stage, picture, content, choose], **how)
+    session.change(update_tab, [session, shell.stage], [stage, picture, content, choose], **how)
     stage.input(change_stage, [session, stage], [picture, content], **how)
     picture.select(click, [session, stage], content, trigger_mode="multiple", **{**how, **HIDDEN})
     choose.click(
@@ -221,8 +223,8 @@ def build(shell: Shell) -> None:
     )
 
 
-# The outline moves at once, the answer follows.
-_ASK = """
+# The outline moves in the browser, before the server's answer.
+_CANVAS_SCRIPT = """
 const ask = (canvas, row, column) => {
   const rows = Number(canvas.dataset.rows), columns = Number(canvas.dataset.columns);
   row = Math.max(0, Math.min(rows - 1, row));
@@ -236,7 +238,7 @@ const ask = (canvas, row, column) => {
     canvas.dataset.place.replace("{row}", row + 1).replace("{column}", column + 1);
   if (waiting === null) send(canvas);
 };
-// At most one question in 150 ms, and always the last one.
+// At most one request in 150 ms, and always one for the last position.
 let waiting = null;
 const send = (canvas) => {
   const [row, column] = [canvas.dataset.row, canvas.dataset.column].map(Number);

@@ -1,4 +1,4 @@
-"""The tab 'What if': other attention weights, or untrained layers, and what becomes of it all."""
+"""The tab 'What if': the prediction and maps with other attention weights or untrained layers."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ NAME = "what_if.name"
 
 LEARNED = "learned"
 CHOICES = (LEARNED, *REPLACEMENTS)
-MOST = 60  # layers that can be untrained, in any network here
+MAX_LAYERS = 60  # that can be untrained in any shared network: the end of the slider at first
 
 
-def changed(session: Session, replacement: str, count: int = 0) -> Explanation:
+def explain_changed(session: Session, replacement: str, count: int = 0) -> Explanation:
     """The square of the last result with other attention weights (a key of `REPLACEMENTS`, or
     'learned') in a network with its `count` topmost layers untrained, for the same class."""
     result, explainer = session.current, session.explainer()
@@ -51,7 +51,7 @@ def changed(session: Session, replacement: str, count: int = 0) -> Explanation:
     other = change_to(replacement, torch.Generator().manual_seed(0), model.key_positions())
 
     def change(path: str, kind: Kind, weights: Tensor) -> Tensor:
-        # Gradients run through the network's own weights no more, but they still run.
+        # Detached: the gradient does not reach the replaced weights, but runs past them as before.
         return weights if replacement == LEARNED else other(path, kind, weights.detach())
 
     with model.intervene(change):
@@ -63,7 +63,7 @@ def changed(session: Session, replacement: str, count: int = 0) -> Explanation:
 
 @handler
 def compare(session: Session, replacement: str, count: int, stage: str) -> Any:
-    """Before and after, side by side, and what it means, as HTML."""
+    """The results before and after the change, side by side, and a reading, as HTML."""
     if (
         replacement not in CHOICES
         or not isinstance(count, int)
@@ -74,15 +74,15 @@ def compare(session: Session, replacement: str, count: int, stage: str) -> Any:
     names = list(session.explainer().model.parameter_groups())[:count]
     after = None
     if replacement != LEARNED or names:
-        after = changed(session, replacement, len(names))
+        after = explain_changed(session, replacement, len(names))
     return _compare(session, after, names, stage)
 
 
 def _compare(session: Session, after: Explanation | None, names: list[str], stage: str) -> str:
-    result, place = session.current, session.current.stages[stage]
-    before = _half(session, "before", result.top, place.attention, place.gradcam, stage)
+    result, stage_maps = session.current, session.current.stages[stage]
+    before = _half(session, "before", result.top, stage_maps.attention, stage_maps.gradcam, stage)
     if after is None:
-        other = _half(session, "after", result.top, place.attention, place.gradcam, stage)
+        other = _half(session, "after", result.top, stage_maps.attention, stage_maps.gradcam, stage)
         sentences = [session.text("what_if.untouched")]
     else:
         maps = [record.spatial for record in after.attention.get(stage, ())]
@@ -124,7 +124,7 @@ def _half(
 
 
 def reading(session: Session, after: Explanation, names: list[str], stage: str) -> list[str]:
-    """In words: what became of the answer and of Grad-CAM, and what follows."""
+    """In words: how the prediction and Grad-CAM changed, and what that means."""
     result, text = session.current, session.text
     old, new = result.top[0], after.prediction.top(1)[0]
     now = next(one for one in after.prediction if one.index == old.index)
@@ -160,8 +160,9 @@ def _layer_title(session: Session, name: str) -> str:
 
 
 @handler
-def opened(session: Session, replacement: str, count: int, stage: str) -> Any:
-    """Another result: the stages, how many layers there are, and the comparison."""
+def update_tab(session: Session, replacement: str, count: int, stage: str) -> Any:
+    """After another result: the updates of the stages and of the number of layers, and the
+    comparison."""
     most = len(session.explainer().model.parameter_groups())
     count = min(count, most) if isinstance(count, int) else 0
     content = compare(session, replacement, count, stage_with_attention(session.current, stage))
@@ -188,7 +189,7 @@ def build(shell: Shell) -> None:
             labels,
         )
         count = shell.labelled(
-            gr.Slider(0, MOST, 0, step=1, buttons=[], elem_id="what-layers"),
+            gr.Slider(0, MAX_LAYERS, 0, step=1, buttons=[], elem_id="what-layers"),
             label="what_if.layers",
         )
         stage = stage_radio(shell, "what-stage")
@@ -200,7 +201,7 @@ def build(shell: Shell) -> None:
         **PRIVATE,
     }
     session.change(
-        opened, [session, replacement, count, shell.stage], [stage, count, content], **how
+        update_tab, [session, replacement, count, shell.stage], [stage, count, content], **how
     )
     gr.on(
         [replacement.input, count.input, stage.input],

@@ -1,4 +1,4 @@
-"""How alike attention and CAMs are, beside what chance and repetition give."""
+"""The agreement of attention maps and CAMs with Grad-CAM, and with controls."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ COLUMNS = {
 
 
 def measure(job: Job) -> Part:
-    """Every map against Grad-CAM at the same stage, and against its controls, for the predicted
-    class.
+    """The agreement of every map with Grad-CAM at the same stage and with controls, for the
+    predicted class.
 
-    Floors: Grad-CAM of another picture (what maps share because pictures are alike), and a
-    Gaussian in the centre. Ceiling: the same map of a network trained with another seed.
+    Lower controls: Grad-CAM of another picture (what maps have in common on any picture), and a
+    Gaussian in the centre. Upper control: the same map of a network trained with another seed.
     """
     if REFERENCE not in job.methods:
         raise ValueError(f"agreement compares with {REFERENCE!r}: name it among the methods")
     pictures = job.pictures
     targets = job.logits(pictures).argmax(1)
-    views = job.views(pictures, targets)
-    others = job.views(pictures, targets, job.other) if job.other is not None else {}
+    maps_by_key = job.maps(pictures, targets)
+    others = job.maps(pictures, targets, job.other) if job.other is not None else {}
     rows: list[Row] = []
     examples: list[tuple[MapKey, Tensor]] = []
-    for (stage, kind), maps in views.items():
-        gradcam = views[stage, REFERENCE]
+    for (stage, kind), maps in maps_by_key.items():
+        gradcam = maps_by_key[stage, REFERENCE]
         controls = {
             f"{REFERENCE} of another picture": gradcam.roll(1, 0),
             "centre": centre((maps.shape[1], maps.shape[2])).expand_as(maps),
@@ -62,7 +62,7 @@ def measure(job: Job) -> Part:
         return Part(tuple(rows), notes=notes)
     (stage, kind), values = examples[-1]
     title = f"{kind} at {stage} and Grad-CAM, ρ"
-    extremes = job.extremes(title, pictures, views[stage, kind], values)
+    extremes = job.extremes(title, pictures, maps_by_key[stage, kind], values)
     return Part(tuple(rows), extremes, notes)
 
 

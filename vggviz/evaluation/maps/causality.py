@@ -14,11 +14,11 @@ __all__ = ["CAUSALITY"]
 
 
 def measure(job: Job) -> Part:
-    """What each of `REPLACEMENTS`, at all stages together, does to the network's answers.
+    """The effect of each of `REPLACEMENTS`, at all stages together, on the network's outputs.
 
-    `logits`: ‖z' − z‖ / ‖z‖, both minus their mean over classes; `top-1 changed`: how often it is
-    another class; `accuracy lost`: of top-1, paired; `probability lost`: of the true class. A
-    replacement that has no weights for the network's attention is a note.
+    `logits`: ‖z' − z‖ / ‖z‖, both minus their mean over classes; `top-1 changed`: how often the
+    prediction is another class; `accuracy lost`: of top-1, paired; `probability lost`: of the true
+    class. A replacement that is not defined for the network's attention gives a note.
     """
     if not len(job.model.attention):
         return Part((), notes=("no attention to replace",))
@@ -50,7 +50,7 @@ def measure(job: Job) -> Part:
 
 
 def table(rows: DataFrame) -> DataFrame:
-    """A line for each network and replacement."""
+    """A table with a row for each network and replacement."""
     index = {"network": "", "against": "replaced by"}
     return pivot(rows.assign(heading=rows["measure"]), index, rows["measure"].unique())
 

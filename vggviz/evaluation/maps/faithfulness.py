@@ -1,4 +1,4 @@
-"""Whether the network needs what its maps call important."""
+"""Faithfulness of maps: deletion, insertion, change of confidence, and ROAD."""
 
 from __future__ import annotations
 
@@ -25,33 +25,35 @@ COLUMNS = {
     name.replace("road", "ROAD"): (name, "")
     for name in ("deletion", "insertion", "drop", "increase", "road")
 }
-AT_ONCE = 16  # pictures of a pass: their features stay in the processor's cache, a fifth faster
+MAX_BATCH = 16  # pictures whose features stay in the processor's cache: a fifth faster
 
 
 def measure(job: Job) -> Part:
     """Deletion, insertion, drop and increase of confidence, and ROAD of every map, for the
-    predicted class; and of maps that do not depend on the network."""
+    predicted class; and of the maps in `BASELINES`, which do not depend on the network."""
     pictures = job.few_pictures()
     targets = job.logits(pictures).argmax(1)
-    views = job.views(pictures, targets)
-    known = {("", name): make(pictures.images, job.generator()) for name, make in BASELINES.items()}
+    maps_by_key = job.maps(pictures, targets)
+    baselines = {
+        ("", name): make(pictures.images, job.generator()) for name, make in BASELINES.items()
+    }
     rows: list[Row] = []
     insertions: dict[MapKey, Tensor] = {}
     with evaluating(job.model):
-        for view, maps in {**views, **known}.items():
+        for key, maps in {**maps_by_key, **baselines}.items():
             columns = _columns(job, pictures.images, maps, targets)
-            insertions[view] = columns["insertion"]
-            rows += job.rows(view, columns)
-    if not views:
+            insertions[key] = columns["insertion"]
+            rows += job.rows(key, columns)
+    if not maps_by_key:
         return Part(tuple(rows), notes=("no attention over positions, and no CAM method named",))
-    view = next((v for v in reversed(views) if v[1] == "gradcam"), [*views][-1])
-    title = f"{view[1]} at {view[0]}, insertion"
-    extremes = job.extremes(title, pictures, views[view], insertions[view])
+    key = next((v for v in reversed(maps_by_key) if v[1] == "gradcam"), [*maps_by_key][-1])
+    title = f"{key[1]} at {key[0]}, insertion"
+    extremes = job.extremes(title, pictures, maps_by_key[key], insertions[key])
     return Part(tuple(rows), extremes)
 
 
 def _columns(job: Job, images: Tensor, maps: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    fractions, batch = torch.linspace(0, 1, COARSE.steps + 1), min(job.batch, AT_ONCE)
+    fractions, batch = torch.linspace(0, 1, COARSE.steps + 1), min(job.batch, MAX_BATCH)
     predict = partial(run_network, job.model)
     areas = {
         kind: area(fractions, curves(predict, images, maps, targets, kind, COARSE, batch=batch))

@@ -1,4 +1,4 @@
-"""The numbers of maps as pandas frames, and as tables of texts."""
+"""Tables of texts from the rows of a map metric."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["pivot", "table_by_map"]
 def table_by_map(
     rows: DataFrame, columns: Mapping[str, tuple[str, str]], *, every_stage: bool = False
 ) -> DataFrame:
-    """A line for each map of each network, at every stage or at its deepest one, and below them,
-    once for all networks, maps without a stage; a column for each of `columns`, headings with
-    (measure, against), that has a number."""
+    """A table with a row for each map of each network, at every stage or at its deepest one, and
+    below them, once for all networks, the maps without a stage. `columns` are (measure, against) by
+    heading; those without a number are left out. `rows` have the fields of `job.Row`."""
     if not every_stage:  # stages come from the lowest up
         deepest = rows.groupby(["network", "map"])["stage"].transform("last")
         rows = rows[rows["stage"] == deepest]
@@ -29,9 +29,9 @@ def table_by_map(
 
 
 def pivot(rows: DataFrame, index: Mapping[str, str], columns: Iterable[str]) -> DataFrame:
-    """A table of texts, 'value [low, high]' with two digits, with a line for each combination of
-    the columns in `index`, under other headings, and a column for each `heading` of the rows, in
-    the order of `columns`."""
+    """A table of texts, 'value [low, high]' with two digits, with a row for each combination of
+    values in the columns `index` (new headings by name), and a column for each value of the column
+    'heading', in the order of `columns`."""
     cells = [
         "" if pd.isna(row.value) else f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
         for row in rows.itertuples()

@@ -1,4 +1,4 @@
-"""One network whose maps are measured on some pictures, and what a metric returns."""
+"""What metrics of maps take and return: a network with its pictures, and rows of numbers."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one metric found of one network; `notes` say what could not be measured."""
+    """The results of one metric for one network; `notes` say what could not be measured."""
 
     rows: tuple[Row, ...]
     examples: tuple[Example, ...] = ()
@@ -78,8 +78,8 @@ class MapMetric:
     """A metric of maps: `measure` computes it, `caption` says in a sentence what its `table` shows,
     and `plot` draws it; both take the metric's rows as a frame with the fields of `Row`.
 
-    `depends_on` names what only some metrics depend on, of 'other', 'training', 'curves' and
-    'batch'; see `Job`.
+    `depends_on` names the fields of `Job` that only some metrics depend on: 'other', 'training',
+    'curves' and 'batch'.
     """
 
     measure: Callable[[Job], Part]
@@ -93,9 +93,9 @@ class MapMetric:
 class Job:
     """One network and all that a `metric` needs to measure its maps.
 
-    `pictures` have the network's own outputs as targets. `training` are pictures with boxes to
-    choose thresholds on, `other` the same network of another seed; None where there is none.
-    `curves` is how many pictures metrics of many passes take.
+    The targets of `pictures` are indices of the network's outputs. `training` are pictures with
+    boxes to choose thresholds on, `other` the same network of another seed; None where there is
+    none. `curves` is how many pictures metrics of many passes take.
     """
 
     metric: str
@@ -117,11 +117,11 @@ class Job:
         return self.subject.model
 
     def generator(self) -> torch.Generator:
-        """Fresh randomness, the same for every metric and network."""
+        """A new generator from `seed`, the same for every metric and network."""
         return torch.Generator().manual_seed(self.seed)
 
     def few_pictures(self) -> Pictures:
-        """The first `curves` of the pictures."""
+        """The first `curves` pictures."""
         return self.pictures.at(torch.arange(len(self.pictures.names))[: self.curves])
 
     def logits(self, pictures: Pictures) -> Tensor:
@@ -130,11 +130,11 @@ class Job:
             parts = pictures.images.split(self.batch)
             return torch.cat([run_network(self.model, part) for part in parts])
 
-    def views(
+    def maps(
         self, pictures: Pictures, targets: Tensor, model: nn.Module | None = None
     ) -> dict[MapKey, Tensor]:
-        """The maps (n, h, w) of every method and attention over positions at every stage, of the
-        network or of another `model` that is built alike."""
+        """The maps (n, h, w) of every method, and of attention with a weight for every position, at
+        every stage, of the network or of another `model` with the same architecture."""
         model = model or self.model
         paths = {stage: self.model.path(stage) for stage in self.stages}
         found: dict[MapKey, list[Tensor]] = {}
@@ -149,8 +149,8 @@ class Job:
                     if (path, method) in result.maps:
                         found.setdefault((stage, method), []).extend(result.maps[path, method][0])
         order = {stage: rank for rank, stage in enumerate(self.stages)}
-        stages = sorted(found, key=lambda view: order[view[0]])
-        return {view: torch.stack(found[view]) for view in stages}
+        keys = sorted(found, key=lambda key: order[key[0]])
+        return {key: torch.stack(found[key]) for key in keys}
 
     def rows(self, view: MapKey, columns: Mapping[str, Tensor], against: str = "") -> list[Row]:
         """A row for each measure's values over pictures (n,), NaN where a picture has none."""

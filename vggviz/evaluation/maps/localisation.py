@@ -1,4 +1,4 @@
-"""Whether maps of the true class find the object, against the boxes of the data."""
+"""Localisation: maps of the true class against the boxes of the data."""
 
 from __future__ import annotations
 
@@ -25,45 +25,45 @@ TOLERANCE = 0.03  # of the picture's side: the paper's 15 pixels of pictures of 
 def measure(job: Job) -> Part:
     """The pointing game, the energy in the box, and MaxBoxAccV2 of every map of the true class.
 
-    The thresholds of MaxBoxAccV2 are chosen on the training pictures' boxes. Beside them a
-    Gaussian in the centre, and for pointing and energy chance, which is the area of the box.
+    The thresholds of MaxBoxAccV2 are chosen on the training pictures' boxes. Controls are a
+    Gaussian in the centre, and chance for pointing and energy, which is the area of the box.
     """
     pictures = _boxed(job.pictures)
     if pictures is None or pictures.boxes is None:
         return Part((), notes=("the data has no boxes",))
     training = None if job.training is None else _boxed(job.training)
     boxes, size = pictures.boxes, (pictures.images.shape[-2], pictures.images.shape[-1])
-    views, learned = _views(job, pictures), {} if training is None else _views(job, training)
+    maps_by_key, learned = _maps(job, pictures), {} if training is None else _maps(job, training)
     rows: list[Row] = []
     inside: dict[MapKey, Tensor] = {}
-    for view, maps in views.items():
-        hits, inside[view] = pointing(maps, boxes, size).double(), energy(maps, boxes, size)
+    for key, maps in maps_by_key.items():
+        hits, inside[key] = pointing(maps, boxes, size).double(), energy(maps, boxes, size)
         columns = {
             "pointing": hits,
             "pointing, tolerant": pointing(maps, boxes, size, TOLERANCE * size[1]).double(),
             "pointing, off-centre": hits.masked_fill(~misses_centre(boxes, size), torch.nan),
-            "energy": inside[view],
+            "energy": inside[key],
         }
-        if training is not None and training.boxes is not None and view in learned:
-            thresholds = best_thresholds(overlaps(learned[view], training.boxes, size))
+        if training is not None and training.boxes is not None and key in learned:
+            thresholds = best_thresholds(overlaps(learned[key], training.boxes, size))
             fits = box_accuracy(overlaps(maps, boxes, size), thresholds).double()
             names = [f"box at {overlap:.0%}" for overlap in OVERLAPS]
             columns |= dict(zip(names, fits.T, strict=True))
             columns["MaxBoxAccV2"] = fits.mean(1)
-        rows += job.rows(view, columns)
+        rows += job.rows(key, columns)
     area = box_area(boxes, size)
     rows += job.rows(("", "chance"), {"pointing": area, "energy": area})
-    view = next((v for v in reversed(views) if v[1] == "gradcam"), next(iter(views)))
-    title = f"{view[1]} at {view[0]}, energy in the box"
-    extremes = job.extremes(title, pictures, views[view], inside[view])
+    key = next((v for v in reversed(maps_by_key) if v[1] == "gradcam"), next(iter(maps_by_key)))
+    title = f"{key[1]} at {key[0]}, energy in the box"
+    extremes = job.extremes(title, pictures, maps_by_key[key], inside[key])
     notes = () if learned else ("no training boxes: no thresholds for MaxBoxAccV2",)
     return Part(tuple(rows), extremes, notes)
 
 
-def _views(job: Job, pictures: Pictures) -> dict[MapKey, Tensor]:
-    """The maps of the true class, and a Gaussian with its peak in the very middle."""
+def _maps(job: Job, pictures: Pictures) -> dict[MapKey, Tensor]:
+    """The maps of the true class, and a Gaussian in the centre."""
     middle = centre((31, 31)).expand(len(pictures.images), -1, -1)
-    return {**job.views(pictures, pictures.targets), ("", "centre"): middle}
+    return {**job.maps(pictures, pictures.targets), ("", "centre"): middle}
 
 
 def _boxed(pictures: Pictures) -> Pictures | None:

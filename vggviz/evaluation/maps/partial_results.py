@@ -1,4 +1,4 @@
-"""Results of earlier runs: a file for each metric of each network."""
+"""Stored results of evaluations of maps: a file for each metric of each network."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["PartialResult"]
 
 
 class PartialResult:
-    """What one metric found of one network, in a file of `folder`; without a folder nothing is
-    stored. `facts` are everything that its numbers depend on."""
+    """The stored result of one metric for one network, in a file in `folder`; without a folder
+    nothing is stored. `facts` are everything that its numbers depend on."""
 
     def __init__(
         self, folder: Path | None, metric: str, network: str, facts: Mapping[str, Any]
@@ -29,7 +29,7 @@ class PartialResult:
         self._key = hashlib.sha256(described.encode()).hexdigest()
 
     def load(self) -> Part | None:
-        """The part, where it was measured with the same facts."""
+        """The result, None where there is none that was measured with the same facts."""
         if self._file is None or not self._file.is_file():
             return None
         try:
@@ -45,7 +45,7 @@ class PartialResult:
             return None  # damaged, or of another version: it is measured again
 
     def save(self, part: Part) -> None:
-        """Write the part, whole or not at all. Raises OSError."""
+        """Write the result atomically. Raises OSError."""
         if self._file is not None:
             content = {"key": self._key, **asdict(part)}
             with atomic_write(self._file) as written:

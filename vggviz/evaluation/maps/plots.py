@@ -1,4 +1,4 @@
-"""The numbers of maps as plots: a panel for each network."""
+"""Plots of the results of map metrics, with a panel for each network."""
 
 from __future__ import annotations
 

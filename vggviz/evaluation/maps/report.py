@@ -17,7 +17,7 @@ __all__ = ["csv_of", "html_of", "markdown_of"]
 
 
 def csv_of(report: Report) -> str:
-    """Every row, one a line, under the names of its fields."""
+    """All rows as CSV, with the names of `Row`'s fields as header."""
     return report.frame().to_csv(index=False, lineterminator="\n")
 
 
@@ -41,14 +41,15 @@ def markdown_of(report: Report) -> str:
 
 
 def html_of(report: Report, about: str) -> str:
-    """The whole report: tables, plots, best and worst pictures; `about` says how it was made."""
+    """The report as one HTML file: tables, plots, best and worst pictures; `about` says how it was
+    made."""
     rows = report.frame()
     sections: list[dict[str, Any]] = []
     for metric in report.settings["metrics"]:
         own, spec = rows[rows["metric"] == metric], METRICS[metric]
         section: dict[str, Any] = {"metric": metric, "caption": spec.caption}
         if len(own):
-            # As a picture of its own: names inside of one SVG would mean something in another.
+            # As an image, not inline: ids inside one inline SVG would collide with those of others.
             section["plot"] = base64.b64encode(svg(spec.plot(own))).decode()
             section["table"] = spec.table(own).to_html(index=False, border=0)
             section["examples"] = [one for one in report.examples if one.metric == metric]

@@ -1,4 +1,4 @@
-"""The evaluation of maps: every metric of every network, each stored when it is done."""
+"""Measures maps: every metric for every network, each stored when it is done."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ METRICS: dict[str, MapMetric] = {
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that was measured: `settings` say of what and how, `notes` what could not be."""
+    """The results of an evaluation of maps: `settings` describe the networks, pictures and
+    parameters, `notes` say what could not be measured."""
 
     settings: Mapping[str, Any]
     rows: tuple[Row, ...]
@@ -83,12 +84,12 @@ def evaluate_maps(
     """Measure every map of the networks `subjects` on a sample of `pictures` pictures of `dataset`,
     of those whose class all networks know.
 
-    Maps are the attention over positions and the CAM `methods` at `stages`, by default all of each
-    network, from the lowest up in whatever order they are named; `metrics` are keys of `METRICS`.
-    `curves` of the pictures serve metrics of many passes. `training` are pictures with boxes to
-    choose thresholds on, `others` networks of another seed by the same names. All randomness comes
-    from `seed`, drawn `batch` by `batch` where weights are shuffled, and no number depends on which
-    other networks take part.
+    Maps are those of attention with a weight for every position and of the CAM `methods`, at
+    `stages`, by default all of each network, always sorted from the lowest up; `metrics` are keys
+    of `METRICS`. Metrics of many passes use `curves` of the pictures. `training` are pictures with
+    boxes to choose thresholds on, `others` networks of another seed by the same names. All
+    randomness comes from `seed`; numbers after shuffling of weights depend on `batch`, too. No
+    number depends on which other networks take part.
 
     Each metric of each network is written to `folder` when it is done, and read from there where
     it was measured before with the same weights, pictures and settings. `progress` is called with
@@ -115,7 +116,8 @@ def evaluate_maps(
     loaded: dict[tuple[int, Preprocess], Pictures] = {}
 
     def pictures_for(subject: Subject, part: Dataset) -> Pictures:
-        """With their classes as outputs of the network; each is decoded once for all networks."""
+        """The pictures with indices of the network's outputs as targets, decoded once for all
+        networks with the same preprocessing."""
         key = id(part), subject.card.preprocess
         if key not in loaded:
             loaded[key] = load_pictures(part, subject.card.preprocess, unreadable)
@@ -134,7 +136,7 @@ def evaluate_maps(
             "pictures": _picture_digest(own),
             "settings": [stages_of[name], list(methods), seed, resamples],
         }
-        some = {  # the facts that only some metrics depend on
+        optional_facts = {  # that only some metrics depend on
             "other": other and _network_digest(other),
             "training": _picture_digest(boxes),
             "curves": curves,
@@ -142,7 +144,7 @@ def evaluate_maps(
         }
         for metric in metrics:
             progress(len(parts), total, f"{metric} of {name}")
-            more = {key: some[key] for key in METRICS[metric].depends_on}
+            more = {key: optional_facts[key] for key in METRICS[metric].depends_on}
             stored = PartialResult(folder, metric, name, facts | more)
             part = stored.load()
             if part is None:
@@ -188,13 +190,14 @@ def evaluate_maps(
 
 
 def _depth(model: Network, stage: str) -> int:
-    """The place of a stage among the network's layers; what is in none of them comes last."""
+    """The index of the network's layer that contains a stage; their number where none does."""
     path, layers = f"{model.path(stage)}.", model.layers.values()
     return next((n for n, layer in enumerate(layers) if path.startswith(f"{layer}.")), len(layers))
 
 
 def _other(subject: Subject, other: Subject | None) -> Subject | None:
-    """Raises ValueError for a network that is built otherwise."""
+    """`other` itself. Raises ValueError where its configuration, classes or preprocessing
+    differ."""
     fields = ("config", "labels", "preprocess")
     if other and any(getattr(other.card, f) != getattr(subject.card, f) for f in fields):
         raise ValueError("a network of another seed must be built alike, with the same classes")
@@ -202,13 +205,13 @@ def _other(subject: Subject, other: Subject | None) -> Subject | None:
 
 
 def _sample(dataset: Dataset, count: int, seed: int) -> Dataset:
-    """`count` pictures in an order that is drawn, so that the first of them are a sample too."""
+    """`count` pictures in random order, so that the first of them are a random sample, too."""
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
     return dataset.subset(order[:count])
 
 
 def _digest(facts: Any, tensors: Iterable[Tensor | None]) -> str:
-    """The SHA-256 of JSON facts and of every number in some tensors."""
+    """The SHA-256 of facts, as JSON, and of the contents of tensors."""
     found = hashlib.sha256(json.dumps(facts).encode())
     for values in tensors:
         found.update(b"" if values is None else values.cpu().contiguous().numpy().tobytes())

@@ -1,4 +1,4 @@
-"""Whether maps change when the network forgets what it has learned."""
+"""Sanity checks: whether maps change when layers of the network are randomised."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ COLUMNS = 7  # layers in the table
 
 
 def measure(job: Job) -> Part:
-    """The likeness of every map to itself after layers were made untrained, for the class that the
-    whole network predicts: all layers from the top down to one, and each one alone.
+    """The similarity of every map before and after layers were randomised, for the class that the
+    trained network predicts: all layers from the top down to one, and each one alone.
 
     Adebayo et al. 2018, 'Sanity Checks for Saliency Maps', section 3.
     """
     pictures = job.few_pictures()
     targets = job.logits(pictures).argmax(1)
-    before = job.views(pictures, targets)
+    before = job.maps(pictures, targets)
     layers, rows = [*job.model.parameter_groups()], list[Row]()
     device = next(job.model.parameters()).device
     for number, layer in enumerate(layers):
         for word, groups in (("cascading", layers[: number + 1]), ("independent", [layer])):
             model = job.model.untrained(groups, job.generator()).to(device)
-            after = job.views(pictures, targets, model)
-            for view, maps in before.items():
-                found = dict(zip(MEASURES, agreements(maps, after[view]).T, strict=True))
+            after = job.maps(pictures, targets, model)
+            for key, maps in before.items():
+                found = dict(zip(MEASURES, agreements(maps, after[key]).T, strict=True))
                 columns = {f"{name}, {word}": found[name] for name in ("spearman", "ssim")}
-                rows += job.rows(view, columns, layer)
+                rows += job.rows(key, columns, layer)
     return Part(tuple(rows))
 
 
 def table(rows: DataFrame) -> DataFrame:
-    """A line for each map at its deepest stage, a column for each of up to seven layers, evenly
-    from the top down: of those that all networks have, where there are some."""
+    """A table with a row for each map at its deepest stage and a column for each of up to seven
+    layers, evenly from the top down, of those that all networks have, or else of all."""
     networks = rows.groupby("against", sort=False)["network"].nunique()
     layers = [*networks.index[networks == rows["network"].nunique()]] or [*networks.index]
     last = len(layers) - 1

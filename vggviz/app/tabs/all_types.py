@@ -29,8 +29,9 @@ SMALL = 128  # pixels of a side, up to which a network is small enough to run al
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """One type's results for the picture: its predicted class; raw maps at `stage`, None where the
-    type has none; their rank correlation, NaN where there is none; whether it has attention."""
+    """The results of one attention type for the picture: its predicted class; raw maps at `stage`,
+    `map` of the attention, None where that is no map; their rank correlation, NaN where there is
+    none; and whether the network has attention at all."""
 
     attention: str
     first: Ranked
@@ -38,11 +39,12 @@ class Row:
     map: Floats | None
     gradcam: Floats
     agreement: float
-    weighs: bool
+    has_attention: bool
 
 
 def row(session: Session, attention: str, stage: str) -> Row:
-    """One type, at this stage or where it has attention, for the class of the last result."""
+    """The row of one type, for the class of the last result, at this stage or, where it has no
+    attention there, at the `first_stage` of its network."""
     stage = first_stage(session.explainer(attention), stage)
     explanation = session.explanation((stage,), attention=attention)
     maps = [record.spatial for record in explanation.attention.get(stage, ())]
@@ -62,7 +64,7 @@ def row(session: Session, attention: str, stage: str) -> Row:
 
 @handler
 def run(session: Session, stage: str) -> Iterator[str]:
-    """The table as HTML, once more for each type."""
+    """The table as HTML, again after each type."""
     types = session.networks.types(session.current.request.weights, session.own)
     rows: list[Row] = []
     check = session.deadline()
@@ -74,7 +76,7 @@ def run(session: Session, stage: str) -> Iterator[str]:
 
 @handler
 def begin(session: Session, stage: str) -> Iterator[str]:
-    """At once where the network is small; else the empty table, until the button is pressed."""
+    """`run` where the network is small; else the empty table, until the button is pressed."""
     if len(session.current.crop) <= SMALL:
         yield from run(session, stage)
     else:
@@ -86,7 +88,7 @@ COLUMNS = ("says", "attention", "gradcam", "agreement", "top1", "against", "para
 
 
 def table(session: Session, rows: Sequence[Row], types: Sequence[str]) -> str:
-    """All rows so far; the others stand empty, so that nothing jumps."""
+    """The table as HTML with the rows so far; the others are empty, so that its height stays."""
     lang, result = session.lang, session.current
     weights = result.request.weights
     base = bundled_results(weights, "none")
@@ -122,27 +124,27 @@ def table(session: Session, rows: Sequence[Row], types: Sequence[str]) -> str:
 
 
 def _cells(lang: str, square: Any, one: Row) -> list[str]:
-    where, name = stage_title(lang, one.stage), attention_title(lang, one.attention)
+    stage, name = stage_title(lang, one.stage), attention_title(lang, one.attention)
 
     def alt(key: str) -> str:
-        return text(lang, "types.alt", map=text(lang, f"types.{key}"), type=name, block=where)
+        return text(lang, "types.alt", map=text(lang, f"types.{key}"), type=name, block=stage)
 
-    gone = text(lang, "types.channels" if one.weighs else "types.none")
-    map = panel(lang, square, one.map, gone if one.map is None else alt("attention"), bare=True)
+    alt_text = text(lang, "types.channels" if one.has_attention else "types.none")
+    map = panel(lang, square, one.map, alt_text if one.map is None else alt("attention"), bare=True)
     gradcam = panel(lang, square, one.gradcam, alt("gradcam"), bare=True)
-    alike = "–" if math.isnan(one.agreement) else f"{one.agreement:.2f}".replace("-", "−")
-    says = f"<b>{escape(one.first.label)}</b> {escape(text_percent(one.first.probability))}"
-    return [says, map, gradcam, alike]
+    correlation = "–" if math.isnan(one.agreement) else f"{one.agreement:.2f}".replace("-", "−")
+    prediction = f"<b>{escape(one.first.label)}</b> {escape(text_percent(one.first.probability))}"
+    return [prediction, map, gradcam, correlation]
 
 
 def _measured(
     lang: str, found: Mapping[str, Any] | None, base: Mapping[str, Any] | None
 ) -> list[str]:
-    """Top-1, the difference to none with its interval, parameters added, latency."""
+    """The cells of top-1, difference to 'none' with its interval, added parameters and latency."""
     if found is None or base is None:
         return ["–"] * 4
     against, ratio = found["against"], found["cost"]["ratio"]
-    added = found["cost"]["parameters"] - base["cost"]["parameters"]
+    added_parameters = found["cost"]["parameters"] - base["cost"]["parameters"]
     points = "–"
     if against:
         value, low, high = (100 * against["points"][key] for key in ("value", "low", "high"))
@@ -151,13 +153,13 @@ def _measured(
     return [
         f"{100 * found['top1']['value']:.1f}",
         points,
-        f"{added:,}",
+        f"{added_parameters:,}",
         f"{ratio['value']:.2f}" if ratio else "1",
     ]
 
 
 def reading(lang: str, rows: Sequence[Row], types: Sequence[str]) -> list[str]:
-    """In words: whether all types say the same."""
+    """In words: whether all types predict the same class."""
     if len(types) == 1:
         return [text(lang, "types.only")]
     labels = list(dict.fromkeys(one.first.label for one in rows))

@@ -30,8 +30,8 @@ def grid(
     methods: Sequence[str],
     progress: gr.Progress = gr.Progress(),  # noqa: B008  # Gradio finds it by its default
 ) -> Any:
-    """The grid as HTML: a row for attention and one for each method, a column a stage."""
-    chosen = session.current.possible(methods, SMALL)
+    """The grid as HTML: a row for attention and one for each method, a column for each stage."""
+    chosen = session.current.available_methods(methods, SMALL)
     explanation = session.explanation(None, chosen, progress=lambda *done: progress(done))
     return _grid(session, explanation, methods)
 
@@ -39,7 +39,7 @@ def grid(
 def _grid(session: Session, explanation: Explanation, methods: Sequence[str]) -> str:
     result, lang = session.current, session.lang
     square = shrink(result.square, TILE)
-    chosen = result.possible(methods, SMALL)
+    chosen = result.available_methods(methods, SMALL)
     titles = {stage: stage_title(lang, stage) for stage in result.stages}
     heads = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles.values())
     rows = [(session.text("blocks.attention"), [_attention(session, square, s) for s in titles])]
@@ -76,19 +76,19 @@ def _grid(session: Session, explanation: Explanation, methods: Sequence[str]) ->
 
 
 def _attention(session: Session, square: Any, stage: str) -> str:
-    place = session.current.stages[stage]
-    if place.attention is None:
-        key = "blocks.channels" if place.channels is not None else "blocks.none"
+    stage_maps = session.current.stages[stage]
+    if stage_maps.attention is None:
+        key = "blocks.channels" if stage_maps.channels is not None else "blocks.none"
         return panel(session.lang, square, None, session.text(key))
     title, name = stage_title(session.lang, stage), session.text("blocks.attention")
     alt = session.text("blocks.alt", name=name, block=title)
-    return panel(session.lang, square, place.attention, alt)
+    return panel(session.lang, square, stage_maps.attention, alt)
 
 
 @handler
 def download(session: Session, methods: Sequence[str]) -> str:
-    """The figure for a lecture as a data URI, for the browser to save."""
-    explanation = session.explanation(None, session.current.possible(methods, SMALL))
+    """The figure of all stages as the data URI of a PNG, for the browser to save."""
+    explanation = session.explanation(None, session.current.available_methods(methods, SMALL))
     figure = explanation.figure(lang=session.lang)
     coded = base64.b64encode(render.png(figure, dpi=110)).decode()
     return f"data:image/png;base64,{coded}"

@@ -1,4 +1,4 @@
-"""Inputs of the trained part of a network: pictures, or features before its first stage."""
+"""Batches for the trained part of a network: pictures, or features before its lowest stage."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ IN_MEMORY, ON_DISK = 1 << 30, 16 << 30  # bytes of features that are computed on
 
 @dataclass(eq=False)
 class Inputs:
-    """Batches of augmented pictures, or of the features before `stage`, where nothing before it is
-    trained.
+    """Batches of augmented pictures; or, with `stage`, before which nothing is trained, of their
+    features before that stage.
 
     Features are computed once for each of `config.views` where they take at most 16 GiB as
-    memory-mapped files in `cache`, or 1 GiB in memory where that is None; else for every batch
-    anew. `workers` processes read and augment pictures.
+    memory-mapped files in `cache`, or 1 GiB in memory where that is None; else for every
+    batch again. `workers` processes read and augment pictures.
     """
 
     model: Network

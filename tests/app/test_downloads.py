@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from vggviz import Explainer
-from vggviz.app import handlers, take_home
+from vggviz.app import downloads, handlers
 from vggviz.app.examples import examples
 from vggviz.app.inputs import UploadedPicture
-from vggviz.app.link import COMPONENTS, PageState, page_state, query, read_query, settings
+from vggviz.app.link import COMPONENTS, PageState, component_updates, page_state, query, read_query
 from vggviz.app.networks import Networks
 from vggviz.app.session import Session
 from vggviz.app.tabs import TABS
@@ -56,7 +56,7 @@ def take(session: Session) -> Take:
     def call(format: str, lang: str = "en", tab: str = "explore", **changes: Any) -> Any:
         target = changes.pop("target", "47")
         visitor = replace(session, lang=lang, **changes)
-        return take_home.download(
+        return downloads.download(
             visitor, View("block5"), target, examples(), format, tab, "http://x/"
         )
 
@@ -96,13 +96,13 @@ def test_figures_and_report(take: Take) -> None:
     report = content(take("html", lang="zh")).decode()
     assert '<html lang="zh-Hans">' in report
     assert "http://x/?example=koala&amp;weights=tiny50" in report
-    assert all(take(kind)["type"] == type for kind, type in take_home.TYPES.items())
+    assert all(take(kind)["type"] == type for kind, type in downloads.TYPES.items())
 
 
 def test_every_button_has_a_format() -> None:
     for lang in ("en", "zh"):
-        for kind in (*take_home.TYPES, "link"):
-            assert f'data-format="{kind}"' in take_home.menu(lang)
+        for kind in (*downloads.TYPES, "link"):
+            assert f'data-format="{kind}"' in downloads.menu(lang)
 
 
 def test_a_link_brings_back_what_is_shown(take: Take, networks: Networks) -> None:
@@ -114,7 +114,9 @@ def test_a_link_brings_back_what_is_shown(take: Take, networks: Networks) -> Non
     state, ignored = read_query(Session(networks), given, examples(), ALL_TABS)
     assert ignored == ()
     assert query(state) == link
-    parts = dict(zip(COMPONENTS, settings(Session(networks), examples(), state), strict=True))
+    parts = dict(
+        zip(COMPONENTS, component_updates(Session(networks), examples(), state), strict=True)
+    )
     assert parts["picture"] == str(KOALA.resolve())
     assert parts["weights"]["value"] == "tiny50"
     assert parts["attention"]["value"] == "cbam"
@@ -132,7 +134,9 @@ def test_a_link_carries_how_it_is_looked_at(networks: Networks) -> None:
     assert all(state), "nothing of it is as the page opens"
     given = dict(parse_qsl(query(state)))
     assert read_query(Session(networks), given, examples(), ALL_TABS) == (state, ())
-    parts = dict(zip(COMPONENTS, settings(Session(networks), examples(), state), strict=True))
+    parts = dict(
+        zip(COMPONENTS, component_updates(Session(networks), examples(), state), strict=True)
+    )
     assert [parts[name] for name in view_options()] == list(view[1:])
     assert (parts["stage"]["value"], parts["opacity"]) == ("block4", 0.3)
     assert (parts["target"]["value"], parts["contrast"]["value"]) == (pizza, orange)
@@ -187,11 +191,11 @@ def test_a_class_goes_with_its_network(networks: Networks) -> None:
 
 
 def test_opening_the_page_by_a_link(networks: Networks) -> None:
-    told = take_home.open_link(Session(networks), examples(), {"attention": "se"}, 3)
+    told = downloads.open_link(Session(networks), examples(), {"attention": "se"}, 3)
     assert told[-1] == 4
     assert told[COMPONENTS.index("attention")]["value"] == "se"
     assert told[COMPONENTS.index("picture")] == gr.skip()
-    plain = take_home.open_link(Session(networks), examples(), {"lang": "zh", "view": "api"}, 3)
+    plain = downloads.open_link(Session(networks), examples(), {"lang": "zh", "view": "api"}, 3)
     assert all(part == gr.skip() for part in plain)
 
 
@@ -200,8 +204,8 @@ def test_ones_own_picture_has_no_link_but_files(networks: Networks) -> None:
     assert page_state(session, View("block5"), "explore", examples()) is None
     arguments: Any = (session, View("block5"), "", examples())
     with pytest.raises(gr.Error, match="can't carry your own picture"):
-        take_home.download(*arguments, "link")
-    report = content(take_home.download(*arguments, "html", address="http://x/")).decode()
+        downloads.download(*arguments, "link")
+    report = content(downloads.download(*arguments, "html", address="http://x/")).decode()
     assert "http://x/" not in report
     assert "/tmp/own.jpg" not in report
 
@@ -211,6 +215,6 @@ def test_what_can_not_be_taken_is_a_sentence(take: Take, monkeypatch: pytest.Mon
         take("exe")
     with pytest.raises(gr.Error, match="还没有"):
         take("png", lang="zh", result=None)
-    monkeypatch.setattr(take_home, "MOST_BYTES", 1000)
+    monkeypatch.setattr(downloads, "MOST_BYTES", 1000)
     with pytest.raises(gr.Error, match="vggviz explain"):
         take("npz")

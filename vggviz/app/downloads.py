@@ -1,7 +1,7 @@
-"""Downloads, which travel inside the response, and a link to what is shown.
+"""The menu of downloads, whose files are sent within the response, and links to the page's state.
 
-Nothing is written to a disk: the browser makes the file from what it was sent, so there is no
-address at which anyone else could find it.
+Nothing is written to a disk: the browser makes the file from the response, so that no address
+exists at which anyone else could find it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import gradio as gr
 from vggviz.app.errors import user_error
 from vggviz.app.examples import Example
 from vggviz.app.inputs import event_data
-from vggviz.app.link import COMPONENTS, components, page_state, query, read_query, settings
+from vggviz.app.link import COMPONENTS, component_updates, components, page_state, query, read_query
 from vggviz.app.session import Session, handler
 from vggviz.app.shell import HIDDEN, OPACITY, PRIVATE, Shell
 from vggviz.app.tabs import TABS
@@ -68,8 +68,9 @@ def download(
 ) -> dict[str, str]:
     """A file as {name, type, data}, data in base64, or {query} for the format 'link'.
 
-    `target` is the class that was chosen in the left column. Attention maps that are not in the
-    cache are computed again: a result does not hold them. Raises gr.Error.
+    `target` is the class that was chosen in the left column, `address` that of the page, for a link
+    in the report. What a result doesn't hold comes from the cache, or is computed again. Raises
+    gr.Error.
     """
     if session.result is None:
         raise user_error(session.text("take.nothing"))
@@ -112,7 +113,7 @@ def open_link(
         gr.Warning(escape(session.text("take.ignored", listed=listed), quote=False))
     if not any(state._replace(lang="")):
         return tuple(gr.skip() for _ in (*COMPONENTS, "run_request"))
-    return (*settings(session, pictures, state), run_request + 1)
+    return (*component_updates(session, pictures, state), run_request + 1)
 
 
 def build(shell: Shell, opened: Any, part: gr.HTML, pictures: Sequence[Example]) -> None:
@@ -145,7 +146,7 @@ def build(shell: Shell, opened: Any, part: gr.HTML, pictures: Sequence[Example])
         return open_link(session, pictures, parameters, run_request)
 
     part.select(
-        shell.bound(choose),
+        shell.bind(choose),
         [*shell.states, shell.target, shell.view["opacity"], *shell.view_inputs],
         file,
         concurrency_id="network",
@@ -153,7 +154,7 @@ def build(shell: Shell, opened: Any, part: gr.HTML, pictures: Sequence[Example])
         **PRIVATE,
     ).success(None, file, file, js=_SAVE, **PRIVATE)
     opened.then(
-        shell.bound(load),
+        shell.bind(load),
         [*shell.states, shell.run_request],
         [*components(shell), shell.run_request],
         concurrency_id="network",
@@ -187,18 +188,18 @@ element.addEventListener("keydown", (event) => {
 """The menu's script: a click is a `select` event; a click elsewhere or Escape closes the menu."""
 
 _SAVE = """
-async (given) => {
+async (file) => {
   const status = document.querySelector("#take output");
-  if (given?.data) {
-    const bytes = Uint8Array.from(atob(given.data), (letter) => letter.charCodeAt(0));
+  if (file?.data) {
+    const bytes = Uint8Array.from(atob(file.data), (letter) => letter.charCodeAt(0));
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([bytes], {type: given.type}));
-    link.download = given.name;
+    link.href = URL.createObjectURL(new Blob([bytes], {type: file.type}));
+    link.download = file.name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-    status.textContent = given.name;
-  } else if (given?.query) {
-    const text = location.origin + location.pathname + "?" + given.query;
+    status.textContent = file.name;
+  } else if (file?.query) {
+    const text = location.origin + location.pathname + "?" + file.query;
     try {
       await navigator.clipboard.writeText(text);
     } catch {  // only a page of https or of this machine may use the clipboard's own interface
