@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vggviz.data import Dataset, open_dataset
+from vggviz.data.crops import read_crops
 from vggviz.images import Preprocess
 
 SIZE, FOLDS = 176, 5
@@ -28,7 +29,8 @@ SIZE, FOLDS = 176, 5
 @torch.no_grad()
 def features(network: torch.nn.Module, data: Dataset) -> Tensor:
     """(n, 1280): the pooled features of every picture, upsampled to SIZE pixels."""
-    pixels, _ = data.pixels(Preprocess(64, 64))
+    pixels, _ = read_crops(data, Preprocess(64, 64), memory=1 << 40)
+    assert isinstance(pixels, Tensor)
     found = []
     for batch in pixels.split(100):
         images = F.interpolate(batch.float(), (SIZE, SIZE), mode="bicubic").clamp(0, 255)

@@ -35,7 +35,6 @@ from vggviz.images import ImageError
 from vggviz.images.isolated import shared_decoder
 from vggviz.locales import preferred_language
 from vggviz.metrics import faithfulness as curves
-from vggviz.platform.device import run_network
 
 __all__ = ["build", "explain", "faithfulness", "figure", "pixel"]
 
@@ -195,14 +194,14 @@ def faithfulness(
         "target": explanation.target._asdict(),
         "stage": stage,
         "curves": {
-            name: _curves(explainer, pixels, map, explanation, check) for name, map in maps.items()
+            name: _curves(session, explainer, map, explanation, check) for name, map in maps.items()
         },
     }
 
 
 def _curves(
+    session: Session,
     explainer: Explainer,
-    pixels: torch.Tensor,
     map: torch.Tensor,
     explanation: Explanation,
     check: Report,
@@ -210,11 +209,8 @@ def _curves(
     found: dict[str, Any] = {}
     kinds: tuple[curves.Kind, ...] = ("deletion", "insertion")
     for kind in kinds:
-        points: list[tuple[float, float]] = []
-        predict = partial(run_network, explainer.model)
-        for point in curves.perturb(predict, pixels, map, explanation.target.index, kind):
-            points.append(point)
-            check(len(points), curves.SCALED.steps + 1)
+        target = explanation.target.index
+        points = session.curve(explainer, explanation.image, map, target, kind, check)
         fractions, scores = (list(values) for values in zip(*points, strict=True))
         area = float(curves.area(fractions, scores))
         found[kind] = {"fractions": fractions, "probabilities": scores, "area": area}

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import partial, wraps
 from inspect import isgeneratorfunction
 from typing import Any, TypeVar
 from weakref import ref
 
 import gradio as gr
 import torch
+from torch import Tensor
 
 from vggviz.app.deadline import deadline
 from vggviz.app.errors import boundary, user_error
 from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import NO_NETWORKS, Networks, OwnNetworks
-from vggviz.app.result import Request, Result
+from vggviz.app.result import Pixels, Request, Result
 from vggviz.cache import explain_cached, store_explanations
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
+from vggviz.hooks.capture import Change
 from vggviz.locales import text
-from vggviz.platform.device import move_to
+from vggviz.metrics.faithfulness import SCALED, Kind, perturb
+from vggviz.platform.device import move_to, run_network
 
 __all__ = ["Session", "handler"]
 
@@ -161,9 +164,50 @@ class Session:
             progress=self.deadline(progress),
         )
 
-    def explanation(self, *args: Any, **options: Any) -> Explanation:
-        """The first of `explanations`: the class of the last result."""
-        return self.explanations(*args, **options)[0]
+    def explain_changed(self, change: Change, untrained: Sequence[str]) -> Explanation:
+        """The crop of the last result, explained for its class with other attention weights (see
+        `Network.intervene`) in a network whose parameter groups `untrained` are as before training.
+        """
+        result, explainer, check = self.current, self.explainer(), self.deadline()
+        if untrained:
+            model = explainer.model.untrained(untrained, torch.Generator().manual_seed(0))
+            explainer = Explainer(model, explainer.card, device=explainer.device, copy=False)
+            check(1, 2)
+        with explainer.model.intervene(change):
+            (found,) = explainer.explain_crop(
+                result.crop, result.where, (result.target.index,), result.names
+            )
+        return found
+
+    def curve(
+        self,
+        explainer: Explainer,
+        crop: Pixels,
+        heatmap: Tensor,
+        target: int,
+        kind: Kind,
+        check: Report,
+        batch: int = 16,
+    ) -> Iterator[tuple[float, float]]:
+        """The points of a deletion or insertion curve as they are computed: see `perturb`. `check`
+        is called after each, with how many there are."""
+        predict = partial(run_network, explainer.model)
+        pixels = explainer.preprocess.normalise(crop)
+        points = perturb(predict, pixels, heatmap, target, kind, SCALED, batch=batch)
+        for done, point in enumerate(points, 1):
+            check(done, SCALED.steps + 1)
+            yield point
+
+    def explanation(
+        self,
+        stages: Sequence[str] | None = None,
+        methods: Sequence[str] = ("gradcam",),
+        *,
+        attention: str | None = None,
+        progress: Report = lambda done, total: None,
+    ) -> Explanation:
+        """The first of `explanations`: for the class of the last result."""
+        return self.explanations(stages, methods, attention=attention, progress=progress)[0]
 
     def add_method(self, method: str, stage: str, progress: Report) -> Result:
         """The last result with the maps of one more CAM method: at all stages, but one that takes

@@ -19,7 +19,7 @@ from vggviz.hooks.passes import Place
 from vggviz.hooks.survey import FeatureMap, survey
 from vggviz.networks.named import NetworkError
 from vggviz.networks.outputs import output_members
-from vggviz.networks.protocol import Network
+from vggviz.networks.protocol import Network, rng_lock
 from vggviz.platform.python_file import nearest
 from vggviz.types import POSITIONS, InputError
 
@@ -192,7 +192,7 @@ class ForeignNetwork(Network):
         distribution with each parameter's own mean and standard deviation."""
         network = deepcopy(self._network)
         seed = int(torch.randint(2**62, (), generator=generator))
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with rng_lock, torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.default_generator.manual_seed(seed)
             for path in chain.from_iterable(self.parameter_groups()[group] for group in groups):
                 module = network.get_submodule(path)

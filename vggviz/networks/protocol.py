@@ -18,7 +18,7 @@ from vggviz.types import InputError
 
 __all__ = ["AttentionStage", "Network"]
 
-_rng_lock = Lock()  # attention modules draw from PyTorch's global generator
+rng_lock = Lock()  # for what draws from PyTorch's global generator, as modules do
 
 
 class AttentionStage(nn.Module):
@@ -274,7 +274,7 @@ def _attention(
     seed = 0
     if not empty:
         seed = int(torch.randint(2**62, (), generator=generator, device=where))
-    with _rng_lock, torch.random.fork_rng(devices=[]):
+    with rng_lock, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return {
             stage: AttentionStage(build(config.attention, channels[stage]), config.blend)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from html import escape
 from typing import Any, TypeAlias
 
@@ -18,8 +17,7 @@ from vggviz.app.shell import HIDDEN, PRIVATE, Shell
 from vggviz.app.tabs.panels import html, join, stage_radio, stage_update, stage_with_attention
 from vggviz.locales import text
 from vggviz.metrics.baselines import noise
-from vggviz.metrics.faithfulness import SCALED, Kind, area, perturb, scaled_batch_size
-from vggviz.platform.device import run_network
+from vggviz.metrics.faithfulness import SCALED, Kind, area, scaled_batch_size
 
 NAME = "faithful.name"
 
@@ -46,17 +44,14 @@ def maps_of(result: Result, stage: str) -> dict[str, Tensor]:
 def measure(session: Session, stage: str) -> Iterator[Curves]:
     """The curves of the last result as they grow: the same dict after each batch."""
     explainer, result, check = session.explainer(), session.current, session.deadline()
-    predict = partial(run_network, explainer.model)
-    pixels = explainer.preprocess.normalise(result.crop)
-    interval = scaled_batch_size((pixels.shape[-2], pixels.shape[-1]), BATCH)
+    interval = scaled_batch_size(result.crop.shape[:2], BATCH)
     curves: Curves = {}
     for kind in KINDS:
         for name, map in maps_of(result, stage).items():
             points = curves[kind, name] = []
             target = result.target.index
-            for point in perturb(predict, pixels, map, target, kind, SCALED, batch=BATCH):
+            for point in session.curve(explainer, result.crop, map, target, kind, check, BATCH):
                 points.append(point)
-                check(len(points), POINTS)
                 if len(points) % interval == 0 or len(points) == POINTS:
                     yield curves
 

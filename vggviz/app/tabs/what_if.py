@@ -26,7 +26,6 @@ from vggviz.app.tabs.panels import (
     stage_with_attention,
     text_percent,
 )
-from vggviz.explainer import Explainer
 from vggviz.explanation import Explanation
 from vggviz.metrics.agreement import agreement
 from vggviz.metrics.replacement import REPLACEMENTS, change_to
@@ -42,23 +41,14 @@ MAX_LAYERS = 60  # that can be untrained in any shared network: the end of the s
 def explain_changed(session: Session, replacement: str, count: int = 0) -> Explanation:
     """The square of the last result with other attention weights (a key of `REPLACEMENTS`, or
     'learned') in a network with its `count` topmost layers untrained, for the same class."""
-    result, explainer = session.current, session.explainer()
-    names = list(explainer.model.parameter_groups())[:count]
-    if names:
-        model = explainer.model.untrained(names, torch.Generator().manual_seed(0))
-        explainer = Explainer(model, explainer.card, device=explainer.device, copy=False)
-    model = explainer.model
+    model = session.explainer().model
     other = change_to(replacement, torch.Generator().manual_seed(0), model.key_positions())
 
     def change(path: str, kind: Kind, weights: Tensor) -> Tensor:
         # Detached: the gradient does not reach the replaced weights, but runs past them as before.
         return weights if replacement == LEARNED else other(path, kind, weights.detach())
 
-    with model.intervene(change):
-        (found,) = explainer.explain_crop(
-            result.crop, result.where, (result.target.index,), result.names
-        )
-    return found
+    return session.explain_changed(change, list(model.parameter_groups())[:count])
 
 
 @handler
