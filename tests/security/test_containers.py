@@ -119,7 +119,7 @@ def test_no_pixel_comes_from_memory(tmp_path: Path) -> None:
     ]
     one, other = (run.communicate()[0].splitlines() for run in runs)
     assert one == other
-    assert len(one) > 200
+    assert len(one) > 150  # more where HEIC is opened, too
     assert any(not line.endswith("refused") for line in one)
     assert [line for line in one if "both" in line] == ["jpeg-cut.both refused"] * 2
 
