@@ -132,13 +132,14 @@ def store_explanations(
     cache: Cache,
     explainer: Explainer,
     explanations: Sequence[Explanation],
+    stages: Sequence[str],
     methods: Sequence[str] = ("gradcam",),
 ) -> None:
     """Put explanations at all stages, with the maps of `methods`, into the cache: `explain_cached`
     returns them for the crop of each (`where`). Features are left out."""
     for one in explanations:
         digest, _ = picture_digest(one.image)
-        key = (ref(explainer), digest, one.crop, explainer.names("all"), one.target.index)
+        key = (ref(explainer), digest, one.crop, tuple(stages), one.target.index)
         cache.put(key, _Entry(replace(one, features={}), tuple(methods)))
 
 

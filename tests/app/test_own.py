@@ -27,6 +27,7 @@ from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import Networks
 from vggviz.app.own import MOST_NETWORKS, OwnNetwork, Upload
 from vggviz.app.session import Session
+from vggviz.app.tabs import all_stages, faithful, what_if
 from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
 from vggviz.networks import Network, NetworkConfig, build_network
@@ -434,6 +435,26 @@ class TestNamedNetworks:
         assert result.off[0].index == int(logits.argmax())
         assert result.off[0].probability == pytest.approx(float(logits.softmax(0).max()), abs=1e-5)
 
+    def test_the_strip_has_eight_stages_and_lists_have_all(self, tmp_path: Path) -> None:
+        code = tmp_path / "deep.py"
+        code.write_text(DEEP, "utf-8")
+        networks = Networks({}, named={f"{code}:build": {"size": 64}})
+        session = Session(networks)
+        _, result, *_, stage = explain(session, photo(), "deep.py:build", "channel", "", "")
+        session = Session(networks, result)
+        every = tuple(f"gates.{n}" for n in range(11))
+        assert set(every) < set(result.names)
+        assert len(stage["choices"]) == len(result.row) == 8
+        assert set(result.row) < set(result.names)
+        grid = all_stages.grid(session, ("gradcam",))
+        assert grid.count('<th scope="col">') == len(result.names)
+        for tab in (what_if, faithful):
+            arguments = ("uniform", 0) if tab is what_if else ()
+            update = tab.update_tab(session, *arguments, "gates.0")[0]
+            assert [name for _, name in update["choices"]] == list(result.names)
+            assert update["value"] == "gates.0"
+        assert "<section" in what_if.compare(session, "uniform", 0, "gates.1")
+
     def test_plain_weights_with_another_head_fit_it(
         self, networks: Networks, tmp_path: Path
     ) -> None:
@@ -514,4 +535,30 @@ class Net(nn.Module):
 
 def build(num_classes=10):
     return Net(num_classes)
+"""
+
+DEEP = """
+from torch import nn
+
+class Gate(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return x * self.fc(x.mean((2, 3))).sigmoid()[:, :, None, None]
+
+class Deep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, 2, 1)
+        self.gates = nn.Sequential(*(Gate() for _ in range(11)))
+        self.conv = nn.Conv2d(4, 4, 3, 2, 1)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.head(self.conv(self.gates(self.stem(x)).relu()).mean((2, 3)))
+
+def build():
+    return Deep()
 """

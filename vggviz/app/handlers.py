@@ -73,7 +73,7 @@ def explain(
     request = Request(picture.path, weights, attention, target, contrast)
     result = session.explain(picture, request)
     session = replace(session, result=result)
-    if stage not in result.stages:
+    if stage not in result.row:
         stage = first_stage(session.explainer(), stage)
     current = View(stage, *options)
     return (result.details, result, missing_map(result, current), *draw(session, *current))
@@ -130,7 +130,7 @@ def draw(session: Session, *view: str) -> ExploreContent:
         maps(lang, result, current),
         channels(lang, result, current.stage),
         channel(lang, result, current.stage, 1, current.colours),
-        gr.update(choices=stage_choices(result.names, lang), value=current.stage),
+        gr.update(choices=stage_choices(result.row, lang), value=current.stage),
     )
 
 

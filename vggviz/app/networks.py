@@ -78,10 +78,11 @@ class Networks:
         types = ("cbam", *(key for key in ("none", *ATTENTION) if key != "cbam"))
         trained = tuple(key for key in types if key in bundled_types())
         known = {"tiny50": trained} if trained else {}
+        known["random"] = types
         for name in STOCK:  # the page never starts a download
             if stock_file(name).is_file():
                 known[name] = types
-        return cls({**known, "random": types})
+        return cls(known)
 
     def types(self, weights: str, own: OwnNetworks = NO_NETWORKS) -> tuple[str, ...]:
         """The attention types of these weights. Raises WeightsError where there are no such."""

@@ -16,6 +16,7 @@ from vggviz.app.inputs import UploadedPicture
 from vggviz.cam import METHODS
 from vggviz.explanation import Explanation
 from vggviz.images import Crop
+from vggviz.networks import Network
 from vggviz.types import POSITIONS, AttentionRecord, Kind, Prediction, Ranked
 
 __all__ = ["SIDE", "Floats", "Pixels", "Request", "Result", "StageMaps"]
@@ -76,9 +77,9 @@ class Result:
     whole picture, at most WHOLE pixels a side, and `box` the place of the crop in it;
     `details` are the explanation as JSON types. `top` are the five most probable classes, `off`
     those with attention switched off, None where there is none, and `off_shares` its probabilities
-    of the classes in `top`. `stages` are in the network's order. `maps` are
-    raw maps of CAM methods by (stage, method, class: 0 the target, 1 the contrast), None where the
-    method has no map at that stage.
+    of the classes in `top`. `stages` are in the network's order; `row` are the names of those that
+    the strip has room for. `maps` are raw maps of CAM methods by (stage, method, class: 0 the
+    target, 1 the contrast), None where the method has no map at that stage.
     """
 
     request: Request
@@ -96,6 +97,7 @@ class Result:
     attention: str
     trained: str
     stages: Mapping[str, StageMaps]
+    row: tuple[str, ...]
     maps: Mapping[tuple[str, str, int], Floats | None]
 
     def __deepcopy__(self, memo: object) -> Result:
@@ -109,14 +111,14 @@ class Result:
         features: Mapping[str, Tensor],
         uploaded: UploadedPicture,
         request: Request,
-        stages: Sequence[str],
+        model: Network,
         off: Prediction | None = None,
     ) -> Result:
         """The result of a `request` from the explanations of the `uploaded` picture: the first is
         for the target, the second, if any, for the contrast.
 
-        They must hold Grad-CAM at all `stages`. `features` (C, h, w) are the inputs of attention,
-        by stage; `off` is the prediction with attention switched off.
+        They must hold Grad-CAM at all listed stages of the `model`. `features` (C, h, w) are the
+        inputs of attention, by stage; `off` is the prediction with attention switched off.
         """
         first = explanations[0]
         provenance = first.provenance
@@ -138,7 +140,11 @@ class Result:
             contrast=explanations[1].target if len(explanations) > 1 else None,
             attention=provenance["config"]["attention"],
             trained=provenance["trained"],
-            stages={stage: _stage_maps(first, stage, features.get(stage)) for stage in stages},
+            stages={
+                stage: _stage_maps(first, stage, features.get(stage))
+                for stage in model.listed_stages()
+            },
+            row=model.stages,
             maps=_raw_maps(explanations),
         )
 

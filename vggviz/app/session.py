@@ -119,7 +119,8 @@ class Session:
         """One forward and one partial backward pass; then, with attention off, another forward
         pass, from the lowest stage with attention where the network can start there."""
         model, paths = explainer.model, explainer.model.feature_paths()
-        found = explainer.explain_each(picture.image, targets, watch=tuple(paths.values()))
+        stages = model.listed_stages()
+        found = explainer.explain_each(picture.image, targets, stages, watch=tuple(paths.values()))
         features = {
             stage: model.to_map(path, found[0].features[path]) for stage, path in paths.items()
         }
@@ -133,8 +134,8 @@ class Session:
                     pixels = explainer.preprocess.normalise(found[0].image)[None]
                     logits = model(move_to(model, pixels))
             without = explainer.prediction(logits[0].cpu())
-        store_explanations(self.networks.cache, explainer, found)  # for the tabs
-        return Result.of(found, features, picture, request, model.stages, without)
+        store_explanations(self.networks.cache, explainer, found, stages)  # for the tabs
+        return Result.of(found, features, picture, request, model, without)
 
     def explanations(
         self,
@@ -158,7 +159,7 @@ class Session:
             explainer,
             result.crop,
             classes,
-            explainer.model.stages if stages is None else stages,
+            explainer.model.listed_stages() if stages is None else stages,
             methods,
             where=result.where,
             progress=self.deadline(progress),

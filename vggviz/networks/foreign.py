@@ -170,11 +170,15 @@ class ForeignNetwork(Network):
         found = {place.path: place.layout.positions for place in self.places}
         return {path: positions for path, positions in found.items() if positions is not None}
 
+    def listed_stages(self) -> tuple[str, ...]:
+        """`all_stages`."""
+        return self.all_stages
+
     def feature_paths(self) -> dict[str, str]:
         """As `Network.feature_paths`, where that module's output is a map; where a function stands
         between a stage and its attention, the stage itself."""
         paths: dict[str, str] = {}
-        for stage in self.stages:
+        for stage in self.all_stages:
             for place in self.attention.get(stage, ())[:1]:
                 inside = f"{place.path}.".startswith(f"{stage}.")
                 path = place.stage if place.stage in self.maps or inside else stage

@@ -187,6 +187,10 @@ class Network(nn.Module):
         for attention whose queries have only a part of the keys, as in windows."""
         return {}
 
+    def listed_stages(self) -> tuple[str, ...]:
+        """All stages for a list; `stages` are those that fit in a row."""
+        return self.stages
+
     def feature_paths(self) -> dict[str, str]:
         """The path of the module whose output is the input of the attention, by stage, for the
         stages that have attention."""

@@ -25,7 +25,7 @@ def strip(lang: str, result: Result, colormap: str) -> str:
     The radio of the stages lies over it, so that a click on a thumbnail chooses the stage.
     """
     small = np.asarray(Image.fromarray(result.square).resize((SIDE, SIDE)))
-    cells = "".join(_cell(lang, result, stage, small, colormap) for stage in result.stages)
+    cells = "".join(_cell(lang, result, stage, small, colormap) for stage in result.row)
     return f'<ol aria-hidden="true">{cells}</ol>'
 
 

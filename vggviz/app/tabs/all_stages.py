@@ -21,6 +21,7 @@ NAME = "blocks.name"
 
 FIRST = ("gradcam", "layercam")
 TILE = 224  # pixels
+COLUMN = 158  # pixels, where there are more columns than the page is wide
 SMALL = 128  # pixels of a side, up to which a network is small enough for methods of many passes
 
 
@@ -68,9 +69,11 @@ def _grid(session: Session, explanation: Explanation, methods: Sequence[str]) ->
         f"{escape(method_explanation(lang, name))}</p>"
         for name in chosen
     )
+    width = COLUMN * len(titles) if len(titles) > 5 else 0
     return (
         f'{note}<div class="wide" tabindex="0" role="region" '
-        f'aria-label="{escape(session.text("blocks.grid"))}"><table class="grid">'
+        f'aria-label="{escape(session.text("blocks.grid"))}">'
+        f'<table class="grid" style="min-width:max(720px,{width}px)">'
         f"<thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody></table></div>{how}"
     )
 

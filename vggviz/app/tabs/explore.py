@@ -152,7 +152,7 @@ _BLEND = "(share) => { document.documentElement.style.setProperty('--opacity', s
 def stage_labels(session: Session) -> dict[str, Any]:
     """The stages of the last result as a radio's choices, and its label."""
     return {
-        "choices": stage_choices(session.current.names, session.lang),
+        "choices": stage_choices(session.current.row, session.lang),
         "label": session.text("explore.stage"),
     }
 

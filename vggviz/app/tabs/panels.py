@@ -17,7 +17,6 @@ from vggviz.app.markup import bar, colour_scale, percent
 from vggviz.app.result import Floats, Pixels, Result
 from vggviz.app.session import Session
 from vggviz.app.shell import OPACITY, Shell
-from vggviz.app.tabs.explore import stage_labels
 from vggviz.locales import text
 from vggviz.plotting import data_uri
 from vggviz.types import Grid, Ranked
@@ -69,8 +68,13 @@ def panel(
 
 def stage_radio(shell: Shell, elem_id: str) -> gr.Radio:
     """A radio of the result's stages; see `stage_update`."""
+
+    def labels(session: Session) -> dict[str, Any]:
+        choices = stage_choices(session.current.names, session.lang)
+        return {"choices": choices, "label": session.text("explore.stage")}
+
     part = gr.Radio([], elem_id=elem_id, elem_classes="segments")
-    shell.labelled(part, stage_labels)
+    shell.labelled(part, labels)
     return part
 
 
