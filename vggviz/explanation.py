@@ -84,6 +84,11 @@ class Explanation:
         """All stages of heatmaps and attention, in the order in which they came: the network's."""
         return tuple(dict.fromkeys((*(stage for stage, _ in self.heatmaps), *self.attention)))
 
+    def spatial(self, stage: str) -> Tensor | None:
+        """The first attention at a stage that is a map over positions, (h, w); None for none."""
+        maps = (record.spatial for record in self.attention.get(stage, ()))
+        return next((map for map in maps if map is not None), None)
+
     def __repr__(self) -> str:
         """Weights, attention, class, methods and how many stages, on one line."""
         methods = dict.fromkeys(method for _, method in self.heatmaps)

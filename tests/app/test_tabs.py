@@ -147,12 +147,8 @@ class TestBlocks:
 
     def test_what_a_network_does_not_have_is_left_out(self, networks: Networks) -> None:
         methods = ["attention*gradient", "scorecam"]
-        assert opened(networks, "none").current.available_methods(methods, all_stages.SMALL) == (
-            "scorecam",
-        )
-        assert opened(networks, "simam").current.available_methods(
-            methods, all_stages.SMALL
-        ) == tuple(methods[::-1])
+        assert opened(networks, "none").current.available_methods(methods) == ("scorecam",)
+        assert opened(networks, "simam").current.available_methods(methods) == tuple(methods[::-1])
         told = all_stages.grid(opened(networks, "se"), [])
         assert told.count("weighs channels, not places") == 5
 

@@ -24,6 +24,7 @@ from vggviz.app.inputs import Picture, UploadedPicture
 from vggviz.app.json_output import JSONOutput
 from vggviz.app.markup import method_title
 from vggviz.app.networks import Networks
+from vggviz.app.result import SMALL
 from vggviz.app.session import Session, handler
 from vggviz.attention import ATTENTION
 from vggviz.cache import explain_cached
@@ -38,8 +39,6 @@ from vggviz.metrics import faithfulness as curves
 
 __all__ = ["build", "explain", "faithfulness", "figure", "pixel"]
 
-SIDE = 128
-"""The largest input, in pixels a side, of networks for which methods of many passes run."""
 MAPS = 64
 """The most stages × methods of one request: drawing a figure can't be interrupted."""
 
@@ -174,22 +173,21 @@ def faithfulness(
         method: One CAM method, of {methods}.
         target: A class as its label, index or WordNet id; empty for the predicted class.
     """
-    methods = _names(method) if isinstance(method, str) else []
-    explanation = _explanation(session, image, weights, attention, stage, method, target)
-    explainer = session.networks.get(weights, attention)
+    _check_texts(session, weights, attention, stage, method, target)
+    explainer, methods = session.networks.get(weights or "", attention or ""), _names(method)
     if stage not in explainer.model.stages or len(methods) != 1:
         stages = ", ".join(explainer.model.stages)
         raise user_error(session.text("api.one", stages=stages))
     (method,) = methods
     check = session.deadline()
-    pixels = explainer.preprocess.normalise(explanation.image)
+    explanation = _explanation(session, image, weights, attention, stage, method, target)
     if (stage, method) not in explanation.heatmaps:
         raise user_error(session.text("api.map", method=method, stage=stage, attention=attention))
     maps = {method: explanation.heatmaps[stage, method].raw}
-    spatial = [record.spatial for record in explanation.attention.get(stage, ())]
-    if learned := [map for map in spatial if map is not None]:
-        maps = {"attention": learned[0], **maps}
-    maps["random"] = torch.rand(pixels.shape[-2:], generator=torch.Generator().manual_seed(0))
+    if (learned := explanation.spatial(stage)) is not None:
+        maps = {"attention": learned, **maps}
+    side = explanation.image.shape[:2]
+    maps["random"] = torch.rand(side, generator=torch.Generator().manual_seed(0))
     return {
         "target": explanation.target._asdict(),
         "stage": stage,
@@ -229,14 +227,11 @@ def _explanation(
     """`explain_cached` with the arguments of the API, which are texts. Raises gr.Error."""
     if image is None:
         raise user_error(session.text("api.picture"))
-    if not all(
-        isinstance(one, str | None) for one in (weights, attention, stages, methods, target)
-    ):
-        raise user_error(session.text("api.texts"))
+    _check_texts(session, weights, attention, stages, methods, target)
     explainer = session.networks.get(weights or "", attention or "")
     chosen = _names(methods)
     slow = [name for name in chosen if name in METHODS and METHODS[name].slow]
-    if slow and explainer.preprocess.size > SIDE:
+    if slow and explainer.preprocess.size > SMALL:
         title = method_title(session.lang, slow[0])
         raise user_error(session.text("api.passes", method=title, weights=weights))
     try:
@@ -260,6 +255,12 @@ def _explanation(
         raise
     except ValueError as error:
         raise user_error(sentence(error, session.lang)) from error
+
+
+def _check_texts(session: Session, *values: object) -> None:
+    """Raise gr.Error for a value that is neither a text nor null."""
+    if not all(isinstance(one, str | None) for one in values):
+        raise user_error(session.text("api.texts"))
 
 
 def _names(texts: str | None) -> list[str]:

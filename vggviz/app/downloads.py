@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -142,7 +143,7 @@ def build(shell: Shell, opened: Any, part: gr.HTML, pictures: Sequence[Example])
         parameters = dict(request.query_params)
         header = request.headers.get("accept-language")
         lang = preferred_language(parameters.get("lang"), header)
-        session = Session(session.networks, session.result, session.own, lang)
+        session = replace(session, lang=lang)
         return open_link(session, pictures, parameters, run_request)
 
     part.select(

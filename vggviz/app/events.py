@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -118,7 +119,7 @@ def _language(demo: gr.Blocks, shell: Shell, column: Column, content: Sequence[A
 
     def translate(session: Session, language: str, weights: str, attention: str) -> list[Any]:
         lang = preferred_language(language, None)
-        session = Session(session.networks, session.result, session.own, lang)
+        session = replace(session, lang=lang)
         labels = {id(one): labels(session) for one, labels in shell.labels}
         choices = handlers.translate_choices(session, weights, attention)
         updates = [
@@ -149,7 +150,7 @@ def _language(demo: gr.Blocks, shell: Shell, column: Column, content: Sequence[A
             return [gr.skip()] * len([*translated, *html])
         parts = translate(session, lang, weights, attention)
         parts[translated.index(column.language)]["value"] = lang
-        session = Session(session.networks, session.result, session.own, lang)
+        session = replace(session, lang=lang)
         return [*parts, *handlers.draw(session, *view)[:-1]]
 
     return demo.load(

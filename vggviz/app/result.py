@@ -19,13 +19,14 @@ from vggviz.images import Crop
 from vggviz.networks import Network
 from vggviz.types import POSITIONS, AttentionRecord, Kind, Prediction, Ranked
 
-__all__ = ["SIDE", "Floats", "Pixels", "Request", "Result", "StageMaps"]
+__all__ = ["SIDE", "SMALL", "Floats", "Pixels", "Request", "Result", "StageMaps"]
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float32]
 Halves: TypeAlias = npt.NDArray[np.float16]
 
 SIDE = 448  # pixels a side of the picture under maps: enough for a projector
+SMALL = 128  # pixels a side of the largest crop for which what takes many passes runs unasked
 WHOLE = 640  # pixels of the whole picture's longer side
 FINEST = 28  # cells a side of stored features: less than 2 MB in all
 
@@ -176,16 +177,16 @@ class Result:
         """Whether the map of a CAM method at this stage has yet to be computed."""
         return (stage, method, 0) not in self.maps
 
-    def available_methods(self, methods: Sequence[str], largest: int) -> tuple[str, ...]:
+    def available_methods(self, methods: Sequence[str]) -> tuple[str, ...]:
         """The `methods` that can be computed for this result, in the order of `METHODS`: methods
         that need attention only where attention is a map, methods of many passes only where the
-        crop has at most `largest` pixels a side."""
+        crop has at most `SMALL` pixels a side."""
         return tuple(
             name
             for name in METHODS
             if name in methods
             and (self.weighs_positions or METHODS[name].needs != "attention")
-            and (len(self.crop) <= largest or not METHODS[name].slow)
+            and (len(self.crop) <= SMALL or not METHODS[name].slow)
         )
 
     def with_maps(

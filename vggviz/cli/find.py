@@ -26,7 +26,6 @@ def find(
     import numpy as np
 
     from vggviz.explainer import Explainer
-    from vggviz.networks import ForeignNetwork
 
     name, options = resolve_network(
         network, "tiny50", checkpoint=checkpoint, size=size, pretrained=pretrained
@@ -34,8 +33,7 @@ def find(
     explainer = or_fail(Explainer.load, name, **options)
     model, side = explainer.model, explainer.preprocess.size
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    stages = model.all_stages if isinstance(model, ForeignNetwork) else model.stages
-    found = or_fail(explainer.explain, image or noise, stages, ())
+    found = or_fail(explainer.explain, image or noise, model.listed_stages(), ())
     rows: list[dict[str, Any]] = [
         {
             "stage": stage,

@@ -22,7 +22,6 @@ NAME = "blocks.name"
 FIRST = ("gradcam", "layercam")
 TILE = 224  # pixels
 COLUMN = 158  # pixels, where there are more columns than the page is wide
-SMALL = 128  # pixels of a side, up to which a network is small enough for methods of many passes
 
 
 @handler
@@ -32,7 +31,7 @@ def grid(
     progress: gr.Progress = gr.Progress(),  # noqa: B008  # Gradio finds it by its default
 ) -> Any:
     """The grid as HTML: a row for attention and one for each method, a column for each stage."""
-    chosen = session.current.available_methods(methods, SMALL)
+    chosen = session.current.available_methods(methods)
     explanation = session.explanation(None, chosen, progress=lambda *done: progress(done))
     return _grid(session, explanation, methods)
 
@@ -40,7 +39,7 @@ def grid(
 def _grid(session: Session, explanation: Explanation, methods: Sequence[str]) -> str:
     result, lang = session.current, session.lang
     square = shrink(result.square, TILE)
-    chosen = result.available_methods(methods, SMALL)
+    chosen = result.available_methods(methods)
     titles = {stage: stage_title(lang, stage) for stage in result.stages}
     heads = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles.values())
     rows = [(session.text("blocks.attention"), [_attention(session, square, s) for s in titles])]
@@ -91,7 +90,7 @@ def _attention(session: Session, square: Any, stage: str) -> str:
 @handler
 def download(session: Session, methods: Sequence[str]) -> str:
     """The figure of all stages as the data URI of a PNG, for the browser to save."""
-    explanation = session.explanation(None, session.current.available_methods(methods, SMALL))
+    explanation = session.explanation(None, session.current.available_methods(methods))
     figure = explanation.figure(lang=session.lang)
     coded = base64.b64encode(render.png(figure, dpi=110)).decode()
     return f"data:image/png;base64,{coded}"

@@ -12,7 +12,7 @@ import gradio as gr
 
 from vggviz.app.choices import first_stage
 from vggviz.app.markup import attention_title, stage_title
-from vggviz.app.result import Floats
+from vggviz.app.result import SMALL, Floats
 from vggviz.app.session import Session, handler
 from vggviz.app.shell import HIDDEN, PRIVATE, Shell
 from vggviz.app.tabs.panels import html, join, panel, shrink, text_percent
@@ -24,7 +24,6 @@ from vggviz.weights import bundled_results
 NAME = "types.name"
 
 TILE = 112  # pixels
-SMALL = 128  # pixels of a side, up to which a network is small enough to run all types at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,8 +46,7 @@ def row(session: Session, attention: str, stage: str) -> Row:
     attention there, at the `first_stage` of its network."""
     stage = first_stage(session.explainer(attention), stage)
     explanation = session.explanation((stage,), attention=attention)
-    maps = [record.spatial for record in explanation.attention.get(stage, ())]
-    spatial = next((map for map in maps if map is not None), None)
+    spatial = explanation.spatial(stage)
     gradcam = explanation.heatmaps[stage, "gradcam"].raw
     rho = math.nan if spatial is None else agreement(spatial, gradcam).spearman
     return Row(

@@ -75,8 +75,8 @@ def _compare(session: Session, after: Explanation | None, names: list[str], stag
         other = _half(session, "after", result.top, stage_maps.attention, stage_maps.gradcam, stage)
         sentences = [session.text("what_if.untouched")]
     else:
-        maps = [record.spatial for record in after.attention.get(stage, ())]
-        attention = next((map.numpy() for map in maps if map is not None), None)
+        spatial = after.spatial(stage)
+        attention = None if spatial is None else spatial.numpy()
         gradcam = after.heatmaps[stage, "gradcam"].raw.numpy()
         other = _half(session, "after", after.prediction.top(5), attention, gradcam, stage)
         sentences = reading(session, after, names, stage)
