@@ -1,4 +1,4 @@
-"""Data sets of labelled pictures: folders of class folders, and Tiny ImageNet."""
+"""Data sets of labelled pictures: class folders, Tiny ImageNet, COCO, Pascal VOC and CUB."""
 
 from __future__ import annotations
 
@@ -9,37 +9,49 @@ import torch
 
 from vggviz.data.crops import Crops, read_crops
 from vggviz.data.dataset import DataError, Dataset
+from vggviz.data.halves import HALVES, half_of, take_half
 from vggviz.data.layouts import find_layout
+from vggviz.data.masks import Masks
 from vggviz.data.source import find_pictures, ignored_text
 
 __all__ = [
+    "HALVES",
     "Crops",
     "DataError",
     "Dataset",
+    "Masks",
     "find_pictures",
+    "half_of",
     "ignored_text",
     "open_dataset",
     "open_parts",
     "parts_of",
     "read_crops",
+    "take_half",
 ]
 
 
 def open_dataset(
     path: str | Path, part: str | None = None, classes: Sequence[str] | None = None
 ) -> Dataset:
-    """The pictures at `path`: a folder or a zip file, of either layout.
+    """The pictures at `path`, a folder or a zip file, with their boxes and masks.
 
     Tiny ImageNet's layout (Stanford CS231n: `wnids.txt`, `words.txt`, `train/<wnid>/images`,
-    `val/val_annotations.txt`) has the parts 'train' and 'val'. Any other is a folder of class
-    folders, as torchvision's ImageFolder reads it; where it has folders for training, validation or
-    testing, by any usual name ('Training', 'valid', 'dev', 'test_set'), those are its parts
-    'train', 'val' and 'test', and `part` is by default the first. A folder that holds nothing but
-    one other folder stands for that one; hidden files and folders are left out. `classes` selects
-    classes by label or WordNet id. Raises DataError.
+    `val/val_annotations.txt`) has the parts 'train' and 'val', CUB-200-2011's (`images.txt`,
+    `bounding_boxes.txt`, …) 'train' and 'test'. COCO's (`instances_val2017.json`) and Pascal VOC's
+    (XML files beside pictures or in `Annotations`, `ImageSets/Main`) have parts by these names.
+
+    Any other is a folder of class folders, as torchvision's ImageFolder reads it; where it has
+    folders for training, validation or testing, by any usual name ('Training', 'valid', 'dev',
+    'test_set'), those are its parts 'train', 'val' and 'test'. Boxes come from VOC's XML files,
+    masks from a folder `masks` that repeats the class folders. A folder that holds nothing but one
+    other folder stands for that one; hidden files and folders are left out.
+
+    `part` is by default the first; `classes` selects classes by label or WordNet id. Raises
+    DataError.
     """
     root = Path(path)
-    return _check_classes(find_layout(root).load(part, classes), root, part)
+    return _check_classes(find_layout(root).load(part, classes, objects=True), root, part)
 
 
 def parts_of(path: str | Path) -> tuple[str, ...]:

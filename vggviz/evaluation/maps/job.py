@@ -17,7 +17,7 @@ from vggviz.evaluation.attention import named_records
 from vggviz.evaluation.pictures import Pictures
 from vggviz.evaluation.run import Subject
 from vggviz.hooks.capture import evaluating
-from vggviz.metrics.statistics import bootstrap
+from vggviz.metrics.statistics import bootstrap, bootstrap_pooled
 from vggviz.networks import Network
 from vggviz.platform.device import run_network
 from vggviz.plotting import overlay, stretch
@@ -37,8 +37,8 @@ MapKey = tuple[str, str]  # stage, and a kind of attention (see `named_records`)
 class Row:
     """One number: `measure` of `map` at `stage` of `network`, and what it was measured `against`.
 
-    `value` is the mean over `count` pictures and [`low`, `high`] its 95% interval; all None where
-    no picture has a value. What does not apply is ''.
+    `value` is the mean over `count` pictures, or that of all their pixels together, and [`low`,
+    `high`] its 95% interval; all None where no picture has a value. What does not apply is ''.
     """
 
     metric: str
@@ -166,6 +166,15 @@ class Job:
             key = (self.metric, self.name, *view, measure, against)
             rows.append(Row(*key, value, low, high, len(known)))
         return rows
+
+    def pooled_row(
+        self, view: MapKey, measure: str, counts: Tensor, statistic: Callable[[Tensor], Tensor]
+    ) -> Row:
+        """The row of a measure of counts (n, …) that are summed over pictures, n > 0."""
+        draws = self.generator()
+        one = bootstrap_pooled(counts, statistic, draws, resamples=self.resamples)
+        key = (self.metric, self.name, *view, measure, "")
+        return Row(*key, one.value, one.low, one.high, len(counts))
 
     def extremes(
         self, title: str, pictures: Pictures, maps: Tensor, values: Tensor
