@@ -39,9 +39,9 @@ class Dataset:
     wnids: tuple[str, ...]
     boxes: tuple[Tensor, ...] | None
     read: Callable[[str], bytes]
+    ignored: Mapping[str, int] = field(default_factory=dict[str, int])
     masks: tuple[Callable[[], Masks] | None, ...] | None = None
     notes: tuple[str, ...] = ()
-    ignored: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def __len__(self) -> int:
         return len(self.files)

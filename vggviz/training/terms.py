@@ -1,0 +1,25 @@
+"""Which terms the loss without labels has, by attention type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["TERMS", "Terms"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The weights of the terms of the loss; `budget` is ρ in `mask_of`."""
+
+    keep: float = 1.0
+    need: float = 1.0
+    price: float = 3.0
+    counterfactual: float = 0.0
+    budget: float = 1.0
+
+
+TERMS: dict[str, Terms] = {
+    "softmax": Terms(price=1.0, counterfactual=0.3),
+    "self_attention": Terms(price=1.0, counterfactual=0.3),
+}
+"""The terms by attention type, `Terms()` for all others. What each was worth: `docs/results`."""
