@@ -294,6 +294,14 @@ def test_coco(file: str, folder: str, pack: bool, tmp_path: Path) -> None:
     assert np.flatnonzero(triangle[10]).tolist() == [*range(22, 30)]
 
 
+def test_a_part_of_coco_without_its_pictures_is_none(tmp_path: Path) -> None:
+    root = put(tmp_path, "val2017/1.jpg", "val2017/2.jpg")
+    for year in ("train2017", "val2017"):  # they come in one archive
+        write(root / "annotations" / f"instances_{year}.json", json.dumps(coco()))
+    assert parts_of(root) == ("val",)
+    assert len(open_dataset(root)) == 3
+
+
 def test_broken_coco_is_named(tmp_path: Path) -> None:
     root = put(tmp_path, "images/1.jpg", "images/2.jpg")
     file = root / "instances_val.json"

@@ -1,4 +1,4 @@
-"""Data sets: class folders, Tiny ImageNet, COCO, Pascal VOC and CUB, and pictures without labels."""
+"""Data sets: class folders, Tiny ImageNet, COCO, Pascal VOC, CUB, and unlabelled pictures."""
 
 from __future__ import annotations
 

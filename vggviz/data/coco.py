@@ -11,15 +11,18 @@ from vggviz.data.companions import find_companions
 from vggviz.data.dataset import DataError, Dataset
 from vggviz.data.objects import Instance, build_dataset, note
 from vggviz.data.source import Source
-from vggviz.data.splits import part_named
+from vggviz.data.splits import PARTS, part_named
 from vggviz.images import MAX_PIXELS
 
 __all__ = ["find_coco", "load_coco"]
 
 
-def find_coco(source: Source) -> dict[str, str]:
+def find_coco(source: Source, pictures: Sequence[str]) -> dict[str, str]:
     """The JSON files by part, '' where a name says none: 'instances_val2017.json', or
-    'valid/_annotations.coco.json'. Raises DataError where two are of one part."""
+    'valid/_annotations.coco.json'. Where pictures are in folders of parts, parts without a folder
+    are left out. Raises DataError where two are of one part."""
+    folders = {folder for name in pictures for folder in name.split("/")[:-1]}
+    there = {part for folder in folders if (part := part_named(folder))}
     found: dict[str, str] = {}
     for name in sorted(source.names):
         path = PurePosixPath(name.lower())
@@ -28,7 +31,8 @@ def find_coco(source: Source) -> dict[str, str]:
             if part in found:
                 raise DataError(f"{found[part]} and {name} could both be the annotations: keep one")
             found[part] = name
-    return {part: name for part, name in found.items() if part} or found
+    named = {part: name for part, name in found.items() if part in (there or PARTS)}
+    return named or found
 
 
 def _split(file: str) -> str:

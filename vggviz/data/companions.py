@@ -50,16 +50,21 @@ def find_companions(
     '1.jpg' where there is no '1_left.jpg'. Files without a picture are left out. Raises DataError
     for a file that belongs to several equally well.
     """
-    by_stem = defaultdict[str, list[tuple[list[str], str]]](list)
+    names = [*names]
+    if not names:
+        return {}
+    by_stem = defaultdict[tuple[str, ...], list[tuple[list[str], str]]](list)
     for picture in pictures:
         stem, trail = _trail(picture)
-        by_stem[stem].append((trail, picture))
+        for key in ((stem,), (stem, *trail[:1])):  # with its folder: '1.jpg' is in every class
+            by_stem[key].append((trail, picture))
     found = defaultdict[str, list[tuple[int, str]]](list)
     for name in names:
         stem, trail = _trail(name)
-        while endings and stem not in by_stem and "_" in stem:
+        while endings and (stem,) not in by_stem and "_" in stem:
             stem = stem.rpartition("_")[0]
-        shared = {picture: _shared(trail, other) for other, picture in by_stem.get(stem, ())}
+        candidates = by_stem.get((stem, *trail[:1])) or by_stem.get((stem,)) or []
+        shared = {picture: _shared(trail, other) for other, picture in candidates}
         most = max(shared.values(), default=-1)
         best = [picture for picture, count in shared.items() if count == most]
         if most >= folders and len(best) > 1:

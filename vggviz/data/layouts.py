@@ -72,7 +72,7 @@ def find_layout(root: Path) -> Layout:
         del ignored[".txt"]
         parts = ("train", "test") if has_split(source, prefix) else ()
         return Layout(parts, ignored, partial(load_cub, source, prefix))
-    if files := find_coco(source):
+    if files := find_coco(source, pictures):
         ignored[".json"] -= len(files)
         return Layout(
             tuple(part for part in PARTS if part in files),
