@@ -322,6 +322,9 @@ def test_broken_coco_is_named(tmp_path: Path) -> None:
     )
     says("annotation 7 can't be used: there is no 9", coco(annotations=[annotation(1, 9, [0] * 4)]))
     says("annotation 7 can't", coco(annotations=[7]))
+    outlined = [annotation(1, 17, [1, 1, 2, 2], [[1, 1, 3, 1, 3, 3]])]
+    huge = [{"id": 1, "file_name": "1.jpg", "width": 10**9, "height": 10**9}]
+    says("annotation 7 .* would be too large", coco(annotations=outlined, images=huge))
     says("no picture has an object with a box", coco(annotations=[]))
     write(root / "instances_valid.json", "{}")
     refuses(root, "instances_val.json and instances_valid.json could both be the annotations")

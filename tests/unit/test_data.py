@@ -123,10 +123,11 @@ def test_classes_can_be_chosen(tiny: Path, folders: Path) -> None:
     assert open_dataset(tiny, "val", ["bee", "n01"]).wnids == ("n01", "n02")
     with pytest.raises(DataError, match="no class 'yak' in the data: it has cat, dog, eel"):
         open_dataset(folders, classes=["yak"])
-    with pytest.raises(DataError, match="at least 2 classes"):
-        open_dataset(folders, classes=["cat"])
-    with pytest.raises(DataError, match="at least 2 classes"):
+    assert open_dataset(folders, classes=["cat"]).labels == ("cat",)
+    with pytest.raises(DataError, match=r"at least 1 class is needed, .* has 0"):
         open_dataset(folders, classes=[])
+    with pytest.raises(DataError, match=r"at least 2 classes are needed, .* has 1"):
+        open_parts(folders, ["cat"], generator=seeded())
 
 
 def test_a_split_keeps_every_class_and_depends_on_the_seed_alone(folders: Path) -> None:

@@ -53,7 +53,8 @@ def open_dataset(
     DataError.
     """
     root = Path(path)
-    return _check_classes(find_layout(root).load(part, classes, objects=True), root, part)
+    dataset = find_layout(root).load(part, classes, objects=True)
+    return _check_classes(dataset, root, part, least=1)
 
 
 def parts_of(path: str | Path) -> tuple[str, ...]:
@@ -121,14 +122,17 @@ def open_unlabelled(path: str | Path, *, generator: torch.Generator) -> tuple[Da
     return pictures.subset(order[held:].sort().values), pictures.subset(order[:held].sort().values)
 
 
-def _check_classes(dataset: Dataset, root: Path, part: str | None = None) -> Dataset:
-    """The data set itself. Raises DataError for a class without pictures, and for fewer than
-    two."""
+def _check_classes(
+    dataset: Dataset, root: Path, part: str | None = None, *, least: int = 2
+) -> Dataset:
+    """The data set itself. Raises DataError for a class without pictures, and for fewer classes
+    than `least`: two to learn from, one to judge by."""
     counts = torch.bincount(dataset.targets, minlength=len(dataset.labels))
     for label, count in zip(dataset.labels, counts.tolist(), strict=True):
         if count == 0:
             where = f" in the part {part!r}" if part else ""
             raise DataError(f"class {label!r} has no pictures{where}")
-    if len(dataset.labels) < 2:
-        raise DataError(f"training needs at least 2 classes, {root} has {len(dataset.labels)}")
+    if len(dataset.labels) < least:
+        classes = "2 classes are" if least == 2 else "1 class is"
+        raise DataError(f"at least {classes} needed, {root} has {len(dataset.labels)}")
     return dataset

@@ -81,11 +81,14 @@ def load_coco(
 
 def _instance(one: Mapping[str, Any], image: Mapping[str, Any], path: str, label: str) -> Instance:
     left, top, width, height = map(float, one["bbox"])
+    box = left, top, left + width, top + height
+    outline = one.get("segmentation")
+    if not outline:
+        return Instance(path, label, box)
     size = int(image["height"]), int(image["width"])
     if size[0] * size[1] > MAX_PIXELS:
         raise ValueError("its picture would be too large")
-    box = left, top, left + width, top + height
-    return Instance(path, label, box, one.get("segmentation"), size)
+    return Instance(path, label, box, outline, size)
 
 
 def _cause(error: Exception) -> str:
