@@ -134,6 +134,8 @@ def test_parts_have_their_own_annotations(tmp_path: Path) -> None:
             voc(root / part / "annotations" / label / "1.xml", (label, 1, 1, right, 9))
     assert boxes(open_dataset(root, "val"))["cat: 1.png"] == [[0, 0, 6, 9]]
     assert boxes(open_dataset(root, "train"))["dog: 1.png"] == [[0, 0, 5, 9]]
+    (root / "train" / "images" / "cat" / "1.png").unlink()  # its XML is of no other picture
+    assert boxes(open_dataset(root, "val"))["cat: 1.png"] == [[0, 0, 6, 9]]
 
 
 def test_names_of_another_vocabulary_are_the_picture_s_class(tmp_path: Path) -> None:
