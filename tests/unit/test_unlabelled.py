@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -223,7 +224,8 @@ def test_from_a_flat_folder_to_an_adapter(photos: Path, base: Path, tmp_path: Pa
     result = CliRunner().invoke(app, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
     assert "32 training pictures and 8 for validation" in result.output
-    assert "agreement with the answers without attention" in result.output
+    assert "agreement is with the answers of the network without attention" in result.output
+    assert re.search(r"mine.safetensors: agreement \d+.\d% .* \d+ kB", result.output)
     with safe_open(out, framework="pt") as opened:
         names = set(opened.keys())
     assert names

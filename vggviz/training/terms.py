@@ -26,7 +26,7 @@ class Terms:
 
 
 TERMS: dict[str, Terms] = {
-    "softmax": Terms(price=1.0, counterfactual=0.3),
-    "self_attention": Terms(price=1.0, counterfactual=0.3),
+    "softmax": Terms(counterfactual=0.1),
+    "self_attention": Terms(counterfactual=0.1),
 }
 """The terms by attention type, `Terms()` for all others. What each was worth: `docs/results`."""
