@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,23 @@ def test_the_loss_is_that_of_five_passes_over_whole_pictures(attention: str, sta
     assert float(loss) == pytest.approx(total / 3, rel=1e-4)
 
 
+def test_the_controls_have_answers_of_others() -> None:
+    model = network("spatial")
+    features = torch.randn(3, 128, 4, 4, generator=torch.Generator().manual_seed(1)).relu()
+    features = features[:, : model.features_before(torch.zeros(1, 3, 64, 64), "block4").shape[1]]
+    other = torch.tensor([1, 2, 0])
+
+    def answer(terms: Terms) -> Tensor:
+        return unlabelled_loss(model, features, "block4", "block4", terms, other)[1]
+
+    own = answer(Terms())
+    assert torch.equal(answer(Terms(answers="shuffled")), own[other])
+    wrong = answer(Terms(answers="wrong"))
+    assert torch.equal(wrong.sort(1).values, own.sort(1).values)
+    assert torch.equal(wrong.argmax(1), own.argmin(1))
+    assert torch.equal(wrong.argmin(1), own.argmax(1))
+
+
 @pytest.mark.parametrize("attention", [key for key in ATTENTION if key != "simam"])
 def test_only_attention_learns_and_every_parameter_of_it_does(attention: str) -> None:
     model = network(attention)
@@ -206,7 +224,8 @@ def test_from_a_flat_folder_to_an_adapter(photos: Path, base: Path, tmp_path: Pa
     result = CliRunner().invoke(app, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
     assert "32 training pictures and 8 for validation" in result.output
-    assert "agreement with the answers without attention" in result.output
+    assert "agreement is with the answers of the network without attention" in result.output
+    assert re.search(r"mine.safetensors: agreement \d+.\d% .* \d+ kB", result.output)
     with safe_open(out, framework="pt") as opened:
         names = set(opened.keys())
     assert names

@@ -139,6 +139,7 @@ def train(
         unlabelled=TERMS.get(attention, Terms()) if unlabelled else None,
         seed=seed,
     )
+    measured = "agreement" if unlabelled else "validation"
     on_cpu = or_fail(choose_device, device).type == "cpu"
     # Other processes of `accelerate launch` print nothing.
     main = PartialState(cpu=on_cpu).is_main_process
@@ -152,7 +153,7 @@ def train(
             f"{progress.images_per_second:.0f} images/s"
         )
         if progress.validation is not None and main:
-            print_line(f"epoch {progress.epoch + 1}: validation {progress.validation:.1%}")
+            print_line(f"epoch {progress.epoch + 1}: {measured} {progress.validation:.1%}")
 
     try:
         accuracy = run_training(
@@ -187,11 +188,18 @@ def train(
     if main:
         count = len(read_card(out).labels)
         top5 = f", {accuracy['top5']:.1%} (top-5)" if "top5" in accuracy else ""
-        what = "agreement with the answers without attention" if unlabelled else "validation"
+        size = out.stat().st_size
         print_line(
-            f"{out}: {what} {accuracy['top1']:.1%} (top-1 of {count} classes){top5}, "
-            f"{out.stat().st_size / 1e6:.1f} MB"
+            f"{out}: {measured} {accuracy['top1']:.1%} (top-1 of {count} classes){top5}, "
+            + (f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB")
         )
+        if unlabelled:
+            print_line("agreement is with the answers of the network without attention")
+        if unlabelled and weights.startswith("imagenet"):
+            print_line(
+                "not measured by vggviz's authors on these weights: judge it on boxes with "
+                "`vggviz evaluate --metrics localisation`"
+            )
         print_line(f"vggviz serve --weights {shlex.quote(str(out))}")
 
 

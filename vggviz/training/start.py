@@ -11,7 +11,15 @@ import torch
 from vggviz.images import Preprocess
 from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.training.config import TrainConfig
-from vggviz.weights import WEIGHTS, Backbone, Card, bundled_types, load_network, read_backbone
+from vggviz.weights import (
+    BUNDLED,
+    WEIGHTS,
+    Backbone,
+    Card,
+    bundled_types,
+    load_network,
+    read_backbone,
+)
 
 __all__ = ["NetworkChoice", "Start", "freezes_layers", "no_backbone", "starting_network"]
 
@@ -109,7 +117,7 @@ def _source(network: NetworkChoice, config: TrainConfig) -> tuple[Network, Card]
         raise ValueError(
             "random weights are nothing to start from: choose 'none' for a fresh network"
         )
-    trained = network.weights == "tiny50" and network.attention in bundled_types()
+    trained = network.weights == BUNDLED and network.attention in bundled_types()
     start = network.attention if trained and config.unlabelled is None else "none"
     source, card = load_network(network.weights, start)
     if card.trained == "nothing" and freezes_layers(config):

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = ["TERMS", "Terms"]
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The weights of the terms of the loss; `budget` is ρ in `mask_of`."""
+    """The weights of the terms of the loss; `budget` is ρ in `mask_of`.
+
+    `answers` other than 'own' are controls, from which nothing can be learned about the pictures:
+    'shuffled' gives each picture the answer for another one, 'wrong' exchanges the likeliest class
+    with the least likely.
+    """
 
     keep: float = 1.0
     need: float = 1.0
     price: float = 3.0
     counterfactual: float = 0.0
     budget: float = 1.0
+    answers: Literal["own", "shuffled", "wrong"] = "own"
 
 
 TERMS: dict[str, Terms] = {
-    "softmax": Terms(price=1.0, counterfactual=0.3),
-    "self_attention": Terms(price=1.0, counterfactual=0.3),
+    "softmax": Terms(counterfactual=0.1),
+    "self_attention": Terms(counterfactual=0.1),
 }
 """The terms by attention type, `Terms()` for all others. What each was worth: `docs/results`."""

@@ -108,6 +108,10 @@ def unlabelled_loss(
     """
     with torch.no_grad(), model.bypass():
         answer = model(features, first).float()
+    if terms.answers == "shuffled":
+        answer = answer[other]
+    elif terms.answers == "wrong":
+        answer = _exchanged(answer)
     x = model.features_before(features, stage, first)
     attention = model.attention[stage]
     with capture(attention) as trace:
@@ -136,6 +140,12 @@ def unlabelled_loss(
             attended, averaged, answer.argmax(1)
         )
     return attended, answer, loss
+
+
+def _exchanged(answer: Tensor) -> Tensor:
+    """Logits (B, K) with the largest and the smallest of each row exchanged."""
+    high, low = answer.max(1, keepdim=True), answer.min(1, keepdim=True)
+    return answer.scatter(1, high.indices, low.values).scatter(1, low.indices, high.values)
 
 
 def _averaged(path: str, kind: object, weights: Tensor) -> Tensor:
