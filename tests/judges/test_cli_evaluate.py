@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from vggviz.data import HALVES, half_of
 from vggviz.images import Preprocess
 from vggviz.networks import build_network
 from vggviz.weights import Card, save_network
+
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "evaluate-on-your-own-boxes.md"
 
 
 def run(*words: object, code: int = 0) -> Result:
@@ -105,20 +108,43 @@ def test_the_part_to_judge_by(data: Path, weights: dict[str, Path], tmp_path: Pa
     assert "no part 'val' with classes: it has the parts 'train', 'test'" in done.stderr
 
 
+def boxed(data: Path, root: Path) -> list[str]:
+    """Eight pictures with VOC's XML beside them; the box of the last is wider than the picture."""
+    names = [f"{label}/{number}.png" for label in ("cat", "dog") for number in range(4)]
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(data / "val" / name[:3] / "0.png", root / name)
+        edges = {"xmin": 1, "ymin": 1, "xmax": 90 if name == "dog/3.png" else 20, "ymax": 30}
+        box = "".join(f"<{key}>{value}</{key}>" for key, value in edges.items())
+        xml = f"<annotation><object><name>{name[:3]}</name><bndbox>{box}</bndbox></object>"
+        (root / name).with_suffix(".xml").write_text(f"{xml}</annotation>")
+    return names
+
+
+@pytest.mark.slow
+def test_the_page_on_boxes_can_be_followed(
+    data: Path,
+    weights: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    boxed(data, tmp_path / "pets" / "val")
+    for folder in ("cat", "dog"):  # the one wrong box would stop it
+        (tmp_path / "pets" / "val" / folder / "3.xml").unlink()
+    shutil.copy(weights["bare"], "mine.safetensors")
+    (code,) = re.findall(r"^```python\n(.*?)^```", HOW_TO.read_text("utf-8"), re.M | re.S)
+    exec(compile(code, str(HOW_TO), "exec"), {})
+    assert "MaxBoxAccV2 |" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_one_half_chooses_and_the_other_reports(
     data: Path, weights: dict[str, Path], tmp_path: Path
 ) -> None:
     root = tmp_path / "pets"
-    names = [f"{label}/{number}.png" for label in ("cat", "dog") for number in range(4)]
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(data / "val" / name[:3] / "0.png", root / name)
-        right = 90 if name == "dog/3.png" else 20
-        box = "".join(f"<{k}>{v}</{k}>" for k, v in (("xmin", 1), ("ymin", 1), ("xmax", right),
-                                                     ("ymax", 30)))  # fmt: skip
-        xml = f"<annotation><object><name>{name[:3]}</name><bndbox>{box}</bndbox></object>"
-        (root / name).with_suffix(".xml").write_text(f"{xml}</annotation>")
+    names = boxed(data, root)
     (root / "cat" / "0.xml").unlink()
     assert [half_of(f"{n}.png") for n in range(4)] == ["report", "choose"] * 2
     for half in HALVES:

@@ -239,6 +239,7 @@ def coco(**changes: Any) -> dict[str, Any]:
             annotation(1, 17, [2, 4, 6, 5], square),
             annotation(1, 17, [20.5, 10, 9.75, 3], [[20.5, 10, 30.25, 10, 30.25, 13]], iscrowd=1),
             annotation(1, 18, [0, 0, 4, 4]),
+            annotation(1, 18, [2, 4, 6, 5], square),
             annotation(2, 18, [1, 1, 0, 3]),
             annotation(2, 18, [1, 1, 2, 3]),
             annotation(3, 17, [1, 1, 2, 3]),
@@ -277,7 +278,7 @@ def test_coco(file: str, folder: str, pack: bool, tmp_path: Path) -> None:
     assert dataset.labels == ("dog", "cat")
     assert all(f"{folder}/" in name for name in dataset.files)
     assert boxes(dataset) == {
-        "dog: 1.jpg": [[0, 0, 4, 4]],
+        "dog: 1.jpg": [[0, 0, 4, 4], [2, 4, 8, 9]],
         "dog: 2.jpg": [[1, 1, 3, 4]],
         "cat: 1.jpg": [[2, 4, 8, 9], [20.5, 10, 30.25, 13]],
     }
@@ -285,7 +286,7 @@ def test_coco(file: str, folder: str, pack: bool, tmp_path: Path) -> None:
     assert missing.startswith("3.jpg has annotations in ")
     assert missing.endswith(f"{file}, but no picture")
     assert flat.endswith("2.jpg has a box without area, which is left out")
-    assert dataset.objects(0, WIDTH, HEIGHT)[1] is None
+    assert dataset.objects(0, WIDTH, HEIGHT)[1] is None  # of two dogs one has no outline
     masks = dataset.objects(2, WIDTH, HEIGHT)[1]
     assert masks is not None
     square, triangle = masks.objects
