@@ -18,15 +18,16 @@ class Terms:
     """
 
     keep: float = 1.0
-    need: float = 1.0
-    price: float = 3.0
+    need: float = 2.0
+    price: float = 6.0
     counterfactual: float = 0.0
     budget: float = 1.0
     answers: Literal["own", "shuffled", "wrong"] = "own"
 
 
 TERMS: dict[str, Terms] = {
-    "softmax": Terms(counterfactual=0.1),
-    "self_attention": Terms(counterfactual=0.1),
+    "softmax": Terms(counterfactual=0.03),
+    "self_attention": Terms(counterfactual=0.03),
+    "gate": Terms(price=8.0),
 }
 """The terms by attention type, `Terms()` for all others. What each was worth: `docs/results`."""
