@@ -64,7 +64,7 @@ class ExplanationWidget(anywidget.AnyWidget):
 
     `attention` is a type that the weights come with, `stage` a stage of the network, `method` a key
     of `METHODS`, `target` a class index or None for the predicted class, `opacity` in [0, 1]. All
-    can be set from Python and by the controls; a choice that there is not raises TraitError.
+    can be set from Python and by the controls; an unknown value raises TraitError.
     `explanation` is what the maps were drawn from last, of one stage and one method.
 
     The browser gets `options`, `texts` and the `view`: data, never markup.

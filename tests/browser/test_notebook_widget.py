@@ -153,8 +153,8 @@ def test_in_jupyterlab(browser: Any, tmp_path: Path) -> None:
         assert page.locator(".jp-Notebook .jp-Cell").count() == 1  # 'b' adds a cell elsewhere
         assert is_readable(page)
         page.get_by_role("menuitem", name="Settings", exact=True).click()
-        page.get_by_role("menuitem", name="Theme", exact=True).click()
-        page.get_by_role("menuitem", name="JupyterLab Dark", exact=True).click()
+        page.locator(".lm-Menu-item", has_text="Theme").first.click()
+        page.locator(".lm-Menu-item", has_text="JupyterLab Dark").first.click()
         page.locator("body[data-jp-theme-light=false]").wait_for()
         page.locator(".vggviz[style*=dark]").wait_for()
         assert is_readable(page)
