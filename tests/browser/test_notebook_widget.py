@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,15 +148,21 @@ def test_in_jupyterlab(browser: Any, tmp_path: Path) -> None:
         opened(browser, f"{server.address}/lab/tree/widget.ipynb") as page,
     ):
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        started = page.locator(".jp-InputPrompt", has_text=re.compile(r"\[[*1]\]"))
+        while not started.count():  # before the kernel is connected, it asks for one
+            if (accept := page.locator(".jp-Dialog .jp-mod-accept")).count():
+                accept.click()
+            else:
+                page.get_by_role("menuitem", name="Run", exact=True).click()
+                page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+            page.wait_for_timeout(2000)
         drive(page)
         assert page.locator(".jp-Notebook .jp-Cell").count() == 1  # 'b' adds a cell elsewhere
         assert is_readable(page)
         page.get_by_role("menuitem", name="Settings", exact=True).click()
         page.locator(".lm-Menu-item", has_text="Theme").first.click()
         page.locator(".lm-Menu-item", has_text="JupyterLab Dark").first.click()
-        page.locator("body[data-jp-theme-light=false]").wait_for()
+        page.locator("body[data-jp-theme-light=false]").wait_for(state="attached")
         page.locator(".vggviz[style*=dark]").wait_for()
         assert is_readable(page)
 
