@@ -21,7 +21,7 @@ from vggviz.plotting import colours, gradient, resize, stage_name
 from vggviz.plotting.html import chart
 from vggviz.plotting.panels import Panel
 from vggviz.types import Error, InputError
-from vggviz.weights import STOCK, WEIGHTS, bundled_types
+from vggviz.weights import bundled_types
 
 __all__ = ["ExplanationWidget"]
 
@@ -107,8 +107,7 @@ class ExplanationWidget(anywidget.AnyWidget):
     def _options(self, explainer: Source) -> dict[str, list[tuple[str | int | None, str]]]:
         """The values of each choice with their titles, in the order of the list."""
         lang, card = self._lang, explainer.card
-        bundled = card.weights in WEIGHTS and card.weights not in (*STOCK, "random")
-        types = bundled_types() if bundled else (card.config.attention,)
+        types = dict.fromkeys((*bundled_types(card.weights), card.config.attention))
         titles = {key: one.title for key, one in ATTENTION.items()}
         order = sorted(enumerate(explainer.labels), key=lambda one: one[1].lower())
         return {
@@ -146,6 +145,9 @@ class ExplanationWidget(anywidget.AnyWidget):
         except Error as error:
             view = {"notes": [error.message(self._lang)]}
         self.view = {"of": chosen, **view}
+
+    def __repr__(self) -> str:
+        return f"<ExplanationWidget of {self.explanation!r}>"
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The widget, and for readers of a notebook that doesn't run the explanation."""

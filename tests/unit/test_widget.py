@@ -18,6 +18,7 @@ from vggviz import plotting
 from vggviz.explainer import Explainer
 from vggviz.files import assets_folder
 from vggviz.locales import TEXTS
+from vggviz.weights import bundled_types
 
 pytest.importorskip("anywidget", reason="needs the extra 'notebook'")
 KOALA = assets_folder() / "examples" / "koala.jpg"
@@ -44,6 +45,7 @@ def test_it_shows_what_the_explainer_says(explainer: Explainer) -> None:
     view = widget.view
     assert [label for label, _, _ in view["top"]] == [one.label for one in found.prediction.top(5)]
     assert titles(widget) == ["channel attention", "spatial attention", "Grad-CAM: koala"]
+    assert [key for key, _ in widget.options["attention"]] == list(bundled_types())
     heatmap = found.heatmaps["block4", "gradcam"]
     rgb = 255 * plotting.colours(plotting.resize(heatmap.values.numpy(), (80, 80)))
     # JPEG changes pixels a little, another map changes them a lot.
@@ -114,7 +116,9 @@ def test_a_network_of_ones_own() -> None:
 
 
 def test_a_notebook_that_does_not_run_shows_the_explanation(explainer: Explainer) -> None:
-    data, _ = explainer.widget(KOALA)._repr_mimebundle_()
+    widget = explainer.widget(KOALA)
+    assert repr(widget) == f"<ExplanationWidget of {widget.explanation!r}>"
+    data, _ = widget._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
     assert "koala" in data["text/html"]
     assert "<script" not in data["text/html"]
