@@ -99,7 +99,9 @@ class Explanation:
             f"{self.target.probability:.1%}{maps} at {len(self.stages)} stages>"
         )
 
-    def _panels(self, lang: str = "en") -> Panels:
+    def panels(self, lang: str = "en") -> Panels:
+        """Attention and maps as they are drawn, with their texts: a row for each kind of attention,
+        then for each method."""
         titles = {
             key: translated(lang, f"method.{key}.name", method.title)
             for key, method in METHODS.items()
@@ -110,7 +112,7 @@ class Explanation:
         """The result in a notebook."""
         about = " · ".join(filter(None, (self._heading(), self.note())))
         return plotting.notebook(
-            self.image, self.prediction, self._panels(), target=self.target, about=about
+            self.image, self.prediction, self.panels(), target=self.target, about=about
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -175,7 +177,7 @@ class Explanation:
         return plotting.figure(
             self.image,
             self.prediction,
-            self._panels(lang),
+            self.panels(lang),
             title=title or self.network,
             note=" · ".join(filter(None, notes)),
             target=self.target.label,
@@ -209,7 +211,7 @@ class Explanation:
         return plotting.report(
             self.image,
             self.prediction,
-            self._panels(lang),
+            self.panels(lang),
             target=self.target,
             title=title,
             subtitle=f"{self.network} · {made['weights']} · {attention}",

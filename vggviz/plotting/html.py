@@ -21,7 +21,7 @@ from vggviz.types import Prediction, Ranked
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["notebook", "report"]
+__all__ = ["chart", "notebook", "report"]
 
 SIDE = 256  # pixels of a report's picture, at least: sharp on paper at 4 cm
 SMALL = 112  # pixels of a notebook's picture
@@ -113,12 +113,12 @@ def _template(name: str) -> Template:
 
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    functions = {"chart": _chart, "data_uri": data_uri, "number": number, "overlay": overlay}
+    functions = {"chart": chart, "data_uri": data_uri, "number": number, "overlay": overlay}
     environment.globals.update(functions, scale=_scale)
     return environment.get_template(f"{name}.html")
 
 
-def _chart(panel: Panel) -> str:
+def chart(panel: Panel) -> str:
     """An SVG path of the raw channel weights from the highest down, one unit wide each, 100 high
     from 0 to `_scale`."""
     raw = np.sort(panel.values.astype(np.float64))[::-1] * (panel.high - panel.low) + panel.low
