@@ -161,7 +161,7 @@ def build(shell: Shell, opened: Any, part: gr.HTML, pictures: Sequence[Example])
         [*components(shell), shell.run_request],
         concurrency_id="network",
         **HIDDEN,
-    )
+    ).then(None, None, None, js="() => { window.vggviz.linked = true; }", **HIDDEN)
 
 
 CLICK = """
