@@ -605,9 +605,9 @@ def test_the_page_says_what_was_measured_of_a_type() -> None:
         }
 
     told = about("en", "spatial", found(0.0212, {"attention": "block4", "gradcam": "block4"}))
-    assert "Measured: 72.5% right; its mean in its place costs 2.1 points; finds 44% of" in told
+    assert "with its average in its place, 2.1 points fewer are right; finds 44% of" in told
     assert "(chance 14%)" in told
     told = about("en", "se", found(0.004, {"gradcam": "block4"}))
-    assert "hardly used: its mean in its place costs 0.4 points." in told
+    assert "hardly used: with its average in its place, 0.4 points fewer are right." in told
     assert "finds" not in told
     assert "Measured" not in about("en", "se")

@@ -74,8 +74,9 @@ def stage_button(lang: str) -> str:
         f"<dd>{escape(text(lang, f'stage_mode.{key}'))}</dd>"
         for key in keys
     )
+    hint = escape(text(lang, "stage_mode.hint"))
     return (
-        f'<button type="button" class="button stage" title="{escape(text(lang, "stage_mode.hint"))}">'
+        f'<button type="button" class="button stage" title="{hint}">'
         f"{_icon('stage')}<span>{escape(text(lang, 'stage_mode.name'))}</span><kbd>F</kbd></button>"
         f'<dl class="keys" hidden>{rows}</dl>'
     )
