@@ -35,8 +35,9 @@ def diagram(lang: str, attention: str) -> str:
     return (
         f'<details class="diagram"><summary>{escape(text(lang, "explore.diagram"))}</summary>'
         f'<svg viewBox="0 0 {WIDTH} {y + 26:g}" role="img" aria-label="{escape(label)}" '
-        f'style="display:block;width:100%;max-width:{WIDTH}px" fill="none" stroke="currentColor" '
-        f'font-size="13" text-anchor="middle">{"".join(shapes)}</svg></details>'
+        f'style="display:block;width:100%;max-width:{1.1 * WIDTH:g}px" fill="none" '
+        f'stroke="currentColor" font-size="13" text-anchor="middle">{"".join(shapes)}</svg>'
+        "</details>"
     )
 
 

@@ -23,14 +23,17 @@ from vggviz.app.markup import (
     size,
     stage_title,
 )
-from vggviz.app.result import SIDE, Floats, Result, StageMaps
+from vggviz.app.result import Floats, Result, StageMaps
 from vggviz.app.view import View
 from vggviz.cam import METHODS
 from vggviz.locales import text
 from vggviz.metrics.agreement import agreement
+from vggviz.plotting import data_uri
 from vggviz.types import Kind, Ranked
 
 __all__ = ["maps", "why_no_attention"]
+
+LAYER = 320  # pixels a side of a map's colours: smooth, so that the browser can enlarge them
 
 
 class _Tile(NamedTuple):
@@ -43,21 +46,36 @@ class _Tile(NamedTuple):
     caption: str
 
 
-def maps(lang: str, result: Result, view: View) -> str:
+def maps(lang: str, result: Result, view: View, address: str = "") -> str:
     """The tiles of a result, side by side or two of them under a before/after slider, and the
-    agreement of attention and CAM."""
+    agreement of attention and CAM.
+
+    A tile is enlarged by its button. While one is held down, the network's own input takes the
+    photograph's place: the style sheet has it as `--input`. The browser's address becomes that of
+    the view, `address`.
+    """
     tiles = [_original(lang, result, view), _attention(lang, result, view)]
     tiles += [_cam(lang, result, view, role) for role in range(1 + (result.contrast is not None))]
     if view.layout == "side":
         figures = "".join(
-            f'<figure class="tile"><h2>{tile.heading}</h2>{tile.canvas}{tile.colour_bar}'
-            f"<figcaption>{tile.caption}</figcaption></figure>"
+            f'<figure class="tile"><h2>{tile.heading}</h2><div class="enlargeable">{tile.canvas}'
+            f'<button type="button" aria-label="{_enlarge(lang, tile)}"></button></div>'
+            f"{tile.colour_bar}<figcaption>{tile.caption}</figcaption></figure>"
             for tile in tiles
         )
         row = f'<div class="tiles count{len(tiles)}">{figures}</div>'
     else:
         row = _slider(lang, tiles, view.layout)
-    return row + f'<p class="agreement" role="status">{_agreement(lang, result, view)}</p>'
+    return (
+        f'<div class="looks" data-address="{escape(address)}" '
+        f'data-stage="{escape(stage_title(lang, view.stage))}" '
+        f'style="--input:url({data_uri(result.crop, "png")})">{row}'
+        f'<p class="agreement" role="status">{_agreement(lang, result, view)}</p></div>'
+    )
+
+
+def _enlarge(lang: str, tile: _Tile) -> str:
+    return escape(text(lang, "explore.enlarge", name=tile.name))
 
 
 def why_no_attention(lang: str, result: Result, stage: str) -> tuple[str, str]:
@@ -88,10 +106,10 @@ def _original(lang: str, result: Result, view: View) -> _Tile:
     if view.on == "picture":
         image = canvas(result.picture, text(lang, "explore.whole_alt"), box=result.box)
     else:
-        image = canvas(result.crop, text(lang, "explore.original_alt"), kind="png")
-    caption = escape(text(lang, "explore.saw", side=side)).replace(" × ", "&nbsp;×&nbsp;")
+        image = canvas(result.square, text(lang, "explore.original_alt"))
+    caption = escape(text(lang, "explore.hold", side=side)).replace(" × ", "&nbsp;×&nbsp;")
     heading = escape(text(lang, "explore.original"))
-    return _Tile(heading, heading, image, '<div class="scale"></div>', caption)
+    return _Tile(heading, heading, image, "", f'<span class="hint">{caption}</span>')
 
 
 def _attention(lang: str, result: Result, view: View) -> _Tile:
@@ -100,7 +118,9 @@ def _attention(lang: str, result: Result, view: View) -> _Tile:
     heading = f"{plain} <small>{escape(name)}</small>"
     remark = _gamma_note(lang, result, stage_maps)
     if stage_maps.attention is None:
-        nothing = placeholder(*why_no_attention(lang, result, view.stage))
+        style = "" if stage_maps.channels is None else "channels-only"
+        why = placeholder(*why_no_attention(lang, result, view.stage))
+        nothing = _over_photograph(result, why, style)
         return _Tile(plain, heading, nothing, '<div class="scale"></div>', remark)
     kind = stage_maps.kind or "spatial"
     how = escape(text(lang, f"explore.how.{kind}", size=size(stage_maps.attention)))
@@ -120,7 +140,8 @@ def _cam(lang: str, result: Result, view: View, role: int) -> _Tile:
     raw = result.maps.get(key)
     if raw is None:
         why = "explore.no_map" if key in result.maps else "explore.computing"
-        image = placeholder(text(lang, why, method=method), text(lang, f"{why}_hint"))
+        sentences = placeholder(text(lang, why, method=method), text(lang, f"{why}_hint"))
+        image = _over_photograph(result, sentences)
         return _Tile(escape(method), heading, image, '<div class="scale"></div>', "")
     alt = text(
         lang,
@@ -135,6 +156,11 @@ def _cam(lang: str, result: Result, view: View, role: int) -> _Tile:
     about = "explore.speaks" if METHODS[view.method].class_specific else "explore.size"
     caption = escape(text(lang, about, size=size(raw)))
     return _Tile(escape(method), heading, image, colour_bar, f"<span>{caption}</span>")
+
+
+def _over_photograph(result: Result, sentences: str, style: str = "") -> str:
+    """The photograph, faded, behind why there is no map."""
+    return f'<div class="faded {style}">{canvas(result.square, "")}{sentences}</div>'
 
 
 def _class(result: Result, role: int) -> Ranked:
@@ -158,7 +184,7 @@ def _overlay(
     if scale.flat:
         alt = text(lang, "explore.flat_alt", alt=alt, value=scale.range_text[0])
     else:
-        layer = heat(raw, scale, view.colours, SIDE)
+        layer = heat(raw, scale, view.colours, LAYER)
     whole = view.on == "picture"
     picture, box = (result.picture, result.box) if whole else (result.square, None)
     return canvas(picture, alt, layer, box), bar(lang, scale, view.colours)
