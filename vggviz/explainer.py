@@ -298,6 +298,7 @@ class Explainer:
         }
         paths = dict(sorted(request.paths.items(), key=lambda item: result.order.index(item[1])))
         attention = {name: result.records(name, path) for name, path in paths.items()}
+        of = result.contributions
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
         picture = {
             "stretched": list(stretched) if stretched else None,
@@ -318,6 +319,7 @@ class Explainer:
                 },
                 provenance=self._provenance(where) | {"picture": picture},
                 features=features,
+                contributions={n: of[p][row, 0].float().cpu() for n, p in paths.items() if p in of},
             )
             for row, target in enumerate(result.targets[:, 0].tolist())
         ]

@@ -49,6 +49,7 @@ class PageState(NamedTuple):
     on: str = ""
     colours: str = ""
     scale: str = ""
+    strip: str = ""
     opacity: str = ""
     tab: str = ""
     lang: str = ""

@@ -49,9 +49,10 @@ class StageMaps:
     that attention, its weights of `channels` (C,), and `gamma` where it is blended in; None for
     what the stage doesn't have.
 
-    Where channels are weighed, `features` (C, h, w) are the input of the attention, and `weighed`
-    the input times the weights: averaged over areas to at most `FINEST` cells a side, in half
-    precision.
+    `contributions` (C,) are what each channel of the stage's output contributes to the score of
+    the target: see `Explanation.contributions`. Where channels are weighed, `features` (C, h, w)
+    are the input of the attention, and `weighed` the input times the weights: averaged over areas
+    to at most `FINEST` cells a side, in half precision.
     """
 
     gradcam: Floats
@@ -59,6 +60,7 @@ class StageMaps:
     kind: Kind | None
     channels: Floats | None
     gamma: float | None
+    contributions: Floats | None = None
     features: Halves | None = None
     weighed: Halves | None = None
 
@@ -209,6 +211,7 @@ def _stage_maps(explanation: Explanation, stage: str, features: Tensor | None) -
     records = explanation.attention.get(stage, ())
     spatial = _axis_map(records) or _first(records, "spatial")
     channel = _first(records, "channel")
+    contributions = explanation.contributions.get(stage)
     before = after = None
     weighs = channel and channel[0] in ("channel", "volume")
     if channel and weighs and features is not None and len(features) == len(channel[1]):
@@ -222,6 +225,7 @@ def _stage_maps(explanation: Explanation, stage: str, features: Tensor | None) -
         kind=spatial and spatial[0],
         channels=channel and channel[1],
         gamma=explanation.provenance["gamma"].get(stage),
+        contributions=None if contributions is None else contributions.numpy(),
         features=before,
         weighed=after,
     )

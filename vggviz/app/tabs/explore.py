@@ -50,9 +50,9 @@ def build(shell: Shell, content: handlers.ExploreContent) -> Parts:
             shell.view["method"] = _dropdown(shell, "method", _methods)
             shell.view["layout"] = _dropdown(shell, "layout", _layouts)
             shell.view["on"] = _switch(shell, "on")
-            scale = _switch(shell, "scale")
             shell.view["colours"] = _dropdown(shell, "colours", _colours)
-            shell.view["scale"] = scale
+            shell.view["scale"] = _switch(shell, "scale")
+            shell.view["strip"] = _switch(shell, "strip")
             opacity = gr.Slider(
                 0, 1, OPACITY, step=0.01, elem_id="opacity", buttons=[], show_label=True
             )
@@ -101,14 +101,14 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
         return channel(session.lang, session.current, stage, rank, current.colours)
 
     gr.on(
-        [view[name].input for name in ("method", "layout", "on", "scale")],
+        [view[name].input for name in ("method", "layout", "on")],
         shell.bind(handlers.draw_maps),
         inputs,
         [parts.maps, parts.missing],
         **quick,
     )
     gr.on(
-        [shell.stage.input, view["colours"].input],
+        [shell.stage.input, *(view[name].input for name in ("colours", "scale", "strip"))],
         shell.bind(redraw),
         inputs,
         [parts.strip, parts.maps, parts.channels, parts.channel, parts.missing],

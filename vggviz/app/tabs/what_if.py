@@ -101,13 +101,14 @@ def _half(
     result, lang = session.current, session.lang
     name, square = session.text(f"what_if.{key}"), shrink(result.square, 300)
     maps = ""
-    for kind, raw in (("attention", attention), ("gradcam", gradcam)):
-        title = session.text(f"what_if.{kind}", label=result.target.label)
+    of_attention = result.stages[stage].kind
+    for key_, raw, kind in (("attention", attention, of_attention), ("gradcam", gradcam, None)):
+        title = session.text(f"what_if.{key_}", label=result.target.label)
         alt = session.text("what_if.alt", map=title, block=stage_title(lang, stage), name=name)
         if raw is None:
             alt = session.text("what_if.no_map")
         caption = f'<figcaption title="{escape(title)}">{escape(title)}</figcaption>'
-        maps += f"<figure>{caption}{panel(lang, square, raw, alt)}</figure>"
+        maps += f"<figure>{caption}{panel(lang, square, raw, alt, kind)}</figure>"
     listed = bars(top, session.text("what_if.top", name=name), result.target.index)
     heading = f"<h2>{escape(name)}</h2>"
     return f'<section class="{key}">{heading}{listed}<div class="pair">{maps}</div></section>'
@@ -138,8 +139,9 @@ def reading(session: Session, after: Explanation, names: list[str], stage: str) 
             sentences.append(text("what_if.survives" if rho >= 0.9 else "what_if.depends"))
         sentences.append(text("what_if.untrained", names=listed))
     elif result.with_attention:
-        little = same and abs(now.probability - old.probability) < 0.05
-        sentences.append(text("what_if.unused" if little else "what_if.used"))
+        fall = old.probability - now.probability
+        key = "used" if not same or fall >= 0.05 else "better" if fall <= -0.05 else "unused"
+        sentences.append(text(f"what_if.{key}"))
     return sentences
 
 

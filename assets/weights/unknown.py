@@ -1,0 +1,110 @@
+"""Measure when a network should say 'this may be none of the things that I know'.
+
+    python assets/weights/unknown.py tiny50 tiny-imagenet-50.zip tiny-imagenet-150.zip
+
+The first archive holds validation pictures of the network's own classes, the second training
+pictures of other classes, of which `COUNT` a class are taken. A picture's score is the probability
+of the answer (Hendrycks and Gimpel 2017, arXiv:1610.02136) or the energy, log Σ_k exp(z_k) of the
+logits z (Liu et al. 2020, arXiv:2010.03759); a low score is doubted. Half of the pictures, by a
+hash of the file's name, choose the threshold, below which lie `DOUBTED` of the known; the other
+half gives the rates that are reported. Writes unknown-<weights>.json beside this file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vggviz.data import Dataset, open_dataset, read_crops
+from vggviz.explainer import Explainer
+from vggviz.files import atomic_write
+from vggviz.platform.device import run_network
+from vggviz.weights import assets_folder, bundled_types
+
+COUNT = 8  # pictures a class that the network does not know
+DOUBTED = 0.1  # share of the known pictures that may be doubted
+SCORES = ("probability", "energy")
+
+
+def digest(file: str) -> int:
+    """A number from the hash of a file's name: the same everywhere."""
+    return int.from_bytes(hashlib.sha256(Path(file).name.encode()).digest()[:4], "big")
+
+
+def others(archive: str, known: Dataset) -> Dataset:
+    """`COUNT` pictures of each class of `archive` that `known` does not have, by their hashes."""
+    data = open_dataset(archive, "train")
+    chosen: list[int] = []
+    for target, wnid in enumerate(data.wnids):
+        if wnid not in known.wnids:
+            members = torch.nonzero(data.targets == target)[:, 0].tolist()
+            chosen += sorted(members, key=lambda index: digest(data.files[index]))[:COUNT]
+    return data.subset(torch.tensor(chosen))
+
+
+@torch.no_grad()
+def scores(explainer: Explainer, data: Dataset) -> dict[str, Tensor]:
+    """The score of each picture (n,), by its name."""
+    crops, _ = read_crops(data, explainer.preprocess, memory=1 << 34)
+    assert isinstance(crops, Tensor)
+    logits = torch.cat(
+        [
+            run_network(
+                explainer.model, explainer.preprocess.normalise(batch.movedim(1, -1).numpy())
+            )
+            for batch in crops.split(100)
+        ]
+    )
+    return {"probability": logits.softmax(1).amax(1), "energy": logits.logsumexp(1)}
+
+
+def auroc(known: Tensor, unknown: Tensor) -> float:
+    """How often a known picture has a higher score than an unknown one, ties counting a half."""
+    ordered = unknown.sort().values
+    below = torch.searchsorted(ordered, known)
+    upto = torch.searchsorted(ordered, known, right=True)
+    return float((below + upto).double().mean() / 2 / len(unknown))
+
+
+def measure(explainer: Explainer, known: Dataset, unknown: Dataset) -> dict[str, dict[str, float]]:
+    """Threshold and rates of each score."""
+    halves = {
+        name: torch.tensor([digest(file) % 2 == 0 for file in data.files])
+        for name, data in (("known", known), ("unknown", unknown))
+    }
+    of_known, of_unknown = scores(explainer, known), scores(explainer, unknown)
+    found: dict[str, dict[str, float]] = {}
+    for name in SCORES:
+        own, other = of_known[name], of_unknown[name]
+        threshold = float(own[halves["known"]].quantile(DOUBTED))
+        own_half, other_half = own[~halves["known"]], other[~halves["unknown"]]
+        found[name] = {
+            "threshold": threshold,
+            "known_doubted": float((own_half < threshold).double().mean()),
+            "unknown_doubted": float((other_half < threshold).double().mean()),
+            "auroc": auroc(own_half, other_half),
+            "known": len(own_half),
+            "unknown": len(other_half),
+        }
+    return found
+
+
+def main(weights: str, known_archive: str, unknown_archive: str) -> None:
+    known = open_dataset(known_archive, "val")
+    unknown = others(unknown_archive, known)
+    results = {}
+    for attention in bundled_types():
+        results[attention] = measure(Explainer.load(weights, attention), known, unknown)
+        print(attention, results[attention], flush=True)
+    file = assets_folder() / "weights" / f"unknown-{weights}.json"
+    with atomic_write(file) as part:
+        part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
