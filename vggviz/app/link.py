@@ -78,6 +78,8 @@ def read_query(
     """
     if "site" in parameters:  # links made before version 0.2
         parameters = {"stage": parameters["site"], **parameters}
+    if parameters.get("tab") == "lessons":  # which are a card now: the browser opens it
+        parameters = {**parameters, "tab": ""}
     requested = {name: parameters.get(name, "") for name in PageState._fields}
     networks = session.networks
     offered: dict[str, Sequence[str]] = {

@@ -13,6 +13,7 @@ from vggviz.app.events import Column, wire
 from vggviz.app.examples import PICK, examples, strip
 from vggviz.app.input_guard import Page
 from vggviz.app.inputs import Choice, Picture, UploadedPicture
+from vggviz.app.lessons import card
 from vggviz.app.networks import Networks
 from vggviz.app.own import PICKLED, Upload
 from vggviz.app.session import Session
@@ -60,6 +61,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         run_request = gr.State(0)  # inside gr.Tabs it would count as a tab
         with gr.Row(elem_id="top"):
             head = _html(_head("en"), js_on_load=LANGUAGE_SCRIPT, elem_id="head")
+            lessons = _html(card.button(), elem_id="open-lessons")
             menu = _html(downloads.menu(), js_on_load=downloads.CLICK, elem_id="take")
             language = gr.Radio(
                 [(name, key) for key, name in LANGUAGES.items()],
@@ -130,9 +132,11 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                         tab.build(shell)
                     shell.labelled(opened[key], label=tab.NAME)
                 draw_open_tab(shell, opened)
+        card.build(shell)
         details = gr.JSON(visible=False)
 
         shell.labelled(head, lambda session: {"value": _head(session.lang)})
+        shell.labelled(lessons, lambda session: {"value": card.button(session.lang)})
         shell.labelled(menu, lambda session: {"value": downloads.menu(session.lang)})
         shell.labelled(language, label="shell.language")
         shell.labelled(picture, label="shell.picture")

@@ -78,7 +78,8 @@ class Result:
     `crop` is the network's input, (S, S, 3), and `where` is its place in the uploaded picture;
     `square` is the same part at the upload's own resolution, (SIDE, SIDE, 3); `picture` is the
     whole picture, at most WHOLE pixels a side, and `box` the place of the crop in it;
-    `details` are the explanation as JSON types. `top` are the five most probable classes, `off`
+    `details` are the explanation as JSON types. `prediction` holds all classes, `top` the five most
+    probable ones, `off`
     those with attention switched off, None where there is none, and `off_shares` its probabilities
     of the classes in `top`. `stages` are in the network's order; `row` are the names of those that
     the strip has room for. `maps` are raw maps of CAM methods by (stage, method, class: 0 the
@@ -92,6 +93,7 @@ class Result:
     square: Pixels
     picture: Pixels
     box: Crop
+    prediction: Prediction
     top: tuple[Ranked, ...]
     off: tuple[Ranked, ...] | None
     off_shares: tuple[float, ...]
@@ -136,6 +138,7 @@ class Result:
             square=_square(uploaded.image, first.crop),
             picture=picture,
             box=box,
+            prediction=first.prediction,
             top=top,
             off=off.top(5) if off else None,
             off_shares=tuple(shares[ranked.index] for ranked in top) if off else (),

@@ -91,8 +91,8 @@ def _theme() -> themes.Base:
 
 # In the head, so that it is there before the first paint; Gradio's `css` comes after it, rewritten.
 _STYLE = "".join(
-    Path(__file__).with_name(name).read_text(encoding="utf-8")
-    for name in ("style.css", "lessons.css", "tabs.css", "credible.css")
+    (Path(__file__).parent / name).read_text(encoding="utf-8")
+    for name in ("style.css", "lessons.css", "tabs.css", "credible.css", "lessons/card.css")
 )
 
 LAUNCH: dict[str, Any] = {

@@ -107,7 +107,8 @@ def channel(lang: str, result: Result, stage: str, rank: int, colormap: str) -> 
     key = "silent_one" if effect == 0 else "speaks_for" if effect > 0 else "speaks_against"
     speaks = escape(text(lang, f"explore.{key}", label=result.target.label))
     return (
-        f"<h2>{escape(title)} <small>{speaks}</small></h2>"
+        f'<h2 data-rank="{rank}" data-speaks="{key}">{escape(title)} '
+        f"<small>{speaks}</small></h2>"
         f'<div class="product" role="status">{parts[0]}<i>×</i>{parts[1]}'
         f"<i>=</i>{parts[2]}</div>{bar(lang, scale, colormap)}"
     )

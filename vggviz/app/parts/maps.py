@@ -56,7 +56,11 @@ def maps(lang: str, result: Result, view: View) -> str:
         row = f'<div class="tiles count{len(tiles)}">{figures}</div>'
     else:
         row = _slider(lang, tiles, view.layout)
-    return row + f'<p class="agreement" role="status">{_agreement(lang, result, view)}</p>'
+    viewed = "".join(f' data-{name}="{escape(value)}"' for name, value in view._asdict().items())
+    return (
+        f'<i class="viewed" hidden{viewed}></i>{row}'
+        f'<p class="agreement" role="status">{_agreement(lang, result, view)}</p>'
+    )
 
 
 def why_no_attention(lang: str, result: Result, stage: str) -> tuple[str, str]:

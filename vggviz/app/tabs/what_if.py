@@ -65,10 +65,12 @@ def compare(session: Session, replacement: str, count: int, stage: str) -> Any:
     after = None
     if replacement != LEARNED or names:
         after = explain_changed(session, replacement, len(names))
-    return _compare(session, after, names, stage)
+    return _compare(session, replacement, after, names, stage)
 
 
-def _compare(session: Session, after: Explanation | None, names: list[str], stage: str) -> str:
+def _compare(
+    session: Session, replacement: str, after: Explanation | None, names: list[str], stage: str
+) -> str:
     result, stage_maps = session.current, session.current.stages[stage]
     before = _half(session, "before", result.top, stage_maps.attention, stage_maps.gradcam, stage)
     if after is None:
@@ -84,8 +86,10 @@ def _compare(session: Session, after: Explanation | None, names: list[str], stag
         sentences.append(session.text("what_if.no_attention"))
     if result.trained == "nothing":
         sentences.append(session.text("what_if.random"))
+    untrained = f' data-untrained="{len(names)}"' if names else ""
     return (
-        f'<p class="reading" role="status">{escape(join(session.lang, sentences))}</p>'
+        f'<p class="reading" role="status" data-replacement="{replacement}"{untrained}>'
+        f"{escape(join(session.lang, sentences))}</p>"
         f'<div class="halves">{before}{other}</div>'
     )
 
