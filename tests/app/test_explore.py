@@ -327,7 +327,7 @@ def test_agreement_that_would_say_nothing_is_withheld(
 def test_the_strip_has_one_kind_of_map(networks: Networks) -> None:
     session = show(networks, "se", "upper")
     cam, attention = (
-        strip("en", session.current, View("block3", strip=one)) for one in ("cam", "attention")
+        strip("en", session.current, View("block3", thumbnails=one)) for one in ("cam", "attention")
     )
     assert cam.count(">Grad-CAM<") == 5
     assert attention.count(">weighs channels<") == 3

@@ -18,6 +18,7 @@ from vggviz.app.choices import (
 )
 from vggviz.app.errors import user_error
 from vggviz.app.inputs import UploadedPicture
+from vggviz.app.link import address
 from vggviz.app.own import MOST_NETWORKS, OwnNetwork
 from vggviz.app.parts.answer import about, answer
 from vggviz.app.parts.channels import channel, channels
@@ -98,7 +99,8 @@ def add_method(
         return gr.skip(), gr.skip()
     _, stage, method = missing
     result = session.add_method(method, stage, progress)
-    return result, maps(session.lang, result, View.parse(session, view))
+    session = replace(session, result=result)
+    return result, _maps(session, View.parse(session, view))
 
 
 @handler
@@ -108,14 +110,18 @@ def reset_method(session: Session, *view: str) -> tuple[str, str, None]:
     current = View(*view)
     if missing_map(session.current, current) is not None:
         current = current._replace(method="gradcam")
-    return current.method, maps(session.lang, session.current, current), None
+    return current.method, _maps(session, current), None
 
 
 @handler
 def draw_maps(session: Session, *view: str) -> tuple[str, MissingMap | None]:
     """The maps of the last result in another view as HTML, and the map that is missing for it."""
     current = View.parse(session, view)
-    return maps(session.lang, session.current, current), missing_map(session.current, current)
+    return _maps(session, current), missing_map(session.current, current)
+
+
+def _maps(session: Session, view: View) -> str:
+    return maps(session.lang, session.current, view, address(session, view))
 
 
 @handler
@@ -127,7 +133,7 @@ def draw(session: Session, *view: str) -> ExploreContent:
         answer(lang, result),
         about(lang, result.attention, results),
         strip(lang, result, current),
-        maps(lang, result, current),
+        _maps(session, current),
         channels(lang, result, current.stage),
         channel(lang, result, current.stage, 1, current.colours),
         gr.update(choices=stage_choices(result.row, lang), value=current.stage),

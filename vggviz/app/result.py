@@ -25,7 +25,7 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float32]
 Halves: TypeAlias = npt.NDArray[np.float16]
 
-SIDE = 448  # pixels a side of the picture under maps: enough for a projector
+SIDE = 576  # pixels a side of the picture under maps: three of them fill a projector of 1920
 SMALL = 128  # pixels a side of the largest crop for which what takes many passes runs unasked
 WHOLE = 640  # pixels of the whole picture's longer side
 FINEST = 28  # cells a side of stored features: less than 2 MB in all
@@ -78,12 +78,12 @@ class Result:
     `crop` is the network's input, (S, S, 3), and `where` is its place in the uploaded picture;
     `square` is the same part at the upload's own resolution, (SIDE, SIDE, 3); `picture` is the
     whole picture, at most WHOLE pixels a side, and `box` the place of the crop in it;
-    `details` are the explanation as JSON types. `prediction` holds all classes, `top` the five most
-    probable ones, `off`
-    those with attention switched off, None where there is none, and `off_shares` its probabilities
-    of the classes in `top`. `stages` are in the network's order; `row` are the names of those that
-    the strip has room for. `maps` are raw maps of CAM methods by (stage, method, class: 0 the
-    target, 1 the contrast), None where the method has no map at that stage.
+    `details` are the explanation as JSON types. `prediction` holds all classes, `top` are the five
+    most probable ones, `off` those with attention switched off, None where there is none, and
+    `off_shares` its probabilities of the classes in `top`. `stages` are in the network's order;
+    `row` are the names of those that the strip has room for. `maps` are raw maps of CAM methods by
+    (stage, method, class: 0 the target, 1 the contrast), None where the method has no map at that
+    stage.
     """
 
     request: Request

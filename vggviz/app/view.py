@@ -23,7 +23,7 @@ def view_options() -> dict[str, Sequence[str]]:
         "on": ("crop", "picture"),
         "colours": COLORMAPS,
         "scale": ("raw", "stretch"),
-        "strip": ("cam", "attention"),
+        "thumbnails": ("cam", "attention"),
     }
 
 
@@ -36,7 +36,7 @@ class View(NamedTuple):
     on: str = "crop"
     colours: str = "inferno"
     scale: str = "raw"
-    strip: str = "cam"
+    thumbnails: str = "cam"
 
     @classmethod
     def parse(cls, session: Session, values: Sequence[object]) -> View:

@@ -5,7 +5,7 @@ const sheet = () => document.head.appendChild(document.createElement("style"));
 const look = sheet(), letter = sheet();
 const memory = new Map(); // what was chosen and revealed, by step: language changes draw all anew
 let current = null; // {lesson, step}, null for the list
-let open = false;
+let open = false, ready = false;
 
 const find = (selector) => element.querySelector(selector);
 const section = () => current && find(`section[data-lesson="${current.lesson}"]`);
@@ -22,6 +22,7 @@ const light = (style, selector, rule) => {
 
 const draw = () => {
   root.classList.toggle("in-lesson", open);
+  if (ready) note();
   for (const one of document.querySelectorAll("#open-lessons button"))
     one.setAttribute("aria-expanded", String(open));
   if (!find("nav")) return;
@@ -69,8 +70,19 @@ const visit = (lesson, step) => {
   article().scrollIntoView({block: "nearest"});
   setTimeout(() => {
     const part = open && article() && document.querySelector(article().dataset.look);
+    if (part && !part.getClientRects().length) window.vggviz?.more(true); // it is folded away
     part?.scrollIntoView({block: "nearest", behavior: "smooth"});
   }, 900);
+};
+
+// The address has the step, so that a reload comes back to it.
+const note = () => {
+  const query = new URLSearchParams(location.search);
+  if (open && current) query.set("lesson", `${current.lesson}.${current.step}`);
+  else query.delete("lesson");
+  const search = query.size ? `?${query}` : location.pathname;
+  if (query.get("lesson") !== new URLSearchParams(location.search).get("lesson"))
+    history.replaceState(null, "", search);
 };
 
 const move = (by) => {
@@ -186,5 +198,8 @@ new MutationObserver(draw).observe(element, {childList: true, subtree: true, cha
 const query = new URLSearchParams(location.search);
 const [lesson, step] = (query.get("lesson") ?? "").split(".");
 if (query.get("tab") === "lessons") open = true; // links of earlier versions
-if (lesson) setTimeout(() => visit(lesson, step), 300);
+setTimeout(() => {
+  ready = true;
+  if (lesson) visit(lesson, step);
+}, 500);
 draw();

@@ -10,6 +10,7 @@ from typing import Any
 from vggviz.app.diagrams import diagram
 from vggviz.app.examples import example_classes
 from vggviz.app.markup import attention_explanation, badge, percent
+from vggviz.app.parts.chips import chips
 from vggviz.app.parts.truth import doubt, knows, truth
 from vggviz.app.result import Result
 from vggviz.locales import text
@@ -26,7 +27,8 @@ element.addEventListener("click", (event) => {
 
 
 def answer(lang: str, result: Result) -> str:
-    """The predicted class, and the five most probable classes as buttons, each with two bars."""
+    """The predicted class, the chips of the classes to choose from, and the five most probable
+    classes as buttons, each with two bars."""
     first = result.top[0]
     untrained = badge(text(lang, "explore.untrained")) if result.trained == "nothing" else ""
     rows = "".join(_row(lang, result, rank) for rank in range(len(result.top)))
@@ -44,9 +46,9 @@ def answer(lang: str, result: Result) -> str:
         f'<div class="verdict" role="status"><h2>{escape(text(lang, "explore.says"))}{untrained}'
         f'</h2><p><b title="{escape(first.label)}">{escape(first.label)}</b> '
         f"<span>{percent(first.probability)}</span></p>{truth(lang, result)}</div>"
-        f"{doubt(lang, result)}{knows(lang, result)}"
-        f'<ol aria-label="{escape(text(lang, "explore.top"))}">{rows}</ol>'
-        f'<p class="legend">{legend}</p><p class="off">{without}</p>{_notes(lang, result)}'
+        f"{doubt(lang, result)}{_notes(lang, result)}{chips(lang, result)}{knows(lang, result)}"
+        f'<div class="further"><ol aria-label="{escape(text(lang, "explore.top"))}">{rows}</ol>'
+        f'<p class="legend">{legend}</p><p class="off">{without}</p></div>'
     )
 
 
@@ -77,7 +79,7 @@ def _notes(lang: str, result: Result) -> str:
         notes.append(text(lang, "explore.one_colour"))
     if all(one.label == f"class {one.index}" for one in result.top):
         notes.append(text(lang, "explore.no_names"))
-    return "".join(f'<p class="off">{escape(note)}</p>' for note in notes)
+    return "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
 
 
 def _row(lang: str, result: Result, rank: int) -> str:

@@ -22,14 +22,17 @@ from vggviz.app.markup import (
     size,
     stage_title,
 )
-from vggviz.app.result import SIDE, Floats, Result, StageMaps
+from vggviz.app.result import Floats, Result, StageMaps
 from vggviz.app.view import View
 from vggviz.cam import METHODS
 from vggviz.locales import text
 from vggviz.metrics.agreement import agreement
+from vggviz.plotting import data_uri
 from vggviz.types import Kind, Ranked
 
 __all__ = ["maps", "why_no_attention"]
+
+LAYER = 320  # pixels a side of a map's colours: smooth, so that the browser can enlarge them
 
 
 class _Tile(NamedTuple):
@@ -42,15 +45,21 @@ class _Tile(NamedTuple):
     caption: str
 
 
-def maps(lang: str, result: Result, view: View) -> str:
+def maps(lang: str, result: Result, view: View, address: str = "") -> str:
     """The tiles of a result, side by side or two of them under a before/after slider, and the
-    agreement of attention and CAM."""
+    agreement of attention and CAM.
+
+    A tile is enlarged by its button. While one is held down, the network's own input takes the
+    photograph's place: the style sheet has it as `--input`. The browser's address becomes that of
+    the view, `address`.
+    """
     tiles = [_original(lang, result, view), _attention(lang, result, view)]
     tiles += [_cam(lang, result, view, role) for role in range(1 + (result.contrast is not None))]
     if view.layout == "side":
         figures = "".join(
-            f'<figure class="tile"><h2>{tile.heading}</h2>{tile.canvas}{tile.colour_bar}'
-            f"<figcaption>{tile.caption}</figcaption></figure>"
+            f'<figure class="tile"><h2>{tile.heading}</h2><div class="enlargeable">{tile.canvas}'
+            f'<button type="button" aria-label="{_enlarge(lang, tile)}"></button></div>'
+            f"{tile.colour_bar}<figcaption>{tile.caption}</figcaption></figure>"
             for tile in tiles
         )
         row = f'<div class="tiles count{len(tiles)}">{figures}</div>'
@@ -58,9 +67,15 @@ def maps(lang: str, result: Result, view: View) -> str:
         row = _slider(lang, tiles, view.layout)
     viewed = "".join(f' data-{name}="{escape(value)}"' for name, value in view._asdict().items())
     return (
-        f'<i class="viewed" hidden{viewed}></i>{row}'
-        f'<p class="agreement" role="status">{_agreement(lang, result, view)}</p>'
+        f'<div class="looks" data-address="{escape(address)}" '
+        f'data-stage="{escape(stage_title(lang, view.stage))}" '
+        f'style="--input:url({data_uri(result.crop, "png")})"><i class="viewed" hidden{viewed}></i>'
+        f'{row}<p class="agreement" role="status">{_agreement(lang, result, view)}</p></div>'
     )
+
+
+def _enlarge(lang: str, tile: _Tile) -> str:
+    return escape(text(lang, "explore.enlarge", name=tile.name))
 
 
 def why_no_attention(lang: str, result: Result, stage: str) -> tuple[str, str]:
@@ -91,10 +106,10 @@ def _original(lang: str, result: Result, view: View) -> _Tile:
     if view.on == "picture":
         image = canvas(result.picture, text(lang, "explore.whole_alt"), box=result.box)
     else:
-        image = canvas(result.crop, text(lang, "explore.original_alt"), kind="png")
-    caption = escape(text(lang, "explore.saw", side=side)).replace(" × ", "&nbsp;×&nbsp;")
+        image = canvas(result.square, text(lang, "explore.original_alt"))
+    caption = escape(text(lang, "explore.hold", side=side)).replace(" × ", "&nbsp;×&nbsp;")
     heading = escape(text(lang, "explore.original"))
-    return _Tile(heading, heading, image, '<div class="scale"></div>', caption)
+    return _Tile(heading, heading, image, "", f'<span class="hint">{caption}</span>')
 
 
 def _attention(lang: str, result: Result, view: View) -> _Tile:
@@ -103,7 +118,7 @@ def _attention(lang: str, result: Result, view: View) -> _Tile:
     heading = f"{plain} <small>{escape(name)}</small>"
     remark = _gamma_note(lang, result, stage_maps)
     if stage_maps.attention is None:
-        nothing = placeholder(*why_no_attention(lang, result, view.stage))
+        nothing = _over_photograph(result, placeholder(*why_no_attention(lang, result, view.stage)))
         return _Tile(plain, heading, nothing, '<div class="scale"></div>', remark)
     kind: Kind = stage_maps.kind or "spatial"
     how = escape(text(lang, f"explore.how.{kind}", size=size(stage_maps.attention)))
@@ -123,7 +138,8 @@ def _cam(lang: str, result: Result, view: View, role: int) -> _Tile:
     raw = result.maps.get(key)
     if raw is None:
         why = "explore.no_map" if key in result.maps else "explore.computing"
-        image = placeholder(text(lang, why, method=method), text(lang, f"{why}_hint"))
+        sentences = placeholder(text(lang, why, method=method), text(lang, f"{why}_hint"))
+        image = _over_photograph(result, sentences)
         return _Tile(escape(method), heading, image, '<div class="scale"></div>', "")
     alt = text(
         lang,
@@ -138,6 +154,11 @@ def _cam(lang: str, result: Result, view: View, role: int) -> _Tile:
     about = "explore.speaks" if METHODS[view.method].class_specific else "explore.size"
     caption = escape(text(lang, about, size=size(raw)))
     return _Tile(escape(method), heading, image, colour_bar, f"{flat}<span>{caption}</span>")
+
+
+def _over_photograph(result: Result, sentences: str) -> str:
+    """The photograph, faded, behind why there is no map."""
+    return f'<div class="faded">{canvas(result.square, "")}{sentences}</div>'
 
 
 def _class(result: Result, role: int) -> Ranked:
@@ -161,7 +182,7 @@ def _overlay(
     if scale.flat:
         alt = text(lang, "explore.flat_alt", alt=alt, value=scale.range_text[0])
     else:
-        layer = heat(raw, scale, view.colours, SIDE)
+        layer = heat(raw, scale, view.colours, LAYER)
     whole = view.on == "picture"
     picture, box = (result.picture, result.box) if whole else (result.square, None)
     remark = badge(text(lang, "explore.nearly_flat")) if scale.nearly_flat else ""

@@ -21,7 +21,7 @@ OPACITY = 0.6
 
 
 def strip(lang: str, result: Result, view: View) -> str:
-    """A thumbnail of each stage with one kind of map, `view.strip`: Grad-CAM, or attention, where
+    """A thumbnail of each stage with one kind of map, `view.thumbnails`: Grad-CAM, or attention, where
     stages without such a map show the picture alone; with a caption.
 
     The radio of the stages lies over it, so that a click on a thumbnail chooses the stage.
@@ -33,7 +33,7 @@ def strip(lang: str, result: Result, view: View) -> str:
 
 def _cell(lang: str, result: Result, stage: str, small: Pixels, view: View) -> str:
     stage_maps = result.stages[stage]
-    of_attention = view.strip == "attention"
+    of_attention = view.thumbnails == "attention"
     raw = stage_maps.attention if of_attention else stage_maps.gradcam
     key, thumbnail, remark = "cam", small, ""
     if of_attention:

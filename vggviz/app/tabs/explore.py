@@ -43,7 +43,11 @@ def build(shell: Shell, content: handlers.ExploreContent) -> Parts:
     """Lay the tab out with this content, and connect its events."""
     html = partial(gr.HTML, apply_default_css=False)
     with gr.Column(elem_id="explore", min_width=0):
+        with gr.Row(elem_id="result"):
+            answer = html(content.answer, js_on_load=PICK, elem_id="answer")
+            maps = html(content.maps, elem_id="maps")
         with gr.Row(elem_id="network"):
+            thumbnails = _switch(shell, "thumbnails")
             strip = html(content.strip, elem_id="strip")
             shell.stage.render()  # type: ignore[no-untyped-call]
         with gr.Row(elem_id="view"):
@@ -52,18 +56,14 @@ def build(shell: Shell, content: handlers.ExploreContent) -> Parts:
             shell.view["on"] = _switch(shell, "on")
             shell.view["colours"] = _dropdown(shell, "colours", _colours)
             shell.view["scale"] = _switch(shell, "scale")
-            shell.view["strip"] = _switch(shell, "strip")
+            shell.view["thumbnails"] = thumbnails  # last in a View, though first on the page
             opacity = gr.Slider(
                 0, 1, OPACITY, step=0.01, elem_id="opacity", buttons=[], show_label=True
             )
             shell.view["opacity"] = shell.labelled(opacity, label="explore.opacity")
-        with gr.Row(elem_id="result"):
-            answer = html(content.answer, js_on_load=PICK, elem_id="answer")
-            with gr.Column(elem_id="looks", min_width=0):
-                maps = html(content.maps, elem_id="maps")
-                with gr.Row(elem_id="weights-shown"):
-                    channels = html(content.channels, js_on_load=CHOOSE, elem_id="channels")
-                    one = html(content.channel, elem_id="channel")
+        with gr.Row(elem_id="weights-shown"):
+            channels = html(content.channels, js_on_load=CHOOSE, elem_id="channels")
+            one = html(content.channel, elem_id="channel")
         missing = gr.State(None)
     parts = Parts(answer, strip, maps, channels, one, missing)
     _wire(shell, parts, opacity)
@@ -108,7 +108,7 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
         **quick,
     )
     gr.on(
-        [shell.stage.input, *(view[name].input for name in ("colours", "scale", "strip"))],
+        [shell.stage.input, *(view[name].input for name in ("colours", "scale", "thumbnails"))],
         shell.bind(redraw),
         inputs,
         [parts.strip, parts.maps, parts.channels, parts.channel, parts.missing],
