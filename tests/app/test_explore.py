@@ -318,7 +318,7 @@ def test_agreement_that_would_say_nothing_is_withheld(
         maps={("block3", "gradcam", 0): place.gradcam},
         trained=change.get("trained", "all"),
     )
-    assert why_not_compared(result, "block3", place.attention, place.gradcam) == why
+    assert why_not_compared(place, result.trained, place.attention, place.gradcam) == why
     told = maps_html("en", result, View("block3"))
     assert ("rank correlation" in told) == (why is None)
     assert why is None or text("en", f"explore.not_compared.{why}") in told

@@ -19,7 +19,7 @@ from vggviz.images import Crop
 from vggviz.networks import Network
 from vggviz.types import POSITIONS, AttentionRecord, Kind, Prediction, Ranked
 
-__all__ = ["SIDE", "SMALL", "Floats", "Pixels", "Request", "Result", "StageMaps"]
+__all__ = ["SIDE", "SMALL", "Floats", "Pixels", "Request", "Result", "StageMaps", "stage_maps"]
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -147,7 +147,7 @@ class Result:
             attention=provenance["config"]["attention"],
             trained=provenance["trained"],
             stages={
-                stage: _stage_maps(first, stage, features.get(stage))
+                stage: stage_maps(first, stage, features.get(stage))
                 for stage in model.listed_stages()
             },
             row=model.stages,
@@ -210,7 +210,8 @@ def _raw_maps(explanations: Sequence[Explanation]) -> dict[tuple[str, str, int],
     }
 
 
-def _stage_maps(explanation: Explanation, stage: str, features: Tensor | None) -> StageMaps:
+def stage_maps(explanation: Explanation, stage: str, features: Tensor | None = None) -> StageMaps:
+    """What the page shows of one stage; `features` (C, h, w) are the input of its attention."""
     records = explanation.attention.get(stage, ())
     spatial = _axis_map(records) or _first(records, "spatial")
     channel = _first(records, "channel")

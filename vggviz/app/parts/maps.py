@@ -30,7 +30,7 @@ from vggviz.metrics.agreement import agreement
 from vggviz.plotting import data_uri
 from vggviz.types import Kind, Ranked
 
-__all__ = ["maps", "why_no_attention"]
+__all__ = ["maps", "why_no_attention", "why_not_compared"]
 
 LAYER = 320  # pixels a side of a map's colours: smooth, so that the browser can enlarge them
 
@@ -227,7 +227,8 @@ def _agreement(lang: str, result: Result, view: View) -> str:
         why = f' <span class="why">{escape(text(lang, "explore.why", method=method))}</span>'
     attention = result.stages[view.stage].attention
     cam = result.maps.get((view.stage, view.method, 0))
-    if (withheld := why_not_compared(result, view.stage, attention, cam)) is not None:
+    withheld = why_not_compared(result.stages[view.stage], result.trained, attention, cam)
+    if withheld is not None:
         return f"<span>{escape(text(lang, f'explore.not_compared.{withheld}'))}</span>{why}"
     assert attention is not None
     assert cam is not None
@@ -246,7 +247,7 @@ def _agreement(lang: str, result: Result, view: View) -> str:
 
 
 def why_not_compared(
-    result: Result, stage: str, attention: Floats | None, cam: Floats | None
+    stage_maps: StageMaps, trained: str, attention: Floats | None, cam: Floats | None
 ) -> str | None:
     """Why the agreement of these maps would say nothing, as a key; None where it says something.
 
@@ -254,10 +255,9 @@ def why_not_compared(
     not learned, or is not used; 'attention' or 'cam': that map is nearly flat (see `ColourScale`),
     so that the order of its places is hardly more than chance.
     """
-    stage_maps = result.stages[stage]
     if attention is None or cam is None:
         return "flat"
-    if result.trained != "all" or (stage_maps.gamma is not None and abs(stage_maps.gamma) < 0.005):
+    if trained != "all" or (stage_maps.gamma is not None and abs(stage_maps.gamma) < 0.005):
         return "untrained"
     scales = {
         "attention": colour_scale(attention, "raw", stage_maps.kind),

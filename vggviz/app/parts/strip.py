@@ -21,8 +21,8 @@ OPACITY = 0.6
 
 
 def strip(lang: str, result: Result, view: View) -> str:
-    """A thumbnail of each stage with one kind of map, `view.thumbnails`: Grad-CAM, or attention, where
-    stages without such a map show the picture alone; with a caption.
+    """A thumbnail of each stage with one kind of map (`view.thumbnails`: Grad-CAM, or attention,
+    where stages without such a map show the picture alone), with a caption.
 
     The radio of the stages lies over it, so that a click on a thumbnail chooses the stage.
     """
