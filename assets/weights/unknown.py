@@ -25,12 +25,12 @@ from torch import Tensor
 from vggviz.data import Dataset, open_dataset, read_crops
 from vggviz.explainer import Explainer
 from vggviz.files import atomic_write
-from vggviz.images import Preprocess
-from vggviz.platform.device import run_network
 from vggviz.weights import assets_folder, bundled_types
 
 COUNT = 8  # pictures a class that the network does not know
 DOUBTED = 0.1  # share of the known pictures that may be doubted
+STAGE = "block4"  # the lowest one with attention
+BATCH = 100
 SCORES = ("probability", "energy")
 
 
@@ -50,17 +50,34 @@ def others(archive: str, known: Dataset) -> Dataset:
     return data.subset(torch.tensor(chosen))
 
 
+class Pictures(NamedTuple):
+    """What arrives at `STAGE` of each picture (n, C, h, w), and which of them choose the threshold
+    (n,)."""
+
+    features: Tensor
+    choosing: Tensor
+
+
 @torch.no_grad()
-def scores(explainer: Explainer, crops: Tensor) -> dict[str, Tensor]:
+def read(data: Dataset, explainer: Explainer) -> Pictures:
+    """All pictures of `data`, run up to the lowest stage with attention, below which all types of
+    bundled weights are the same network."""
+    crops, _ = read_crops(data, explainer.preprocess, memory=1 << 34)
+    assert isinstance(crops, Tensor)
+    features = [
+        explainer.model.features_before(
+            explainer.preprocess.normalise(batch.movedim(1, -1).numpy()), STAGE
+        )
+        for batch in crops.split(BATCH)
+    ]
+    choosing = torch.tensor([digest(file) % 2 == 0 for file in data.files])
+    return Pictures(torch.cat(features), choosing)
+
+
+@torch.no_grad()
+def scores(explainer: Explainer, features: Tensor) -> dict[str, Tensor]:
     """The score of each picture (n,), by its name."""
-    logits = torch.cat(
-        [
-            run_network(
-                explainer.model, explainer.preprocess.normalise(batch.movedim(1, -1).numpy())
-            )
-            for batch in crops.split(100)
-        ]
-    )
+    logits = torch.cat([explainer.model(batch, STAGE) for batch in features.split(BATCH)])
     return {"probability": logits.softmax(1).amax(1), "energy": logits.logsumexp(1)}
 
 
@@ -72,25 +89,11 @@ def auroc(known: Tensor, unknown: Tensor) -> float:
     return float((below + upto).double().mean() / 2 / len(unknown))
 
 
-class Pictures(NamedTuple):
-    """Crops (n, 3, size, size), and which of them choose the threshold (n,)."""
-
-    crops: Tensor
-    choosing: Tensor
-
-
-def read(data: Dataset, preprocess: Preprocess) -> Pictures:
-    """All pictures of `data`."""
-    crops, _ = read_crops(data, preprocess, memory=1 << 34)
-    assert isinstance(crops, Tensor)
-    return Pictures(crops, torch.tensor([digest(file) % 2 == 0 for file in data.files]))
-
-
 def measure(
     explainer: Explainer, known: Pictures, unknown: Pictures
 ) -> dict[str, dict[str, float]]:
     """Threshold, rates and separation of each score; `chosen_auroc` is on the choosing half."""
-    of_known, of_unknown = scores(explainer, known.crops), scores(explainer, unknown.crops)
+    of_known, of_unknown = scores(explainer, known.features), scores(explainer, unknown.features)
     found: dict[str, dict[str, float]] = {}
     for name in SCORES:
         own = of_known[name][known.choosing], of_known[name][~known.choosing]
@@ -110,8 +113,8 @@ def measure(
 
 def main(weights: str, known_archive: str, unknown_archive: str) -> None:
     data = open_dataset(known_archive, "val")
-    preprocess = Explainer.load(weights).preprocess  # the same for all attention types
-    known, unknown = (read(one, preprocess) for one in (data, others(unknown_archive, data)))
+    first = Explainer.load(weights)
+    known, unknown = (read(one, first) for one in (data, others(unknown_archive, data)))
     found: dict[str, dict[str, dict[str, float]]] = {}
     for attention in bundled_types():
         found[attention] = measure(Explainer.load(weights, attention), known, unknown)
