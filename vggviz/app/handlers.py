@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -197,9 +198,12 @@ def open_own(
         request = (network.fingerprint, network.attention, "", "")
         view = (first_stage(explainer, view[0]), *view[1:])
         explained = explain(session, picture, *request, *view)
+    titles = network_choices(session)
+    title = next(title for title, key in titles if key == network.fingerprint)
+    gr.Info(escape(session.text("shell.opened", name=title)))
     return (
         own,
-        gr.update(choices=network_choices(session), value=network.fingerprint),
+        gr.update(choices=titles, value=network.fingerprint),
         gr.update(choices=attention_choices(session, network.fingerprint), value=network.attention),
         gr.update(choices=class_choices(network.labels, session.lang), value=""),
         gr.update(choices=class_choices(network.labels, session.lang, "nothing"), value=""),

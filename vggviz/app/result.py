@@ -78,7 +78,8 @@ class Result:
     `crop` is the network's input, (S, S, 3), and `where` is its place in the uploaded picture;
     `square` is the same part at the upload's own resolution, (SIDE, SIDE, 3); `picture` is the
     whole picture, at most WHOLE pixels a side, and `box` the place of the crop in it;
-    `details` are the explanation as JSON types. `prediction` holds all classes, `top` are the five
+    `animated` says that the upload has more frames than the one shown. `details` are the
+    explanation as JSON types. `prediction` holds all classes, `top` are the five
     most probable ones, `off` those with attention switched off, None where there is none, and
     `off_shares` its probabilities of the classes in `top`. `stages` are in the network's order;
     `row` are the names of those that the strip has room for. `maps` are raw maps of CAM methods by
@@ -93,6 +94,7 @@ class Result:
     square: Pixels
     picture: Pixels
     box: Crop
+    animated: bool
     prediction: Prediction
     top: tuple[Ranked, ...]
     off: tuple[Ranked, ...] | None
@@ -138,6 +140,7 @@ class Result:
             square=_square(uploaded.image, first.crop),
             picture=picture,
             box=box,
+            animated=uploaded.image.info.get("animated", False),
             prediction=first.prediction,
             top=top,
             off=off.top(5) if off else None,

@@ -49,7 +49,8 @@ def source(lang: str) -> str:
     accept = ",".join(sorted(image_extensions()))
     hint, camera = escape(text(lang, "shell.open_hint")), escape(text(lang, "shell.camera"))
     return (
-        f'<div class="source" data-accept="{accept}" data-most="{PICTURE_BYTES}"{attributes}>'
+        f'<div class="source" role="toolbar" aria-label="{escape(text(lang, "shell.picture"))}" '
+        f'data-roving data-accept="{accept}" data-most="{PICTURE_BYTES}"{attributes}>'
         f'<button type="button" class="button open" title="{hint}">{_icon("open")}'
         f"<span>{escape(text(lang, 'shell.open'))}</span></button>"
         f'<button type="button" class="button camera" aria-label="{camera}" title="{camera}">'

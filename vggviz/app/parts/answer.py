@@ -68,10 +68,10 @@ def _explained(result: Result) -> str:
 
 
 def _notes(lang: str, result: Result) -> str:
-    """Notes on how a picture of more than 8 bits was stretched, on a picture of a single colour,
-    and on a network without names for its classes."""
+    """Notes on an animation, on how a picture of more than 8 bits was stretched, on a picture of a
+    single colour, and on a network without names for its classes."""
     picture = result.details["provenance"]["picture"]
-    notes = []
+    notes = [text(lang, "explore.animated")] if result.animated else []
     if picture["stretched"]:
         low, high = (f"{value:g}" for value in picture["stretched"])
         notes.append(text(lang, "explore.stretched", low=low, high=high))

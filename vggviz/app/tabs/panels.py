@@ -27,6 +27,7 @@ __all__ = [
     "html",
     "join",
     "panel",
+    "run_buttons",
     "shrink",
     "stage_radio",
     "stage_update",
@@ -119,6 +120,11 @@ def cell(row: int, column: int, grid: Grid) -> str:
         f'<i class="cell" style="left:{100 * column / width:.3f}%;top:{100 * row / height:.3f}%;'
         f'width:{100 / width:.3f}%;height:{100 / height:.3f}%"></i>'
     )
+
+
+def run_buttons(running: bool) -> tuple[Any, Any]:
+    """Updates of the buttons that start and stop a long run: only one can be pressed."""
+    return gr.update(interactive=not running), gr.update(interactive=running)
 
 
 def bars(ranked: Sequence[Ranked], title: str, target: int | None = None) -> str:
