@@ -52,7 +52,6 @@ READY = {
     "types": "#types tr:last-child img",
     "what_if": "#what-if .halves",
     "faithful": "#faithful .halves",
-    "lessons": "#lessons details",
 }
 """What stands in a tab once it is drawn."""
 
