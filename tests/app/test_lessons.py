@@ -85,7 +85,8 @@ def test_each_step_asks_before_it_reveals(lang: str) -> None:
             parts = ("text", "ask", "options", "reveal", *(("do",) if step.done else ()))
             keys = [f"lessons.{lesson.key}.{step.key}.{part}" for part in parts]
             used |= set(keys)
-            places = [article.index(escape(text(lang, key).split("|")[0])) for key in keys[:4]]
+            said = [f">{escape(text(lang, key).split('|')[0])}<" for key in keys[:4]]
+            places = [article.index(one) for one in said]
             assert places == sorted(places)
             options = text(lang, keys[2]).split("|")
             assert article.count("data-option=") == len(options) >= 2

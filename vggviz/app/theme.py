@@ -93,7 +93,7 @@ def _theme() -> themes.Base:
 _STYLE = "".join(
     (Path(__file__).parent / name).read_text(encoding="utf-8")
     for name in (
-        *("style.css", "explore.css", "lessons.css", "tabs.css", "stage.css", "phone.css"),
+        *("style.css", "explore.css", "downloads.css", "tabs.css", "stage.css", "phone.css"),
         *("credible.css", "lessons/card.css", "tabs/wall.css"),
     )
 )
