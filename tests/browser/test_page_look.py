@@ -126,9 +126,9 @@ def test_a_picture_comes_in_anywhere(visit: Visit, tmp_path: Path) -> None:
         verdict(page, name)
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Open a picture").click()
-    changes(page, ANSWER, lambda: chooser.value.set_files(EXAMPLES / "koala.jpg"))
     accepted = page.get_attribute("#picture input[type=file]", "accept")
     assert ".avif" in accepted.split(",")
+    changes(page, ANSWER, lambda: chooser.value.set_files(EXAMPLES / "koala.jpg"))
 
     kept = page.locator(MAPS).inner_html()
     large = tmp_path / "large.png"
@@ -143,7 +143,8 @@ def test_a_picture_comes_in_anywhere(visit: Visit, tmp_path: Path) -> None:
 
 def test_the_view_lives_in_the_address(visit: Visit) -> None:
     page = visit(more=False)
-    page.wait_for_timeout(2000)
+    page.wait_for_function("window.vggviz.linked")
+    page.wait_for_timeout(1000)
     assert "example" not in page.url  # nothing was chosen
     changes(page, MAPS, page.locator(".chip").nth(1).click)
     page.wait_for_url("**target=tabby**")
@@ -152,7 +153,7 @@ def test_the_view_lives_in_the_address(visit: Visit) -> None:
     page.go_back()
     page.locator("#stage label.selected", has_text="Block 4").wait_for()
     page.get_by_role("heading", name="Grad-CAM for tabby").wait_for()
-    page.wait_for_timeout(2500)  # until all parts have come
+    page.wait_for_timeout(1000)  # until that is no step of its own
     page.go_forward()
     page.locator("#stage label.selected", has_text="Block 5").wait_for()
     page.reload()

@@ -1,10 +1,11 @@
 /* The view lives in the address, and a picture of one's own in this browser tab. */
 {
   const $ = (selector) => document.querySelector(selector);
-  const PICTURE = "vggviz.picture", OPACITY = 0.55, QUIET = 1500; // ms without a change
+  const PICTURE = "vggviz.picture", OPACITY = 0.55, WAIT = 30000; // ms
   const LARGEST = 3 << 20; // bytes of a picture that fit into the tab's storage as text
   const OURS = "example weights attention stage target contrast method layout on colours scale thumbnails"
     .split(" ").concat("opacity", "tab", "lang", "own", "more", "site");
+  const COMPARED = ["example", "weights", "attention", "stage", "target", "contrast", "own"];
   const here = () => new URLSearchParams(location.search);
   const pictures = new Map();
   let own = "", language = here().has("lang");
@@ -26,38 +27,42 @@
   };
   const write = (how, query) => history[how](null, "", `${location.pathname}?${query}`);
 
-  // As the page opens, and after back or forward, parts come one after the other: until they have
-  // all come, nothing is a step of the visitor.
+  // As the page opens, and after back or forward, parts come one after the other: until the page
+  // is what the address says, or WAIT is over, nothing is a step of the visitor. An address is not
+  // touched before the server has read it, which `window.vggviz.linked` says.
+  let wanted = here(), whole = false; // a link from elsewhere may leave parts open
+  const agrees = () => {
+    const query = new URLSearchParams(current() ?? "");
+    return COMPARED.every((name) => (!whole && !wanted.has(name))
+      || wanted.get(name) === query.get(name));
+  };
   const settled = () => {
     settling = 0;
     window.vggviz.returning = false;
     const query = current();
-    if (query !== null && query !== (last ?? first)) write("replaceState", query);
+    if (!whole && !OURS.some((name) => wanted.has(name))) first = query; // the page as it opens
+    else if (query !== last) write("replaceState", query);
     last = query;
   };
-  const settle = () => {
-    clearTimeout(settling);
-    settling = setTimeout(settled, QUIET);
-  };
-  for (const type of ["pointerdown", "keydown"]) addEventListener(type, (event) => {
-    if (settling && event.isTrusted && first !== null && !opening) {
-      clearTimeout(settling);
+  const settle = () => { settling = Date.now() + WAIT; };
+  const check = () => {
+    if (settling && first !== null && window.vggviz.linked && (agrees() || Date.now() > settling))
       settled();
-    }
+  };
+  setInterval(check, 300);
+  for (const type of ["pointerdown", "keydown"]) addEventListener(type, (event) => {
+    if (event.isTrusted) check();
   }, true);
   const update = () => {
     const query = current();
     if (query === null) return;
     first ??= query;
-    if (settling) return query === before ? undefined : ((before = query), settle());
-    if (query === last) return;
+    if (settling || query === last) return;
     const [old, now] = [new URLSearchParams(last ?? ""), new URLSearchParams(query)];
     for (const one of [old, now]) ["opacity", "more"].forEach((name) => one.delete(name));
     write(`${old}` === `${now}` ? "replaceState" : "pushState", query);
     last = query;
   };
-  let before = null, opening = OURS.some((name) => here().has(name));
-  setTimeout(() => { opening = false; }, 5000);
   settle();
   document.addEventListener("vggviz:sync", update);
   document.addEventListener("input", (event) => {
@@ -69,6 +74,7 @@
   addEventListener("popstate", () => {
     settle();
     const query = here();
+    [wanted, whole] = [location.search ? query : new URLSearchParams(first), true];
     document.documentElement.classList.toggle("more", query.has("more"));
     window.vggviz.send("ask", {query: `${query}` || first});
     if (query.has("own") && query.get("own") !== shown()) reopen(query.get("own"));
@@ -109,16 +115,19 @@
       const bytes = Uint8Array.from(atob(body), (letter) => letter.charCodeAt(0));
       file = new File([bytes], stored.name, {type: head.slice(5).split(";")[0]});
     }
-    if (!file) return window.vggviz.say($("#source .source")?.dataset.lost);
+    if (!file) {
+      wanted.delete("own");
+      return window.vggviz.say($("#source .source")?.dataset.lost);
+    }
     known = key;
     window.vggviz.returning = true; // with the classes that were chosen for it
     window.vggviz.open(file);
   };
-  const wanted = here().get("own");
+  const key = here().get("own");
   const start = () => {
     if (!$("#maps .looks") || !$("#picture input[type=file]")) return setTimeout(start, 100);
     if (here().has("more")) document.documentElement.classList.add("more");
-    if (wanted) setTimeout(() => reopen(wanted), 300); // the choices of the link come first
+    if (key) setTimeout(() => reopen(key), 300); // the choices of the link come first
   };
   start();
 }

@@ -43,8 +43,8 @@ def drawing(lang: str, attention: str) -> str:
     label = text(lang, "explore.diagram_alt", line=attention_explanation(lang, attention))
     return (
         f'<svg viewBox="0 0 {WIDTH} {y + 26:g}" role="img" aria-label="{escape(label)}" '
-        f'style="display:block;width:100%;max-width:{WIDTH}px" fill="none" stroke="currentColor" '
-        f'font-size="13" text-anchor="middle">{"".join(shapes)}</svg>'
+        f'style="display:block;width:100%;max-width:{1.1 * WIDTH:g}px" fill="none" '
+        f'stroke="currentColor" font-size="13" text-anchor="middle">{"".join(shapes)}</svg>'
     )
 
 

@@ -70,7 +70,7 @@ def download(
 ) -> dict[str, str]:
     """A file as {name, type, data}, data in base64, or {query} for the format 'link'.
 
-    `target` is the class that was chosen in the left column, `address` that of the page, for a link
+    `target` is the class that was chosen, `address` that of the page, for a link
     in the report. What a result doesn't hold comes from the cache, or is computed again. Raises
     gr.Error.
     """
@@ -161,7 +161,7 @@ def build(shell: Shell, opened: Any, part: gr.HTML, pictures: Sequence[Example])
         [*components(shell), shell.run_request],
         concurrency_id="network",
         **HIDDEN,
-    )
+    ).then(None, None, None, js="() => { window.vggviz.linked = true; }", **HIDDEN)
 
 
 CLICK = """

@@ -1,4 +1,4 @@
-"""Which event of the head, the row of what is asked and the answer runs which handler."""
+"""Which event of the head, the settings and the answer runs which handler."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Column", "wire"]
 
 
 class Column(NamedTuple):
-    """The components of the head and of the left column that no tab needs; `details` holds the
+    """The components of the head and of the settings that no tab needs; `details` holds the
     explanation as JSON, `file` is the upload of weights, `downloads` the menu, `source` the carrier
     of what the page's scripts ask."""
 
@@ -36,7 +36,7 @@ class Column(NamedTuple):
 
 
 def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
-    """Connect every event of the head, of the left column and of the answer, where a class can be
+    """Connect every event of the head, of the settings and of the answer, where a class can be
     chosen; and register the API, whose events are the only public ones."""
     api.build(shell.networks)  # first: Gradio numbers a name that a private event has already
     dropdowns, states, view = shell.dropdowns, shell.states, shell.view_inputs

@@ -1,4 +1,4 @@
-"""What the events of the head, the left column and the first tab do: functions of a session."""
+"""What the events of the head, the settings and the first tab do: functions of a session."""
 
 from __future__ import annotations
 

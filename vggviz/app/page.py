@@ -1,4 +1,4 @@
-"""The page: the head, the row of what is asked, and the tabs below it."""
+"""The page: the head, the settings below it, and the tabs."""
 
 from __future__ import annotations
 

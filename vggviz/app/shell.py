@@ -1,4 +1,4 @@
-"""What all tabs share: the left column's components, the visitor's states, and the language."""
+"""What all tabs share: the settings' components, the visitor's states, and the language."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Shell:
 
     @property
     def dropdowns(self) -> list[gr.Dropdown]:
-        """The four dropdowns of the left column, in the order of `Request`'s fields."""
+        """The four dropdowns of the settings, in the order of `Request`'s fields."""
         return [self.weights, self.attention, self.target, self.contrast]
 
     @property

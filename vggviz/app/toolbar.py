@@ -70,12 +70,13 @@ def stage_button(lang: str) -> str:
     """The button of stage mode, with its keys for whom they are new."""
     keys = ("digits", "a", "c", "space", "arrows", "escape")
     rows = "".join(
-        f"<dt>{escape(text(lang, f'stage.key.{key}'))}</dt>"
-        f"<dd>{escape(text(lang, f'stage.{key}'))}</dd>"
+        f"<dt>{escape(text(lang, f'stage_mode.key.{key}'))}</dt>"
+        f"<dd>{escape(text(lang, f'stage_mode.{key}'))}</dd>"
         for key in keys
     )
+    hint = escape(text(lang, "stage_mode.hint"))
     return (
-        f'<button type="button" class="button stage" title="{escape(text(lang, "stage.hint"))}">'
-        f"{_icon('stage')}<span>{escape(text(lang, 'stage.name'))}</span><kbd>F</kbd></button>"
+        f'<button type="button" class="button stage" title="{hint}">'
+        f"{_icon('stage')}<span>{escape(text(lang, 'stage_mode.name'))}</span><kbd>F</kbd></button>"
         f'<dl class="keys" hidden>{rows}</dl>'
     )

@@ -118,7 +118,9 @@ def _attention(lang: str, result: Result, view: View) -> _Tile:
     heading = f"{plain} <small>{escape(name)}</small>"
     remark = _gamma_note(lang, result, stage_maps)
     if stage_maps.attention is None:
-        nothing = _over_photograph(result, placeholder(*why_no_attention(lang, result, view.stage)))
+        style = "" if stage_maps.channels is None else "channels-only"
+        why = placeholder(*why_no_attention(lang, result, view.stage))
+        nothing = _over_photograph(result, why, style)
         return _Tile(plain, heading, nothing, '<div class="scale"></div>', remark)
     kind: Kind = stage_maps.kind or "spatial"
     how = escape(text(lang, f"explore.how.{kind}", size=size(stage_maps.attention)))
@@ -156,9 +158,9 @@ def _cam(lang: str, result: Result, view: View, role: int) -> _Tile:
     return _Tile(escape(method), heading, image, colour_bar, f"{flat}<span>{caption}</span>")
 
 
-def _over_photograph(result: Result, sentences: str) -> str:
+def _over_photograph(result: Result, sentences: str, style: str = "") -> str:
     """The photograph, faded, behind why there is no map."""
-    return f'<div class="faded">{canvas(result.square, "")}{sentences}</div>'
+    return f'<div class="faded {style}">{canvas(result.square, "")}{sentences}</div>'
 
 
 def _class(result: Result, role: int) -> Ranked:
