@@ -7,8 +7,8 @@ pictures of other classes, of which `COUNT` a class are taken. A picture's score
 of the answer (Hendrycks and Gimpel 2017, arXiv:1610.02136) or the energy, log Σ_k exp(z_k) of the
 logits z (Liu et al. 2020, arXiv:2010.03759); a low score is doubted. Half of the pictures, by a
 hash of the file's name, choose the threshold, below which lie `DOUBTED` of the known; the other
-half gives the rates that are reported. The score that separates better on the choosing half, over
-all attention types, is taken. Writes unknown-<weights>.json beside this file.
+half gives the rates that are reported. The score by which more of the choosing half's unknown
+pictures are doubted, over all attention types, is taken. Writes unknown-<weights>.json beside this file.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def auroc(known: Tensor, unknown: Tensor) -> float:
 def measure(
     explainer: Explainer, known: Pictures, unknown: Pictures
 ) -> dict[str, dict[str, float]]:
-    """Threshold, rates and separation of each score; `chosen_auroc` is on the choosing half."""
+    """Threshold and rates of each score; `chosen` is the rate of the unknown that choose."""
     of_known, of_unknown = scores(explainer, known.features), scores(explainer, unknown.features)
     found: dict[str, dict[str, float]] = {}
     for name in SCORES:
@@ -104,7 +104,7 @@ def measure(
             "known_doubted": float((own[1] < threshold).double().mean()),
             "unknown_doubted": float((other[1] < threshold).double().mean()),
             "auroc": auroc(own[1], other[1]),
-            "chosen_auroc": auroc(own[0], other[0]),
+            "chosen": float((other[0] < threshold).double().mean()),
             "known": len(own[1]),
             "unknown": len(other[1]),
         }
@@ -119,10 +119,8 @@ def main(weights: str, known_archive: str, unknown_archive: str) -> None:
     for attention in bundled_types():
         found[attention] = measure(Explainer.load(weights, attention), known, unknown)
         print(attention, json.dumps(found[attention]), flush=True)
-    separation = {
-        name: sum(one[name].pop("chosen_auroc") for one in found.values()) for name in SCORES
-    }
-    score = max(SCORES, key=separation.__getitem__)
+    rates = {name: sum(one[name].pop("chosen") for one in found.values()) for name in SCORES}
+    score = max(SCORES, key=rates.__getitem__)
     thresholds = {key: {"score": score, **one[score]} for key, one in found.items()}
     file = assets_folder() / "weights" / f"unknown-{weights}.json"
     with atomic_write(file) as part:

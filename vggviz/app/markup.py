@@ -183,9 +183,8 @@ def bar(lang: str, scale: ColourScale, colormap: str = render.COLORMAPS[0]) -> s
     stops = render.gradient(colormap)
     used = ""
     if math.isfinite(scale.least):
-        left, right = (
-            100 * float(scale.unit(np.float32(one))) for one in (scale.least, scale.most)
-        )
+        ends = np.array([scale.least, scale.most], dtype=np.float32)
+        left, right = (100 * scale.unit(ends)).tolist()
         used = f'<u style="left:{left:.1f}%;right:{100 - right:.1f}%"></u>'
     return (
         f'<div class="scale"><b>{low}</b><i style="background:linear-gradient(90deg,{stops})">'
