@@ -8,7 +8,8 @@ of the answer (Hendrycks and Gimpel 2017, arXiv:1610.02136) or the energy, log Î
 logits z (Liu et al. 2020, arXiv:2010.03759); a low score is doubted. Half of the pictures, by a
 hash of the file's name, choose the threshold, below which lie `DOUBTED` of the known; the other
 half gives the rates that are reported. The score by which more of the choosing half's unknown
-pictures are doubted, over all attention types, is taken. Writes unknown-<weights>.json beside this file.
+pictures are doubted, over all attention types, is taken. Writes unknown-<weights>.json beside this
+file.
 """
 
 from __future__ import annotations
