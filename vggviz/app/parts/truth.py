@@ -51,8 +51,8 @@ def knows(lang: str, result: Result) -> str:
     """All classes of the network in alphabetical order, behind one click."""
     labels = sorted((one.label for one in result.prediction.ranked), key=str.lower)
     listed = "".join(f"<li>{escape(label)}</li>" for label in labels)
-    summary = escape(text(lang, "explore.knows", count=len(labels)))
+    name = escape(text(lang, "explore.knows", count=len(labels)))
     return (
-        f'<details class="knows"><summary>{summary}</summary>'
-        f'<ul tabindex="0" aria-label="{summary}">{listed}</ul></details>'
+        f'<button type="button" class="knows" popovertarget="known">{name}</button>'
+        f'<ul id="known" popover tabindex="0" aria-label="{name}">{listed}</ul>'
     )
