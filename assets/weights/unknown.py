@@ -117,7 +117,7 @@ def main(weights: str, known_archive: str, unknown_archive: str) -> None:
     first = Explainer.load(weights)
     known, unknown = (read(one, first) for one in (data, others(unknown_archive, data)))
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for attention in bundled_types():
+    for attention in bundled_types(weights):
         found[attention] = measure(Explainer.load(weights, attention), known, unknown)
         print(attention, json.dumps(found[attention]), flush=True)
     rates = {name: sum(one[name].pop("chosen") for one in found.values()) for name in SCORES}

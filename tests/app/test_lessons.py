@@ -20,7 +20,7 @@ from vggviz.app.formulas import FORMULAS
 from vggviz.app.inputs import UploadedPicture
 from vggviz.app.lessons.card import card, go
 from vggviz.app.lessons.facts import _hits, measured_facts
-from vggviz.app.lessons.steps import LESSONS, WEIGHTS, Lesson, Step
+from vggviz.app.lessons.steps import LESSONS, Lesson, Step
 from vggviz.app.link import COMPONENTS
 from vggviz.app.networks import Networks
 from vggviz.app.result import Request
@@ -33,7 +33,7 @@ from vggviz.images import Preprocess
 from vggviz.locales import LANGUAGES, TEXTS, text
 from vggviz.metrics.agreement import agreement
 from vggviz.networks import Network, NetworkConfig, build_network
-from vggviz.weights import Card, assets_folder, bundled_results
+from vggviz.weights import BUNDLED, Card, assets_folder, bundled_results
 
 EXAMPLES = assets_folder() / "examples"
 # Read off the papers: each formula's letters in order.
@@ -132,7 +132,7 @@ def test_each_step_sets_a_state_that_there_is(
         parts = dict(zip(COMPONENTS, updates, strict=True))
         file = next(one.file for one in examples() if one.file.stem == state.example)
         assert parts["picture"] == str(file)
-        assert parts["weights"]["value"] == WEIGHTS
+        assert parts["weights"]["value"] == BUNDLED
         assert parts["attention"]["value"] == state.attention
         assert state.attention in dict(map(reversed, parts["attention"]["choices"]))
         for name in ("target", "contrast"):
@@ -149,7 +149,7 @@ def test_every_picture_of_the_lessons_is_known() -> None:
     """Nothing is explained by an answer that is wrong."""
     states = {(step.state.example, step.state.attention) for _, step in STEPS}
     for example, attention in states:
-        answer = Explainer.load(WEIGHTS, attention).explain(EXAMPLES / f"{example}.jpg", methods=())
+        answer = Explainer.load(BUNDLED, attention).explain(EXAMPLES / f"{example}.jpg", methods=())
         shows = example_classes(str(EXAMPLES / f"{example}.jpg"))
         assert answer.prediction.top(1)[0].label in shows, (example, attention)
 
@@ -232,7 +232,7 @@ def test_how_many_weights_self_attention_has() -> None:
 
 def test_attention_stays_and_gradcam_changes() -> None:
     """What the fifth lesson claims of its first two steps, and of the fourth."""
-    explainer = Explainer.load(WEIGHTS, "cbam")
+    explainer = Explainer.load(BUNDLED, "cbam")
     file = EXAMPLES / "espresso-and-orange.jpg"
     methods = ("gradcam", "hirescam")
     one, other = explainer.explain_each(file, ("espresso", "orange"), methods=methods)
@@ -246,7 +246,7 @@ def test_attention_stays_and_gradcam_changes() -> None:
 
 
 def test_what_the_first_lesson_claims_of_grids_and_layercam() -> None:
-    explainer = Explainer.load(WEIGHTS, "none")
+    explainer = Explainer.load(BUNDLED, "none")
     found = explainer.explain(EXAMPLES / "golden-retriever.jpg", methods=("gradcam", "layercam"))
     maps = found.heatmaps
     assert maps["block1", "gradcam"].values.shape == (80, 80)
@@ -260,7 +260,7 @@ def test_what_the_first_lesson_claims_of_grids_and_layercam() -> None:
 
 
 def test_what_the_second_lesson_claims_of_channels() -> None:
-    explainer = Explainer.load(WEIGHTS, "se")
+    explainer = Explainer.load(BUNDLED, "se")
     tabby, koala = (explainer.explain(EXAMPLES / f"{one}.jpg") for one in ("tabby-cat", "koala"))
     contributions = tabby.contributions["block5"].numpy()
     sizes = np.sort(np.abs(contributions))[::-1]
@@ -272,7 +272,7 @@ def test_what_the_second_lesson_claims_of_channels() -> None:
 
 def test_what_the_third_lesson_claims_of_ranges() -> None:
     found = (
-        Explainer.load(WEIGHTS, "simam").explain(EXAMPLES / "lesser-panda.jpg").spatial("block4")
+        Explainer.load(BUNDLED, "simam").explain(EXAMPLES / "lesser-panda.jpg").spatial("block4")
     )
     assert found is not None
     assert 0 < float(found.max() - found.min()) < 0.1
@@ -280,7 +280,7 @@ def test_what_the_third_lesson_claims_of_ranges() -> None:
 
 def test_right_options_are_those_of_the_evaluation() -> None:
     """Of the questions that measurements answer."""
-    results = {key: bundled_results(WEIGHTS, key) for key in ("spatial", "cbam")}
+    results = {key: bundled_results(BUNDLED, key) for key in ("spatial", "cbam")}
     rates = {
         (key, kind): _hits(found["pointing"], kind)
         for key, found in results.items()
@@ -297,7 +297,7 @@ def test_an_untrained_classifier_changes_gradcam(networks: Networks) -> None:
     state = LESSONS[5].steps[2].state
     picture = UploadedPicture(EXAMPLES / f"{state.example}.jpg")
     session = Session(networks)
-    result = session.explain(picture, Request("", WEIGHTS, state.attention, ""))
+    result = session.explain(picture, Request("", BUNDLED, state.attention, ""))
     told = compare(Session(networks, result), "learned", 1, state.stage)
     rho = float(re.findall(r"rank correlation ([−\d.]+)", told)[0].replace("−", "-"))
     assert rho < 0.9

@@ -23,11 +23,11 @@ from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
 from vggviz.networks import Network
 from vggviz.types import Prediction, Ranked
-from vggviz.weights import Card, assets_folder, bundled_types, doubt_threshold
+from vggviz.weights import BUNDLED, Card, assets_folder, bundled_types, doubt_threshold
 
 FOLDER = assets_folder() / "examples"
 ENTRIES: list[dict[str, Any]] = json.loads((FOLDER / "examples.json").read_text("utf-8"))
-TRAINED = ("tiny50",)
+TRAINED = (BUNDLED,)
 MOST_ERRORS = 2
 
 
@@ -69,10 +69,10 @@ def test_only_labelled_errors_are_wrong(weights: str) -> None:
 def result(small_vgg: Callable[..., Network]) -> Result:
     labels = ("bee", "koala", "monarch", *(f"thing {k}" for k in range(3, 10)))
     model = small_vgg(attention="se", blend="replace", architecture="vgg19_bn")
-    explainer = Explainer(model, Card("tiny50", model.config, Preprocess(64, 64), labels))
-    networks = Networks({"tiny50": ("se",)}, lambda *_: explainer)
+    explainer = Explainer(model, Card(BUNDLED, model.config, Preprocess(64, 64), labels))
+    networks = Networks({BUNDLED: ("se",)}, lambda *_: explainer)
     picture = UploadedPicture(Image.effect_noise((64, 64), 60).convert("RGB"), "a.png")
-    return Session(networks).explain(picture, Request("a.png", "tiny50", "se", ""))
+    return Session(networks).explain(picture, Request("a.png", BUNDLED, "se", ""))
 
 
 def answering(result: Result, *shares: tuple[str, float]) -> Result:
@@ -121,7 +121,7 @@ def test_examples_say_whether_the_answer_is_right(
 
 @pytest.mark.parametrize("attention", bundled_types())
 def test_a_doubt_shows_below_the_measured_threshold_only(result: Result, attention: str) -> None:
-    measured = doubt_threshold("tiny50", attention)
+    measured = doubt_threshold(BUNDLED, attention)
     assert measured is not None
     assert measured["known"] > 500
     assert measured["unknown"] > 500

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vggviz.app.lessons.steps import WEIGHTS
 from vggviz.app.markup import attention_title
 from vggviz.locales import text
-from vggviz.weights import bundled_results
+from vggviz.weights import BUNDLED, bundled_results
 
 __all__ = ["measured_facts"]
 
@@ -19,8 +18,8 @@ def measured_facts(attention: str, measurements: Sequence[str], lang: str) -> li
 
     The numbers come from the results of `vggviz evaluate` that are bundled with the weights.
     """
-    measured = bundled_results(WEIGHTS, attention) if attention else None
-    plain = bundled_results(WEIGHTS, "none")
+    measured = bundled_results(BUNDLED, attention) if attention else None
+    plain = bundled_results(BUNDLED, "none")
     if measured is None or plain is None:
         return []
     name = attention_title(lang, attention)

@@ -12,11 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vggviz.app.link import PageState
+from vggviz.weights import BUNDLED
 
-__all__ = ["LESSONS", "WEIGHTS", "Lesson", "Step", "explained", "viewed"]
-
-WEIGHTS = "tiny50"
-"""The network of the lessons, whose measurements they cite."""
+__all__ = ["LESSONS", "Lesson", "Step", "explained", "viewed"]
 
 ATTENTION_TILE, CAM_TILE = "#maps figure:nth-of-type(2)", "#maps figure:nth-of-type(3)"
 
@@ -75,7 +73,7 @@ def _opened(tab: str) -> str:
 def _state(
     example: str, attention: str, stage: str, tab: str = "explore", **more: str
 ) -> PageState:
-    return PageState(example, WEIGHTS, attention, stage, tab=tab, **more)
+    return PageState(example, BUNDLED, attention, stage, tab=tab, **more)
 
 
 _SEES = _state("golden-retriever", "none", "block5")
