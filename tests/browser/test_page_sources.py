@@ -76,6 +76,7 @@ def test_a_picture_from_the_camera(page: Any) -> None:
     changes(page, MAPS, lambda: choose(page, "#attention", "CBAM"))
     assert names(page) == before
     page.get_by_role("button", name="Take a picture with the camera").click()
+    page.locator("#picture").get_by_text("Click to Access Webcam").click()
     page.wait_for_function("document.querySelector('#picture video')?.readyState >= 2")
     capture = page.locator("#picture").get_by_role("button", name="capture photo", exact=True)
     changes(page, ANSWER, capture.click)
