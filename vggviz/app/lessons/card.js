@@ -69,9 +69,10 @@ const visit = (lesson, step) => {
   draw();
   article().scrollIntoView({block: "nearest"});
   setTimeout(() => {
-    const part = open && article() && document.querySelector(article().dataset.look);
-    if (part && !part.getClientRects().length) window.vggviz?.more(true); // it is folded away
-    part?.scrollIntoView({block: "nearest", behavior: "smooth"});
+    const parts = open && article() ? [...document.querySelectorAll(article().dataset.look)] : [];
+    if (parts.some((one) => !one.getClientRects().length)) window.vggviz?.more(true); // folded away
+    const block = matchMedia("(max-width: 760px)").matches ? "start" : "nearest";
+    parts[0]?.scrollIntoView({block, behavior: "smooth"});
   }, 900);
 };
 

@@ -107,7 +107,7 @@ LESSONS = (
             Step(
                 *("scores", _SEES, "#answer", 0),
                 done=f"{explained()}:not([data-first])",
-                press="#answer li:nth-child(2) button[data-class]",
+                press='#answer .chip[aria-pressed="false"]',
             ),
             Step(
                 *("all", _SEES, "#tabs > .tab-wrapper", 0),
@@ -160,7 +160,7 @@ LESSONS = (
                 show=_SPATIAL._replace(scale="stretch"),
             ),
             Step(
-                *("flat", _SIMAM, ATTENTION_TILE, 2),
+                *("flat", _SIMAM, f"{ATTENTION_TILE}, #scale", 2),
                 done=viewed(scale="raw"),
                 show=_SIMAM._replace(scale=""),
             ),

@@ -54,5 +54,6 @@ def knows(lang: str, result: Result) -> str:
     name = escape(text(lang, "explore.knows", count=len(labels)))
     return (
         f'<button type="button" class="knows" popovertarget="known">{name}</button>'
-        f'<ul id="known" popover tabindex="0" aria-label="{name}">{listed}</ul>'
+        f'<div id="known" popover tabindex="0" role="dialog" aria-label="{name}"><h2>{name}</h2>'
+        f"<ul>{listed}</ul></div>"
     )
