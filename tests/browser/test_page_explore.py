@@ -144,6 +144,7 @@ def test_a_thumbnail_chooses_the_stage_by_mouse_and_keyboard(visit: Visit) -> No
 def test_a_channel_is_chosen_by_mouse_and_keyboard(visit: Visit) -> None:
     page = visit()
     slider = page.locator("#channels input[type=range]")
+    slider.scroll_into_view_if_needed()
     changes(page, CHANNEL, lambda: page.mouse.click(*middle(slider)))
     title = page.locator("#channel h2").inner_text()
     assert abs(int(re.findall(r"rank (\d+)", title)[0]) - 128) <= 2
