@@ -300,6 +300,7 @@ class Explainer:
         }
         paths = dict(sorted(request.paths.items(), key=lambda item: result.order.index(item[1])))
         attention = {name: result.records(name, path) for name, path in paths.items()}
+        of = result.contributions
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
         one_colour = bool((crop == crop[0, 0]).all())  # then there is nothing to explain
         picture = {"stretched": list(stretched) if stretched else None, "one_colour": one_colour}
@@ -318,6 +319,7 @@ class Explainer:
                 },
                 provenance=self._provenance(where) | {"picture": picture},
                 features=features,
+                contributions={n: of[p][row, 0].float().cpu() for n, p in paths.items() if p in of},
             )
             for row, target in enumerate(result.targets[:, 0].tolist())
         ]
