@@ -95,12 +95,13 @@ def _name(graph: Any, inputs: list[str], outputs: tuple[str, ...]) -> None:
 
 
 def _halve(graph: Any) -> None:
-    """Store weights of two axes or more in float16, with a cast to float32 where they are used."""
+    """Store parameters of two axes or more in float16, with a cast to float32 at their use."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts: list[Any] = []
     for tensor in graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
+        learned = "_param_constant" in tensor.name  # as `make_fx` names parameters
+        if not learned or tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
             continue
         values = numpy_helper.to_array(tensor)
         if abs(values).max(initial=0) <= LARGEST_HALF:

@@ -147,7 +147,7 @@ class Traceable:
         def traced(*inputs: Tensor) -> list[Tensor]:
             outputs = self(*inputs, specs=SPECS)
             names[:] = outputs
-            return [*outputs.values()]
+            return [value.clone() for value in outputs.values()]  # two may be the same tensor
 
         fake = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv())
         inputs = [
