@@ -31,21 +31,21 @@ def eigengradcam(activation: Tensor, gradient: Tensor) -> Tensor:
 def _first_component(tokens: Tensor) -> Tensor:
     """X v for tokens X (..., N, C) and their first right singular vector v: (..., N).
 
-    The Gram matrix G, squared `SQUARINGS` times and scaled to trace 1 each time, tends to v vᵀ:
+    The Gram matrix G, squared `SQUARINGS` times and scaled between, tends to a multiple of v vᵀ:
     its column with the largest diagonal element is v, but for the scale. An eigenvalue below the
     first one by 1 in 10,000 is suppressed to e⁻²⁶.
     """
-    wide = tokens.shape[-2] < tokens.shape[-1]
-    gram = tokens @ tokens.mT if wide else tokens.mT @ tokens
+    flat = tokens.flatten(0, -3)  # (B, N, C)
+    wide = flat.shape[1] < flat.shape[2]
+    gram = flat @ flat.mT if wide else flat.mT @ flat
     power = gram
-    for _ in range(SQUARINGS):
-        trace = power.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-        power = power / trace.clamp(min=TINY)
-        power = power @ power
-    column = power.diagonal(dim1=-2, dim2=-1).argmax(-1)[..., None, None]
-    column = column.expand(*power.shape[:-1], 1)
-    vector = power.gather(-1, column)  # (..., n, 1)
-    vector = vector / vector.square().sum(-2, keepdim=True).sqrt().clamp(min=TINY)
-    if wide:  # X v = √λ u
-        return ((vector.mT @ gram @ vector).clamp(min=0).sqrt() * vector)[..., 0]
-    return (tokens @ vector)[..., 0]
+    for _ in range(SQUARINGS // 2):
+        power = power / power.amax((1, 2), keepdim=True).clamp(min=TINY)
+        power = torch.bmm(power, power)
+        power = torch.bmm(power, power)  # at most n³ for n rows
+    column = power.diagonal(dim1=1, dim2=2).argmax(1)[:, None, None]
+    vector = power.gather(2, column.expand(-1, power.shape[1], -1))  # (B, n, 1)
+    vector = vector / vector.square().sum(1, keepdim=True).sqrt().clamp(min=TINY)
+    value = (vector.mT @ gram @ vector).clamp(min=0)
+    found = value.sqrt() * vector if wide else flat @ vector  # X v = √λ u
+    return found.reshape(tokens.shape[:-1])

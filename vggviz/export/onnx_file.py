@@ -49,6 +49,7 @@ def write_onnx(
         )
         # Its optimiser takes minutes, and onnxruntime optimises what it loads.
         file = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False).model_proto
+    _cast(file.graph)
     _name(file.graph, [*network.inputs], outputs)
     if half:
         _halve(file.graph)
@@ -69,13 +70,29 @@ def _worded() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:  # whatever the network's own code and the exporters raise
-        chain = [error, error.__cause__, getattr(error.__cause__, "__cause__", None)]
-        for one in chain:
-            missing = OPERATOR.search(str(one)) if "No ONNX function" in str(one) else None
+        cause: BaseException | None = error
+        while cause is not None:
+            missing = OPERATOR.search(str(cause)) if "No ONNX function" in str(cause) else None
             if missing:
                 raise ExportError("export_operator", operator=missing[1]) from error
+            cause = cause.__cause__
         reason = str(error).strip().partition("\n")[0]
         raise ExportError("export_trace", why=f"{type(error).__name__}: {reason}") from error
+
+
+def _cast(graph: Any) -> None:
+    """Replace CastLike, for which runtimes have no kernel, by Cast where the type is known."""
+    from onnx import helper
+
+    types = {
+        value.name: value.type.tensor_type.elem_type
+        for value in (*graph.value_info, *graph.input, *graph.output)
+    }
+    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "CastLike" and types.get(node.input[1]):
+            to = types[node.input[1]]
+            node.CopyFrom(helper.make_node("Cast", [node.input[0]], [*node.output], to=to))
 
 
 def _name(graph: Any, inputs: list[str], outputs: tuple[str, ...]) -> None:
