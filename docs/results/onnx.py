@@ -117,14 +117,13 @@ def attention(one: Explainer, stages: str) -> list[tuple[AttentionRecord, ...]]:
 
 def main() -> None:
     """Measure the wanted rows one by one, and write both files after each."""
-    file = HERE / "onnx.json"
-    known: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    words = sys.argv[1:]
+    file, words = HERE / "onnx.json", sys.argv[1:]
     for row in ROWS:
-        name = row.title()
-        if all(word not in name for word in words) and words:
+        if words and all(word not in row.title() for word in words):
             continue
-        known[name] = measured(row)
+        one = measured(row)
+        known: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        known[row.title()] = one
         file.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
         (HERE / "onnx.md").write_text(page(known), "utf-8")
 

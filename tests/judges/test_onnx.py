@@ -106,9 +106,7 @@ def cat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = f"export --attention cbam --stages block5 --uint8 --half --out {file}"
     done = CliRunner().invoke(app, [*words.split(), "--methods", "gradcam,layercam"])
     assert done.exit_code == 0, done.output
-    assert re.fullmatch(
-        r".*cat\.onnx: \d+\.\d MB, 5 outputs, at most \de-\d+ from .*\n", done.output
-    )
+    assert re.search(r"/cat\.onnx: \d+\.\d MB, 5 outputs, at most \de-\d+ from", done.output)
     return file
 
 
@@ -156,7 +154,7 @@ def test_what_the_file_says_about_itself(cat: Path) -> None:
 def test_the_how_to_runs_without_pytorch(cat: Path, tmp_path: Path) -> None:
     text = (ROOT / "docs" / "how-to" / "onnx.md").read_text("utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(code.strip().splitlines()) <= 10
+    assert len([line for line in code.splitlines() if line]) <= 10
     (tmp_path / "cat.onnx").symlink_to(cat)
     (tmp_path / "cat.jpg").symlink_to(CAT)
     code += "\nimport sys; assert 'torch' not in sys.modules; assert heat.shape == (5, 5)\n"
@@ -201,16 +199,21 @@ def test_a_network_of_someone_else(tmp_path: Path) -> None:
         torch.manual_seed(1)
         explainer = Explainer.of(Foreign(), size=32)
     methods = ("gradcam", "attention*gradient")
-    far = explainer.export(tmp_path / "own.onnx", "stem,pool,mean", methods)
+    far = explainer.export(tmp_path / "own.onnx", "stem,pool,norm,fit", methods)
     kinds = {name.rsplit("/")[-1] for name in far if name.startswith("attention/")}
     assert kinds == {"channel", "token"}
-    assert {"gradcam/stem", "gradcam/mean", "attention*gradient/mean"} <= set(far)
+    assert {"gradcam/stem", "gradcam/norm", "attention*gradient/norm"} <= set(far)
     assert max(far.values()) < NEAR, far
 
 
 class Eigenvalues(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.linalg.eigvalsh(x.mean(1))[:, :4]
+
+
+class Counting(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3)).reshape(len(x), -1)
 
 
 class Undecided(nn.Module):
@@ -222,6 +225,7 @@ class Undecided(nn.Module):
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
+        (Counting(), r"this network's code fixes the number of pictures in a batch, .*"),
         (Undecided(), r"this network or method can't be written as one graph: \w+: .+"),
         (Eigenvalues(), "ONNX has no operator for '_linalg_eigh', which this network or .*"),
     ],

@@ -102,12 +102,12 @@ def _average_pool_backward(
     divisor: int | None,
 ) -> Tensor:
     def axis(index: int) -> Pool:
-        one = (index == 0, index == 1)
-        sizes = [
-            tuple(v if here else rest for v, here in zip(both, one, strict=True))
-            for both, rest in ((kernel, 1), (stride or kernel, 1), (padding, 0))
-        ]
-        return lambda x: F.avg_pool2d(x, *sizes, ceil_mode, include_padding, divisor and 1)
+        def one(both: Sequence[int], rest: int) -> tuple[int, int]:
+            return (both[0], rest) if index == 0 else (rest, both[1])
+
+        size, step, pad = one(kernel, 1), one(stride or kernel, 1), one(padding, 0)
+        only = None if divisor is None else 1  # it divides once, not once an axis
+        return lambda x: F.avg_pool2d(x, size, step, pad, ceil_mode, include_padding, only)
 
     rows, columns = _matrix(axis(0), x.shape[-2], 0), _matrix(axis(1), x.shape[-1], 1)
     return rows.to(gradient) @ (gradient / (divisor or 1)) @ columns.to(gradient).mT

@@ -48,7 +48,9 @@ def write_onnx(
             dynamic_shapes=tuple({0: Dim.DYNAMIC} for _ in network.inputs),
         )
         # Its optimiser takes minutes, and onnxruntime optimises what it loads.
-        file = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False).model_proto
+        written = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False)
+    assert written is not None
+    file = written.model_proto
     _cast(file.graph)
     _name(file.graph, [*network.inputs], outputs)
     if half:
@@ -76,6 +78,8 @@ def _worded() -> Iterator[None]:
             if missing:
                 raise ExportError("export_operator", operator=missing[1]) from error
             cause = cause.__cause__
+        if "Constraints violated" in str(error):
+            raise ExportError("export_batch") from error
         reason = str(error).strip().partition("\n")[0]
         raise ExportError("export_trace", why=f"{type(error).__name__}: {reason}") from error
 
