@@ -1,7 +1,7 @@
-"""Export networks, compare the files with PyTorch, and write onnx.md: python docs/results/onnx.py.
+"""Export networks, compare the files with PyTorch, and write onnx.md.
 
-Words after it are parts of rows' names, and only those rows are measured anew; all others stay as
-they are in onnx.json.
+`python docs/results/exports.py WORDS` measures only rows with one of these words in their names; all
+others stay as they are in exports.json.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from vggviz.weights import Card, bundled_types
 HERE = Path(__file__).parent
 TEXT = """# Exported networks against PyTorch
 
-Written by `python docs/results/onnx.py`. Each file holds logits, attention and CAMs of a network;
+Written by `python docs/results/exports.py`. A file holds a network's logits, attention and CAMs;
 see [the how-to](../how-to/onnx.md). The last three columns are the largest differences between
 onnxruntime and PyTorch over three pictures of noise, other ones and more of them than the file was
 traced with, for the predicted class, class 0 and class 1; CAMs are scaled to [0, 1] as they are
@@ -117,7 +117,7 @@ def attention(one: Explainer, stages: str) -> list[tuple[AttentionRecord, ...]]:
 
 def main() -> None:
     """Measure the wanted rows one by one, and write both files after each."""
-    file, words = HERE / "onnx.json", sys.argv[1:]
+    file, words = HERE / "exports.json", sys.argv[1:]
     for row in ROWS:
         if words and all(word not in row.title() for word in words):
             continue
