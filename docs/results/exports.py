@@ -1,6 +1,6 @@
 """Export networks, compare the files with PyTorch, and write onnx.md.
 
-`python docs/results/exports.py WORDS` measures only rows with one of these words in their names; all
+`python docs/results/exports.py WORDS` measures only rows with these words in their names; all
 others stay as they are in exports.json.
 """
 
