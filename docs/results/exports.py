@@ -19,7 +19,7 @@ import torch
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
-from vggviz.networks import NetworkConfig, build_network
+from vggviz.networks import NetworkConfig, build_network, open_network
 from vggviz.networks.vgg import VGGS
 from vggviz.platform.machine import machine
 from vggviz.tables import markdown
@@ -33,7 +33,7 @@ Written by `python docs/results/exports.py`. A file holds a network's logits, at
 see [the how-to](../how-to/onnx.md). The last three columns are the largest differences between
 onnxruntime and PyTorch over three pictures of noise, other ones and more of them than the file was
 traced with, for the predicted class, class 0 and class 1; CAMs are scaled to [0, 1] as they are
-shown. VGGs and torchvision's networks have random weights.
+shown. VGGs and torchvision's networks have random weights, and batch norms the statistics of noise.
 """
 MOST = ",".join(name for name, method in METHODS.items() if not method.slow)
 TORCHVISION = {
@@ -72,13 +72,22 @@ ROWS = [
 
 def explainer(row: Row) -> Explainer:
     """Bundled weights, or random ones, which need no download."""
+    if not row.size:
+        return Explainer.load(row.network, row.attention)
+    generator = torch.Generator().manual_seed(0)
     if row.network in VGGS:
         config = NetworkConfig(architecture=row.network)
-        model = build_network(config, torch.Generator().manual_seed(0))
+        model = build_network(config, generator)
         labels = tuple(f"class {k}" for k in range(1000))
         return Explainer(model, Card("random", config, Preprocess(row.size), labels), copy=False)
-    size = {"size": row.size} if row.size else {}
-    return Explainer.load(row.network, row.attention or None, **size)
+    torch.manual_seed(0)
+    network = open_network(row.network)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the statistics of these pictures, or signals would vanish
+    with torch.no_grad():
+        network(torch.randn(8, 3, row.size, row.size, generator=generator))
+    return Explainer.of(network, size=row.size)
 
 
 def measured(row: Row) -> dict[str, Any]:
@@ -135,7 +144,9 @@ def page(known: dict[str, Any]) -> str:
             name,
             *(str(one[key]) for key in ("stages", "methods", "weights")),
             f"{one['bytes'] / 1e6:.1f}",
-            *(f"{one[key]:.0e}" if one[key] else "" for key in ("logits", "attention", "maps")),
+            f"{one['logits']:.0e}",
+            f"{one['attention']:.0e}" if one["weights"] else "",
+            f"{one['maps']:.0e}",
         )
         for name in map(Row.title, ROWS)
         if (one := known.get(name))

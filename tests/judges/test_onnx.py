@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import exports
 import numpy as np
 import pytest
 import torch
@@ -22,9 +23,7 @@ from vggviz.cam import METHODS
 from vggviz.cli import app
 from vggviz.explainer import Explainer
 from vggviz.hooks.capture import Change, intervene
-from vggviz.networks import ARCHITECTURES, NetworkConfig, build_network
 from vggviz.types import Heatmap
-from vggviz.weights import Card, bundled_types
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is missing")
 onnx = pytest.importorskip("onnx")
@@ -196,11 +195,13 @@ def test_a_network_of_someone_else(tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         explainer = Explainer.of(Foreign(), size=32)
-    methods = ("gradcam", "attention*gradient")
-    far = explainer.export(tmp_path / "own.onnx", "stem,pool,norm,fit", methods)
+    file, methods = tmp_path / "own.onnx", ("gradcam", "attention*gradient")
+    far = explainer.export(file, "stem,pool,norm,fit", methods, attention_in=True)
     kinds = {name.rsplit("/")[-1] for name in far if name.startswith("attention/")}
     assert kinds == {"channel", "token"}
     assert {"gradcam/stem", "gradcam/norm", "attention*gradient/norm"} <= set(far)
+    painted = {one.name for one in session(file).get_inputs()} - {"pixels", "target"}
+    assert painted == {"attention_in/pool/channel", "attention_in/norm/token"}
     assert max(far.values()) < NEAR, far
 
 
@@ -248,47 +249,9 @@ def test_a_method_of_many_passes_is_refused(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-# Large networks --------------------------------------------------------------------------------
-
-
-def far_apart(
-    explainer: Explainer, file: Path, stages: str | Sequence[str], methods: list[str]
-) -> float:
-    return max(explainer.export(file, stages, methods).values())
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("attention", bundled_types())
-def test_bundled_networks(attention: str, tmp_path: Path) -> None:
-    explainer = Explainer.load("tiny50", attention)
-    here = explainer.model.attention_paths()
-    methods = [name for name in FAST if name != "attention*gradient" or "spatial" in attention]
-    assert here or attention in ("none", "simam")
-    assert far_apart(explainer, tmp_path / "all.onnx", "all", methods) < NEAR
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if "vgg" in name])
-def test_full_size_networks(architecture: str, tmp_path: Path) -> None:
-    config = NetworkConfig(architecture=architecture, num_classes=100)
-    model = build_network(config, torch.Generator().manual_seed(0))
-    labels = tuple(f"class {k}" for k in range(100))
-    explainer = Explainer(model, Card("random", config, Explainer.load().preprocess, labels))
-    assert far_apart(explainer, tmp_path / "vgg.onnx", "block4,block5", ["gradcam"]) < NEAR
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "stages"),
-    [
-        ("torchvision:resnet18", "layer3,layer4"),
-        ("torchvision:resnet50", "layer4"),
-        ("torchvision:mobilenet_v3_small", "all"),
-        ("torchvision:efficientnet_b0", "features.7,features.8"),
-        ("torchvision:densenet121", "features.denseblock4"),
-        ("torchvision:vit_b_32", "encoder.layers.encoder_layer_10"),
-    ],
-)
-def test_networks_of_torchvision(name: str, stages: str, tmp_path: Path) -> None:
-    explainer = Explainer.load(name, size=224 if "vit" in name else 96)
-    assert far_apart(explainer, tmp_path / "other.onnx", stages, ["gradcam", "layercam"]) < NEAR
+@pytest.mark.parametrize("row", exports.ROWS, ids=exports.Row.title)
+def test_all_networks_of_the_table(row: exports.Row) -> None:
+    found = exports.measured(row)
+    assert max(found["logits"], found["attention"], found["maps"]) < NEAR
+    assert found["bytes"] > 1e6

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -36,6 +36,7 @@ from vggviz.types import Error, Grid, Kind
 
 __all__ = ["Attention", "ExportError", "Traceable"]
 
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 BATCH = 2  # of the example: sizes 0 and 1 are taken for constants
 SPECS: Mapping[str, Method] = {
     **METHODS,
@@ -183,15 +184,33 @@ class Traceable:
 
 
 def plain(model: Network) -> Network:
-    """A copy on the CPU, frozen, in float32, that changes nothing in place and whose weights lie
-    as their shapes say: what else there is stays in the trace as operators that ONNX lacks."""
+    """A copy on the CPU, frozen, in float32, that changes nothing in place, whose weights lie as
+    their shapes say, and whose batch norms are a factor and a summand: what else there is stays in
+    the trace as operators that ONNX lacks, or that fix the batch."""
     model = deepcopy(model).requires_grad_(False).to("cpu", torch.float32).eval()
     for parameter in model.parameters():
         parameter.data = parameter.data.contiguous()
     for module in model.modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]
+        if type(module) in NORMS and module.running_mean is not None:
+            module.forward = _affine(module)  # type: ignore[method-assign, arg-type]
     return model
+
+
+def _affine(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Callable[[Tensor], Tensor]:
+    """What a batch norm does in evaluation mode: x · g / √(v + ε) + (β − m · g / √(v + ε))."""
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
+    factor = (norm.running_var.double() + norm.eps).rsqrt()
+    factor = factor if norm.weight is None else factor * norm.weight
+    summand = -norm.running_mean * factor
+    summand = summand if norm.bias is None else summand + norm.bias
+    shaped = {  # by the axes of x (B, C, ...)
+        axes: tuple(one.float().reshape(-1, *[1] * (axes - 2)) for one in (factor, summand))
+        for axes in (2, 3, 4)
+    }
+    return lambda x: x * shaped[x.ndim][0] + shaped[x.ndim][1]
 
 
 def _readings(
