@@ -33,7 +33,7 @@ Written by `python docs/results/exports.py`. A file holds a network's logits, at
 see [the how-to](../how-to/onnx.md). The last three columns are the largest differences between
 onnxruntime and PyTorch over three pictures of noise, other ones and more of them than the file was
 traced with, for the predicted class, class 0 and class 1; CAMs are scaled to [0, 1] as they are
-shown. VGGs and torchvision's networks have random weights, and batch norms the statistics of noise.
+shown. VGGs and torchvision's networks have random weights, their norms some statistics of noise.
 """
 MOST = ",".join(name for name, method in METHODS.items() if not method.slow)
 TORCHVISION = {
@@ -81,12 +81,13 @@ def explainer(row: Row) -> Explainer:
         labels = tuple(f"class {k}" for k in range(1000))
         return Explainer(model, Card("random", config, Preprocess(row.size), labels), copy=False)
     torch.manual_seed(0)
-    network = open_network(row.network)
+    network = open_network(row.network).eval()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # the statistics of these pictures, or signals would vanish
-    with torch.no_grad():
-        network(torch.randn(8, 3, row.size, row.size, generator=generator))
+            module.train()
+    with torch.no_grad():  # signals vanish under norms that have seen nothing
+        for _ in range(5):
+            network(torch.rand(8, 3, row.size, row.size, generator=generator) * 4 - 2)
     return Explainer.of(network, size=row.size)
 
 
