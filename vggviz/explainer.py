@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vggviz.cam import CAMs, MapError, Targets, cams, heatmap, prediction
 from vggviz.explanation import Explanation
+from vggviz.export import Exporter
 from vggviz.images import Crop, ImageSource, Preprocess, open_image
 from vggviz.networks import ForeignNetwork, Network
 from vggviz.platform import precision as fast
@@ -52,7 +53,7 @@ class _Request:
     progress: Report
 
 
-class Explainer:
+class Explainer(Exporter):
     """A network with its weights, ready to explain pictures. It is safe to share between threads.
 
     `model` is a copy of the network, in evaluation mode, frozen, in float32 and channels last; the
