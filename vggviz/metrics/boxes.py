@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 from vggviz.types import Grid
@@ -57,12 +57,13 @@ def box_accuracy(found: Tensor, thresholds: Tensor) -> Tensor:
 
 
 def _best(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], box: np.ndarray) -> float:
-    count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    if count < 2:
+    parts = ndimage.find_objects(ndimage.label(mask, np.ones((3, 3)))[0])
+    if not parts:
         return 0.0
-    left, top, width, height, _ = stats[1:].T.astype(np.float64)  # 0 is the background
-    across = np.minimum(left + width, box[2]) - np.maximum(left, box[0])
-    down = np.minimum(top + height, box[3]) - np.maximum(top, box[1])
+    ends = [(x.start, y.start, x.stop, y.stop) for y, x in parts]
+    left, top, right, bottom = np.array(ends, np.float64).T
+    across = np.minimum(right, box[2]) - np.maximum(left, box[0])
+    down = np.minimum(bottom, box[3]) - np.maximum(top, box[1])
     both = np.clip(across, 0, None) * np.clip(down, 0, None)
     true = (box[2] - box[0]) * (box[3] - box[1])
-    return float((both / (width * height + true - both)).max())
+    return float((both / ((right - left) * (bottom - top) + true - both)).max())
