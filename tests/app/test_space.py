@@ -195,6 +195,17 @@ def test_it_starts_as_a_space_does_and_falls_back_where_weights_can_not_be_had(
     assert "not on this machine" in logged["reason"]
 
 
+def test_the_how_to_of_the_api_works_as_it_stands(
+    container: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "how-to" / "api.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert "http://127.0.0.1:7860" in code
+    monkeypatch.chdir(ROOT)
+    exec(compile(code.replace("http://127.0.0.1:7860", container.address), "api.md", "exec"), {})
+    assert "'label': 'tabby'" in capsys.readouterr().out
+
+
 def test_who_opens_the_page_is_told_that_it_fell_back(container: Served) -> None:
     """Every event of opening the page is run, and one of them says so."""
     with httpx.Client(base_url=container.address, **PATIENT) as browser:

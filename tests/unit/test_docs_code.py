@@ -41,6 +41,7 @@ NOT_RUN = {
     r"vggviz evaluate.*my-folders/.*$": "takes 15 rounds of latency; tests/judges runs it smaller",
     r"vggviz train.*cbam --freeze-backbone --out": "ten epochs; the tutorial's next page runs two",
     r"vggviz explain.*--weights mine\.safetensors  # or": "opens what was not trained here",
+    r"python docs/images/draw": "writes the pictures of these pages; minutes on a busy machine",
     r"python docs/results/tables": "rewrites pages; tests/unit/test_docs_tables.py runs it",
 }
 SERVED = "docs/how-to/api.md"  # its Python asks a running page: tests/app/test_space.py

@@ -1,4 +1,4 @@
-"""The documentation builds without a warning and without a network, and asks for nothing outside."""
+"""The documentation builds without a warning and offline, and fetches nothing from elsewhere."""
 
 from __future__ import annotations
 
