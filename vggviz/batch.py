@@ -18,7 +18,7 @@ from vggviz.attention.named import load_attention
 from vggviz.explainer import Explainer
 from vggviz.explanation import FILES
 from vggviz.images import open_image
-from vggviz.weights import fingerprint
+from vggviz.weights import BUNDLED, fingerprint
 
 __all__ = ["Job", "Outcome", "Worker", "on_ray"]
 
@@ -32,7 +32,7 @@ class Job:
     arguments of `load`, for a network by name."""
 
     out: str
-    weights: str = "tiny50"
+    weights: str = BUNDLED
     attention: str | None = None
     precision: str = "exact"
     stages: str = "all"

@@ -22,7 +22,7 @@ from vggviz.platform import precision as fast
 from vggviz.platform.device import choose_device
 from vggviz.platform.machine import library_versions
 from vggviz.types import Prediction
-from vggviz.weights import WEIGHTS, Card, WeightsError, load_network, network_card
+from vggviz.weights import BUNDLED, WEIGHTS, Card, WeightsError, load_network, network_card
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -90,7 +90,7 @@ class Explainer:
     @torch.inference_mode(False)
     def load(
         cls,
-        weights: str | Path = "tiny50",
+        weights: str | Path = BUNDLED,
         attention: str | None = None,
         *,
         precision: str = "exact",

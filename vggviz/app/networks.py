@@ -20,7 +20,15 @@ from vggviz.cache import Cache
 from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
 from vggviz.networks import build_network, load_weights, open_network
-from vggviz.weights import STOCK, WEIGHTS, WeightsError, bundled_types, read_card, stock_file
+from vggviz.weights import (
+    BUNDLED,
+    STOCK,
+    WEIGHTS,
+    WeightsError,
+    bundled_types,
+    read_card,
+    stock_file,
+)
 from vggviz.weights.bundle import bundled_file
 from vggviz.weights.network_card import foreign_network
 from vggviz.weights.stock import stock_config
@@ -77,7 +85,7 @@ class Networks:
         untrained one of each attention type."""
         types = ("cbam", *(key for key in ("none", *ATTENTION) if key != "cbam"))
         trained = tuple(key for key in types if key in bundled_types())
-        known = {"tiny50": trained} if trained else {}
+        known = {BUNDLED: trained} if trained else {}
         known["random"] = types
         for name in STOCK:  # the page never starts a download
             if stock_file(name).is_file():
@@ -150,7 +158,7 @@ class Networks:
         if key not in WEIGHTS:  # a weights file that the server's owner offers
             return nn.Module(), Preprocess()
         config, preprocess = stock_config(key, "none"), Preprocess()
-        if key == "tiny50":
+        if key == BUNDLED:
             card = read_card(bundled_file("none"))
             config, preprocess = card.config, card.preprocess
         if classes is not None:

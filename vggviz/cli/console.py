@@ -109,6 +109,12 @@ def print_classes(training: Dataset, validation: Dataset) -> None:
     print_ignored(training.ignored)
 
 
+def print_pictures(training: Dataset, validation: Dataset) -> None:
+    """Print how many pictures there are to learn from and to judge by."""
+    print_line(f"{len(training)} training pictures and {len(validation)} for validation")
+    print_ignored(training.ignored)
+
+
 @contextmanager
 def progress_bar(unit: str) -> Iterator[Callable[..., None]]:
     """Show a progress bar where standard error is a terminal; yields update(done, total, label)."""

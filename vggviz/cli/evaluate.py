@@ -188,7 +188,7 @@ def _subjects(
 ) -> tuple[dict[str, Explainer], str]:
     """The networks by name, and the name of the reference among them."""
     from vggviz import ATTENTION, Explainer
-    from vggviz.weights import WEIGHTS, bundled_types
+    from vggviz.weights import BUNDLED, WEIGHTS, bundled_types
     from vggviz.weights.network_card import is_network_name
 
     load = partial(or_fail, partial(Explainer.load, **options))
@@ -198,7 +198,7 @@ def _subjects(
         return {name: load(name, attention)}, name
     if name in WEIGHTS:
         if attention in (None, "all"):
-            types = bundled_types() if name == "tiny50" else tuple(ATTENTION)
+            types = bundled_types() if name == BUNDLED else tuple(ATTENTION)
         else:
             types = attention_keys(str(attention))
         return {kind: load(name, kind) for kind in dict.fromkeys(("none", *types))}, "none"

@@ -1,4 +1,4 @@
-"""`vggviz train`: train a network on labelled pictures."""
+"""`vggviz train`: train a network on pictures with labels, or its attention without."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from vggviz.cli.console import (
     parse_image_sizes,
     print_classes,
     print_line,
+    print_pictures,
     print_unreadable,
     split_list,
 )
@@ -35,6 +36,13 @@ def train(
     out: Annotated[Path, Option(help="The .safetensors file to write.")],
     attention: Annotated[str, Option(help="none, or one of: {attention}.")] = "cbam",
     weights: Annotated[str, Option(help=START_HELP)] = "none",
+    unlabelled: Annotated[
+        bool,
+        Option(
+            help="Use no labels: any folder of pictures. Train only attention, to give the answers "
+            "that the weights give without it."
+        ),
+    ] = False,
     freeze_backbone: Annotated[
         bool, Option(help="Train only attention, γ, norms and the last layer: a small file.")
     ] = False,
@@ -56,7 +64,9 @@ def train(
         int | None, Option(min=2, help="64, or an eighth of the pictures if that is less.")
     ] = None,
     lr: Annotated[float | None, Option(help="Peak learning rate: 0.05; 0.01 from weights.")] = None,
-    attention_lr: Annotated[float, Option(help="Times the learning rate, for attention.")] = 5.0,
+    attention_lr: Annotated[
+        float | None, Option(help="Times the learning rate, for attention: 5; 1 with --unlabelled.")
+    ] = None,
     contrast: Annotated[
         float, Option(help="Weight of the infomax penalty: attention must differ between pictures.")
     ] = 0.0,
@@ -86,7 +96,7 @@ def train(
     strict: Annotated[bool, Option(help="Stop at an unreadable picture.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Train a network with attention on labelled pictures. Needs the extra 'train'."""
+    """Train a network with attention on pictures. Needs the extra 'train'."""
     try:
         from accelerate import PartialState
 
@@ -96,6 +106,7 @@ def train(
     from vggviz import load_attention
     from vggviz.platform.device import choose_device
     from vggviz.training import Progress, TrainConfig, TrainError
+    from vggviz.training.terms import TERMS, Terms
     from vggviz.weights import read_card
 
     if whole_head and not freeze_backbone:
@@ -103,13 +114,18 @@ def train(
             "--whole-head goes with --freeze-backbone: without it all of the head is trained anyway"
         )
     fresh = weights == "none"
+    if unlabelled and (attention == "none" or classes or teacher or freeze_backbone or train_from):
+        fail(
+            "--unlabelled trains attention only and keeps all classes: it goes with --attention, "
+            "and without --classes, --teacher, --freeze-backbone and --train-from"
+        )
     sizes = parse_image_sizes(image_sizes or ("32,48,64" if fresh else ""))
     config = TrainConfig(
         epochs=epochs or (24 if fresh else 10),
         image_sizes=sizes,
         batch=batch or 0,
         lr=lr or (0.05 if fresh else 0.01),
-        attention_lr=attention_lr,
+        attention_lr=attention_lr or (1.0 if unlabelled else 5.0),
         contrast=contrast,
         counterfactual=counterfactual,
         min_scale=min_scale,
@@ -120,8 +136,10 @@ def train(
         whole_head=whole_head,
         train_from=train_from,
         views=views,
+        unlabelled=TERMS.get(attention, Terms()) if unlabelled else None,
         seed=seed,
     )
+    measured = "agreement" if unlabelled else "validation"
     on_cpu = or_fail(choose_device, device).type == "cpu"
     # Other processes of `accelerate launch` print nothing.
     main = PartialState(cpu=on_cpu).is_main_process
@@ -135,7 +153,7 @@ def train(
             f"{progress.images_per_second:.0f} images/s"
         )
         if progress.validation is not None and main:
-            print_line(f"epoch {progress.epoch + 1}: validation {progress.validation:.1%}")
+            print_line(f"epoch {progress.epoch + 1}: {measured} {progress.validation:.1%}")
 
     try:
         accuracy = run_training(
@@ -155,7 +173,7 @@ def train(
             facts={"command": _command()},
             cache=cache,
             workers=workers,
-            on_data=print_classes if main else lambda *_: None,
+            on_data=(print_pictures if unlabelled else print_classes) if main else _nothing,
             report=report,
             unreadable=None if strict else print_unreadable,
         )
@@ -170,11 +188,23 @@ def train(
     if main:
         count = len(read_card(out).labels)
         top5 = f", {accuracy['top5']:.1%} (top-5)" if "top5" in accuracy else ""
+        size = out.stat().st_size
         print_line(
-            f"{out}: validation {accuracy['top1']:.1%} (top-1 of {count} classes){top5}, "
-            f"{out.stat().st_size / 1e6:.1f} MB"
+            f"{out}: {measured} {accuracy['top1']:.1%} (top-1 of {count} classes){top5}, "
+            + (f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB")
         )
+        if unlabelled:
+            print_line("agreement is with the answers of the network without attention")
+        if unlabelled and weights.startswith("imagenet"):
+            print_line(
+                "not measured by vggviz's authors on these weights: judge it on boxes with "
+                "`vggviz evaluate --metrics localisation`"
+            )
         print_line(f"vggviz serve --weights {shlex.quote(str(out))}")
+
+
+def _nothing(*_: object) -> None:
+    """Prints nothing."""
 
 
 def _command() -> str:

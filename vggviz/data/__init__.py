@@ -1,4 +1,4 @@
-"""Data sets of labelled pictures: folders of class folders, and Tiny ImageNet."""
+"""Data sets of pictures: folders of class folders, Tiny ImageNet, and pictures without labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from vggviz.data.crops import Crops, read_crops
 from vggviz.data.dataset import DataError, Dataset
 from vggviz.data.layouts import find_layout
-from vggviz.data.source import find_pictures, ignored_text
+from vggviz.data.source import find_pictures, ignored_text, open_source, split_pictures
+from vggviz.data.splits import part_named
 
 __all__ = [
     "Crops",
@@ -20,6 +21,7 @@ __all__ = [
     "ignored_text",
     "open_dataset",
     "open_parts",
+    "open_unlabelled",
     "parts_of",
     "read_crops",
 ]
@@ -83,6 +85,28 @@ def open_parts(
                 f"both parts of the data need the same classes: {name!r} lacks {', '.join(lacking)}"
             )
     return training, _check_classes(validation, root, "val")
+
+
+def open_unlabelled(path: str | Path, *, generator: torch.Generator) -> tuple[Dataset, Dataset]:
+    """All pictures below the folder or in the zip file `path`: four fifths to learn from, and a
+    fifth, chosen with `generator`, to judge by. Folders mean nothing, but those that are parts for
+    validation or testing by name are left out. There are no labels, and all targets are 0.
+
+    Raises DataError where there are fewer than two pictures.
+    """
+    source = open_source(Path(path))
+    names, ignored = split_pictures(source)
+    parts = [{part_named(folder) for folder in name.split("/")[:-1]} for name in names]
+    files = sorted(
+        name for name, part in zip(names, parts, strict=True) if not part & {"val", "test"}
+    )
+    if len(files) < 2:
+        raise DataError(f"{path} has {len(files)} pictures to learn from; at least 2 are needed")
+    targets = torch.zeros(len(files), dtype=torch.long)
+    pictures = Dataset(tuple(files), targets, (), (), None, source.read, ignored)
+    order = torch.randperm(len(files), generator=generator)
+    held = max(1, len(files) // 5)
+    return pictures.subset(order[held:].sort().values), pictures.subset(order[:held].sort().values)
 
 
 def _check_classes(dataset: Dataset, root: Path, part: str | None = None) -> Dataset:

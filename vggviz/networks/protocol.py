@@ -115,14 +115,26 @@ class Network(nn.Module):
             x = module(x)
         return self.classify(x)
 
-    def features_before(self, x: Tensor, stage: str) -> Tensor:
+    def features_before(self, x: Tensor, stage: str, start: str | None = None) -> Tensor:
         """The input (B, C, h, w) of the attention of `stage`, or of where it would be.
 
-        `network(network.features_before(x, stage), stage)` equals `network(x)`.
+        `network(network.features_before(x, stage), stage)` equals `network(x)`. With `start`, an
+        earlier stage or the same, `x` is the input of the attention of `start` instead of pictures.
         """
-        for module in self._modules_between(stop=stage):
+        if start == stage:
+            return x
+        for module in self._modules_between(start, stage):
             x = module(x)
         return x
+
+    def logits_after(self, y: Tensor, stage: str) -> Tensor:
+        """Logits (B, K) of the output (B, C, h, w) of the attention of `stage`."""
+        modules = self._modules_between(start=stage)
+        if stage in self.attention:
+            next(modules)
+        for module in modules:
+            y = module(y)
+        return self.classify(y)
 
     def modules_before(self, stage: str) -> list[nn.Module]:
         """The layers and attention that a picture passes before the attention of `stage`."""

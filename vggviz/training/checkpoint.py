@@ -1,4 +1,4 @@
-"""Training checkpoints: model, momentum and history in one safetensors file."""
+"""Training checkpoints: model, optimizer and history in one safetensors file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from vggviz.networks import Network, NetworkConfig
 from vggviz.training.config import TrainConfig, TrainError, current_names, differences
@@ -40,9 +40,9 @@ def save_checkpoint(
     """Write a checkpoint atomically. `pictures` is the fingerprint of the training examples."""
     tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
     for index, parameter in enumerate(_parameters(optimizer)):
-        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum.{index}"] = momentum.contiguous()
+        for name, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):  # SGD's momentum is None before its first step
+                tensors[f"optimizer.{index}.{name}"] = value.contiguous()
     description = {
         "config": asdict(config),
         "network": model.config.to_json(),
@@ -86,12 +86,14 @@ def load_checkpoint(
     if {key: value.shape for key, value in own.items()} != shapes:
         raise TrainError(f"{file.name} is the checkpoint of a run with another network")
     model.load_state_dict(own)
-    for index, parameter in enumerate(_parameters(optimizer)):
-        if f"momentum.{index}" in tensors:
-            momentum = tensors[f"momentum.{index}"].clone(memory_format=torch.preserve_format)
-            if parameter.ndim == 4:
-                momentum = momentum.contiguous(memory_format=torch.channels_last)
-            optimizer.state[parameter]["momentum_buffer"] = momentum
+    parameters = _parameters(optimizer)
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".")
+            value = value.clone(memory_format=torch.preserve_format)
+            if value.ndim == 4:
+                value = value.contiguous(memory_format=torch.channels_last)
+            optimizer.state[parameters[int(index)]][name] = value
     return State(**current_names(metadata["state"]))
 
 

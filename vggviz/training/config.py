@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vggviz.networks import Network
+from vggviz.training.terms import Terms
 
 __all__ = ["Progress", "TrainConfig", "TrainError", "current_names", "differences"]
 
@@ -40,9 +41,10 @@ class TrainConfig:
     memory, and reused in turn; 0 augments every picture again in every epoch. `attention_lr`
     multiplies `lr` for attention modules.
 
-    Loss. `distill_weight` weighs a teacher's soft labels at `temperature` (Hinton et al. 2015),
-    `contrast` the `infomax_penalty`, `counterfactual` the `counterfactual_loss` of
-    `vggviz.training.objective`.
+    Loss. With `unlabelled` no label is used: only attention is trained, with AdamW, to give the
+    answers of the network without it (see `vggviz.training.unlabelled`). Else `distill_weight`
+    weighs a teacher's soft labels at `temperature` (Hinton et al. 2015), `contrast` the
+    `infomax_penalty`, `counterfactual` the `counterfactual_loss` of `vggviz.training.objective`.
     """
 
     epochs: int = 24
@@ -64,6 +66,7 @@ class TrainConfig:
     whole_head: bool = False
     train_from: str | None = None
     views: int = 4
+    unlabelled: Terms | None = None
     seed: int = 0
 
     def size_at(self, epoch: int) -> int:
@@ -91,7 +94,7 @@ class TrainConfig:
         if self.train_from not in (None, *model.stages):
             stages = ", ".join(model.stages)
             raise ValueError(f"no stage {self.train_from!r} to train from: {stages}")
-        if self.train_from is not None or not self.freeze_backbone:
+        if self.train_from is not None or not (self.freeze_backbone or self.unlabelled):
             return self.train_from
         return next(iter(model.attention), None)
 

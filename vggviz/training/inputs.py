@@ -70,7 +70,8 @@ class Inputs:
             for step in steps:
                 features = self._features_of_view(self._epoch(step) % self._views)
                 indices = self._indices(step)
-                yield indices, features[indices].to(device, memory_format=torch.channels_last)
+                batch = features[indices].to(device, memory_format=torch.channels_last)
+                yield indices, batch.float() if batch.dtype == torch.float16 else batch
             return
         pixels = self._view_batches(self.examples, map(self._views_of, steps))
         for step, batch in zip(steps, pixels, strict=False):
@@ -117,7 +118,10 @@ class Inputs:
         if self.stage is None:
             return images
         with torch.no_grad(), self.accelerator.autocast():
-            return self.model.features_before(images, self.stage)
+            features = self.model.features_before(images, self.stage)
+        # Adapters of full-size networks are trained on laptops: half the size on the disk.
+        compact = self._views and self.config.unlabelled is not None
+        return features.half() if compact and features.dtype == torch.float32 else features
 
     def _features_of_view(self, number: int) -> Tensor:
         count, size = len(self.examples.targets), self.config.image_sizes[0]

@@ -27,8 +27,9 @@ from vggviz.training.objective import (
     infomax_penalty,
     objective,
 )
+from vggviz.training.unlabelled import unlabelled_loss
 
-__all__ = ["has_bf16", "measure", "train"]
+__all__ = ["has_bf16", "logits_of", "measure", "train"]
 
 
 def train(
@@ -59,9 +60,12 @@ def train(
     pictures and backbone. `workers` processes read and augment pictures, by default
     `Examples.workers`; results do not depend on their number.
 
+    With `config.unlabelled` the targets are not used; accuracy is the share of answers that are
+    those of the network without attention.
+
     Raises TrainError where the loss is not finite, where there are fewer examples than one batch,
-    or where the checkpoint to resume is another run's; ValueError where `config.train_from` is no
-    stage.
+    where the checkpoint to resume is another run's, or where training without labels has several
+    processes; ValueError where `config.train_from` is no stage.
     """
     per_epoch = len(examples.targets) // config.batch
     if per_epoch == 0:
@@ -74,14 +78,16 @@ def train(
     )
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     readers = examples.workers(device) // world if workers is None else workers
+    if config.unlabelled is not None and world > 1:
+        raise TrainError("training without labels runs in one process, without accelerate launch")
     stage = config.lowest_trained_stage(model)
-    frozen_modules = set_trainable(
-        model, stage, frozen=config.freeze_backbone, whole_head=config.whole_head
+    frozen_modules = (
+        set_trainable(model, stage, frozen=config.freeze_backbone, whole_head=config.whole_head)
+        if config.unlabelled is None
+        else set_attention_trainable(model)
     )
     model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = torch.optim.SGD(
-        _parameter_groups(model, config), momentum=config.momentum, nesterov=True
-    )
+    optimizer = _optimizer(model, config)
     state, pictures = State(), examples.fingerprint()
     if resume and checkpoint.is_file():
         state = load_checkpoint(checkpoint, model, optimizer, config, pictures)
@@ -108,7 +114,10 @@ def train(
             targets = examples.targets[indices].to(device)
             soft = None if examples.soft is None else examples.soft[indices].to(device)
             with accelerator.autocast():
-                logits, loss = _forward(wrapped, batch, stage, targets, soft, config)
+                if config.unlabelled is None:
+                    logits, loss = _forward(wrapped, batch, stage, targets, soft, config)
+                else:
+                    logits, targets, loss = _forward_unlabelled(model, batch, state.step, config)
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
             optimizer.step()
@@ -172,7 +181,6 @@ def train(
     return state.history
 
 
-@torch.no_grad()
 def measure(
     model: nn.Module,
     examples: Examples,
@@ -183,6 +191,31 @@ def measure(
     workers: int | None = None,
 ) -> dict[str, float]:
     """Top-1 accuracy ('top1') and, of more than five classes, top-5 accuracy ('top5') in [0, 1].
+
+    For the other parameters see `logits_of`.
+    """
+    scores = logits_of(model, examples, preprocess, size, features, stage, workers)
+    classes = scores.shape[1]
+    return {
+        f"top{k}": float(
+            multiclass_accuracy(scores, examples.targets, classes, average="micro", top_k=k)
+        )
+        for k in (1, 5)
+        if k == 1 or k < classes
+    }
+
+
+@torch.no_grad()
+def logits_of(
+    model: nn.Module,
+    examples: Examples,
+    preprocess: Preprocess,
+    size: int | None = None,
+    features: Tensor | None = None,
+    stage: str | None = None,
+    workers: int | None = None,
+) -> Tensor:
+    """The logits (n, K) of n pictures, on the CPU.
 
     Pictures are resized to `size` pixels, by default not at all. With `features` (n, C, h, w), the
     inputs of the attention of `stage`, the network runs from there instead.
@@ -197,16 +230,9 @@ def measure(
                 logits.append(model(normalise(pixels, preprocess, device)).float().cpu())
         else:
             for part in features.split(128):
+                part = part.float() if part.dtype == torch.float16 else part
                 logits.append(model(part.to(device), stage).float().cpu())
-    scores = torch.cat(logits)
-    classes = scores.shape[1]
-    return {
-        f"top{k}": float(
-            multiclass_accuracy(scores, examples.targets, classes, average="micro", top_k=k)
-        )
-        for k in (1, 5)
-        if k == 1 or k < classes
-    }
+    return torch.cat(logits)
 
 
 def set_trainable(
@@ -229,6 +255,17 @@ def set_trainable(
     for module in before:
         module.requires_grad_(False)
     return before + [m for m in model.modules() if frozen and isinstance(m, nn.Dropout)]
+
+
+def set_attention_trainable(model: Network) -> list[nn.Module]:
+    """Set `requires_grad` of the attention's parameters only, and return the modules that stay in
+    evaluation mode: all others. Raises TrainError for attention without parameters."""
+    model.requires_grad_(False)
+    model.attention.requires_grad_(True)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise TrainError(f"{model.config.attention} has no parameters to train")
+    attention = set(model.attention.modules())
+    return [module for module in model.modules() if module not in attention]
 
 
 def has_bf16() -> bool:
@@ -263,8 +300,32 @@ def _forward(
     return logits, loss
 
 
+def _forward_unlabelled(
+    model: Network, features: Tensor, step: int, config: TrainConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The logits (B, K), the classes (B,) that the network answers without attention, and the loss
+    for one of the stages with attention, each in turn."""
+    stages = list(model.attention)
+    assert config.unlabelled is not None
+    generator = torch.Generator().manual_seed(config.seed_for(step, salt=200))
+    other = torch.randperm(len(features), generator=generator).to(features.device)
+    logits, answer, loss = unlabelled_loss(
+        model, features, stages[0], stages[step % len(stages)], config.unlabelled, other
+    )
+    return logits, answer.argmax(1), loss
+
+
+def _optimizer(model: Network, config: TrainConfig) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum; Adam for attention alone, whose gradients are small."""
+    groups = _parameter_groups(model, config)
+    if config.unlabelled is not None:
+        return torch.optim.AdamW(groups)
+    return torch.optim.SGD(groups, momentum=config.momentum, nesterov=True)
+
+
 def _parameter_groups(model: Network, config: TrainConfig) -> list[dict[str, Any]]:
-    """SGD's groups: no weight decay on biases, norms and γ; `attention_lr` scales attention."""
+    """The optimizer's groups: no weight decay on biases, norms and γ; `attention_lr` scales the
+    learning rate of attention."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

@@ -5,33 +5,29 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import PartialState
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from vggviz.data import Dataset, open_parts, read_crops
+from vggviz.data import Dataset, open_parts, open_unlabelled, read_crops
 from vggviz.files import atomic_write
 from vggviz.images import ImageError, Preprocess
-from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.platform.machine import machine
 from vggviz.texts import visible
 from vggviz.training import Examples, Progress, TrainConfig, TrainError, measure, train
 from vggviz.training.config import current_names, differences
 from vggviz.training.curve import plot_history
+from vggviz.training.loop import logits_of
+from vggviz.training.start import NetworkChoice, freezes_layers, no_backbone, starting_network
 from vggviz.weights import (
-    WEIGHTS,
-    Backbone,
     Card,
     WeightsError,
     as_written,
-    bundled_types,
-    load_network,
-    read_backbone,
     read_card,
     save_network,
 )
@@ -39,27 +35,6 @@ from vggviz.weights.card import LABEL, checked_labels
 from vggviz.weights.tensors import check_path
 
 __all__ = ["NetworkChoice", "run_training"]
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkChoice:
-    """The network to train: its initial weights, and the attention in it.
-
-    `weights` is 'none' (a fresh VGG19-BN of `width` with the 'gap' head), a name that
-    `load_network` knows other than 'random', or a file. By default `stages` and `blend` are those
-    of the weights where these have the same attention, which is then trained further, and else all
-    stages and 'residual'.
-    """
-
-    weights: str = "none"
-    attention: str = "none"
-    stages: tuple[str, ...] | None = None
-    blend: str | None = None
-    width: float = 0.5
-
-    def facts(self) -> dict[str, Any]:
-        """The fields for a card, with the name of a weights file but not its folder."""
-        return {**asdict(self), "weights": Path(self.weights).name}
 
 
 def run_training(
@@ -80,7 +55,9 @@ def run_training(
 ) -> dict[str, float]:
     """Train on the pictures at `data`, write the weights file `out`, and return top-1 and top-5
     accuracy on the validation part (`val` of the data, or else a fifth of each class), measured
-    with the weights in half precision, as they are written.
+    with the weights in half precision, as they are written. With `config.unlabelled` the pictures
+    need no labels (see `open_unlabelled`), and accuracy is agreement with the network's answers
+    without attention.
 
     It writes OUT.history.json, OUT.curve.png and the TensorBoard folder OUT.tensorboard beside
     OUT.safetensors; OUT.checkpoint.safetensors, and OUT.views with computed features where no
@@ -107,23 +84,30 @@ def run_training(
     checkpoint = _beside(out, "checkpoint.safetensors")
     if resume and not checkpoint.is_file():
         raise _nothing_to_resume(out, checkpoint, config, network)
-    if network.weights == "none" and _freezes_layers(config):
-        raise _no_backbone("a fresh network is random")
+    if network.weights == "none" and freezes_layers(config):
+        raise no_backbone("a fresh network is random")
     out.parent.mkdir(parents=True, exist_ok=True)
-    training, validation = open_parts(
-        data, classes, generator=torch.Generator().manual_seed(config.seed)
-    )
-    checked_labels(list(training.labels))  # raises for labels with which the file would not load
+    generator = torch.Generator().manual_seed(config.seed)
+    if config.unlabelled is None:
+        training, validation = open_parts(data, classes, generator=generator)
+        checked_labels(list(training.labels))  # raises for labels with which no file would load
+    else:
+        training, validation = open_unlabelled(data, generator=generator)
+    start = starting_network(network, training.labels, training.wnids, config, out)
+    model, preprocess, backbone = start.model, start.preprocess, start.backbone
     on_data(training, validation)
-    model, preprocess, backbone = _initial_network(network, training, config, out)
     if not config.image_sizes:
         config = replace(config, image_sizes=(preprocess.size,))
     examples, indices = _examples(training, preprocess, workers, unreadable)
     if not config.batch:
         config = replace(config, batch=min(64, max(2, len(indices) // 8)))
     validation_examples, _ = _examples(validation, preprocess, workers, unreadable)
+    if config.unlabelled is not None:
+        with model.bypass():
+            answers = logits_of(model, validation_examples, preprocess, workers=workers)
+        validation_examples = replace(validation_examples, targets=answers.argmax(1))
     if teacher is not None:
-        soft = _soft_labels(teacher, (len(training), len(training.labels)))
+        soft = _soft_labels(teacher, (len(training), len(start.labels)))
         examples = replace(examples, soft=soft[indices])
 
     def log(history: list[dict[str, Any]]) -> None:
@@ -157,15 +141,15 @@ def run_training(
         weights=visible(out.stem)[:LABEL],
         config=model.config,
         preprocess=preprocess,
-        labels=training.labels,
-        wnids=training.wnids,
+        labels=start.labels,
+        wnids=start.wnids,
         backbone=backbone,
         facts={
             **(facts or {}),
             "data": visible(data.name),
             "train_pictures": len(examples.targets),
             "validation_pictures": len(validation_examples.targets),
-            "validation": accuracy,
+            ("validation" if config.unlabelled is None else "agreement"): accuracy,
             "network": network.facts(),
             "recipe": asdict(config),
             "teacher": None if teacher is None else teacher.name,
@@ -181,73 +165,6 @@ def run_training(
         checkpoint.unlink(missing_ok=True)
         shutil.rmtree(views, ignore_errors=True)
     return accuracy
-
-
-def _initial_network(
-    network: NetworkChoice, data: Dataset, config: TrainConfig, out: Path
-) -> tuple[Network, Preprocess, Backbone | None]:
-    """The network before training, its preprocessing, and the backbone of the file to write."""
-    generator = torch.Generator().manual_seed(config.seed)
-    classes = len(data.labels)
-    if network.weights == "none":
-        if not config.image_sizes:
-            raise ValueError(
-                "a network that is trained from scratch needs image_sizes: (32, 48, 64)"
-            )
-        size = config.image_sizes[-1]
-        fresh = NetworkConfig(
-            attention=network.attention,
-            stages=network.stages or (),
-            blend=cast(Any, network.blend or "residual"),
-            head="gap",
-            architecture="vgg19_bn",
-            width=network.width,
-            num_classes=classes,
-        )
-        return build_network(fresh, generator), Preprocess(size=size, resize=size), None
-    if network.weights == "random":
-        raise ValueError(
-            "random weights are nothing to start from: choose 'none' for a fresh network"
-        )
-
-    trained = network.weights == "tiny50" and network.attention in bundled_types()
-    source, card = load_network(network.weights, network.attention if trained else "none")
-    if card.trained == "nothing" and _freezes_layers(config):
-        raise _no_backbone(f"{network.weights} was never trained")
-    same = card.config.attention == network.attention
-    chosen = replace(
-        card.config,
-        attention=network.attention,
-        stages=network.stages or (card.config.stages if same else ()),
-        blend=cast(Any, network.blend or (card.config.blend if same else "residual")),
-        num_classes=classes,
-    )
-    model = build_network(chosen, generator)
-    _copy_matching(model, source, head=card.labels == data.labels)
-    backbone = None
-    folder = Path(network.weights).resolve().parent
-    beside = network.weights.endswith(".safetensors") and folder == out.resolve().parent
-    if _freezes_layers(config) and (network.weights in WEIGHTS or beside):
-        backbone = read_backbone(network.weights, card.config.attention)
-    preprocess = card.preprocess
-    if config.image_sizes and config.image_sizes[-1] != preprocess.size:
-        size = config.image_sizes[-1]
-        resize = round(preprocess.resize * size / preprocess.size)
-        preprocess = replace(preprocess, size=size, resize=resize)
-    return model, preprocess, backbone
-
-
-def _freezes_layers(config: TrainConfig) -> bool:
-    """Whether some convolutions are not trained."""
-    return config.freeze_backbone or config.train_from is not None
-
-
-def _no_backbone(why: str) -> ValueError:
-    known = ", ".join(name for name in WEIGHTS if name != "random")
-    return ValueError(
-        f"--freeze-backbone and --train-from keep layers that have learned, and {why}: start from "
-        f"weights (--weights {known}, a .safetensors file, or hf:user/repo)"
-    )
 
 
 def _nothing_to_resume(
@@ -272,18 +189,6 @@ def _nothing_to_resume(
         f"start from it (--weights {out}) with another --out"
         + (f"; these settings are not those it was trained with: {other}" if other else "")
     )
-
-
-def _copy_matching(model: Network, source: Network, *, head: bool) -> None:
-    """Copy the tensors that match by name and shape, those of the last layer only with `head`."""
-    last = f"{next(iter(model.parameter_groups().values()))[0]}."
-    own = model.state_dict()
-    state = {
-        key: value
-        for key, value in source.state_dict().items()
-        if key in own and own[key].shape == value.shape and (head or not key.startswith(last))
-    }
-    model.load_state_dict(state, strict=False)
 
 
 def _examples(

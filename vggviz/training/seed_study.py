@@ -208,7 +208,7 @@ def _finished(file: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     result: dict[str, Any] = json.loads(file.read_text())
-    result["recipe"] = current_names(result.get("recipe", {}))
+    result["recipe"] = {"unlabelled": None, **current_names(result.get("recipe", {}))}
     with suppress(ValueError):
         result["config"] = NetworkConfig.from_json(result.get("config", {})).to_json()
     same = all(result.get(key) == value for key, value in json.loads(json.dumps(settings)).items())

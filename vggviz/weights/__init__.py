@@ -9,6 +9,7 @@ from vggviz.weights.bundle import (
     list_weights,
 )
 from vggviz.weights.card import (
+    BUNDLED,
     WEIGHTS,
     Backbone,
     Card,
@@ -22,6 +23,7 @@ from vggviz.weights.store import load_network, save_network
 from vggviz.weights.tensors import fingerprint, read_card, write_safetensors
 
 __all__ = [
+    "BUNDLED",
     "STOCK",
     "WEIGHTS",
     "Backbone",

@@ -18,7 +18,7 @@ __all__ = ["as_written", "difference", "read", "read_backbone"]
 
 
 def read_backbone(weights: str | Path, attention: str = "none") -> Backbone:
-    """The backbone for adapters on `weights`: 'tiny50' with an attention, a name of ImageNet
+    """The backbone for adapters on `weights`: bundled ones with an attention, a name of ImageNet
     weights, or a .safetensors file beside the adapter. Of a file that is itself an adapter it is
     that file's own backbone.
 

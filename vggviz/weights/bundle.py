@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from vggviz.attention import ATTENTION
 from vggviz.files import assets_folder
 from vggviz.networks import build_network
-from vggviz.weights.card import WEIGHTS, WeightsError
+from vggviz.weights.card import BUNDLED, WEIGHTS, WeightsError
 from vggviz.weights.stock import STOCK, stock_config, stock_file
 from vggviz.weights.tensors import read_card
 
@@ -25,17 +25,17 @@ __all__ = [
 ]
 
 
-def bundled_types() -> tuple[str, ...]:
-    """The attention types of the bundled weights, 'none' included."""
-    return tuple(key for key in ("none", *ATTENTION) if _tiny50(key).is_file())
+def bundled_types(weights: str = BUNDLED) -> tuple[str, ...]:
+    """The attention types of which trained weights come with the package, 'none' included."""
+    return tuple(key for key in ("none", *ATTENTION) if _path(weights, key).is_file())
 
 
-def bundled_file(attention: str) -> Path:
-    """The file of 'tiny50' with this attention. Raises WeightsError for none."""
-    file = _tiny50(attention)
+def bundled_file(attention: str, weights: str = BUNDLED) -> Path:
+    """The file of bundled weights with this attention. Raises WeightsError where there is none."""
+    file = _path(weights, attention)
     if not file.is_file():
-        known = ", ".join(bundled_types())
-        raise WeightsError("no_bundled_weights", attention=attention, known=known)
+        known = ", ".join(bundled_types(weights))
+        raise WeightsError("no_bundled_weights", weights=weights, attention=attention, known=known)
     return file
 
 
@@ -43,7 +43,7 @@ def bundled_results(weights: str, attention: str) -> Mapping[str, Any] | None:
     """The evaluation of bundled weights, in the form of `Evaluation.to_json`; None where there is
     none."""
     file = assets_folder() / "weights" / "evaluation.json"
-    if weights != "tiny50" or not file.is_file():
+    if weights != BUNDLED or not file.is_file():
         return None
     return _results(file).get(attention)
 
@@ -55,8 +55,8 @@ def _results(file: Path) -> dict[str, Any]:
     return results
 
 
-def _tiny50(attention: str) -> Path:
-    return assets_folder() / "weights" / f"tiny50-{attention}.safetensors"
+def _path(weights: str, attention: str) -> Path:
+    return assets_folder() / "weights" / f"{weights}-{attention}.safetensors"
 
 
 class CatalogueEntry(NamedTuple):
@@ -73,8 +73,8 @@ def list_weights() -> list[CatalogueEntry]:
     """All named weights × attention types. Raises WeightsError for a damaged bundled file."""
     lines: list[CatalogueEntry] = []
     for name in WEIGHTS:
-        for attention in bundled_types() if name == "tiny50" else ("none", *ATTENTION):
-            if name == "tiny50":
+        for attention in bundled_types() if name == BUNDLED else ("none", *ATTENTION):
+            if name == BUNDLED:
                 config = read_card(bundled_file(attention)).config
                 local = True
             else:

@@ -17,6 +17,7 @@ from vggviz.texts import UNSEEN, is_blank
 from vggviz.types import Error, InputError, matching
 
 __all__ = [
+    "BUNDLED",
     "STOCK",
     "WEIGHTS",
     "Backbone",
@@ -27,12 +28,14 @@ __all__ = [
     "checked_labels",
 ]
 
+BUNDLED = "tiny50"
+"""The weights that come with the package."""
 STOCK = {"imagenet": "vgg19", "imagenet_bn": "vgg19_bn"}
 STOCK |= {f"imagenet-{name}": name for name in TORCHVISION if name not in STOCK.values()}
 STOCK |= {"lite": "efficientnet_lite0"}
 """The architectures of ImageNet weights by the weights' names: torchvision's, and 'lite'."""
 WEIGHTS = {
-    "tiny50": "VGG19-BN at half width, 50 everyday classes of Tiny ImageNet; bundled",
+    BUNDLED: "VGG19-BN at half width, 50 everyday classes of Tiny ImageNet; bundled",
     **{
         name: f"torchvision's {architecture}, 1,000 ImageNet classes; downloaded once"
         for name, architecture in STOCK.items()

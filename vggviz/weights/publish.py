@@ -86,8 +86,9 @@ def model_card(repo: str, card: Card) -> ModelCard:
     recipe: list[str] = []
     for key, value in card.facts.items():
         if key != "history":  # it stays in config.json
-            # Training writes 'validation' and 'validation_pictures'.
-            part = measured if key.startswith("validation") or "accuracy" in key else recipe
+            # Training writes 'validation' or 'agreement', and 'validation_pictures'.
+            is_result = key.startswith(("validation", "agreement")) or "accuracy" in key
+            part = measured if is_result else recipe
             text = value if isinstance(value, str) else json.dumps(value)
             part.append(f"- {_code(key)}: {_code(text)}")
     return ModelCard.from_template(

@@ -10,8 +10,8 @@ import torch
 
 from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.weights.adapters import difference, read
-from vggviz.weights.bundle import bundled_file
-from vggviz.weights.card import WEIGHTS, Card, WeightsError
+from vggviz.weights.bundle import bundled_file, bundled_types
+from vggviz.weights.card import BUNDLED, WEIGHTS, Card, WeightsError
 from vggviz.weights.hub import PREFIX, fetch
 from vggviz.weights.refusal import explain_refusal
 from vggviz.weights.stock import STOCK, load_stock
@@ -21,7 +21,7 @@ __all__ = ["load_network", "save_network"]
 
 
 def load_network(
-    weights: str | Path = "tiny50",
+    weights: str | Path = BUNDLED,
     attention: str = "none",
     *,
     generator: torch.Generator | None = None,
@@ -41,12 +41,13 @@ def load_network(
     """
     name = str(weights)
     NetworkConfig(attention=attention)  # raises for an unknown attention before reading
-    if name in ("random", *STOCK):
+    is_adapter = name in STOCK and not changes and attention in bundled_types(name)
+    if name in ("random", *STOCK) and not is_adapter:
         model, card = load_stock(name, attention, generator, changes)
     elif changes:
         raise ValueError(f"{', '.join(changes)} can't be changed: {name} was trained as it is")
-    elif name == "tiny50":
-        file = bundled_file(attention)
+    elif name == BUNDLED or is_adapter:
+        file = bundled_file(attention, name)
         model, card = _file(file, name, file.parent)
     elif name.startswith(PREFIX):
         model, card = _hub(name)

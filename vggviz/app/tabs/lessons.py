@@ -17,7 +17,7 @@ from vggviz.app.markup import attention_title
 from vggviz.app.session import Session, handler
 from vggviz.app.shell import PRIVATE, Shell
 from vggviz.locales import text
-from vggviz.weights import bundled_results
+from vggviz.weights import BUNDLED, bundled_results
 
 __all__ = ["LESSONS", "NAME", "Lesson", "build", "go", "measured_facts", "page"]
 
@@ -35,7 +35,7 @@ class Lesson(NamedTuple):
 
 
 def _state(example: str, attention: str, stage: str, tab: str, target: str = "") -> PageState:
-    return PageState(example, "tiny50", attention, stage, target, tab=tab)
+    return PageState(example, BUNDLED, attention, stage, target, tab=tab)
 
 
 LESSONS = (
@@ -111,8 +111,8 @@ def measured_facts(lesson: Lesson, lang: str) -> list[str]:
 
     The numbers come from the results of `vggviz evaluate` that are bundled with the weights.
     """
-    measured = bundled_results("tiny50", lesson.attention) if lesson.attention else None
-    plain = bundled_results("tiny50", "none")
+    measured = bundled_results(BUNDLED, lesson.attention) if lesson.attention else None
+    plain = bundled_results(BUNDLED, "none")
     if measured is None or plain is None:
         return []
     name = attention_title(lang, lesson.attention)

@@ -1,0 +1,295 @@
+"""Attention trained without labels: the loss, term by term, and a run from pictures to a file."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from torch import Tensor
+from typer.testing import CliRunner
+
+pytest.importorskip("accelerate", reason="needs the extra 'train'")
+
+from vggviz import ATTENTION
+from vggviz.cli import app
+from vggviz.data import DataError, open_unlabelled
+from vggviz.hooks.capture import TapReading, capture
+from vggviz.images import Preprocess
+from vggviz.networks import Network, NetworkConfig, build_network
+from vggviz.training import TrainConfig
+from vggviz.training.loop import set_attention_trainable
+from vggviz.training.run import run_training
+from vggviz.training.start import NetworkChoice
+from vggviz.training.terms import TERMS, Terms
+from vggviz.training.unlabelled import (
+    keep_loss,
+    mask_of,
+    mixed,
+    need_loss,
+    price,
+    unlabelled_loss,
+)
+from vggviz.weights import Card, load_network, read_backbone, read_card, save_network
+
+LABELS = ("ant", "bee", "cat")
+
+
+def network(attention: str, generator: int = 0) -> Network:
+    config = NetworkConfig(
+        attention,
+        ("block4", "block5") if attention != "none" else (),
+        head="gap",
+        architecture="vgg11_bn",
+        width=0.125,
+        num_classes=len(LABELS),
+        blend="replace",
+    )
+    return build_network(config, torch.Generator().manual_seed(generator)).eval()
+
+
+def reading(kind: str, weights: Tensor, grid: tuple[int, int]) -> TapReading:
+    return TapReading(kind, weights, grid, None)  # type: ignore[arg-type]
+
+
+def test_the_terms_of_the_loss_by_hand() -> None:
+    answer, logits = torch.tensor([[0.0, math.log(3)]]), torch.tensor([[math.log(4), 0.0]])
+    # p = (1/4, 3/4), q = (4/5, 1/5)
+    kept = 0.25 * math.log(0.25 / 0.8) + 0.75 * math.log(0.75 / 0.2)
+    assert keep_loss(answer, logits).item() == pytest.approx(kept, rel=1e-5)
+    needed = -(0.25 * math.log(0.2) + 0.75 * math.log(0.8))
+    assert need_loss(answer, logits).item() == pytest.approx(needed, rel=1e-5)
+    assert keep_loss(answer, answer).item() == pytest.approx(0, abs=1e-7)
+    x, other = torch.full((1, 2, 1, 2), 4.0), torch.zeros(1, 2, 1, 2)
+    mask = torch.tensor([[[[0.25, 1.0]]]])
+    assert mixed(x, other, mask).tolist() == [[[[1.0, 4.0]], [[1.0, 4.0]]]]
+    assert price(mask).item() == pytest.approx((0.0625 + 1) / 2)
+
+
+def test_masks_of_all_kinds_by_hand() -> None:
+    spatial = torch.tensor([[[0.5, 1.0]]])  # (B, H, W)
+    channel = torch.tensor([[0.5, 0.25, 1.0]])
+    mask = mask_of([reading("channel", channel, (1, 2)), reading("spatial", spatial, (1, 2))])
+    expected = [[[0.25, 0.5]], [[0.125, 0.25]], [[0.5, 1.0]]]
+    assert mask.tolist() == [expected]
+    rows, columns = torch.tensor([[[0.5, 1.0]]]), torch.tensor([[[1.0, 0.5, 0.25]]])
+    axes = mask_of([reading("axis", rows, (2, 1)), reading("axis", columns, (1, 3))])
+    assert axes.tolist() == [[[[0.5, 0.25, 0.125], [1.0, 0.5, 0.25]]]]
+    volume = torch.rand(2, 3, 4, 5)
+    assert torch.equal(mask_of([reading("volume", volume, (4, 5))]), volume)
+    pool = torch.tensor([[0.5, 0.5, 0.0, 0.0]])
+    found = mask_of([reading("pool", pool, (2, 2))], budget=0.5)
+    high = 1 - math.exp(-0.5 * 4 * 0.5)
+    torch.testing.assert_close(found, torch.tensor([[[[high, high], [0.0, 0.0]]]]))
+    token = torch.tensor([[[[1.0, 0.0], [0.5, 0.5]]]])  # (B, heads, N, M): keys get 3/4, 1/4
+    found = mask_of([reading("token", token, (1, 2))])
+    by_hand = [1 - math.exp(-2 * 0.75), 1 - math.exp(-2 * 0.25)]
+    torch.testing.assert_close(found, torch.tensor([[[by_hand]]]))
+    with pytest.raises(ValueError, match="branch"):
+        mask_of([reading("branch", torch.rand(1, 2, 3), (1, 1))])
+
+
+@pytest.mark.parametrize("stage", ["block4", "block5"])
+@pytest.mark.parametrize("attention", ["cbam", "softmax"])
+def test_the_loss_is_that_of_five_passes_over_whole_pictures(attention: str, stage: str) -> None:
+    """Written out with five passes of the whole network, one picture at a time."""
+    model, terms = network(attention), Terms(0.7, 0.3, 2.0, 0.5, 0.8)
+    pictures = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    other = torch.tensor([1, 2, 0])
+    with torch.no_grad():
+        features = model.features_before(pictures, "block4")
+        found_logits, answer, loss = unlabelled_loss(model, features, "block4", stage, terms, other)
+        plain = network("none")
+        plain.load_state_dict(model.state_dict(), strict=False)
+        total = 0.0
+        masks, inputs = [], []
+        for picture in pictures:
+            inputs.append(model.features_before(picture[None], stage))
+            with capture(model) as trace:
+                model(picture[None])
+            taps = [tap for path, tap in trace.taps.items() if f".{stage}." in f".{path}."]
+            masks.append(mask_of(taps, 0.8))
+        for n, picture in enumerate(pictures):
+            p = plain(picture[None])
+            torch.testing.assert_close(answer[n : n + 1], p, rtol=1e-4, atol=1e-5)
+            attended = model(picture[None])
+            torch.testing.assert_close(found_logits[n : n + 1], attended, rtol=1e-4, atol=1e-5)
+            x, x2, m = inputs[n], inputs[int(other[n])], masks[n]
+            kept = model.logits_after(m * x + (1 - m) * x2, stage)
+            lost = model.logits_after((1 - m) * x + m * x2, stage)
+            block = model.attention[stage].module
+            if attention == "softmax":
+                context = x.mean((2, 3))
+                averaged = x + block.transform(context)[:, :, None, None]
+            else:
+                weights = block.channel.mlp(x.mean((2, 3))) + block.channel.mlp(x.amax((2, 3)))
+                scaled = x * weights.sigmoid().mean()
+                pooled = torch.stack((scaled.mean(1), scaled.amax(1)), 1)
+                gate = block.spatial.norm(block.spatial.conv(pooled)).sigmoid()
+                averaged = scaled * gate.mean()
+            effect = attended - model.logits_after(averaged, stage)
+            total += float(
+                keep_loss(p, attended)
+                + 0.7 * keep_loss(p, kept)
+                + 0.3 * need_loss(p, lost)
+                + 2.0 * m.square().mean()
+                + 0.5 * torch.nn.functional.cross_entropy(effect, p.argmax(1))
+            )
+    assert float(loss) == pytest.approx(total / 3, rel=1e-4)
+
+
+def test_the_controls_have_answers_of_others() -> None:
+    model = network("spatial")
+    features = torch.randn(3, 128, 4, 4, generator=torch.Generator().manual_seed(1)).relu()
+    features = features[:, : model.features_before(torch.zeros(1, 3, 64, 64), "block4").shape[1]]
+    other = torch.tensor([1, 2, 0])
+
+    def answer(terms: Terms) -> Tensor:
+        return unlabelled_loss(model, features, "block4", "block4", terms, other)[1]
+
+    own = answer(Terms())
+    assert torch.equal(answer(Terms(answers="shuffled")), own[other])
+    wrong = answer(Terms(answers="wrong"))
+    assert torch.equal(wrong.sort(1).values, own.sort(1).values)
+    assert torch.equal(wrong.argmax(1), own.argmin(1))
+    assert torch.equal(wrong.argmin(1), own.argmax(1))
+
+
+@pytest.mark.parametrize("attention", [key for key in ATTENTION if key != "simam"])
+def test_only_attention_learns_and_every_parameter_of_it_does(attention: str) -> None:
+    model = network(attention)
+    frozen = set_attention_trainable(model)
+    model.train()
+    for module in frozen:
+        module.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    features = model.features_before(torch.randn(4, 3, 64, 64), "block4").detach()
+    for stage in model.attention:
+        terms = TERMS.get(attention, Terms())
+        unlabelled_loss(model, features, "block4", stage, terms, torch.tensor([1, 2, 3, 0]))[
+            2
+        ].backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == name.startswith("attention."), name
+    after = model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert all(name.startswith("attention.") for name in changed)  # statistics of its own norms
+
+
+def test_pictures_without_labels(tmp_path: Path) -> None:
+    for name in ("a.png", "b/c.png", "b/d.png", "train/e.png", "val/x.png", "test/y/z.png"):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(file)
+    (tmp_path / "notes.txt").write_text("hello")
+    first, second = open_unlabelled(tmp_path, generator=torch.Generator().manual_seed(0))
+    assert sorted(first.files + second.files) == ["a.png", "b/c.png", "b/d.png", "train/e.png"]
+    assert (len(first), len(second)) == (3, 1)
+    assert dict(first.ignored) == {".txt": 1}
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="0 pictures to learn from"):
+        open_unlabelled(tmp_path / "empty", generator=torch.Generator())
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(40):
+        pixels = generator.integers(0, 80, (40, 40, 3))
+        row, column = generator.integers(0, 24, 2)
+        pixels[row : row + 16, column : column + 16, number % 3] += 150
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    model = network("none", 7)
+    card = Card("base", model.config, Preprocess(64, 64), LABELS)
+    save_network(model, card, tmp_path / "base.safetensors")
+    return tmp_path / "base.safetensors"
+
+
+def test_from_a_flat_folder_to_an_adapter(photos: Path, base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine.safetensors"
+    arguments = ["train", "--data", photos, "--unlabelled", "--weights", base, "--attention"]
+    arguments += ["cbam", "--out", out, "--epochs", "2", "--batch", "8", "--views", "1"]
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    assert "32 training pictures and 8 for validation" in result.output
+    assert "agreement is with the answers of the network without attention" in result.output
+    assert re.search(r"mine.safetensors: agreement \d+.\d% .* \d+ kB", result.output)
+    with safe_open(out, framework="pt") as opened:
+        names = set(opened.keys())
+    assert names
+    assert all(name.startswith("attention.") for name in names)
+    card = read_card(out)
+    assert card.labels == LABELS
+    assert card.backbone == read_backbone(base)
+    assert "validation" not in card.facts
+    assert 0 <= card.facts["agreement"]["top1"] <= 1
+    assert card.facts["recipe"]["unlabelled"]["price"] == Terms().price
+    assert card.config.stages == ("block4", "block5")
+    assert card.config.blend == "replace"
+    model, _ = load_network(out)
+    with model.bypass(), torch.no_grad():
+        x = torch.randn(2, 3, 64, 64)
+        torch.testing.assert_close(model(x), load_network(base)[0](x))
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_bit_for_bit(photos: Path, base: Path, tmp_path: Path) -> None:
+    config = TrainConfig(
+        epochs=4, image_sizes=(), batch=8, lr=0.01, attention_lr=1.0, views=1, unlabelled=Terms()
+    )
+    choice = NetworkChoice(str(base), "spatial")
+    whole, part = tmp_path / "whole.safetensors", tmp_path / "part.safetensors"
+    run_training(photos, whole, config, choice)
+
+    class Killed(Exception):
+        pass
+
+    def stop(progress: object) -> None:
+        if progress.validation is not None and progress.epoch == 1:  # type: ignore[attr-defined]
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_training(photos, part, config, choice, report=stop)
+    run_training(photos, part, config, choice, resume=True)
+    ours, theirs = (load_network(file)[0].state_dict() for file in (part, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--weights", "none"], "a fresh network is random"),
+        (["--attention", "none"], "--attention"),
+        (["--classes", "ant"], "--classes"),
+        (["--attention", "simam"], "simam has no parameters to train"),
+    ],
+)
+def test_what_cannot_be_taught(
+    photos: Path, base: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    before = ["train", "--data", photos, "--unlabelled", "--out", tmp_path / "x.safetensors"]
+    start = [] if "--weights" in arguments else ["--weights", base]
+    result = CliRunner().invoke(app, list(map(str, [*before, *start, *arguments])))
+    assert result.exit_code != 0
+    assert words in " ".join(result.output.split())
+
+
+def test_attention_that_its_layers_learned_with_is_no_start(photos: Path, tmp_path: Path) -> None:
+    model = network("se")
+    own = tmp_path / "own.safetensors"
+    save_network(model, Card("own", model.config, Preprocess(64, 64), LABELS), own)
+    config = TrainConfig(epochs=1, image_sizes=(), batch=8, unlabelled=Terms())
+    with pytest.raises(ValueError, match="without labels start from a network that has none"):
+        run_training(photos, tmp_path / "x.safetensors", config, NetworkChoice(str(own), "cbam"))
