@@ -63,13 +63,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def navigation(pages: list[str]) -> list[Any]:
     """Home, the sections in order, each with all pages of its folder, then all other pages."""
-    nav: list[Any] = ["index.md"]
+    nav: list[Any] = [{"Home": "index.md"}]
     for title, folder in SECTIONS.items():
         own = [page for page in pages if page.startswith(f"{folder}/")]
         if own:
             nav.append({title: sorted(own, key=lambda page: (not page.endswith("index.md"), page))})
-    nested = [page for part in nav if isinstance(part, dict) for page in next(iter(part.values()))]
-    return [*nav, {"Project": sorted(set(pages) - {"index.md", *nested})}]
+    nested = [page for page in pages if page.partition("/")[0] in SECTIONS.values()]
+    others = sorted({*pages} - {"index.md", "zh.md", *nested})
+    return [*nav, {"Project": others}, {"中文": "zh.md"}]
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

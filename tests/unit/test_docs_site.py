@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -61,3 +62,24 @@ def test_the_reference_is_made_from_docstrings_and_help(site: Path) -> None:
     assert all(name in command_line for name in ATTENTION)
     assert "{attention}" not in command_line
     assert "vggviz-explain" in command_line
+
+
+def test_a_notebook_becomes_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(CONFIG.parent)
+    hooks = importlib.import_module("hooks")
+    cells = [
+        {"cell_type": "markdown", "source": ["# One\n", "two"]},
+        {
+            "cell_type": "code",
+            "source": ["x"],
+            "outputs": [
+                {"data": {"text/html": ["<b>a</b>\n\n", "b"], "text/plain": ["no"]}},
+                {"data": {"image/png": "QUJD\n"}},
+                {"name": "stdout", "text": ["said\n"]},
+            ],
+        },
+    ]
+    assert hooks.notebook_page({"cells": cells}) == (
+        "# One\ntwo\n\n```python\nx\n```\n\n<div><b>a</b>\nb</div>\n\n"
+        '<img alt="output" src="data:image/png;base64,QUJD">\n\n```text\nsaid\n```'
+    )
