@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -110,7 +109,7 @@ def check_options(command: str) -> None:
         words = shlex.split(re.sub(r"^(\w+=\S+ )+", "", part.strip()), comments=True)
         if words[:1] == ["vggviz"]:
             group: Any = typer.main.get_command(app)
-            name, own, rest = group.resolve_command(click.Context(group), words[1:])
+            name, own, rest = group.resolve_command(typer.Context(group), words[1:])
             own.make_context(name, list(rest))
 
 

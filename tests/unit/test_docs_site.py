@@ -26,7 +26,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-W", "ignore", "-m", "mkdocs", "build", "--strict"]
     done = subprocess.run(
-        [*command, "-q", "-f", str(CONFIG), "-d", str(out)],
+        [*command, "-f", str(CONFIG), "-d", str(out)],
         env={**os.environ, **OFFLINE, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
