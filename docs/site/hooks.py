@@ -52,9 +52,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages["reference/library.md"] = library()
     for notebook in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
         pages[f"notebooks/{notebook.stem}.md"] = notebook_page(json.loads(notebook.read_text()))
-        files.append(
-            File.generated(config, f"notebooks/{notebook.name}", abs_src_path=str(notebook))
-        )
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     config.nav = navigation([file.src_uri for file in files.documentation_pages()])
@@ -86,7 +83,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         image, text, target, anchor = match.groups(default="")
         file = posixpath.normpath(posixpath.join(posixpath.dirname(origin), target))
         if file.startswith("docs/"):
-            name = file.removeprefix("docs/")
+            name = re.sub(r"\.ipynb$", ".md", file.removeprefix("docs/"))
         elif file in OUTSIDE:
             name = OUTSIDE[file]
         elif (ROOT / file).exists():
@@ -124,12 +121,12 @@ def library() -> str:
 
 
 def notebook_page(notebook: dict[str, Any]) -> str:
-    """A notebook as Markdown, with its kept outputs."""
+    """A notebook as Markdown, with its kept outputs. Badges of other hosts become plain links."""
     parts: list[str] = []
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(source)
+            parts.append(re.sub(r"!\[([^\]]*)\]\(https?:[^)]*\)", r"\1", source))
         elif cell["cell_type"] == "code":
             parts += [f"```python\n{source}\n```", *map(output, cell["outputs"])]
     return "\n\n".join(filter(None, parts))

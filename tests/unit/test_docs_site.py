@@ -68,7 +68,7 @@ def test_a_notebook_becomes_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(CONFIG.parent)
     hooks = importlib.import_module("hooks")
     cells = [
-        {"cell_type": "markdown", "source": ["# One\n", "two"]},
+        {"cell_type": "markdown", "source": ["# One\n", "[![two](https://a/b.svg)](c)"]},
         {
             "cell_type": "code",
             "source": ["x"],
@@ -80,6 +80,6 @@ def test_a_notebook_becomes_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
         },
     ]
     assert hooks.notebook_page({"cells": cells}) == (
-        "# One\ntwo\n\n```python\nx\n```\n\n<div><b>a</b>\nb</div>\n\n"
+        "# One\n[two](c)\n\n```python\nx\n```\n\n<div><b>a</b>\nb</div>\n\n"
         '<img alt="output" src="data:image/png;base64,QUJD">\n\n```text\nsaid\n```'
     )
