@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "SECURITY.md")
 PAGES = [*NAMES, *sorted(file.relative_to(ROOT).as_posix() for file in ROOT.glob("docs/**/*.md"))]
 BLOCK = re.compile(r"^```(\w*)(?: title=\"(\S+)\")?\n(.*?)^```", re.DOTALL | re.MULTILINE)
-TEXTS = (
+TEXTS = ("toml", "text", "cpp", "java", "")  # nothing runs these; commands without any are bash
     "toml",
     "text",
     "cpp",
