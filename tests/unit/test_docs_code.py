@@ -27,13 +27,8 @@ ROOT = Path(__file__).parents[2]
 NAMES = ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "SECURITY.md")
 PAGES = [*NAMES, *sorted(file.relative_to(ROOT).as_posix() for file in ROOT.glob("docs/**/*.md"))]
 BLOCK = re.compile(r"^```(\w*)(?: title=\"(\S+)\")?\n(.*?)^```", re.DOTALL | re.MULTILINE)
-TEXTS = ("toml", "text", "cpp", "java", "")  # nothing runs these; commands without any are bash
-    "toml",
-    "text",
-    "cpp",
-    "java",
-    "",
-)  # what nothing can run; commands without a language are bash
+# Nothing runs these; commands in a block without a language are bash.
+TEXTS = ("toml", "text", "cpp", "java", "")
 
 NOT_RUN = {
     r"python3? -m venv|VENV=|pip install|\.venv/bin/": "installs, tests or builds; .ci/run does",
