@@ -107,17 +107,35 @@ def test_all_blocks_and_their_figure(visit: Visit, tmp_path: Path) -> None:
         assert len(figure.convert("RGB").getcolors(1 << 24) or []) > 1000
 
 
-def test_all_types_row_by_row(visit: Visit) -> None:
+def test_all_types_as_a_wall_and_as_numbers(visit: Visit) -> None:
     page = visit()
     go(page, "All types")
     runs(page, "#types")
-    keys = page.locator("#types tbody th").all_inner_texts()
-    assert sorted(keys) == sorted(attention_title("en", key) for key in bundled_types())
+    names = page.locator("#types .kind h3").all_inner_texts()
+    assert sorted(names) == sorted(attention_title("en", key) for key in bundled_types())
     for key in ("none", "softmax"):
         first = Explainer.load("tiny50", key).explain(HOME).prediction.top(1)[0]
-        row = page.locator("#types tbody tr", has_text=attention_title("en", key)).first
-        assert first.label in row.inner_text()
-    assert page.locator("#types tr.current th").inner_text() == attention_title("en", "cbam")
+        kind = page.locator(
+            "#types .kind", has=page.locator(f"h3:text-is('{attention_title('en', key)}')")
+        )
+        assert first.label in kind.locator(".truth").inner_text()
+    assert page.locator("#types .current h3").inner_text() == attention_title("en", "cbam")
+    places = page.locator("#types .place")
+    assert min(places.evaluate_all("(all) => all.map((one) => one.clientWidth)")) > 360
+    assert places.locator(":scope > *").count() == len(names)  # none is empty
+    over = page.locator("#types .over")
+    box = over.first.bounding_box()
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.75 * box["height"])
+    marks = over.evaluate_all(
+        "(all) => all.map((one) => getComputedStyle(one, '::after').content !== 'none')"
+    )
+    assert all(marks)
+    place = "getComputedStyle(document.querySelector('#types .wall')).getPropertyValue('--x')"
+    assert float(page.evaluate(place).rstrip("%")) == pytest.approx(25, abs=1)
+    assert not page.locator("#types table").is_visible()
+    page.get_by_label("Numbers", exact=True).check(force=True)
+    page.locator("#types table").wait_for()
+    assert not page.locator("#types .wall").is_visible()
 
 
 def test_what_if(visit: Visit) -> None:

@@ -49,10 +49,9 @@ def says(page: Any, top: tuple[Ranked, ...]) -> None:
 READY = {
     "pixel": ":is(#pixel, #pixel-looks) :is(.average, .nothing)",
     "blocks": "#blocks tbody tr:nth-child(3)",
-    "types": "#types tr:last-child img",
+    "types": "#types .kind:last-child .place > *",
     "what_if": "#what-if .halves",
     "faithful": "#faithful .halves",
-    "lessons": "#lessons details",
 }
 """What stands in a tab once it is drawn."""
 

@@ -56,7 +56,9 @@ def measure(address: str, chromium: str = "/usr/bin/chromium") -> dict[str, Any]
         for tab in TABS:
             show(page, tab)
             page.wait_for_timeout(500)
-        page.locator("#lessons summary").nth(2).click()
+        page.locator("#open-lessons button").click()
+        page.locator("#lesson [data-open=spatial]").click()
+        page.locator("#lesson .close").click()
         page.locator('#tabs [role=tab][data-tab-id="explore"]').first.click()
         page.wait_for_timeout(1000)
         found: dict[str, Any] = page.evaluate("vitals")

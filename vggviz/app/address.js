@@ -3,7 +3,7 @@
   const $ = (selector) => document.querySelector(selector);
   const PICTURE = "vggviz.picture", OPACITY = 0.55, WAIT = 30000; // ms
   const LARGEST = 3 << 20; // bytes of a picture that fit into the tab's storage as text
-  const OURS = "example weights attention stage target contrast method layout on colours scale"
+  const OURS = "example weights attention stage target contrast method layout on colours scale thumbnails"
     .split(" ").concat("opacity", "tab", "lang", "own", "more", "site");
   const COMPARED = ["example", "weights", "attention", "stage", "target", "contrast", "own"];
   const here = () => new URLSearchParams(location.search);

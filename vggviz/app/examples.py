@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,7 +20,7 @@ from vggviz.locales import text
 from vggviz.plotting import data_uri
 from vggviz.weights import assets_folder
 
-__all__ = ["PICK", "Example", "example_classes", "examples", "strip"]
+__all__ = ["PICK", "Example", "example_classes", "examples", "is_labelled_error", "strip"]
 
 log = logging.getLogger(__name__)
 
@@ -65,21 +65,34 @@ def examples() -> list[Example]:
 
 
 @cache
-def _entries() -> list[dict[str, str]]:
-    """What examples.json says of each picture."""
+def _entries() -> list[dict[str, Any]]:
+    """What examples.json says of each picture: its `file`, `label`, WordNet id and `caption`; the
+    `other` class that it shows; whether it is a `labelled_error`, which stays among the examples to
+    be discussed; and its `errors`: what a bundled network with an attention type answers, where
+    that is wrong."""
     file = assets_folder() / "examples" / "examples.json"
-    entries: list[dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))
+    entries: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
     return entries
 
 
 def example_classes(path: str | None) -> tuple[str, ...]:
     """The classes that an example shows, by its path as `examples` gives it; () for a visitor's own
     picture."""
+    entry = _entry(path)
+    return tuple(entry[key] for key in ("label", "other") if entry.get(key))
+
+
+def is_labelled_error(path: str | None) -> bool:
+    """Whether this example stays among the others since networks get it wrong."""
+    return bool(_entry(path).get("labelled_error"))
+
+
+def _entry(path: str | None) -> dict[str, Any]:
+    """What examples.json says of the picture at this path; {} for a visitor's own picture."""
     file = Path(path or "")
     if file.parent.name != "examples":  # uploads lie in folders named by a hash
-        return ()
-    found = [entry for entry in _entries() if entry["file"] == file.name]
-    return tuple(one[key] for one in found for key in ("label", "other") if one.get(key))
+        return {}
+    return next((entry for entry in _entries() if entry["file"] == file.name), {})
 
 
 def strip(pictures: Sequence[Example], lang: str = "en") -> str:

@@ -133,7 +133,7 @@ def draw(session: Session, *view: str) -> ExploreContent:
     return ExploreContent(
         answer(lang, result),
         about(lang, result.attention, results),
-        strip(lang, result, current.colours),
+        strip(lang, result, current),
         _maps(session, current),
         channels(lang, result, current.stage),
         channel(lang, result, current.stage, 1, current.colours),

@@ -51,6 +51,7 @@ class PageState(NamedTuple):
     on: str = ""
     colours: str = ""
     scale: str = ""
+    thumbnails: str = ""
     opacity: str = ""
     tab: str = ""
     lang: str = ""
@@ -79,6 +80,8 @@ def read_query(
     """
     if "site" in parameters:  # links made before version 0.2
         parameters = {"stage": parameters["site"], **parameters}
+    if parameters.get("tab") == "lessons":  # which are a card now: the browser opens it
+        parameters = {**parameters, "tab": ""}
     requested = {name: parameters.get(name, "") for name in PageState._fields}
     networks = session.networks
     offered: dict[str, Sequence[str]] = {

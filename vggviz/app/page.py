@@ -14,6 +14,7 @@ from vggviz.app.events import Column, wire
 from vggviz.app.examples import PICK, examples, strip
 from vggviz.app.input_guard import Page
 from vggviz.app.inputs import Choice, Picture, UploadedPicture
+from vggviz.app.lessons import card
 from vggviz.app.networks import Networks
 from vggviz.app.own import PICKLED, Upload
 from vggviz.app.session import Session
@@ -61,6 +62,7 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         run_request = gr.State(0)  # inside gr.Tabs it would count as a tab
         with gr.Row(elem_id="top"):
             head = _html(_head("en"), js_on_load=LANGUAGE_SCRIPT, elem_id="head")
+            lessons = _html(card.button(), elem_id="open-lessons")
             stage_mode = _html(toolbar.stage_button("en"), elem_id="stage-mode")
             menu = _html(downloads.menu(), js_on_load=downloads.CLICK, elem_id="take")
             language = gr.Radio(
@@ -137,9 +139,11 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                         tab.build(shell)
                     shell.labelled(opened[key], label=tab.NAME)
                 draw_open_tab(shell, opened)
+        card.build(shell)
         details = gr.JSON(visible=False)
 
         shell.labelled(head, lambda session: {"value": _head(session.lang)})
+        shell.labelled(lessons, lambda session: {"value": card.button(session.lang)})
         for part, html in (
             (stage_mode, toolbar.stage_button),
             (source, toolbar.source),

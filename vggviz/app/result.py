@@ -19,7 +19,7 @@ from vggviz.images import Crop
 from vggviz.networks import Network
 from vggviz.types import POSITIONS, AttentionRecord, Kind, Prediction, Ranked
 
-__all__ = ["SIDE", "SMALL", "Floats", "Pixels", "Request", "Result", "StageMaps"]
+__all__ = ["SIDE", "SMALL", "Floats", "Pixels", "Request", "Result", "StageMaps", "stage_maps"]
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -49,9 +49,10 @@ class StageMaps:
     that attention, its weights of `channels` (C,), and `gamma` where it is blended in; None for
     what the stage doesn't have.
 
-    Where channels are weighed, `features` (C, h, w) are the input of the attention, and `weighed`
-    the input times the weights: averaged over areas to at most `FINEST` cells a side, in half
-    precision.
+    `contributions` (C,) are what each channel of the stage's output contributes to the score of
+    the target: see `Explanation.contributions`. Where channels are weighed, `features` (C, h, w)
+    are the input of the attention, and `weighed` the input times the weights: averaged over areas
+    to at most `FINEST` cells a side, in half precision.
     """
 
     gradcam: Floats
@@ -59,6 +60,7 @@ class StageMaps:
     kind: Kind | None
     channels: Floats | None
     gamma: float | None
+    contributions: Floats | None = None
     features: Halves | None = None
     weighed: Halves | None = None
 
@@ -148,7 +150,7 @@ class Result:
             attention=provenance["config"]["attention"],
             trained=provenance["trained"],
             stages={
-                stage: _stage_maps(first, stage, features.get(stage))
+                stage: stage_maps(first, stage, features.get(stage))
                 for stage in model.listed_stages()
             },
             row=model.stages,
@@ -211,10 +213,12 @@ def _raw_maps(explanations: Sequence[Explanation]) -> dict[tuple[str, str, int],
     }
 
 
-def _stage_maps(explanation: Explanation, stage: str, features: Tensor | None) -> StageMaps:
+def stage_maps(explanation: Explanation, stage: str, features: Tensor | None = None) -> StageMaps:
+    """What the page shows of one stage; `features` (C, h, w) are the input of its attention."""
     records = explanation.attention.get(stage, ())
     spatial = _axis_map(records) or _first(records, "spatial")
     channel = _first(records, "channel")
+    contributions = explanation.contributions.get(stage)
     before = after = None
     weighs = channel and channel[0] in ("channel", "volume")
     if channel and weighs and features is not None and len(features) == len(channel[1]):
@@ -228,6 +232,7 @@ def _stage_maps(explanation: Explanation, stage: str, features: Tensor | None) -
         kind=spatial and spatial[0],
         channels=channel and channel[1],
         gamma=explanation.provenance["gamma"].get(stage),
+        contributions=None if contributions is None else contributions.numpy(),
         features=before,
         weighed=after,
     )

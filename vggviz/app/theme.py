@@ -91,8 +91,11 @@ def _theme() -> themes.Base:
 
 # In the head, so that it is there before the first paint; Gradio's `css` comes after it, rewritten.
 _STYLE = "".join(
-    Path(__file__).with_name(name).read_text(encoding="utf-8")
-    for name in ("style.css", "explore.css", "lessons.css", "tabs.css", "stage.css", "phone.css")
+    (Path(__file__).parent / name).read_text(encoding="utf-8")
+    for name in (
+        *("style.css", "explore.css", "downloads.css", "tabs.css", "stage.css", "phone.css"),
+        *("credible.css", "lessons/card.css", "tabs/wall.css"),
+    )
 )
 _SCRIPTS = "".join(
     f"<script>{Path(__file__).with_name(name).read_text(encoding='utf-8')}</script>"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from vggviz.app.diagrams import diagram
+from vggviz.app.examples import example_classes
 from vggviz.app.markup import attention_explanation, badge, percent
 from vggviz.app.parts.chips import chips
+from vggviz.app.parts.truth import doubt, knows, truth
 from vggviz.app.result import Result
 from vggviz.locales import text
 
@@ -39,13 +42,29 @@ def answer(lang: str, result: Result) -> str:
         )
     without = escape(text(lang, key, label=result.off[0].label if result.off else ""))
     return (
+        f"{_explained(result)}"
         f'<div class="verdict" role="status"><h2>{escape(text(lang, "explore.says"))}{untrained}'
         f'</h2><p><b title="{escape(first.label)}">{escape(first.label)}</b> '
-        f"<span>{percent(first.probability)}</span></p></div>"
-        f"{_notes(lang, result)}{chips(lang, result)}"
+        f"<span>{percent(first.probability)}</span></p>{truth(lang, result)}</div>"
+        f"{doubt(lang, result)}{_notes(lang, result)}{chips(lang, result)}{knows(lang, result)}"
         f'<div class="further"><ol aria-label="{escape(text(lang, "explore.top"))}">{rows}</ol>'
         f'<p class="legend">{legend}</p><p class="off">{without}</p></div>'
     )
+
+
+def _explained(result: Result) -> str:
+    """An element that is not seen and says what is explained, for the lessons: example, target,
+    contrast, and whether the target is the answer."""
+    parts = {
+        "example": Path(result.request.path or "").stem
+        if example_classes(result.request.path)
+        else "",
+        "target": result.target.label,
+        "contrast": result.contrast.label if result.contrast else "",
+    }
+    data = "".join(f' data-{name}="{escape(value)}"' for name, value in parts.items())
+    first = " data-first" if result.target.index == result.top[0].index else ""
+    return f'<i class="explained" hidden{data}{first}></i>'
 
 
 def _notes(lang: str, result: Result) -> str:

@@ -92,7 +92,8 @@ def draw(session: Session, stage: str, curves: Curves) -> str:
     charts = "".join(_chart(lang, result, kind, curves, names) for kind in KINDS)
     return (
         f'<progress max="{total}" value="{done}" aria-label="{escape(state)}"></progress>'
-        f'<p class="reading" role="status">{escape(join(lang, sentences))}</p>'
+        f'<p class="reading" role="status"{" data-complete" if done == total else ""}>'
+        f"{escape(join(lang, sentences))}</p>"
         f'<div class="halves">{charts}</div>'
     )
 

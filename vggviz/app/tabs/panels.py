@@ -19,7 +19,7 @@ from vggviz.app.session import Session
 from vggviz.app.shell import OPACITY, Shell
 from vggviz.locales import text
 from vggviz.plotting import data_uri
-from vggviz.types import Grid, Ranked
+from vggviz.types import Grid, Kind, Ranked
 
 __all__ = [
     "bars",
@@ -46,15 +46,23 @@ def shrink(square: Pixels, side: int) -> Pixels:
 
 
 def panel(
-    lang: str, square: Pixels, raw: Floats | None, alt: str, *, mark: str = "", bare: bool = False
+    lang: str,
+    square: Pixels,
+    raw: Floats | None,
+    alt: str,
+    kind: Kind | None = None,
+    *,
+    mark: str = "",
+    bare: bool = False,
 ) -> str:
     """The HTML of a raw map (h, w) over the picture with its colour bar; of the picture alone where
-    the map is flat, and of `alt` alone where it is None. `mark` is HTML that is laid over the
+    the map is flat, and of `alt` alone where it is None. `kind` is that of attention (see
+    `colour_scale`). `mark` is HTML that is laid over the
     picture; `bare` leaves the colour bar out."""
     if raw is None:
         return f'<div class="panel"><div class="well none"><span>{escape(alt)}</span></div></div>'
-    scale = colour_scale(raw, "stretch")
-    values, _, _ = render.stretch(raw)
+    scale = colour_scale(raw, "raw", kind)
+    values = scale.unit(raw)
     if scale.flat:
         values = np.full_like(values, np.nan)
         alt = text(lang, "explore.flat_alt", alt=alt, value=scale.range_text[0])
