@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vggviz.cam import CAMs, MapError, Targets, cams, heatmap, prediction
 from vggviz.explanation import Explanation
+from vggviz.export import Exporter
 from vggviz.images import Crop, ImageSource, Preprocess, open_image
 from vggviz.networks import ForeignNetwork, Network
 from vggviz.platform import precision as fast
@@ -26,6 +27,8 @@ from vggviz.weights import BUNDLED, WEIGHTS, Card, WeightsError, load_network, n
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from vggviz.widget import ExplanationWidget
 
 __all__ = ["Explainer", "MapError", "Options", "Report"]
 
@@ -50,7 +53,7 @@ class _Request:
     progress: Report
 
 
-class Explainer:
+class Explainer(Exporter):
     """A network with its weights, ready to explain pictures. It is safe to share between threads.
 
     `model` is a copy of the network, in evaluation mode, frozen, in float32 and channels last; the
@@ -143,13 +146,9 @@ class Explainer:
         classifier, ValueError for settings that make no sense.
         """
         device = choose_device(device)
+        preprocess = network_card.network_preprocess(size, mean, std)
         parts = network_card.foreign_network(
-            model,
-            network_card.network_preprocess(size, mean, std),
-            copy=True,
-            labels=labels,
-            output=output,
-            multi_label=multi_label,
+            model, preprocess, copy=True, labels=labels, output=output, multi_label=multi_label
         )
         return cls(*parts, device=device, copy=False)
 
@@ -245,15 +244,19 @@ class Explainer:
             explanations += self._explanations(np.asarray(crop), where, one, request, stretched)
         return explanations
 
+    def widget(self, image: ImageSource, lang: str = "en") -> ExplanationWidget:
+        """The picture in a notebook, with controls. Needs the extra 'notebook'."""
+        from vggviz.widget import ExplanationWidget
+
+        return ExplanationWidget(self, image, lang)
+
     def names(self, stages: str | Sequence[str]) -> tuple[str, ...]:
         """The names of stages, layers or modules in `stages`, each once; 'all' are the network's
         stages. Raises ValueError for an unknown name."""
-        if isinstance(stages, str):
-            stages = (
-                self.model.stages
-                if stages == "all"
-                else [name.strip() for name in stages.split(",")]
-            )
+        if stages == "all":
+            stages = self.model.stages
+        elif isinstance(stages, str):
+            stages = [name.strip() for name in stages.split(",")]
         for name in stages:
             self.model.path(name)
         return tuple(dict.fromkeys(stages))
@@ -298,11 +301,10 @@ class Explainer:
         }
         paths = dict(sorted(request.paths.items(), key=lambda item: result.order.index(item[1])))
         attention = {name: result.records(name, path) for name, path in paths.items()}
+        of = result.contributions
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
-        picture = {
-            "stretched": list(stretched) if stretched else None,
-            "one_colour": bool((crop == crop[0, 0]).all()),  # then there is nothing to explain
-        }
+        one_colour = bool((crop == crop[0, 0]).all())  # then there is nothing to explain
+        picture = {"stretched": list(stretched) if stretched else None, "one_colour": one_colour}
         return [
             Explanation(
                 image=crop,
@@ -318,6 +320,7 @@ class Explainer:
                 },
                 provenance=self._provenance(where) | {"picture": picture},
                 features=features,
+                contributions={n: of[p][row, 0].float().cpu() for n, p in paths.items() if p in of},
             )
             for row, target in enumerate(result.targets[:, 0].tolist())
         ]

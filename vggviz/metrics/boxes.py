@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 from vggviz.types import Grid
@@ -62,13 +62,14 @@ def box_accuracy(found: Tensor, thresholds: Tensor) -> Tensor:
 
 
 def _best(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], boxes: np.ndarray) -> float:
-    count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    if count < 2:
+    parts = ndimage.find_objects(ndimage.label(mask, np.ones((3, 3)))[0])
+    if not parts:
         return 0.0
-    left, top, width, height, _ = stats[1:].T.astype(np.float64)  # 0 is the background
+    ends = [(x.start, y.start, x.stop, y.stop) for y, x in parts]
+    left, top, right, bottom = np.array(ends, np.float64).T
     x0, y0, x1, y1 = boxes.T[..., None]  # (k, 1) each, against (parts,)
-    across = np.minimum(left + width, x1) - np.maximum(left, x0)
-    down = np.minimum(top + height, y1) - np.maximum(top, y0)
+    across = np.minimum(right, x1) - np.maximum(left, x0)
+    down = np.minimum(bottom, y1) - np.maximum(top, y0)
     both = np.clip(across, 0, None) * np.clip(down, 0, None)
     true = (x1 - x0) * (y1 - y0)
-    return float((both / (width * height + true - both)).max())
+    return float((both / ((right - left) * (bottom - top) + true - both)).max())

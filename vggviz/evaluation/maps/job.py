@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from vggviz.cam import cams
@@ -17,6 +16,7 @@ from vggviz.evaluation.attention import named_records
 from vggviz.evaluation.pictures import Pictures
 from vggviz.evaluation.run import Subject
 from vggviz.hooks.capture import evaluating
+from vggviz.inline import data_uri
 from vggviz.metrics.statistics import bootstrap, bootstrap_pooled
 from vggviz.networks import Network
 from vggviz.platform.device import run_network
@@ -186,10 +186,9 @@ class Job:
         examples: list[Example] = []
         for word, k in best_and_worst:
             pixels = self.subject.card.preprocess.denormalise(pictures.images[k])
-            small = cv2.resize(pixels, (SIDE, SIDE)).astype(np.uint8)
-            overlaid = overlay(small, stretch(maps[k].numpy())[0])
-            png = cv2.imencode(".png", overlaid[..., ::-1])[1].tobytes()  # OpenCV wants blue first
+            small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+            overlaid = overlay(np.asarray(small), stretch(maps[k].numpy())[0])
             heading = f"{word}: {title} {float(values[k]):.2f}".replace("-", "−")
-            code = base64.b64encode(png).decode()
+            code = data_uri(overlaid, "png").partition(",")[2]
             examples.append(Example(self.metric, self.name, heading, pictures.names[k], code))
         return tuple(examples)
