@@ -28,6 +28,8 @@ from vggviz.weights import BUNDLED, WEIGHTS, Card, WeightsError, load_network, n
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from vggviz.widget import ExplanationWidget
+
 __all__ = ["Explainer", "MapError", "Options", "Report"]
 
 Report = Callable[[int, int], None]
@@ -144,13 +146,9 @@ class Explainer(Exporter):
         classifier, ValueError for settings that make no sense.
         """
         device = choose_device(device)
+        preprocess = network_card.network_preprocess(size, mean, std)
         parts = network_card.foreign_network(
-            model,
-            network_card.network_preprocess(size, mean, std),
-            copy=True,
-            labels=labels,
-            output=output,
-            multi_label=multi_label,
+            model, preprocess, copy=True, labels=labels, output=output, multi_label=multi_label
         )
         return cls(*parts, device=device, copy=False)
 
@@ -246,15 +244,19 @@ class Explainer(Exporter):
             explanations += self._explanations(np.asarray(crop), where, one, request, stretched)
         return explanations
 
+    def widget(self, image: ImageSource, lang: str = "en") -> ExplanationWidget:
+        """The picture in a notebook, with controls. Needs the extra 'notebook'."""
+        from vggviz.widget import ExplanationWidget
+
+        return ExplanationWidget(self, image, lang)
+
     def names(self, stages: str | Sequence[str]) -> tuple[str, ...]:
         """The names of stages, layers or modules in `stages`, each once; 'all' are the network's
         stages. Raises ValueError for an unknown name."""
-        if isinstance(stages, str):
-            stages = (
-                self.model.stages
-                if stages == "all"
-                else [name.strip() for name in stages.split(",")]
-            )
+        if stages == "all":
+            stages = self.model.stages
+        elif isinstance(stages, str):
+            stages = [name.strip() for name in stages.split(",")]
         for name in stages:
             self.model.path(name)
         return tuple(dict.fromkeys(stages))
@@ -299,11 +301,10 @@ class Explainer(Exporter):
         }
         paths = dict(sorted(request.paths.items(), key=lambda item: result.order.index(item[1])))
         attention = {name: result.records(name, path) for name, path in paths.items()}
+        of = result.contributions
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
-        picture = {
-            "stretched": list(stretched) if stretched else None,
-            "one_colour": bool((crop == crop[0, 0]).all()),  # then there is nothing to explain
-        }
+        one_colour = bool((crop == crop[0, 0]).all())  # then there is nothing to explain
+        picture = {"stretched": list(stretched) if stretched else None, "one_colour": one_colour}
         return [
             Explanation(
                 image=crop,
@@ -319,6 +320,7 @@ class Explainer(Exporter):
                 },
                 provenance=self._provenance(where) | {"picture": picture},
                 features=features,
+                contributions={n: of[p][row, 0].float().cpu() for n, p in paths.items() if p in of},
             )
             for row, target in enumerate(result.targets[:, 0].tolist())
         ]

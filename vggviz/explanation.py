@@ -41,7 +41,9 @@ class Explanation:
     `image` is the crop that the network saw, uint8 (S, S, 3), and `crop` where it lies in the
     original; `attention` are the records by stage, `heatmaps` the maps by (stage, method), both at
     the stage's resolution and in the network's order; `provenance` names the weights, the versions
-    and the settings; `features` are the outputs (C, H, W) of watched layers by name.
+    and the settings; `features` are the outputs (C, H, W) of watched layers by name;
+    `contributions` (C,), by stage, what each channel of its output contributes to the score of the
+    class: Σ_n a_cn ∂z/∂a_cn, where a gradient was computed.
     """
 
     image: npt.NDArray[np.uint8]
@@ -52,6 +54,7 @@ class Explanation:
     heatmaps: Mapping[tuple[str, str], Heatmap]
     provenance: Mapping[str, Any]
     features: Mapping[str, Tensor] = field(default_factory=dict[str, "Tensor"])
+    contributions: Mapping[str, Tensor] = field(default_factory=dict[str, "Tensor"])
 
     def note(self, lang: str = "en") -> str:
         """What has not been learned, as a clause; '' where everything was."""
@@ -99,7 +102,9 @@ class Explanation:
             f"{self.target.probability:.1%}{maps} at {len(self.stages)} stages>"
         )
 
-    def _panels(self, lang: str = "en") -> Panels:
+    def panels(self, lang: str = "en") -> Panels:
+        """Attention and maps as they are drawn, with their texts: a row for each kind of attention,
+        then for each method."""
         titles = {
             key: translated(lang, f"method.{key}.name", method.title)
             for key, method in METHODS.items()
@@ -110,7 +115,7 @@ class Explanation:
         """The result in a notebook."""
         about = " · ".join(filter(None, (self._heading(), self.note())))
         return plotting.notebook(
-            self.image, self.prediction, self._panels(), target=self.target, about=about
+            self.image, self.prediction, self.panels(), target=self.target, about=about
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -175,7 +180,7 @@ class Explanation:
         return plotting.figure(
             self.image,
             self.prediction,
-            self._panels(lang),
+            self.panels(lang),
             title=title or self.network,
             note=" · ".join(filter(None, notes)),
             target=self.target.label,
@@ -209,7 +214,7 @@ class Explanation:
         return plotting.report(
             self.image,
             self.prediction,
-            self._panels(lang),
+            self.panels(lang),
             target=self.target,
             title=title,
             subtitle=f"{self.network} · {made['weights']} · {attention}",

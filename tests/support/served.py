@@ -77,7 +77,8 @@ def served(
     cwd: Path = ROOT,
     until: str = "Running on",
 ) -> Iterator[Served]:
-    """Start `python command` and wait until it serves; killed at the end if it still runs."""
+    """Start `python command`, '{port}' in it filled in, and wait until it serves; killed at the end
+    if it still runs."""
     port = free_port()
     own = {
         "GRADIO_SERVER_PORT": str(port),
@@ -89,7 +90,7 @@ def served(
     log = folder / f"{port}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [python, *command],
+            [python, *(word.replace("{port}", str(port)) for word in command)],
             cwd=cwd,
             env={
                 **{k: v for k, v in os.environ.items() if k[:7] != "VGGVIZ_"},

@@ -38,6 +38,7 @@ FLOORS = {
     "explainer": 4,
     "gradio_private": 4,
     "explanation": 4,
+    "widget": 4,
     "export": 4,
     "cache": 4,
     "training": 4,
@@ -60,6 +61,8 @@ SIDEWAYS = {
     ("cache", "explainer"),
     ("cache", "explanation"),
     ("explainer", "explanation"),
+    ("explainer", "widget"),
+    ("widget", "explanation"),
     ("explainer", "export"),
 }
 # What `import vggviz` offers is loaded from its home: `from vggviz import Network` is `networks`.

@@ -123,6 +123,11 @@ def cams(
         for layer, name in product(layers, methods):
             if (found := captured.map_of(specs[name], layer, progress)) is not None:
                 maps[layer, name] = found.to(home)
+        contributions = {
+            layer: captured.contribution(layer, scores[0]).to(home)
+            for layer in layers
+            if scores and layer in slopes[scores[0]]
+        }
     taps = {
         path: replace(reading, weights=reading.weights.detach().to(home))
         for path, reading in trace.taps.items()
@@ -130,7 +135,7 @@ def cams(
     watched = {path: outputs[path].to(home) for path in watch}
     here = _by_layer(foreign, layers, findings, home)
     logits, classes = logits.detach().to(home), classes.to(home)
-    return CAMs(logits, classes, taps, maps, watched, tuple(outputs), here)
+    return CAMs(logits, classes, taps, maps, watched, tuple(outputs), here, contributions)
 
 
 def _found(

@@ -194,7 +194,7 @@ def plain(model: Network) -> Network:
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]
         if type(module) in NORMS and module.running_mean is not None:
-            module.forward = _affine(module)  # type: ignore[method-assign, arg-type]
+            module.forward = _affine(module)  # type: ignore[arg-type]
     return model
 
 
