@@ -1,4 +1,7 @@
-"""Start the page: `python app.py`. The README lists the environment variables that it reads."""
+"""Start the page: `python app.py`.
+
+The environment variables that it reads stand in docs/reference/settings.md.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from vggviz.platform.malloc import limit_malloc
 
 limit_malloc()  # before gradio is imported, which starts a thread
 
-from vggviz.server import Settings, SettingsError, page, run  # noqa: E402
+try:
+    from vggviz.server import Settings, SettingsError, page, run
+except ModuleNotFoundError as error:
+    raise SystemExit(f"vggviz: the page needs {error.name}: pip install 'vggviz[app]'") from error
 
 try:
     settings = Settings.from_environ(os.environ)

@@ -255,8 +255,10 @@ def visit(app: str, browser: Any) -> Iterator[Callable[..., Any]]:
         locale: str = "en-GB",
         query: str = "",
         late: str = "",
+        more: bool = True,
     ) -> Any:
-        """`late` are scripts, as a regular expression, that come half a second later."""
+        """`late` are scripts, as a regular expression, that come half a second later; with `more`
+        all settings are open."""
         size = {"width": width, "height": height}
         context = browser.new_context(viewport=size, locale=locale)
         contexts.append(context)
@@ -267,7 +269,7 @@ def visit(app: str, browser: Any) -> Iterator[Callable[..., Any]]:
             page.route(re.compile(late), lambda route: (time.sleep(0.5), route.continue_()))
         page.on("request", watch)
         page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.goto(f"{app}/?__theme={theme}{query}")
+        page.goto(f"{app}/?__theme={theme}{query}{'&more=1' if more else ''}")
         page.locator("#maps img").nth(1).wait_for()
         page.locator("#picture input[type=file]").wait_for(state="attached")
         page.locator("#examples button").first.wait_for()

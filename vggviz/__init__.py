@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vggviz.types import Prediction as Prediction
     from vggviz.weights import WeightsError as WeightsError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Where each public name lives: loaded when first used, so that `import vggviz` costs nothing.
 _HOMES = {

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vggviz.cam import CAMs, MapError, Targets, cams, heatmap, prediction
 from vggviz.explanation import Explanation
+from vggviz.export import Exporter
 from vggviz.images import Crop, ImageSource, Preprocess, open_image
 from vggviz.networks import ForeignNetwork, Network
 from vggviz.platform import precision as fast
@@ -52,7 +53,7 @@ class _Request:
     progress: Report
 
 
-class Explainer:
+class Explainer(Exporter):
     """A network with its weights, ready to explain pictures. It is safe to share between threads.
 
     `model` is a copy of the network, in evaluation mode, frozen, in float32 and channels last; the
@@ -300,6 +301,7 @@ class Explainer:
         }
         paths = dict(sorted(request.paths.items(), key=lambda item: result.order.index(item[1])))
         attention = {name: result.records(name, path) for name, path in paths.items()}
+        of = result.contributions
         by_index = {ranked.index: ranked for ranked in prediction.ranked}
         one_colour = bool((crop == crop[0, 0]).all())  # then there is nothing to explain
         picture = {"stretched": list(stretched) if stretched else None, "one_colour": one_colour}
@@ -318,6 +320,7 @@ class Explainer:
                 },
                 provenance=self._provenance(where) | {"picture": picture},
                 features=features,
+                contributions={n: of[p][row, 0].float().cpu() for n, p in paths.items() if p in of},
             )
             for row, target in enumerate(result.targets[:, 0].tolist())
         ]

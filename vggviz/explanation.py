@@ -41,7 +41,9 @@ class Explanation:
     `image` is the crop that the network saw, uint8 (S, S, 3), and `crop` where it lies in the
     original; `attention` are the records by stage, `heatmaps` the maps by (stage, method), both at
     the stage's resolution and in the network's order; `provenance` names the weights, the versions
-    and the settings; `features` are the outputs (C, H, W) of watched layers by name.
+    and the settings; `features` are the outputs (C, H, W) of watched layers by name;
+    `contributions` (C,), by stage, what each channel of its output contributes to the score of the
+    class: Σ_n a_cn ∂z/∂a_cn, where a gradient was computed.
     """
 
     image: npt.NDArray[np.uint8]
@@ -52,6 +54,7 @@ class Explanation:
     heatmaps: Mapping[tuple[str, str], Heatmap]
     provenance: Mapping[str, Any]
     features: Mapping[str, Tensor] = field(default_factory=dict[str, "Tensor"])
+    contributions: Mapping[str, Tensor] = field(default_factory=dict[str, "Tensor"])
 
     def note(self, lang: str = "en") -> str:
         """What has not been learned, as a clause; '' where everything was."""

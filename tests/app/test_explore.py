@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -22,16 +23,19 @@ from vggviz.app.handlers import (
     translate_choices,
 )
 from vggviz.app.inputs import UploadedPicture
-from vggviz.app.markup import canvas, colour_scale, percent
+from vggviz.app.markup import bar, canvas, colour_scale, heat, percent
 from vggviz.app.networks import Networks
-from vggviz.app.parts.channels import channel, ranking
-from vggviz.app.parts.maps import reading_key
+from vggviz.app.parts.channels import channel, channels, effects, ranking
+from vggviz.app.parts.maps import maps as maps_html
+from vggviz.app.parts.maps import reading_key, why_not_compared
+from vggviz.app.parts.strip import strip
 from vggviz.app.result import FINEST
 from vggviz.app.session import Session
 from vggviz.app.view import View
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
 from vggviz.images import ImageError, Preprocess
+from vggviz.locales import text
 from vggviz.metrics.agreement import agreement
 from vggviz.networks import Network
 from vggviz.networks.vgg import VGG
@@ -116,7 +120,7 @@ def test_a_contrast_changes_gradcam_and_leaves_attention(networks: Networks) -> 
     assert "for thing 4" in told
     assert "it knows no class" not in draw(show(networks, "cbam"), "block3").maps
     # On the raw range both maps share one scale, so that they can be compared.
-    raw = draw_maps(session, "block3", "gradcam", "side", "crop", "inferno", "raw")[0]
+    raw = draw_maps(session, "block3")[0]
     ends = re.findall(r"<b>([^<]+)</b></div>", raw)
     assert ends[1] == ends[2]
 
@@ -185,16 +189,48 @@ def test_feature_times_weight_is_what_the_network_computes(
 
 def test_a_rank_chooses_the_channel(networks: Networks) -> None:
     session = show(networks, "se")
-    weights = session.current.stages["block4"].channels
-    assert weights is not None
-    order = ranking(weights)
-    assert [float(weights[i]) for i in order] == sorted(weights.tolist(), reverse=True)
+    stage_maps = session.current.stages["block4"]
+    order = ranking(stage_maps)
+    counts = np.abs(effects(stage_maps))
+    assert [float(counts[i]) for i in order] == sorted(counts.tolist(), reverse=True)
     for asked, rank in ((1, 1), (7, 7), (10**6, len(order)), (-5, 1)):
         told = channel("en", session.current, "block4", asked, "viridis")
         assert f"Channel {order[rank - 1]}, rank {rank} of {len(order)}" in told
         assert told.count("<img") == 2
     assert f'max="{len(order)}"' in draw(session, "block4").channels
     assert channel("en", show(networks, "self_attention").current, "block4", 1, "viridis") == ""
+
+
+def test_channels_rank_by_what_they_contribute_and_dead_ones_last(networks: Networks) -> None:
+    """Against plain autograd: the score's gradient times the stage's output, summed over places."""
+    session = show(networks, "se")
+    explainer = networks.get("small", "se")
+    kept: list[torch.Tensor] = []
+    path = explainer.model.path("block4")
+    with torch.enable_grad():
+        pixels = explainer.preprocess(photo().image).requires_grad_()
+        handle = explainer.model.get_submodule(path).register_forward_hook(
+            lambda *parts: kept.append(parts[2])
+        )
+        logits = explainer.model(pixels)
+        handle.remove()
+        (slope,) = torch.autograd.grad(logits[0, session.current.target.index], kept[0])
+    expected = (slope * kept[0]).detach()[0].sum((1, 2)).numpy()
+    stage_maps = session.current.stages["block4"]
+    np.testing.assert_allclose(effects(stage_maps), expected, atol=1e-5)
+    dead = int(expected.argmax())
+    contributions = expected.copy()
+    contributions[dead] = 0
+    weights = np.array(stage_maps.channels)
+    weights[dead] = 1.0  # the highest weight of all, on nothing
+    dying = replace(stage_maps, contributions=contributions, channels=weights)
+    after = ranking(dying)[ranking(dying).index(dead) :]
+    assert (contributions[after] == 0).all()
+    assert len(after) == 1 + sum(expected[after] == 0)
+    assert ranking(replace(dying, contributions=None, weighed=None))[0] == dead
+    result = replace(session.current, stages={"block4": dying})
+    assert f"{(contributions == 0).sum()} of 64 are silent" in channels("en", result, "block4")
+    assert "silent here" in channel("en", result, "block4", 64, "viridis")
 
 
 def test_agreement_is_that_of_the_raw_maps(networks: Networks) -> None:
@@ -216,7 +252,7 @@ def test_agreement_is_that_of_the_raw_maps(networks: Networks) -> None:
         (None, (-1.0, 3.0), (-1, 3)),
     ],
 )
-def test_the_raw_range_starts_at_zero_and_the_other_at_the_lowest(
+def test_the_honest_range_starts_at_zero_and_the_exaggerated_at_the_lowest(
     kind: Any, values: tuple[float, float], raw: tuple[float, float]
 ) -> None:
     map = np.array([values], dtype=np.float32)
@@ -224,6 +260,81 @@ def test_the_raw_range_starts_at_zero_and_the_other_at_the_lowest(
     assert colour_scale(map, "stretch", kind)[:2] == pytest.approx(values)
     assert colour_scale(map, "raw", None, top=9.0).high == 9
     assert colour_scale(np.full((2, 2), 0.5, np.float32), "raw").flat
+
+
+def test_a_nearly_flat_map_looks_nearly_flat_unless_it_is_exaggerated() -> None:
+    """The gate of tiny50 spans 0.51 to 0.55 at block 4."""
+    gate = np.linspace(0.51, 0.55, 100, dtype=np.float32).reshape(10, 10)
+    honest, exaggerated = (colour_scale(gate, one, "spatial") for one in ("raw", "stretch"))
+    assert honest.nearly_flat
+    assert exaggerated.nearly_flat
+    spans = [
+        int(np.ptp(heat(gate, one, "inferno", 64).astype(int), axis=(0, 1)).max())
+        for one in (honest, exaggerated)
+    ]
+    assert spans[0] < 20
+    assert spans[1] > 200
+    assert not colour_scale(10 * gate - 5, "raw", "spatial").nearly_flat
+    shares = np.linspace(0.0099, 0.0101, 100, dtype=np.float32).reshape(10, 10)  # of 100 places
+    assert colour_scale(shares, "raw", "pool").nearly_flat
+    told = bar("en", honest)
+    assert "left:51.0%;right:45.0%" in told
+    assert "<b>0</b>" in told
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({}, None),
+        ({"trained": "nothing"}, "untrained"),
+        ({"trained": "backbone"}, "untrained"),
+        ({"gamma": 0.001}, "untrained"),
+        ({"attention": (0.51, 0.55)}, "attention"),
+        ({"attention": (0.5, 0.5)}, "flat"),
+        ({"attention": None}, "flat"),
+        ({"gradcam": (5.0, 5.1)}, "cam"),
+    ],
+)
+def test_agreement_that_would_say_nothing_is_withheld(
+    networks: Networks, change: dict[str, Any], why: str | None
+) -> None:
+    result = show(networks, "cbam").current
+    place = result.stages["block3"]
+
+    def ramp(ends: tuple[float, float] | None) -> Any:
+        return None if ends is None else np.linspace(*ends, 64, dtype=np.float32).reshape(8, 8)
+
+    maps = {"attention": (0.1, 0.9), "gradcam": (0.0, 2.0), **change}
+    place = replace(
+        place,
+        attention=ramp(maps["attention"]),
+        gradcam=ramp(maps["gradcam"]),
+        kind="spatial",
+        gamma=change.get("gamma"),
+    )
+    result = replace(
+        result,
+        stages={**result.stages, "block3": place},
+        maps={("block3", "gradcam", 0): place.gradcam},
+        trained=change.get("trained", "all"),
+    )
+    assert why_not_compared(place, result.trained, place.attention, place.gradcam) == why
+    told = maps_html("en", result, View("block3"))
+    assert ("rank correlation" in told) == (why is None)
+    assert why is None or text("en", f"explore.not_compared.{why}") in told
+
+
+def test_the_strip_has_one_kind_of_map(networks: Networks) -> None:
+    session = show(networks, "se", "upper")
+    cam, attention = (
+        strip("en", session.current, View("block3", thumbnails=one)) for one in ("cam", "attention")
+    )
+    assert cam.count(">Grad-CAM<") == 5
+    assert attention.count(">weighs channels<") == 3
+    assert attention.count(">no attention<") == 2
+    images = [re.findall(r'src="([^"]+)"', one) for one in (cam, attention)]
+    assert len(set(images[0])) == 5
+    assert len(set(images[1])) == 1  # the picture alone
 
 
 def test_over_the_whole_picture_a_map_lies_where_the_crop_was(networks: Networks) -> None:

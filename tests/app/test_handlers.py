@@ -28,7 +28,7 @@ from vggviz.app.handlers import ExploreContent, choose_network, draw, draw_maps,
 from vggviz.app.inputs import Picture, UploadedPicture
 from vggviz.app.networks import Networks
 from vggviz.app.parts.answer import about
-from vggviz.app.parts.maps import _stages_with_attention
+from vggviz.app.parts.maps import LAYER, _stages_with_attention
 from vggviz.app.result import Result
 from vggviz.app.session import Session
 from vggviz.app.view import LAYOUTS
@@ -102,7 +102,8 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
     maps = [heatmap.raw.numpy()] if not heatmap.flat else []
     if spatial is not None:
         maps.insert(0, spatial.numpy())
-    expected = [render.colours(render.resize(render.stretch(map)[0], (448, 448))) for map in maps]
+    side = (LAYER, LAYER)
+    expected = [render.colours(render.resize(render.stretch(map)[0], side)) for map in maps]
     layers = re.findall(r'<img class="heat" style="" src="([^"]+)"', drawn.maps)
     for got, wanted in zip(layers, expected, strict=True):
         assert np.abs(decoded(got) - 255 * wanted).max() <= 24  # what JPEG makes of edges
@@ -604,9 +605,9 @@ def test_the_page_says_what_was_measured_of_a_type() -> None:
         }
 
     told = about("en", "spatial", found(0.0212, {"attention": "block4", "gradcam": "block4"}))
-    assert "Measured: 72.5% right; its mean in its place costs 2.1 points; finds 44% of" in told
+    assert "with its average in its place, 2.1 points fewer are right; finds 44% of" in told
     assert "(chance 14%)" in told
     told = about("en", "se", found(0.004, {"gradcam": "block4"}))
-    assert "hardly used: its mean in its place costs 0.4 points." in told
+    assert "hardly used: with its average in its place, 0.4 points fewer are right." in told
     assert "finds" not in told
     assert "Measured" not in about("en", "se")

@@ -20,7 +20,7 @@ from student import Answer, students
 
 from vggviz.weights import assets_folder
 
-CONFIG = ROOT / "assets" / "hosting" / "haproxy.cfg"
+CONFIG = ROOT / "deploy" / "haproxy.cfg"
 HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 EXAMPLES = assets_folder() / "examples"
 

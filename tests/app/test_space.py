@@ -22,8 +22,7 @@ from served import PATIENT, ROOT, SPACE, Served, served
 from vggviz.weights import assets_folder
 
 EXAMPLES = assets_folder() / "examples"
-HOSTING = ROOT / "assets" / "hosting"
-"""The variables of a Space that Gradio reads."""
+DEPLOY = ROOT / "deploy"
 
 
 def tracked() -> list[Path]:
@@ -36,8 +35,8 @@ def tracked() -> list[Path]:
 
 
 def front_matter() -> dict[str, str]:
-    """The README's head, whose values are all on one line."""
-    head = (ROOT / "README.md").read_text("utf-8").split("---\n")[1]
+    """The Space's front matter, whose values are all on one line."""
+    head = (DEPLOY / "space.yml").read_text("utf-8")
     return {
         k: v.strip().strip('"') for k, _, v in (line.partition(":") for line in head.splitlines())
     }
@@ -55,7 +54,7 @@ def needs(name: str) -> dict[str, str]:
 def test_the_front_matter_is_what_a_space_wants() -> None:
     head = front_matter()
     assert head["sdk"] == "gradio"
-    assert head["sdk_version"].startswith(needs("dependencies")["gradio"].removeprefix("~=")[:4])
+    assert head["sdk_version"].startswith(needs("app")["gradio"].removeprefix("~=")[:4])
     assert (ROOT / head["app_file"]).is_file()
     assert head["python_version"] == "3.11"
     assert 0 < len(head["short_description"]) <= 60  # more is refused
@@ -63,23 +62,66 @@ def test_the_front_matter_is_what_a_space_wants() -> None:
     assert {head["colorFrom"], head["colorTo"]} <= colours
 
 
-def test_a_space_installs_what_the_package_needs() -> None:
-    lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
-    wanted = [line.lower().replace("_", "-") for line in lines if line[:1] not in ("", "#")]
-    assert sorted(wanted) == sorted(
-        f"{k}{v}" for k, v in (needs("dependencies") | needs("heic")).items()
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `deploy/space.py` writes."""
+    pytest.importorskip("tomllib", reason="needs Python 3.11")
+    folder = tmp_path_factory.mktemp("space")
+    command = [sys.executable, str(DEPLOY / "space.py"), str(folder)]
+    subprocess.run(command, check=True, cwd=folder)
+    return folder
+
+
+def test_a_space_installs_what_the_page_needs(space: Path) -> None:
+    lines = (space / "requirements.txt").read_text("utf-8").splitlines()
+    wanted = [line.lower().replace("_", "-") for line in lines]
+    every = needs("dependencies") | needs("app") | needs("heic")
+    assert sorted(wanted) == sorted(f"{k}{v}" for k, v in every.items())
+
+
+def test_a_space_gets_its_front_matter_and_all_that_the_page_opens(space: Path) -> None:
+    head = (space / "README.md").read_text("utf-8").split("---\n")[1]
+    assert head == (DEPLOY / "space.yml").read_text("utf-8")
+    assert (space / front_matter()["app_file"]).is_file()
+    for folder in ("vggviz", "assets"):
+        files = [file.relative_to(ROOT) for file in tracked() if (ROOT / folder) in file.parents]
+        assert len(files) > 10
+        assert [file for file in files if not (space / file).is_file()] == []
+
+
+def test_no_file_is_too_large_for_a_push(space: Path) -> None:
+    files = [file for file in space.rglob("*") if file.is_file()]
+    assert [file for file in files if file.stat().st_size >= 10 << 20] == []
+
+
+@pytest.mark.parametrize("password", ["", "<chalk>"])
+def test_the_sheet_for_the_wall_leads_to_the_page(password: str, tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    pytest.importorskip("segno", reason="needs the extra 'serve'")
+    import segno
+    from poster import poster
+
+    address = "http://192.168.1.20:7860"
+    sheet = poster(address, password)
+    assert address in sheet
+    assert ("&lt;chalk&gt;" in sheet) == ("Password" in sheet) == bool(password)
+    assert not re.search(r"(src|href|url)\s*[=(]", sheet)  # it fetches nothing
+    drawn = re.search(r'<path[^>]* d="([^"]+)"', sheet)
+    code = segno.make(address, error="m")
+    code.save(str(tmp_path / "code.svg"), border=2, xmldecl=False, omitsize=True)
+    assert drawn
+    assert drawn[1] in (tmp_path / "code.svg").read_text()
+    code.save(str(tmp_path / "code.png"), scale=8)
+    assert (
+        cv2.QRCodeDetector().detectAndDecode(cv2.imread(str(tmp_path / "code.png")))[0] == address
     )
-
-
-def test_no_file_is_too_large_for_a_push() -> None:
-    assert [file for file in tracked() if file.stat().st_size >= 10 << 20] == []
 
 
 def test_the_locks_pin_and_hash_all_that_the_page_needs() -> None:
     from packaging.specifiers import SpecifierSet
 
     pinned: dict[str, str] = {}
-    for lock in sorted(HOSTING.glob("*.lock")):
+    for lock in sorted(DEPLOY.glob("*.lock")):
         text = lock.read_text("utf-8")
         assert "://" not in text  # no address of anything
         for package in text.replace("\\\n", " ").splitlines():
@@ -89,14 +131,14 @@ def test_the_locks_pin_and_hash_all_that_the_page_needs() -> None:
             assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes)
             assert name not in pinned
             pinned[name] = version
-    for name, specifier in {**needs("dependencies"), **needs("serve")}.items():
+    for name, specifier in {**needs("dependencies"), **needs("app"), **needs("serve")}.items():
         assert pinned[name] in SpecifierSet(specifier), name
     assert front_matter()["sdk_version"] == pinned["gradio"]
 
 
 def dockerfile(instruction: str) -> list[str]:
     """The arguments of an instruction of the Dockerfile, each time that it stands there."""
-    text = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
+    text = (DEPLOY / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
     return re.findall(rf"^{instruction} +(.*)$", text, re.MULTILINE)
 
 
@@ -153,6 +195,17 @@ def test_it_starts_as_a_space_does_and_falls_back_where_weights_can_not_be_had(
     assert "not on this machine" in logged["reason"]
 
 
+def test_the_how_to_of_the_api_works_as_it_stands(
+    container: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "how-to" / "api.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert "http://127.0.0.1:7860" in code
+    monkeypatch.chdir(ROOT)
+    exec(compile(code.replace("http://127.0.0.1:7860", container.address), "api.md", "exec"), {})
+    assert "'label': 'tabby'" in capsys.readouterr().out
+
+
 def test_who_opens_the_page_is_told_that_it_fell_back(container: Served) -> None:
     """Every event of opening the page is run, and one of them says so."""
     with httpx.Client(base_url=container.address, **PATIENT) as browser:
@@ -187,19 +240,14 @@ def test_it_stops_with_all_its_processes(container: Served) -> None:
 
 
 @pytest.mark.skipif(not os.environ.get("TEST_SPACE"), reason="minutes and gigabytes: TEST_SPACE=1")
-def test_it_starts_from_requirements_alone(tmp_path: Path) -> None:
+def test_it_starts_from_requirements_alone(space: Path, tmp_path: Path) -> None:
     """A fresh environment as a Space's builder makes it, and only what a push would hold."""
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     head = front_matter()
-    install = [python, "-m", "pip", "install", "-q", "-r", ROOT / "requirements.txt"]
+    install = [python, "-m", "pip", "install", "-q", "-r", space / "requirements.txt"]
     sdk = [f"gradio[oauth,mcp]=={head['sdk_version']}", "spaces"]
     subprocess.run([*map(str, install), *sdk], check=True, timeout=1500)
-    for file in tracked():
-        target = tmp_path / "space" / file.relative_to(ROOT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, target)
     env = {**SPACE, "PYTHONPATH": ""}
-    place = tmp_path / "space"
-    with served(tmp_path, [head["app_file"]], env, python=str(python), cwd=place) as server:
+    with served(tmp_path, [head["app_file"]], env, python=str(python), cwd=space) as server:
         assert check(server)["target"]["label"] == "koala"

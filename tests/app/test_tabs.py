@@ -18,6 +18,7 @@ from PIL import Image
 
 from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import Networks
+from vggviz.app.parts.maps import why_not_compared
 from vggviz.app.result import Request
 from vggviz.app.session import Session
 from vggviz.app.tabs import all_stages, all_types, faithful, pixel, what_if
@@ -25,9 +26,10 @@ from vggviz.attention import ATTENTION
 from vggviz.explainer import Explainer
 from vggviz.hooks.capture import capture
 from vggviz.images import Crop, Preprocess
+from vggviz.metrics.agreement import agreement
 from vggviz.networks import Network
 from vggviz.networks.vgg import VGG
-from vggviz.types import AttentionRecord
+from vggviz.types import AttentionRecord, Prediction, Ranked
 from vggviz.weights import Card, bundled_results
 
 LABELS = ("<b>bold</b>", "koala", "kiwi", *(f"thing {k}" for k in range(3, 10)))
@@ -161,24 +163,36 @@ class TestTypes:
     def test_rows_come_one_by_one_as_the_networks_say(self, networks: Networks) -> None:
         session = opened(networks, "cbam")
         tables = list(all_types.run(session, "block4"))
-        assert [table.count("<img") for table in tables] == sorted(
-            table.count("<img") for table in tables
-        )
+        pictures = [table.count("<img") for table in tables]
+        assert pictures == sorted(pictures)
+        charts = tables[-1].count('<rect class="for"') + tables[-1].count('<rect class="against"')
+        weigh_channels = [
+            key
+            for key in TYPES
+            if opened(networks, key).current.stages["block4"].channels is not None
+            and opened(networks, key).current.stages["block4"].attention is None
+        ]
+        assert {"se", "eca"} <= set(weigh_channels)
+        assert charts == 40 * len(weigh_channels)
+        assert pictures[-1] + len(weigh_channels) == len(TYPES)  # no place is empty
+        assert tables[-1].count("<figure") == len(TYPES)
+        assert ["data-complete" in table for table in tables] == [False] * (len(TYPES) - 1) + [True]
         assert [f'value="{n}"' in table for n, table in enumerate(tables, 1)] == [True] * len(TYPES)
         for attention in TYPES:
             first = networks.get("small", attention).explain(picture()).prediction.top(1)[0]
             assert f"<b>{html.escape(first.label)}</b>" in tables[-1]
-        assert "channels only" in tables[-1]
-        assert tables[-1].count('class="current"') == 1
+        assert tables[-1].count('class="current"') == tables[-1].count('class="kind current"') == 1
+        assert tables[-1].count("✓") == tables[-1].count("✗") == 0  # it is no example
 
     def test_agreement_is_that_of_the_maps(self, networks: Networks) -> None:
-        session = opened(networks, "simam")
-        one = all_types.row(session, "simam", "block4")
+        session = opened(networks, "cbam")
+        one = all_types.row(session, "cbam", "block4")
         place = session.current.stages["block4"]
         assert place.attention is not None
-        ranks = [np.argsort(np.argsort(m.flatten())) for m in (place.attention, place.gradcam)]
-        if len(np.unique(place.gradcam)) == place.gradcam.size:  # no ties
-            assert one.agreement == pytest.approx(np.corrcoef(*ranks)[0, 1], abs=1e-6)
+        expected = agreement(torch.from_numpy(place.attention), torch.from_numpy(place.gradcam))
+        assert one.agreement == expected.spearman
+        nearly = replace(place, attention=0.5 + 0.01 * place.attention)
+        assert why_not_compared(nearly, "all", nearly.attention, place.gradcam) == "attention"
         assert math.isnan(all_types.row(session, "se", "block4").agreement)
 
     def test_what_was_measured_stands_beside_it(self) -> None:
@@ -194,6 +208,32 @@ class TestTypes:
 
 
 class TestWhatIf:
+    @pytest.mark.parametrize(
+        ("share", "key"), [(0.5, "used"), (0.84, "unused"), (0.97, "better"), (0.80, "unused")]
+    )
+    def test_only_a_fall_means_that_the_network_leans_on_the_weights(
+        self, networks: Networks, share: float, key: str
+    ) -> None:
+        session = opened(networks, "cbam")
+        ranked = (Ranked(0, "koala", 0.84), Ranked(1, "kiwi", 0.16))
+        session = replace(session, result=replace(session.current, top=ranked))
+        found = session.explanation(("block4",))
+        after = replace(
+            found,
+            prediction=Prediction(
+                found.prediction.logits, (Ranked(0, "koala", share), Ranked(1, "kiwi", 1 - share))
+            ),
+        )
+        said = what_if.reading(session, after, [], "block4")
+        assert said[-1] == session.text(f"what_if.{key}")
+        other = replace(
+            found,
+            prediction=Prediction(
+                found.prediction.logits, (Ranked(1, "kiwi", 0.6), Ranked(0, "koala", 0.4))
+            ),
+        )
+        assert what_if.reading(session, other, [], "block4")[-1] == session.text("what_if.used")
+
     def test_gates_of_one_are_the_network_without_attention(
         self, networks: Networks, untouched: Any
     ) -> None:

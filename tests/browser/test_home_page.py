@@ -16,8 +16,8 @@ from PIL import Image
 from served import served
 
 from vggviz import Explainer
+from vggviz.app.lessons.steps import LESSONS
 from vggviz.app.tabs import TABS
-from vggviz.app.tabs.lessons import LESSONS
 from vggviz.locales import text
 from vggviz.weights import assets_folder
 
@@ -115,8 +115,8 @@ def test_every_file_arrives_and_opens(visit: Callable[..., Any], folder: Path) -
 
 
 def test_a_copied_link_opens_the_same(visit: Callable[..., Any]) -> None:
-    page = visit("example=orange&attention=softmax&stage=block5&lang=zh&tab=lessons")
-    page.locator("#lessons").get_by_text(text("zh", "lessons.line")).wait_for()
+    page = visit("example=orange&attention=softmax&stage=block5&lang=zh&tab=what_if")
+    page.locator("#what-if .halves").wait_for()
     says(page, "orange")
     page.locator("#take summary", has_text=text("zh", "take.name")).click()
     page.locator("#take button[data-format=link]").click()
@@ -124,10 +124,10 @@ def test_a_copied_link_opens_the_same(visit: Callable[..., Any]) -> None:
     link = page.evaluate("navigator.clipboard.readText()")
     assert page.locator("html").get_attribute("lang") == "zh"
     assert link.endswith(
-        "/?example=orange&weights=tiny50&attention=softmax&stage=block5&tab=lessons&lang=zh"
+        "/?example=orange&weights=tiny50&attention=softmax&stage=block5&tab=what_if&lang=zh"
     )
     other = visit(link.partition("?")[2])
-    other.locator("#lessons").get_by_text(text("zh", "lessons.line")).wait_for()
+    other.locator("#what-if .halves").wait_for()
     says(other, "orange")
     assert other.locator("#picture img").get_attribute("src").endswith("orange.jpg")
 
@@ -186,45 +186,83 @@ def test_the_menu_by_keyboard(visit: Callable[..., Any]) -> None:
     assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
 
 
-def test_lessons_set_the_page(visit: Callable[..., Any]) -> None:
-    page = visit("tab=lessons")
-    parts = page.locator("#lessons details[name]")
-    parts.first.wait_for()
-    assert parts.count() == len(LESSONS)
-    for number, lesson in enumerate(LESSONS):
-        for name, state in lesson.buttons.items():
-            page.locator('#tabs [role="tab"][data-tab-id="lessons"]').click()
-            if not parts.nth(number).evaluate("(part) => part.open"):
-                parts.nth(number).locator("summary").first.click()
-            assert parts.evaluate_all("(parts) => parts.filter((part) => part.open).length") == 1
-            page.locator(f"#lessons button[data-lesson='{number}'][data-go={name}]").click()
-            tab = f'[role="tab"][data-tab-id="{state.tab}"][aria-selected="true"]'
-            page.locator(tab).first.wait_for()
-            page.wait_for_function(
-                "(file) => document.querySelector('#picture img')?.src.endsWith(file)",
-                arg=f"{state.example}.jpg",
-            )
-            explained = Explainer.load("tiny50", state.attention).explain(
-                EXAMPLES / f"{state.example}.jpg"
-            )
-            says(page, explained.prediction.top(1)[0].label)
-            assert page.locator("#stage input:checked").input_value() == state.stage
-            if state.target:
-                heads(page, state.target)
+def picked(page: Any, option: int) -> Any:
+    """The step that is shown, after an answer to its question."""
+    step = page.locator("#lesson article:not([hidden])")
+    step.locator("[data-option]").nth(option).click()
+    return step
 
 
-def test_formulas_are_drawn_and_answers_unfold(visit: Callable[..., Any]) -> None:
-    page = visit("tab=lessons", width=390)
-    first = page.locator("#lessons details[name]").first
-    first.locator("math").first.wait_for()
-    high = first.locator("mfrac").first.bounding_box()["height"]
-    letter = first.locator("mfrac mi").first.bounding_box()["height"]
-    assert high > 1.8 * letter  # a fraction stands in two lines
-    answer = first.locator(".ask details p")
-    assert not answer.is_visible()
-    first.locator(".ask summary").click()
-    assert answer.is_visible()
+def test_a_lesson_asks_then_looks_what_the_student_does_then_reveals(
+    visit: Callable[..., Any],
+) -> None:
+    page = visit()
+    assert not page.locator("#lesson").is_visible()
+    page.locator("#open-lessons button").click()
+    page.locator("#lesson nav li").nth(4).locator("button").click()
+    state = LESSONS[4].steps[0].state
+    page.wait_for_function(
+        "(target) => document.querySelector('#answer .explained')?.dataset.target === target",
+        arg=state.target,
+    )
+    step = page.locator("#lesson article:not([hidden])")
+    assert not step.locator(".do").is_visible()
+    assert not step.locator(".reveal").is_visible()
+    outline = "getComputedStyle(document.querySelector('#answer')).outlineStyle"
+    assert page.evaluate(outline) == "solid"  # what the step speaks of
+    picked(page, 0)  # attention: wrong
+    assert step.locator(".do").is_visible()
+    assert not step.locator(".reveal").is_visible()
+    page.locator("#answer [data-class]", has_text="orange").first.click()  # what it asks for
+    step.locator(".reveal").wait_for()
+    assert step.locator(".no").is_visible()
+    assert not step.locator(".yes").is_visible()
+    assert not step.locator(".do").is_visible()
+    page.locator("#lesson .next:visible").click()
+    assert page.locator("#lesson .progress:visible .over").count() == 1
+    assert page.locator("#lesson article:not([hidden])").get_attribute("data-step") == "contrast"
+    page.locator("#lesson .back:visible").click()
+    assert step.locator(".reveal").is_visible()  # it is remembered
+    page.locator("#lesson .close").click()
+    assert not page.locator("#lesson").is_visible()
+    assert page.evaluate(outline) != "solid"
+
+
+def test_arrows_reveal_and_step_and_a_link_opens_a_step(visit: Callable[..., Any]) -> None:
+    page = visit("lesson=spatial.flat&lang=zh")
+    step = page.locator("#lesson article:not([hidden])")
+    step.get_by_text(text("zh", "lessons.spatial.flat.ask")).wait_for()
+    page.locator('#maps .viewed[data-scale="stretch"]').wait_for(state="attached")
+    assert page.locator("#scale").is_visible()  # folded away otherwise
+    page.locator("#lesson h3:visible").click()
+    page.keyboard.press("ArrowRight")  # reveals, and does what the student should
+    step.locator(".reveal").wait_for()
+    page.locator('#maps .viewed[data-scale="raw"]').wait_for(state="attached")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("location.search.includes('lesson=spatial.need')")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("location.search.includes('lesson=spatial.flat')")
+    link = page.locator("#lesson footer a:visible")
+    assert link.get_attribute("href") == "?lesson=spatial.flat"
+    page.get_by_label("English").check(force=True)
+    step.get_by_text(text("en", "lessons.spatial.flat.ask")).wait_for()
+    assert step.locator(".reveal").is_visible()
+
+
+def test_a_formulas_letters_light_up_and_a_phone_has_a_sheet(visit: Callable[..., Any]) -> None:
+    page = visit("lesson=spatial.where", width=390)
+    card = page.locator("#lesson")
+    page.locator("#lesson article:not([hidden])").wait_for()
+    box = card.bounding_box()
+    assert box["width"] == 390
+    assert box["y"] > 400  # what it speaks of stays above
+    formula = page.locator("#lesson .formula:visible")
+    formula.locator("summary").click()
+    formula.locator("math mi", has_text="m").first.hover()
+    tile = "getComputedStyle(document.querySelector('#maps figure:nth-of-type(2)')).outlineStyle"
+    assert page.evaluate(tile) == "dashed"
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert visit("tab=lessons").locator("#lesson nav").is_visible()  # links of earlier versions
 
 
 @pytest.mark.skipif(SCREENS not in os.environ, reason=f"no folder in {SCREENS}")

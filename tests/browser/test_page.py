@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page import ANSWER, CHANNELS, EXAMPLES, MAPS, changes, choose, says, upload
+from page import ANSWER, CHANNELS, EXAMPLES, MAPS, OPENING, changes, choose, says, upload
 
 from vggviz.attention import ATTENTION
 from vggviz.explainer import Explainer
@@ -116,7 +116,7 @@ def test_two_people_at_once_get_what_they_chose(visit: Callable[..., Any]) -> No
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_everything_fits_and_nothing_jumps(visit: Callable[..., Any], theme: str) -> None:
-    page = visit(1440, 900, theme)
+    page = visit(1440, 900, theme, more=False)
     size = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
     assert page.evaluate(size) == [1440, 900]
     changes(page, MAPS, lambda: page.locator("#examples button").nth(1).click())
@@ -132,7 +132,7 @@ def test_everything_fits_and_nothing_jumps(visit: Callable[..., Any], theme: str
 
 def test_the_opening_and_the_terms(config: dict[str, Any]) -> None:
     parts = {part["props"].get("elem_id"): part for part in config["components"]}
-    ranked = Explainer.load("tiny50", "cbam").explain(EXAMPLES / "golden-retriever.jpg")
+    ranked = Explainer.load("tiny50", "cbam").explain(OPENING)
     label = html.escape(ranked.prediction.ranked[0].label)
     assert f">{label}</b>" in parts["answer"]["props"]["value"]
     assert parts["examples"]["props"]["value"].count("<button") >= 6
@@ -162,6 +162,6 @@ def test_progress_is_told_to_parts_that_show_it_only(config: dict[str, Any]) -> 
 @pytest.mark.parametrize("width", [390, 820, 1440])
 def test_parts_that_come_late_find_their_places(visit: Callable[..., Any], width: int) -> None:
     """Gradio's kinds of components come as files of their own, in any order."""
-    page = visit(width, late=r"/assets/HTML[-.][^/]*js$")
+    page = visit(width, late=r"/assets/HTML[-.][^/]*js$", more=False)
     page.wait_for_timeout(300)
     assert page.evaluate("window.shifted") <= 0.1

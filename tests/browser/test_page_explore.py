@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from page import ANSWER, CHANNEL, EXAMPLES, MAPS, STRIP, changes, choose, says, upload
+from page import ANSWER, CHANNEL, EXAMPLES, MAPS, OPENING, STRIP, changes, choose, says, upload
 
 from vggviz.app import LAUNCH, QUEUE, build, handlers
 from vggviz.app.errors import user_error
@@ -29,9 +29,7 @@ def test_each_attention_type(visit: Visit) -> None:
             )
         says(
             page,
-            Explainer.load("tiny50", key)
-            .explain(EXAMPLES / "golden-retriever.jpg")
-            .prediction.top(5),
+            Explainer.load("tiny50", key).explain(OPENING).prediction.top(5),
         )
         assert page.locator("#answer .bar.without").count() == (0 if key == "none" else 5)
 
@@ -44,9 +42,10 @@ def test_a_class_in_the_answer_becomes_the_target(visit: Visit) -> None:
     page.get_by_role("heading", name=f"Grad-CAM for {label}").wait_for()
     assert page.locator("#target input").input_value() == label
     assert page.locator("#answer [aria-pressed=true] .name").all_inner_texts() == [label]
+    assert page.locator(".chip[aria-pressed=true] b").all_inner_texts() == [label]
     page.locator("#answer li button").nth(2).focus()
     changes(page, MAPS, lambda: page.keyboard.press("Enter"))
-    assert page.locator("#answer [aria-pressed=true]").count() == 1
+    assert page.locator("#answer li [aria-pressed=true]").count() == 1
 
 
 def test_a_contrast(visit: Visit) -> None:
@@ -118,7 +117,7 @@ def test_a_method_that_failed_can_be_chosen_again(
     _, address, _ = demo.queue(**QUEUE).launch(**LAUNCH, prevent_thread_lock=True, quiet=True)
     page = browser.new_page()
     try:
-        page.goto(address)
+        page.goto(f"{address}?more=1")
         page.locator("#maps img").nth(1).wait_for()
         for said in ("a cable fell out", None):
             choose(page, "#method", METHODS["layercam"].title)
@@ -138,14 +137,14 @@ def test_a_thumbnail_chooses_the_stage_by_mouse_and_keyboard(visit: Visit) -> No
     changes(page, MAPS, lambda: page.mouse.click(*middle(page.locator("#strip img").nth(1))))
     assert page.locator("#stage input:checked").get_attribute("value") == "block2"
     page.locator("#stage input:checked").focus()
-    page.keyboard.press("Tab")
-    changes(page, MAPS, lambda: page.keyboard.press("Space"))
+    changes(page, MAPS, lambda: page.keyboard.press("ArrowRight"))
     assert page.locator("#stage input:checked").get_attribute("value") == "block3"
 
 
 def test_a_channel_is_chosen_by_mouse_and_keyboard(visit: Visit) -> None:
     page = visit()
     slider = page.locator("#channels input[type=range]")
+    slider.scroll_into_view_if_needed()
     changes(page, CHANNEL, lambda: page.mouse.click(*middle(slider)))
     title = page.locator("#channel h2").inner_text()
     assert abs(int(re.findall(r"rank (\d+)", title)[0]) - 128) <= 2
@@ -181,6 +180,7 @@ def test_at_a_phones_width_nothing_scrolls_sideways(visit: Visit) -> None:
     page = visit(390, 844, "light", "zh-CN")
     page.locator("#answer h2", has_text="网络的回答").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.locator("#more .more").click()
     changes(page, MAPS, lambda: choose(page, "#contrast", "pizza"))
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert page.locator("#channels svg").is_visible()

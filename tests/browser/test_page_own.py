@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from page import ANSWER, CHANNELS, EXAMPLES, MAPS, changes, choose, says
+from page import ANSWER, CHANNELS, MAPS, OPENING, changes, choose, says
 
 from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
@@ -48,9 +48,10 @@ def options(page: Any, dropdown: str) -> list[str]:
 def test_ones_own_weights(visit: Callable[..., Any], own: Path) -> None:
     """They open, are chosen, and explain; labels are text; no one else has them."""
     page, other = visit(), visit()
-    explained = Explainer.load(own).explain(EXAMPLES / "golden-retriever.jpg")
+    explained = Explainer.load(own).explain(OPENING)
     changes(page, ANSWER, lambda: open_weights(page, own))
     says(page, explained.prediction.top(5))
+    page.get_by_test_id("toast-body").filter(has_text="mine: 3 classes is open.").wait_for()
     assert page.locator("#weights input").input_value() == "mine: 3 classes"
     assert page.locator("#attention input").input_value() == "Squeeze-and-excitation"
     assert page.locator("#stage input:checked").input_value() == "block5"

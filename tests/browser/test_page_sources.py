@@ -42,6 +42,7 @@ def page(app: str) -> Iterator[Any]:
         page.goto(app)
         page.locator("#maps img").nth(1).wait_for()
         page.locator("#picture input[type=file]").wait_for(state="attached")
+        page.locator("#more .more").click()
         yield page
         assert page.get_by_test_id("toast-body").count() == 0
         browser.close()
@@ -53,29 +54,31 @@ def names(page: Any) -> list[str]:
     return found
 
 
-def press(page: Any, name: str) -> None:
-    page.locator("#picture").get_by_role("button", name=name, exact=True).click()
-
-
 def test_a_picture_from_the_clipboard(page: Any) -> None:
     koala = EXAMPLES / "koala.jpg"
     page.evaluate(COPY, base64.b64encode(koala.read_bytes()).decode())
-    changes(page, ANSWER, lambda: press(page, "Paste from clipboard"))
+    changes(page, ANSWER, lambda: page.keyboard.press("Control+V"))
     says(page, Explainer.load("tiny50", "cbam").explain(koala).prediction.top(5))
 
 
 def test_a_picture_from_the_camera(page: Any) -> None:
-    """The camera takes the place of the picture, of which the answer stays until it has one; and
-    another network answers about that one, too."""
+    """The camera opens over the page, whose answer stays until there is a picture; and another
+    network answers about the one before, too."""
     before, answer = names(page), page.locator(ANSWER).inner_html()
-    press(page, "Capture from camera")
+    page.get_by_role("button", name="Take a picture with the camera").click()
     page.locator("#picture").get_by_text("Click to Access Webcam").click()
     page.locator("#picture video").wait_for()
     page.wait_for_function("document.querySelector('#picture video').readyState >= 2")
     assert page.locator(ANSWER).inner_html() == answer
+    page.keyboard.press("Escape")
+    page.locator("#picture video").wait_for(state="detached")  # the camera is off
     changes(page, MAPS, lambda: choose(page, "#attention", "No attention"))
     changes(page, MAPS, lambda: choose(page, "#attention", "CBAM"))
     assert names(page) == before
-    changes(page, ANSWER, lambda: press(page, "capture photo"))
-    page.get_by_role("button", name="Remove Image").wait_for()
+    page.get_by_role("button", name="Take a picture with the camera").click()
+    page.locator("#picture").get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("document.querySelector('#picture video')?.readyState >= 2")
+    capture = page.locator("#picture").get_by_role("button", name="capture photo", exact=True)
+    changes(page, ANSWER, capture.click)
+    page.locator("html:not(.camera)").wait_for(state="attached")
     assert names(page) != before

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page import EXAMPLES, changes, choose, upload
+from page import EXAMPLES, OPENING, changes, choose, upload
 from PIL import Image
 
 from vggviz.app.markup import attention_title
@@ -23,7 +23,7 @@ Visit = Callable[..., Any]
 LOOKS, GRID, ROWS, IF, CURVES = (
     f"#{part} .html-container" for part in ("pixel-looks", "blocks", "types", "what-if", "faithful")
 )
-HOME = EXAMPLES / "golden-retriever.jpg"
+HOME = OPENING
 OVER = """([part, all]) => {
   const bar = document.querySelector(`${part} progress`);
   return bar && (all ? bar.value === bar.max : bar.value > 0);
@@ -107,17 +107,35 @@ def test_all_blocks_and_their_figure(visit: Visit, tmp_path: Path) -> None:
         assert len(figure.convert("RGB").getcolors(1 << 24) or []) > 1000
 
 
-def test_all_types_row_by_row(visit: Visit) -> None:
+def test_all_types_as_a_wall_and_as_numbers(visit: Visit) -> None:
     page = visit()
     go(page, "All types")
     runs(page, "#types")
-    keys = page.locator("#types tbody th").all_inner_texts()
-    assert sorted(keys) == sorted(attention_title("en", key) for key in bundled_types())
+    names = page.locator("#types .kind h3").all_inner_texts()
+    assert sorted(names) == sorted(attention_title("en", key) for key in bundled_types())
     for key in ("none", "softmax"):
         first = Explainer.load("tiny50", key).explain(HOME).prediction.top(1)[0]
-        row = page.locator("#types tbody tr", has_text=attention_title("en", key)).first
-        assert first.label in row.inner_text()
-    assert page.locator("#types tr.current th").inner_text() == attention_title("en", "cbam")
+        kind = page.locator(
+            "#types .kind", has=page.locator(f"h3:text-is('{attention_title('en', key)}')")
+        )
+        assert first.label in kind.locator(".truth").inner_text()
+    assert page.locator("#types .current h3").inner_text() == attention_title("en", "cbam")
+    places = page.locator("#types .place")
+    assert min(places.evaluate_all("(all) => all.map((one) => one.clientWidth)")) > 360
+    assert places.locator(":scope > *").count() == len(names)  # none is empty
+    over = page.locator("#types .over")
+    box = over.first.bounding_box()
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.75 * box["height"])
+    marks = over.evaluate_all(
+        "(all) => all.map((one) => getComputedStyle(one, '::after').content !== 'none')"
+    )
+    assert all(marks)
+    place = "getComputedStyle(document.querySelector('#types .wall')).getPropertyValue('--x')"
+    assert float(page.evaluate(place).rstrip("%")) == pytest.approx(25, abs=1)
+    assert not page.locator("#types table").is_visible()
+    page.get_by_label("Numbers", exact=True).check(force=True)
+    page.locator("#types table").wait_for()
+    assert not page.locator("#types .wall").is_visible()
 
 
 def test_what_if(visit: Visit) -> None:
@@ -144,17 +162,22 @@ def test_how_faithful_runs_and_stops(visit: Visit) -> None:
     go(page, "How faithful")
     says(page, "#faithful", "golden retriever")
     assert page.locator("#faithful progress").evaluate("bar => bar.value") == 0
+    stop = page.locator("#faithful-stop")
+    assert stop.is_disabled()
     page.locator("#faithful-start").click()
     runs(page, "#faithful", whole=False)
-    page.locator("#faithful-stop").click()
+    assert page.locator("#faithful-start").is_disabled()
+    stop.click()
     page.wait_for_timeout(1500)  # what was under way when it was stopped
     stopped = page.locator("#faithful progress").evaluate("bar => bar.value")
     page.wait_for_timeout(2500)
     now = page.locator("#faithful progress").evaluate("bar => [bar.value, bar.max]")
     assert 0 < now[0] == stopped < now[1]
 
+    assert stop.is_disabled()
     page.locator("#faithful-start").click()
     runs(page, "#faithful")
+    page.locator("#faithful-start:enabled").wait_for()
     says(page, "#faithful .reading", "One picture proves little")
     areas = [float(one) for one in page.locator("#faithful .areas td").all_inner_texts()]
     assert len(areas) == 6
@@ -199,17 +222,10 @@ def test_no_tab_needs_sideways_scrolling(
 ) -> None:
     page = visit(width, height, locale=locale)
     page.get_by_role("tab", name=text(locale[:2], "explore.name")).wait_for()  # in this language
-    menu = page.get_by_label("More tabs")  # on a phone it has the tabs that the bar has no room for
     for key in ("pixel", "blocks", "types", "what_if", "faithful"):
         part = key.replace("_", "-")
         name = text(locale[:2], TABS[key].NAME)
-        tab = page.locator("#tabs").locator("[role=tab], .overflow-dropdown button", has_text=name)
-        tab.wait_for(state="attached")
-        if tab.get_attribute("role") != "tab":
-            box = menu.bounding_box()
-            assert box["x"] + box["width"] <= width
-            menu.click()
-        tab.click()
+        page.get_by_role("tab", name=name, exact=True).click()  # on a phone it is swiped to
         page.locator(f"#{part} :is(p, td)").first.wait_for()
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, part

@@ -34,10 +34,11 @@ LIBRARIES = {
     "captum": "captum.attr",
     "grad-cam": "pytorch_grad_cam",
     "grad-cam-frozen": "pytorch_grad_cam",
+    "onnx": "onnxruntime",
 }
 
 
-OTHERS = [name for name in CASES if name.startswith(("torchcam", "captum", "grad-cam"))]
+OTHERS = [name for name in CASES if name.startswith(("torchcam", "captum", "grad-cam", "onnx"))]
 HALF = [name for name in CASES if name.startswith("bf16")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,9 +20,12 @@ pytest.importorskip("torchmetrics", reason="needs the extra 'train'")
 
 from vggviz import NetworkConfig
 from vggviz.cli import app
+from vggviz.data import HALVES, half_of
 from vggviz.images import Preprocess
 from vggviz.networks import build_network
 from vggviz.weights import Card, save_network
+
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "evaluate-on-your-own-boxes.md"
 
 
 def run(*words: object, code: int = 0) -> Result:
@@ -101,7 +105,67 @@ def test_the_part_to_judge_by(data: Path, weights: dict[str, Path], tmp_path: Pa
         assert f"{count} pictures of 2 classes" in done.stdout
         assert done.stderr == "ignored: 1 hidden, 1 .txt\n"
     done = run("--weights", weights["bare"], "--data", mri, "--part", "val", code=2)
-    assert "no part 'val' with class folders: it has the parts 'train', 'test'" in done.stderr
+    assert "no part 'val' with classes: it has the parts 'train', 'test'" in done.stderr
+
+
+def boxed(data: Path, root: Path) -> list[str]:
+    """Eight pictures with VOC's XML beside them; the box of the last is wider than the picture."""
+    names = [f"{label}/{number}.png" for label in ("cat", "dog") for number in range(4)]
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(data / "val" / name[:3] / "0.png", root / name)
+        edges = {"xmin": 1, "ymin": 1, "xmax": 90 if name == "dog/3.png" else 20, "ymax": 30}
+        box = "".join(f"<{key}>{value}</{key}>" for key, value in edges.items())
+        xml = f"<annotation><object><name>{name[:3]}</name><bndbox>{box}</bndbox></object>"
+        (root / name).with_suffix(".xml").write_text(f"{xml}</annotation>")
+    return names
+
+
+@pytest.mark.slow
+def test_the_page_on_boxes_can_be_followed(
+    data: Path,
+    weights: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    boxed(data, tmp_path / "pets" / "val")
+    for folder in ("cat", "dog"):  # the one wrong box would stop it
+        (tmp_path / "pets" / "val" / folder / "3.xml").unlink()
+    shutil.copy(weights["bare"], "mine.safetensors")
+    (code,) = re.findall(r"^```python\n(.*?)^```", HOW_TO.read_text("utf-8"), re.M | re.S)
+    exec(compile(code, str(HOW_TO), "exec"), {})
+    assert "MaxBoxAccV2 |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_one_half_chooses_and_the_other_reports(
+    data: Path, weights: dict[str, Path], tmp_path: Path
+) -> None:
+    root = tmp_path / "pets"
+    names = boxed(data, root)
+    (root / "cat" / "0.xml").unlink()
+    assert [half_of(f"{n}.png") for n in range(4)] == ["report", "choose"] * 2
+    for half in HALVES:
+        out = tmp_path / half
+        words = ["--weights", weights["bare"], "--data", root, "--half", half, "--out", out]
+        done = run(
+            *words, "--metrics", "localisation", "--stages", "block5", "--methods", "gradcam"
+        )
+        assert "cat/0.png has no box of its class" in done.stderr
+        outside = "left out: dog/3.png has the box 0, 0, 90, 30, which lies outside the picture"
+        assert outside in done.stderr  # also where the half 'choose' is for thresholds alone
+        content = json.loads((out / "maps.json").read_text())
+        (row,) = [r for r in content["rows"] if (r["map"], r["measure"]) == ("gradcam", "pointing")]
+        assert row["count"] == sum(
+            (name != "dog/3.png") and (name != "cat/0.png") and half_of(name) == half
+            for name in names
+        )
+        with_thresholds = any(row["measure"] == "MaxBoxAccV2" for row in content["rows"])
+        assert with_thresholds == (half == "report")  # chosen on the other half
+    done = run("--weights", weights["bare"], "--data", root, "--half", "second", code=2)
+    assert "no half 'second': choose from choose, report" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_the_best_stage_is_chosen_for_each_subset() -> None:
     observed = Observations(
         logits=torch.zeros(4, 2),
         replaced={},
-        boxes=boxes,
+        boxes=boxes[:, None],
         hits={key: torch.tensor(value).bool() for key, value in hits.items()},
         nowhere={key: torch.zeros(4).bool() for key in hits},
         spread=(),

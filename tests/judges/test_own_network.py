@@ -1,11 +1,8 @@
-"""From a file of weights to a figure, by the command line; and the tutorial as it stands."""
+"""From a file of weights to a figure, by the command line."""
 
 from __future__ import annotations
 
 import json
-import re
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +18,6 @@ from typer.testing import CliRunner
 from vggviz.cli import app
 
 LISTING = Path(seed_listing.__file__)
-TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorials" / "your-own-network.md"
-BLOCK = re.compile(r"```(python|bash)(?: file=(\S+))?\n(.*?)```", re.DOTALL)
 
 
 def run(*words: object, code: int = 0) -> str:
@@ -196,29 +191,3 @@ def test_the_last_self_attention_has_a_map(bias: bool) -> None:
     methods = ("layercam", "attention*gradient")
     maps = cams(network, x, ["blocks.11.norm1"], methods, [0]).maps
     assert all(found.shape == (1, 1, 4, 4) and found.max() > 0 for found in maps.values())
-
-
-def test_the_tutorial_runs(
-    tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "mynet", raising=False)
-    Path("labels.txt").write_text("cat\ndog\nfox\n", "utf-8")
-    blocks = BLOCK.findall(TUTORIAL.read_text("utf-8"))
-    assert len(blocks) == 5
-    names: dict[str, Any] = {}
-    for language, file, source in blocks:
-        if file:
-            Path(file).write_text(source, "utf-8")
-        elif language == "python":
-            exec(compile(source, str(TUTORIAL), "exec"), names)
-        else:
-            for line in source.strip().splitlines():
-                program, *words = shlex.split(line)
-                assert program == "vggviz"
-                run(*words)
-    printed = capsys.readouterr().out
-    assert "2 2.gate.4 channel (16,)\n5 5.gate.4 channel (32,)\n" in printed
-    assert {"cat.json", "cat.npz", "cat.png"} == {file.name for file in Path("out").iterdir()}
-    assert Path("my.safetensors").is_file()

@@ -202,7 +202,7 @@ def test_a_view_may_be_anything(view: list[Any]) -> None:
 
 
 EVENT = st.sampled_from(
-    ["index", "rank", "row", "column", "lesson", "go", "format", "tab", "address", "path"]
+    ["index", "rank", "row", "column", "lesson", "step", "show", "format", "tab", "address", "path"]
 )
 
 

@@ -46,7 +46,7 @@ def blobs(boxes: bool = True) -> Dataset:
         targets=torch.arange(len(BLOBS)) % 3,
         labels=LABELS,
         wnids=(),
-        boxes=grown if boxes else None,
+        boxes=grown[:, None].unbind() if boxes else None,
         read=files.__getitem__,
     )
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vggviz.app.tabs import TABS
-from vggviz.locales import LANGUAGES, text
 from vggviz.types import Ranked
 from vggviz.weights import assets_folder
 
 EXAMPLES = assets_folder() / "examples"
+OPENING = EXAMPLES / "tabby-and-golden-retriever.jpg"
+"""The picture that the page opens with."""
 
 
 def upload(page: Any, file: Path) -> None:
@@ -50,22 +49,14 @@ def says(page: Any, top: tuple[Ranked, ...]) -> None:
 READY = {
     "pixel": ":is(#pixel, #pixel-looks) :is(.average, .nothing)",
     "blocks": "#blocks tbody tr:nth-child(3)",
-    "types": "#types tr:last-child img",
+    "types": "#types .kind:last-child .place > *",
     "what_if": "#what-if .halves",
     "faithful": "#faithful .halves",
-    "lessons": "#lessons details",
 }
 """What stands in a tab once it is drawn."""
 
 
 def show(page: Any, tab: str) -> None:
-    """Open a tab by its button, or by the menu of those that the bar has no room for, and wait
-    until it is drawn."""
-    names = [re.escape(text(lang, TABS[tab].NAME)) for lang in LANGUAGES]
-    buttons = page.locator("#tabs").locator("[role=tab], .overflow-dropdown button")
-    button = buttons.filter(has_text=re.compile("|".join(names))).first
-    button.wait_for(state="attached")
-    if button.get_attribute("role") != "tab":
-        page.locator("#tabs .overflow-menu > button").click()
-    button.click()
+    """Open a tab by its button, and wait until it is drawn."""
+    page.locator(f'#tabs [role=tab][data-tab-id="{tab}"]').click()
     page.locator(READY[tab]).first.wait_for(state="attached")

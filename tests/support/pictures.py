@@ -28,7 +28,7 @@ def pixels(source: Any, **options: Any) -> np.ndarray:
     image = open_image(source, **options)
     assert image.mode == "RGB"
     assert type(image) is Image.Image
-    assert image.info.keys() <= {"range"}
+    assert image.info.keys() <= {"range", "animated"}
     return np.asarray(image)
 
 

@@ -46,6 +46,7 @@ def measure(address: str, chromium: str = "/usr/bin/chromium") -> dict[str, Any]
         page.locator("#maps img").nth(1).wait_for()
         page.locator("#picture input[type=file]").wait_for(state="attached")
         page.wait_for_timeout(1500)
+        page.locator("#more .more").click()
         uploads = []
         for name in ("koala", "espresso", "orange", "hog", "bee"):
             begun = time.perf_counter()
@@ -55,7 +56,9 @@ def measure(address: str, chromium: str = "/usr/bin/chromium") -> dict[str, Any]
         for tab in TABS:
             show(page, tab)
             page.wait_for_timeout(500)
-        page.locator("#lessons summary").nth(2).click()
+        page.locator("#open-lessons button").click()
+        page.locator("#lesson [data-open=spatial]").click()
+        page.locator("#lesson .close").click()
         page.locator('#tabs [role=tab][data-tab-id="explore"]').first.click()
         page.wait_for_timeout(1000)
         found: dict[str, Any] = page.evaluate("vitals")

@@ -45,15 +45,6 @@ def test_a_card_tells_where_the_weights_come_from(attention: str) -> None:
             assert torch.equal(value, other.state_dict()[key])  # one backbone for all
 
 
-def test_the_evaluation_is_of_these_files_and_the_readme_shows_it() -> None:
-    readme = (ROOT / "README.md").read_text()
-    for attention in TYPES:
-        result = MEASURED["results"][attention]
-        assert result["fingerprint"] == load_network("tiny50", attention)[1].fingerprint
-        top1, top5 = (f"{100 * result[key]['value']:.1f}" for key in ("top1", "top5"))
-        assert f"| `{attention}` | {top1} | {top5} |" in readme
-
-
 @pytest.fixture(scope="module")
 def arriving() -> tuple[Preprocess, Tensor, Tensor]:
     """What arrives at block 4 of all validation pictures, once for all types, and their classes."""

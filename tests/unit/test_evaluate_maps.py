@@ -9,10 +9,12 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,10 +22,10 @@ from torch import Tensor, nn
 pytest.importorskip("scipy", reason="needs the extra 'train'")
 pytest.importorskip("torchmetrics", reason="needs the extra 'train'")
 
-from blobs import PREPROCESS, blobs, subject
+from blobs import BLOBS, PREPROCESS, blobs, subject
 
 from vggviz import Explainer
-from vggviz.data import DataError
+from vggviz.data import DataError, Masks
 from vggviz.evaluation.maps import METRICS, Report, csv_of, evaluate_maps, html_of, markdown_of
 from vggviz.evaluation.maps.job import Row
 from vggviz.hooks.capture import intervene
@@ -31,6 +33,7 @@ from vggviz.images import ImageError
 from vggviz.metrics.agreement import agreement
 from vggviz.metrics.faithfulness import area, perturb
 from vggviz.metrics.localisation import crop_box, energy
+from vggviz.metrics.masks import crop_mask, pixel_average_precision, score_histograms
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.networks import Network, build_network
 
@@ -168,6 +171,55 @@ def test_localisation_is_told_the_true_class(networks: dict[str, SimpleNamespace
     chance = one(found, network="cbam", map="chance", measure="energy")
     assert chance == replace(one(found, network="none", map="chance", measure="energy"),
                              network="cbam")  # fmt: skip
+
+
+def test_masks_are_judged_beside_the_boxes_around_them(
+    networks: dict[str, SimpleNamespace],
+) -> None:
+    def blob_mask(left: int, top: int, right: int, bottom: int) -> Masks:
+        mask = np.zeros((40, 60), dtype=np.bool_)
+        mask[top:bottom, left:right] = True
+        return Masks((mask,))
+
+    masks = tuple(partial(blob_mask, *blob) for blob in BLOBS)
+    masked = replace(blobs(boxes=False), masks=(*masks[:9], None))
+    cbam = {"cbam": networks["cbam"]}
+    found = quick(cbam, "localisation", dataset=masked, training=masked)
+    chosen = [index for index in order() if index < 9]
+    maps, squares = [], []
+    for index in chosen:
+        explanation = explained(networks["cbam"], index, int(masked.targets[index]))
+        maps.append(explanation.heatmaps["block4", "gradcam"].raw)
+        square = crop_mask(masks[index]().objects[0], explanation.crop, 32)
+        squares.append(torch.from_numpy(square.astype(np.uint8)))
+    counts = score_histograms(torch.stack(maps), torch.stack(squares))
+    row = one(found, stage="block4", map="gradcam", measure="PxAP")
+    assert row.value == pytest.approx(float(pixel_average_precision(counts.sum(0))), abs=1e-3)
+    assert row.count == 9
+    chance = one(found, map="chance", measure="PxAP")
+    assert chance.value == pytest.approx(float(torch.stack(squares).double().mean()))
+    around = torch.tensor(BLOBS[:9])[:, None].float().unbind()
+    boxed = replace(blobs(), boxes=(*around, torch.zeros(0, 4)))
+    alike = quick(cbam, "localisation", dataset=boxed, training=boxed)
+    assert alike.rows == tuple(row for row in found.rows if row.measure != "PxAP")
+    assert " PxAP |" in markdown_of(found)
+    assert " PxAP |" not in markdown_of(alike)
+
+
+def test_a_picture_whose_box_lies_outside_it_is_left_out(
+    networks: dict[str, SimpleNamespace],
+) -> None:
+    dataset = blobs()
+    assert dataset.boxes is not None
+    wrong = replace(dataset, boxes=(torch.tensor([[0.0, 0, 61.5, 5]]), *dataset.boxes[1:]))
+    messages: list[ImageError] = []
+    found = quick({"none": networks["none"]}, "localisation", dataset=wrong,
+                  unreadable=messages.append)  # fmt: skip
+    assert one(found, stage="block4", map="gradcam", measure="pointing").count == 9
+    (message,) = messages
+    assert str(message) == (
+        "0.png has the box 0, 0, 61.5, 5, which lies outside the picture of 60 × 40 pixels"
+    )
 
 
 def test_without_boxes_or_training_it_says_so(networks: dict[str, SimpleNamespace]) -> None:

@@ -39,6 +39,7 @@ FLOORS = {
     "gradio_private": 4,
     "explanation": 4,
     "widget": 4,
+    "export": 4,
     "cache": 4,
     "training": 4,
     "evaluation": 4,
@@ -62,6 +63,7 @@ SIDEWAYS = {
     ("explainer", "explanation"),
     ("explainer", "widget"),
     ("widget", "explanation"),
+    ("explainer", "export"),
 }
 # What `import vggviz` offers is loaded from its home: `from vggviz import Network` is `networks`.
 HOMES: dict[str, str] = vars(vggviz)["_HOMES"]

@@ -36,6 +36,7 @@ from vggviz.images import (
     image_extensions,
     open_image,
 )
+from vggviz.images.isolated import shared_decoder
 
 
 def photo(width: int, height: int) -> Image.Image:
@@ -252,6 +253,15 @@ def test_gif_gives_its_first_frame() -> None:
     webp = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
     moving = encode(webp[0], "WEBP", save_all=True, append_images=webp[1:], lossless=True)
     assert (pixels(moving) == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF"])
+def test_an_animation_is_marked_as_one(format: str) -> None:
+    frames = [Image.fromarray(noise(16, 16, 3, seed)) for seed in (1, 2)]
+    moving = encode(frames[0], format, save_all=True, append_images=frames[1:])
+    assert open_image(moving).info == {"animated": True}
+    assert shared_decoder().open_image(moving).info == {"animated": True}
+    assert open_image(encode(frames[0], format)).info == {}
 
 
 # ---------------------------------------------------------------- deep pictures

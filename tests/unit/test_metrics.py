@@ -95,27 +95,28 @@ def test_pointing_counts_the_left_edge_and_not_the_right() -> None:
     boxes = torch.tensor(
         [[10, 6, 11, 7], [9, 5, 10, 7], [9, 5, 11, 6], [0, 0, 16, 16], [0, 6, 10, 7]]
     ).float()
-    hits = pointing(maps.expand(5, 4, 4), boxes, (16, 16))
+    hits = pointing(maps.expand(5, 4, 4), boxes[:, None], (16, 16))
     assert hits.tolist() == [True, False, False, True, False]
 
 
 def test_tolerance_is_a_distance_to_the_box() -> None:
     maps = torch.zeros(1, 4, 4)
     maps[0, 0, 0] = 1  # (2, 2)
-    box = torch.tensor([[5.0, 6, 9, 9]])  # 3 to the right, 4 below
+    box = torch.tensor([[[5.0, 6, 9, 9]]])  # 3 to the right, 4 below
     assert not pointing(maps, box, (16, 16), 4.99)[0]
     assert pointing(maps, box, (16, 16), 5)[0]
 
 
 def test_chance_and_centre() -> None:
     boxes = torch.tensor([[0, 0, 64, 64], [0, 0, 32, 64], [32, 32, 33, 33], [9, 9, 9, 20]]).float()
+    boxes = boxes[:, None]
     assert box_area(boxes, (64, 64)).tolist() == [1, 0.5, 1 / 4096, 0]
     assert misses_centre(boxes, (64, 64)).tolist() == [False, True, False, True]
     assert contains(boxes, torch.tensor([0.0, 0.0])).tolist() == [True, True, False, False]
 
 
 def test_chance_is_what_random_points_hit() -> None:
-    boxes = torch.tensor([[3.0, 10, 40, 50]]).expand(20_000, 4)
+    boxes = torch.tensor([[[3.0, 10, 40, 50]]]).expand(20_000, 1, 4)
     maps = drawn(20_000, 8, 8)
     hit = pointing(maps, boxes, (64, 64)).double().mean()
     # Cell centres are at 4, 12, … 60: of 8 × 8, those in x 4 … 36 and y 12 … 44 are hits.
@@ -129,7 +130,7 @@ def test_boxes_go_through_the_crop() -> None:
     assert crop_box(box, crop, 80).tolist() == [20, 20, 60, 40]
     assert crop_box(torch.tensor([0.0, 0, 80, 40]), crop, 80).tolist() == [0, 0, 80, 80]
     outside = crop_box(torch.tensor([0.0, 0, 10, 40]), crop, 80)
-    assert box_area(outside[None], (80, 80)).item() == 0
+    assert box_area(outside[None, None], (80, 80)).item() == 0
 
 
 # Other weights -------------------------------------------------------------------------------

@@ -74,6 +74,7 @@ def test_energy_by_hand() -> None:
         [[[1.0, 2], [3, 4]], [[1, 2], [3, 4]], [[-5, -5], [-5, -4]], [[2, 2], [2, 2]]]
     )
     boxes = torch.tensor([[5.0, 5, 10, 10], [0, 0, 10, 7.5], [0, 0, 10, 5], [0, 0, 10, 10]])
+    boxes = boxes[:, None]
     # Minus the smallest: 0 1 / 2 3. The lower right cell; the upper row and half of the lower one.
     expected = [3 / 6, (1 + 2.5) / 6, 0, math.nan]
     assert energy(maps, boxes, (10, 10)).tolist() == pytest.approx(expected, nan_ok=True)
@@ -83,7 +84,7 @@ def test_energy_by_hand() -> None:
 
 def test_the_energy_of_a_random_map_is_the_area() -> None:
     maps = torch.rand(4000, 6, 6, generator=seeded())
-    box = torch.tensor([[3.0, 10, 40, 50]]).expand(4000, 4)
+    box = torch.tensor([[[3.0, 10, 40, 50]]]).expand(4000, 1, 4)
     mean = energy(maps, box, (64, 64)).mean().item()
     assert mean == pytest.approx(box_area(box[:1], (64, 64)).item(), abs=0.005)
 
@@ -94,14 +95,14 @@ def test_boxes_of_a_map_by_hand() -> None:
     maps[0, 5:8, 3:8] = 1.0  # inside of it 5 × 3
     maps[0, 15:20, 15:20] = 0.7  # something else, 5 × 5
     maps[1] = 1
-    boxes = torch.tensor([[3.0, 5, 8, 8], [0, 0, 20, 20], [0, 0, 20, 20]])
+    boxes = torch.tensor([[[3.0, 5, 8, 8]], [[0, 0, 20, 20]], [[0, 0, 20, 20]]])
     found = overlaps(maps, boxes, (20, 20))
     assert found.shape == (3, len(THRESHOLDS))
     low, high = THRESHOLDS.index(0.28), THRESHOLDS.index(0.8)
     assert found[0, low].item() == pytest.approx(15 / 60)
     assert found[0, high].item() == 1
     assert found[1:].abs().max() == 0  # flat maps have no box
-    far = overlaps(maps[:1], torch.tensor([[15.0, 15, 20, 20]]), (20, 20))
+    far = overlaps(maps[:1], torch.tensor([[[15.0, 15, 20, 20]]]), (20, 20))
     assert far[0, low].item() == 1  # the part that fits best counts
     assert far[0, high].item() == 0
 
@@ -109,7 +110,7 @@ def test_boxes_of_a_map_by_hand() -> None:
 def test_diagonal_neighbours_are_one_part() -> None:
     maps = torch.zeros(1, 8, 8)
     maps[0, 2, 2] = maps[0, 3, 3] = 1
-    assert overlaps(maps, torch.tensor([[2.0, 2, 4, 4]]), (8, 8))[0, 10].item() == 1
+    assert overlaps(maps, torch.tensor([[[2.0, 2, 4, 4]]]), (8, 8))[0, 10].item() == 1
 
 
 def test_thresholds_come_from_other_pictures() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import re
 from collections.abc import Callable
 from html import unescape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -31,7 +30,6 @@ from vggviz.images import Preprocess
 from vggviz.networks import Network
 from vggviz.weights import Card, assets_folder
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 KOALA = assets_folder() / "examples" / "koala.jpg"
 GRADIENT, ACTIVATION, ATTENDING, PASSES = NEW = (
     "dummy-gradient",
@@ -211,26 +209,3 @@ def test_reports_and_figures_name_them(explanation: Explanation) -> None:
     chinese = explanation.report(lang="zh")
     assert METHODS[GRADIENT].title in chinese
     assert METHODS[GRADIENT].explanation in chinese  # English where there is no Chinese
-
-
-def rows(first: str) -> list[str]:
-    """The rows of the README's table whose head begins with this."""
-    table = README.split(f"\n| {first} |", 1)[1].split("\n\n", 1)[0]
-    return table.splitlines()[2:]
-
-
-def titled(spec: AttentionType | Method) -> str:
-    return f"{spec.title} ({spec.paper})" if spec.paper else spec.title
-
-
-def test_the_tables_of_the_readme_are_those_of_the_dicts() -> None:
-    types = {key: spec for key, spec in ATTENTION.items() if key != "sixteenth"}
-    methods = {key: method for key, method in METHODS.items() if key not in NEW}
-    assert rows("attention | title") == [
-        f"| `{key}` | {titled(spec)} | {spec.explanation} | {spec.start} |"
-        for key, spec in types.items()
-    ]
-    told = [row.rsplit("|", 2)[0] for row in rows("CAM method")]  # the last column: `test_peers`
-    assert told == [
-        f"| `{key}` | {titled(method)} | {method.explanation} " for key, method in methods.items()
-    ]

@@ -9,7 +9,7 @@ from vggviz.app.markup import attention_explanation
 from vggviz.attention import ATTENTION
 from vggviz.locales import text
 
-__all__ = ["WIDTH", "diagram"]
+__all__ = ["WIDTH", "diagram", "drawing"]
 
 WIDTH = 340  # units, which are pixels on a phone
 MAIN = 14  # x of the line from the input x at the top to the output y at the bottom
@@ -18,7 +18,16 @@ ROW, BOX = 34, 22  # heights
 
 
 def diagram(lang: str, attention: str) -> str:
-    """The diagram of an attention type, folded under its title; '' for one that has none.
+    """The drawing of an attention type, folded under its title; '' for one that has none."""
+    drawn = drawing(lang, attention)
+    summary = escape(text(lang, "explore.diagram"))
+    return (
+        f'<details class="diagram"><summary>{summary}</summary>{drawn}</details>' if drawn else ""
+    )
+
+
+def drawing(lang: str, attention: str) -> str:
+    """The diagram of an attention type as an SVG; '' for one that has none.
 
     The features go down the left edge. At each step they also enter rows of boxes, left to right;
     what comes out goes back along the bottom, right to left, to the operation at the edge.
@@ -33,10 +42,9 @@ def diagram(lang: str, attention: str) -> str:
     shapes += [_line(f"M{MAIN} {y - 2}v10"), _label(MAIN, y + 20, "y")]
     label = text(lang, "explore.diagram_alt", line=attention_explanation(lang, attention))
     return (
-        f'<details class="diagram"><summary>{escape(text(lang, "explore.diagram"))}</summary>'
         f'<svg viewBox="0 0 {WIDTH} {y + 26:g}" role="img" aria-label="{escape(label)}" '
-        f'style="display:block;width:100%;max-width:{WIDTH}px" fill="none" stroke="currentColor" '
-        f'font-size="13" text-anchor="middle">{"".join(shapes)}</svg></details>'
+        f'style="display:block;width:100%;max-width:{1.1 * WIDTH:g}px" fill="none" '
+        f'stroke="currentColor" font-size="13" text-anchor="middle">{"".join(shapes)}</svg>'
     )
 
 

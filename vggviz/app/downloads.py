@@ -7,6 +7,7 @@ exists at which anyone else could find it.
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,14 +31,14 @@ __all__ = ["build", "download", "menu", "open_link"]
 
 MOST_BYTES = 48 << 20
 """The most bytes of a file that goes through the page."""
+DRAWN = ("png", "svg")
+"""The formats that the browser makes of what is on the screen: see `save.js`."""
 TYPES = {
-    "png": "image/png",
-    "svg": "image/svg+xml",
     "npz": "application/zip",
     "json": "application/json",
     "html": "text/html",
 }
-"""The formats in the menu's order, with their media types."""
+"""The formats that the server makes, with their media types."""
 
 
 def menu(lang: str = "en") -> str:
@@ -45,7 +46,7 @@ def menu(lang: str = "en") -> str:
     buttons = "".join(
         f'<button type="button" data-format="{format}">{escape(text(lang, f"take.{format}"))}'
         f"<small>{format.upper()}</small></button>"
-        for format in TYPES
+        for format in (*DRAWN, *TYPES)
     )
     link = escape(text(lang, "take.link"))
     return (
@@ -69,7 +70,7 @@ def download(
 ) -> dict[str, str]:
     """A file as {name, type, data}, data in base64, or {query} for the format 'link'.
 
-    `target` is the class that was chosen in the left column, `address` that of the page, for a link
+    `target` is the class that was chosen, `address` that of the page, for a link
     in the report. What a result doesn't hold comes from the cache, or is computed again. Raises
     gr.Error.
     """
@@ -160,7 +161,7 @@ def build(shell: Shell, opened: Any, part: gr.HTML, pictures: Sequence[Example])
         [*components(shell), shell.run_request],
         concurrency_id="network",
         **HIDDEN,
-    )
+    ).then(None, None, None, js="() => { window.vggviz.linked = true; }", **HIDDEN)
 
 
 CLICK = """
@@ -168,7 +169,12 @@ element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-format]");
   if (!button) return;
   const tab = document.querySelector('#tabs [role="tab"][aria-selected="true"]');
-  element.querySelector("output").textContent = "…";
+  const status = element.querySelector("output");
+  status.textContent = "…";
+  if (DRAWN.includes(button.dataset.format)) {
+    window.vggviz.save(button.dataset.format).then((name) => { status.textContent = name; });
+    return;
+  }
   trigger("select", {
     format: button.dataset.format,
     tab: tab?.dataset.tabId ?? "",
@@ -185,7 +191,7 @@ element.addEventListener("keydown", (event) => {
     details.querySelector("summary").focus();
   }
 });
-"""
+""".replace("DRAWN", json.dumps(DRAWN))
 """The menu's script: a click is a `select` event; a click elsewhere or Escape closes the menu."""
 
 _SAVE = """

@@ -1,4 +1,4 @@
-"""Which event of the head, the left column and the answer runs which handler."""
+"""Which event of the head, the settings and the answer runs which handler."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from vggviz.app import api, downloads, handlers
+from vggviz.app import api, downloads, handlers, page_events
 from vggviz.app.errors import user_error
 from vggviz.app.examples import Example
 from vggviz.app.inputs import event_data
@@ -21,8 +21,9 @@ __all__ = ["Column", "wire"]
 
 
 class Column(NamedTuple):
-    """The components of the head and of the left column that no tab needs; `details` holds the
-    explanation as JSON, `file` is the upload of weights, `downloads` the menu."""
+    """The components of the head and of the settings that no tab needs; `details` holds the
+    explanation as JSON, `file` is the upload of weights, `downloads` the menu, `source` the carrier
+    of what the page's scripts ask."""
 
     about: gr.HTML
     details: gr.JSON
@@ -30,11 +31,12 @@ class Column(NamedTuple):
     downloads: gr.HTML
     examples: gr.HTML
     language: gr.Radio
+    source: gr.HTML
     pictures: Sequence[Example]
 
 
 def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
-    """Connect every event of the head, of the left column and of the answer, where a class can be
+    """Connect every event of the head, of the settings and of the answer, where a class can be
     chosen; and register the API, whose events are the only public ones."""
     api.build(shell.networks)  # first: Gradio numbers a name that a private event has already
     dropdowns, states, view = shell.dropdowns, shell.states, shell.view_inputs
@@ -71,8 +73,9 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
     # A dropdown's `input` comes twice for a click, its `select` not at all for the Enter key.
     # `blur` comes once after either; where nothing was chosen, the session has the result already.
     blurs = [shell.attention.blur, shell.target.blur, shell.contrast.blur]
-    explanation = gr.on([shell.picture.input, shell.run_request.change, *blurs], **run)
+    explanation = gr.on([shell.run_request.change, *blurs], **run)
     explanation.failure(shell.bind(restore), states, [shell.picture, *dropdowns], **quiet)
+    explain_after(shell.picture.input(None, dropdowns[2:], dropdowns[2:], js=_NO_CLASS, **PRIVATE))
 
     explain_after(
         shell.weights.blur(
@@ -86,14 +89,16 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
         **waiting,
     )
 
-    def pick_example(session: Session, event: gr.EventData) -> str:
-        """The example that was clicked. The index comes from a browser: it may be anything."""
+    def pick_example(session: Session, event: gr.EventData) -> tuple[str, str, str]:
+        """The example that was clicked, and no chosen classes. The index comes from a browser: it
+        may be anything."""
         index = event_data(event).get("index")
         if not isinstance(index, int) or not 0 <= index < len(column.pictures):
             raise user_error(session.text("trouble.example"))
-        return str(column.pictures[index].file)
+        return str(column.pictures[index].file), "", ""
 
-    explain_after(column.examples.select(shell.bind(pick_example), states, shell.picture, **quiet))
+    chosen = [shell.picture, shell.target, shell.contrast]
+    explain_after(column.examples.select(shell.bind(pick_example), states, chosen, **quiet))
 
     def pick_class(session: Session, event: gr.EventData) -> str:
         """The class that was clicked in the answer."""
@@ -103,9 +108,14 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
         return str(index)
 
     explain_after(parts.answer.select(shell.bind(pick_class), states, shell.target, **quiet))
+    page_events.build(shell, column.source, column.pictures)
     downloads.build(
         shell, _language(demo, shell, column, content), column.downloads, column.pictures
     )
+
+
+# The classes of one picture say nothing about another; a picture that comes back keeps them.
+_NO_CLASS = "(...classes) => window.vggviz.returning ? classes : ['', '']"
 
 
 def _language(demo: gr.Blocks, shell: Shell, column: Column, content: Sequence[Any]) -> Any:

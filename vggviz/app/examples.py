@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,17 +20,19 @@ from vggviz.locales import text
 from vggviz.plotting import data_uri
 from vggviz.weights import assets_folder
 
-__all__ = ["PICK", "Example", "examples", "strip"]
+__all__ = ["PICK", "Example", "example_classes", "examples", "is_labelled_error", "strip"]
 
 log = logging.getLogger(__name__)
 
 
 class Example(NamedTuple):
-    """A bundled picture: its file, what it shows, and a sentence on it."""
+    """A bundled picture: its file, the class that it shows, a sentence on it, and a second class
+    where it shows two."""
 
     file: Path
     label: str
     caption: str
+    other: str = ""
 
 
 def examples() -> list[Example]:
@@ -41,7 +43,7 @@ def examples() -> list[Example]:
     """
     bundled = (assets_folder() / "examples").resolve()
     folder = Path(get_upload_folder()).resolve() / "examples"
-    entries = json.loads((bundled / "examples.json").read_text(encoding="utf-8"))
+    entries = _entries()
     copied: list[Path] = []
     try:
         for entry in entries:
@@ -56,7 +58,41 @@ def examples() -> list[Example]:
         for copy in copied:  # others may use those that were there
             copy.unlink(missing_ok=True)
         folder = bundled
-    return [Example(folder / entry["file"], entry["label"], entry["caption"]) for entry in entries]
+    return [
+        Example(folder / entry["file"], entry["label"], entry["caption"], entry.get("other", ""))
+        for entry in entries
+    ]
+
+
+@cache
+def _entries() -> list[dict[str, Any]]:
+    """What examples.json says of each picture: its `file`, `label`, WordNet id and `caption`; the
+    `other` class that it shows; whether it is a `labelled_error`, which stays among the examples to
+    be discussed; and its `errors`: what a bundled network with an attention type answers, where
+    that is wrong."""
+    file = assets_folder() / "examples" / "examples.json"
+    entries: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    return entries
+
+
+def example_classes(path: str | None) -> tuple[str, ...]:
+    """The classes that an example shows, by its path as `examples` gives it; () for a visitor's own
+    picture."""
+    entry = _entry(path)
+    return tuple(entry[key] for key in ("label", "other") if entry.get(key))
+
+
+def is_labelled_error(path: str | None) -> bool:
+    """Whether this example stays among the others since networks get it wrong."""
+    return bool(_entry(path).get("labelled_error"))
+
+
+def _entry(path: str | None) -> dict[str, Any]:
+    """What examples.json says of the picture at this path; {} for a visitor's own picture."""
+    file = Path(path or "")
+    if file.parent.name != "examples":  # uploads lie in folders named by a hash
+        return {}
+    return next((entry for entry in _entries() if entry["file"] == file.name), {})
 
 
 def strip(pictures: Sequence[Example], lang: str = "en") -> str:

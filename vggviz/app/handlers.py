@@ -1,9 +1,10 @@
-"""What the events of the head, the left column and the first tab do: functions of a session."""
+"""What the events of the head, the settings and the first tab do: functions of a session."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from vggviz.app.choices import (
 )
 from vggviz.app.errors import user_error
 from vggviz.app.inputs import UploadedPicture
+from vggviz.app.link import address
 from vggviz.app.own import MOST_NETWORKS, OwnNetwork
 from vggviz.app.parts.answer import about, answer
 from vggviz.app.parts.channels import channel, channels
@@ -98,7 +100,8 @@ def add_method(
         return gr.skip(), gr.skip()
     _, stage, method = missing
     result = session.add_method(method, stage, progress)
-    return result, maps(session.lang, result, View.parse(session, view))
+    session = replace(session, result=result)
+    return result, _maps(session, View.parse(session, view))
 
 
 @handler
@@ -108,14 +111,18 @@ def reset_method(session: Session, *view: str) -> tuple[str, str, None]:
     current = View(*view)
     if missing_map(session.current, current) is not None:
         current = current._replace(method="gradcam")
-    return current.method, maps(session.lang, session.current, current), None
+    return current.method, _maps(session, current), None
 
 
 @handler
 def draw_maps(session: Session, *view: str) -> tuple[str, MissingMap | None]:
     """The maps of the last result in another view as HTML, and the map that is missing for it."""
     current = View.parse(session, view)
-    return maps(session.lang, session.current, current), missing_map(session.current, current)
+    return _maps(session, current), missing_map(session.current, current)
+
+
+def _maps(session: Session, view: View) -> str:
+    return maps(session.lang, session.current, view, address(session, view))
 
 
 @handler
@@ -126,8 +133,8 @@ def draw(session: Session, *view: str) -> ExploreContent:
     return ExploreContent(
         answer(lang, result),
         about(lang, result.attention, results),
-        strip(lang, result, current.colours),
-        maps(lang, result, current),
+        strip(lang, result, current),
+        _maps(session, current),
         channels(lang, result, current.stage),
         channel(lang, result, current.stage, 1, current.colours),
         gr.update(choices=stage_choices(result.row, lang), value=current.stage),
@@ -191,9 +198,12 @@ def open_own(
         request = (network.fingerprint, network.attention, "", "")
         view = (first_stage(explainer, view[0]), *view[1:])
         explained = explain(session, picture, *request, *view)
+    titles = network_choices(session)
+    title = next(title for title, key in titles if key == network.fingerprint)
+    gr.Info(escape(session.text("shell.opened", name=title)))
     return (
         own,
-        gr.update(choices=network_choices(session), value=network.fingerprint),
+        gr.update(choices=titles, value=network.fingerprint),
         gr.update(choices=attention_choices(session, network.fingerprint), value=network.attention),
         gr.update(choices=class_choices(network.labels, session.lang), value=""),
         gr.update(choices=class_choices(network.labels, session.lang, "nothing"), value=""),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import gradio as gr
 
 from vggviz.app.choices import attention_choices, class_choices, first_stage, stage_choices
-from vggviz.app.examples import Example
+from vggviz.app.examples import Example, example_classes
 from vggviz.app.session import Session
 from vggviz.app.shell import OPACITY, Shell
 from vggviz.app.view import View, view_options
@@ -19,6 +20,7 @@ from vggviz.locales import LANGUAGES
 __all__ = [
     "COMPONENTS",
     "PageState",
+    "address",
     "component_updates",
     "components",
     "page_state",
@@ -49,6 +51,7 @@ class PageState(NamedTuple):
     on: str = ""
     colours: str = ""
     scale: str = ""
+    thumbnails: str = ""
     opacity: str = ""
     tab: str = ""
     lang: str = ""
@@ -77,6 +80,8 @@ def read_query(
     """
     if "site" in parameters:  # links made before version 0.2
         parameters = {"stage": parameters["site"], **parameters}
+    if parameters.get("tab") == "lessons":  # which are a card now: the browser opens it
+        parameters = {**parameters, "tab": ""}
     requested = {name: parameters.get(name, "") for name in PageState._fields}
     networks = session.networks
     offered: dict[str, Sequence[str]] = {
@@ -120,8 +125,6 @@ def page_state(
     `target` is the class that was chosen, by its index as the dropdown has it, '' for none.
     """
     result = session.current
-    opening = {name: known[0] for name, known in view_options().items()}
-    changed = {name: value for name, value in view._asdict().items() if value != opening.get(name)}
     by_path = {str(example.file): example.file.stem for example in pictures}
     if result.request.path not in by_path or result.request.weights in session.own:
         return None
@@ -131,11 +134,39 @@ def page_state(
         attention=result.request.attention,
         target=result.target.label if target else "",
         contrast=result.contrast.label if result.contrast else "",
-        **changed,
+        **_changed(view),
         opacity="" if abs(opacity - OPACITY) < 0.005 else f"{opacity:.2f}",
         tab=tab,
         lang=session.lang,
     )
+
+
+def address(session: Session, view: View) -> str:
+    """The last result and its view as a query, without tab and opacity, which the browser adds.
+
+    A visitor's own picture or network is left out: the browser has the picture, and a network is
+    gone with its session.
+    """
+    result = session.current
+    request, picture = result.request, ""
+    if example_classes(request.path):
+        picture = Path(request.path or "").stem
+    own = request.weights in session.own
+    state = PageState(
+        example=picture,
+        weights="" if own else request.weights,
+        attention="" if own else request.attention,
+        target=result.target.label if request.target else "",
+        contrast=result.contrast.label if result.contrast else "",
+        **_changed(view),
+    )
+    return query(state)
+
+
+def _changed(view: View) -> dict[str, str]:
+    """The fields of a view that are not as on a newly opened page."""
+    opening = {name: known[0] for name, known in view_options().items()}
+    return {name: value for name, value in view._asdict().items() if value != opening.get(name)}
 
 
 def component_updates(session: Session, pictures: Sequence[Example], state: PageState) -> list[Any]:

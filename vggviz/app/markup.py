@@ -45,20 +45,34 @@ __all__ = [
 ]
 
 TITLE = 16  # characters of a stage's title in a row of stages
+NEARLY = 0.1  # share of the colour range: a map that takes less of it looks the same everywhere
 GATES = ("channel", "spatial", "volume", "axis")  # weights in [0, 1]; others sum to 1
 
 
 class ColourScale(NamedTuple):
-    """The raw values at both ends of a map's colours; `flat` where all its values are equal."""
+    """The raw values at both ends of a map's colours (`low`, `high`), and the smallest and the
+    largest value of the map itself (`least`, `most`).
+
+    `flat` where all its values are equal; `nearly_flat` where they take less than `NEARLY` of the
+    range of values that such a map can have, so that only exaggerated colours tell them apart.
+    """
 
     low: float
     high: float
+    least: float
+    most: float
     flat: bool
+    nearly_flat: bool
 
     @property
     def range_text(self) -> tuple[str, str]:
         """Both ends as text."""
         return range_text(self.low, self.high)
+
+    def unit(self, raw: Floats) -> Floats:
+        """The raw values as shares of the colour range: 0 is `low`, 1 is `high`."""
+        extent = self.high - self.low
+        return (raw - np.float32(self.low)) / np.float32(extent if extent > 0 else 1)
 
 
 def attention_title(lang: str, attention: str) -> str:
@@ -104,22 +118,24 @@ def colour_scale(
 ) -> ColourScale:
     """The colour scale of a raw map.
 
-    'stretch' goes from its smallest to its largest value. 'raw' makes maps comparable: it goes from
-    0, or the smallest value where that is negative, to 1 for gates, else to the largest value or
-    `top`, whichever is larger.
+    'raw' is honest, and makes maps comparable: it goes from 0, or the smallest value where that is
+    negative, to 1 for gates, else to the largest value or `top`, whichever is larger. 'stretch'
+    exaggerates: it goes from the map's smallest to its largest value.
     """
-    _, low, high = render.stretch(raw)
-    flat = not high - low > 1e-6 * max(abs(low), abs(high))  # but for rounding of float32
-    if scale == "raw" and math.isfinite(low):
-        return ColourScale(min(0.0, low), max(1.0 if kind in GATES else 0.0, high, top), flat)
-    return ColourScale(low, high, flat)
+    _, least, most = render.stretch(raw)
+    flat = not most - least > 1e-6 * max(abs(least), abs(most))  # but for rounding of float32
+    if not math.isfinite(least):
+        return ColourScale(least, most, least, most, flat, nearly_flat=False)
+    low, high = min(0.0, least), max(1.0 if kind in GATES else 0.0, most, top)
+    nearly = not flat and most - least < NEARLY * (high - low)
+    if scale == "stretch":
+        low, high = least, most
+    return ColourScale(low, high, least, most, flat, nearly)
 
 
 def heat(raw: Floats, scale: ColourScale, colormap: str, side: int) -> Pixels:
     """The raw map (h, w) in the colours of `colormap`, (side, side, 3)."""
-    extent = scale.high - scale.low
-    values = (raw - np.float32(scale.low)) / np.float32(extent if extent > 0 else 1)
-    rgb = 255 * render.colours(render.resize(values, (side, side)), colormap)
+    rgb = 255 * render.colours(render.resize(scale.unit(raw), (side, side)), colormap)
     return np.rint(rgb).astype(np.uint8)
 
 
@@ -159,15 +175,20 @@ def canvas(
 
 
 def bar(lang: str, scale: ColourScale, colormap: str = render.COLORMAPS[0]) -> str:
-    """The colour bar with its raw numbers."""
+    """The colour bar with its raw numbers, and under it a line along the values of the map."""
     low, high = scale.range_text
     if scale.flat:
         value = escape(text(lang, "explore.flat", value=low))
         return f'<div class="scale"><b>{value}</b></div>'
     stops = render.gradient(colormap)
+    used = ""
+    if math.isfinite(scale.least):
+        ends = np.array([scale.least, scale.most], dtype=np.float32)
+        left, right = (100 * scale.unit(ends)).tolist()
+        used = f'<u style="left:{left:.1f}%;right:{100 - right:.1f}%"></u>'
     return (
-        f'<div class="scale"><b>{low}</b><i style="background:linear-gradient(90deg,{stops})"></i>'
-        f"<b>{high}</b></div>"
+        f'<div class="scale"><b>{low}</b><i style="background:linear-gradient(90deg,{stops})">'
+        f"{used}</i><b>{high}</b></div>"
     )
 
 

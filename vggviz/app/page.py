@@ -1,18 +1,20 @@
-"""The page: the head, the left column, and the tabs beside it."""
+"""The page: the head, the settings below it, and the tabs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from html import escape
 from typing import Any
 
 import gradio as gr
 
-from vggviz.app import choices, downloads, handlers
+from vggviz.app import choices, downloads, handlers, page_events, toolbar
 from vggviz.app.events import Column, wire
 from vggviz.app.examples import PICK, examples, strip
 from vggviz.app.input_guard import Page
 from vggviz.app.inputs import Choice, Picture, UploadedPicture
+from vggviz.app.lessons import card
 from vggviz.app.networks import Networks
 from vggviz.app.own import PICKLED, Upload
 from vggviz.app.session import Session
@@ -60,6 +62,8 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         run_request = gr.State(0)  # inside gr.Tabs it would count as a tab
         with gr.Row(elem_id="top"):
             head = _html(_head("en"), js_on_load=LANGUAGE_SCRIPT, elem_id="head")
+            lessons = _html(card.button(), elem_id="open-lessons")
+            stage_mode = _html(toolbar.stage_button("en"), elem_id="stage-mode")
             menu = _html(downloads.menu(), js_on_load=downloads.CLICK, elem_id="take")
             language = gr.Radio(
                 [(name, key) for key, name in LANGUAGES.items()],
@@ -67,28 +71,25 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                 elem_id="language",
                 elem_classes="switch",
             )
-        with gr.Row(elem_id="page"):
-            with gr.Column(elem_id="ask", min_width=0):
+        with gr.Column(elem_id="page", min_width=0):
+            with gr.Row(elem_id="ask"):
+                source = _html(
+                    toolbar.source("en"), js_on_load=page_events.LISTEN, elem_id="source"
+                )
+                strip_ = _html(strip(pictures), js_on_load=PICK, elem_id="examples")
                 picture = Picture(
                     str(pictures[0].file),
                     show_label=False,
-                    sources=["upload", "webcam", "clipboard"],
+                    sources=["upload", "webcam"],
                     buttons=[],
                     elem_id="picture",
                 )
-                strip_ = _html(strip(pictures), js_on_load=PICK, elem_id="examples")
-                with gr.Column(elem_id="choices", min_width=0):
+                with gr.Row(elem_id="choices"):
                     of_weights = Choice(
-                        choices.network_choices(session),
+                        choices=choices.network_choices(session),
                         value=weights,
                         filterable=False,
                         elem_id="weights",
-                    )
-                    file = Upload(
-                        text("en", "shell.own"),
-                        file_types=[".safetensors", *PICKLED],
-                        size="sm",
-                        elem_id="own",
                     )
                     of_attention = Choice(
                         choices.attention_choices(session, weights),
@@ -96,11 +97,19 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                         filterable=False,
                         elem_id="attention",
                     )
-                    about = _html(content.about, elem_id="about")
+                more = _html(toolbar.more("en"), elem_id="more")
+                with gr.Row(elem_id="further"):
                     target = Choice(choices.class_choices(labels), value="", elem_id="target")
                     contrast = Choice(
                         choices.class_choices(labels, none="nothing"), value="", elem_id="contrast"
                     )
+                    file = Upload(
+                        text("en", "shell.own"),
+                        file_types=[".safetensors", *PICKLED],
+                        size="sm",
+                        elem_id="own",
+                    )
+                    about = _html(content.about, elem_id="about")
             with gr.Tabs(elem_id="tabs", selected="explore") as tabs:
                 shell = Shell(
                     networks=networks,
@@ -130,9 +139,17 @@ def build(networks: Networks | None = None) -> gr.Blocks:
                         tab.build(shell)
                     shell.labelled(opened[key], label=tab.NAME)
                 draw_open_tab(shell, opened)
+        card.build(shell)
         details = gr.JSON(visible=False)
 
         shell.labelled(head, lambda session: {"value": _head(session.lang)})
+        shell.labelled(lessons, lambda session: {"value": card.button(session.lang)})
+        for part, html in (
+            (stage_mode, toolbar.stage_button),
+            (source, toolbar.source),
+            (more, toolbar.more),
+        ):
+            shell.labelled(part, partial(_translated, html))
         shell.labelled(menu, lambda session: {"value": downloads.menu(session.lang)})
         shell.labelled(language, label="shell.language")
         shell.labelled(picture, label="shell.picture")
@@ -146,11 +163,16 @@ def build(networks: Networks | None = None) -> gr.Blocks:
         for component, texts in shell.labels:  # for the components that were built without texts
             for name, value in texts(session).items():
                 setattr(component, name, value)
-        column = Column(about, details, file, menu, strip_, language, pictures)
+        column = Column(about, details, file, menu, strip_, language, source, pictures)
         wire(demo, shell, first_tab, column)
     return demo
 
 
 def _head(lang: str) -> str:
     title, line = (escape(text(lang, key)) for key in ("shell.title", "shell.line"))
-    return f'<header lang="{lang}"><h1>{title}</h1><p>{line}</p></header>'
+    skip = toolbar.skip_link(lang)
+    return f'<header lang="{lang}">{skip}<h1>{title}</h1><p>{line}</p></header>'
+
+
+def _translated(html: Callable[[str], str], session: Session) -> dict[str, str]:
+    return {"value": html(session.lang)}

@@ -19,13 +19,13 @@ from vggviz.images import Crop
 from vggviz.networks import Network
 from vggviz.types import POSITIONS, AttentionRecord, Kind, Prediction, Ranked
 
-__all__ = ["SIDE", "SMALL", "Floats", "Pixels", "Request", "Result", "StageMaps"]
+__all__ = ["SIDE", "SMALL", "Floats", "Pixels", "Request", "Result", "StageMaps", "stage_maps"]
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float32]
 Halves: TypeAlias = npt.NDArray[np.float16]
 
-SIDE = 448  # pixels a side of the picture under maps: enough for a projector
+SIDE = 576  # pixels a side of the picture under maps: three of them fill a projector of 1920
 SMALL = 128  # pixels a side of the largest crop for which what takes many passes runs unasked
 WHOLE = 640  # pixels of the whole picture's longer side
 FINEST = 28  # cells a side of stored features: less than 2 MB in all
@@ -49,9 +49,10 @@ class StageMaps:
     that attention, its weights of `channels` (C,), and `gamma` where it is blended in; None for
     what the stage doesn't have.
 
-    Where channels are weighed, `features` (C, h, w) are the input of the attention, and `weighed`
-    the input times the weights: averaged over areas to at most `FINEST` cells a side, in half
-    precision.
+    `contributions` (C,) are what each channel of the stage's output contributes to the score of
+    the target: see `Explanation.contributions`. Where channels are weighed, `features` (C, h, w)
+    are the input of the attention, and `weighed` the input times the weights: averaged over areas
+    to at most `FINEST` cells a side, in half precision.
     """
 
     gradcam: Floats
@@ -59,6 +60,7 @@ class StageMaps:
     kind: Kind | None
     channels: Floats | None
     gamma: float | None
+    contributions: Floats | None = None
     features: Halves | None = None
     weighed: Halves | None = None
 
@@ -76,11 +78,13 @@ class Result:
     `crop` is the network's input, (S, S, 3), and `where` is its place in the uploaded picture;
     `square` is the same part at the upload's own resolution, (SIDE, SIDE, 3); `picture` is the
     whole picture, at most WHOLE pixels a side, and `box` the place of the crop in it;
-    `details` are the explanation as JSON types. `top` are the five most probable classes, `off`
-    those with attention switched off, None where there is none, and `off_shares` its probabilities
-    of the classes in `top`. `stages` are in the network's order; `row` are the names of those that
-    the strip has room for. `maps` are raw maps of CAM methods by (stage, method, class: 0 the
-    target, 1 the contrast), None where the method has no map at that stage.
+    `animated` says that the upload has more frames than the one shown. `details` are the
+    explanation as JSON types. `prediction` holds all classes, `top` are the five
+    most probable ones, `off` those with attention switched off, None where there is none, and
+    `off_shares` its probabilities of the classes in `top`. `stages` are in the network's order;
+    `row` are the names of those that the strip has room for. `maps` are raw maps of CAM methods by
+    (stage, method, class: 0 the target, 1 the contrast), None where the method has no map at that
+    stage.
     """
 
     request: Request
@@ -90,6 +94,8 @@ class Result:
     square: Pixels
     picture: Pixels
     box: Crop
+    animated: bool
+    prediction: Prediction
     top: tuple[Ranked, ...]
     off: tuple[Ranked, ...] | None
     off_shares: tuple[float, ...]
@@ -134,6 +140,8 @@ class Result:
             square=_square(uploaded.image, first.crop),
             picture=picture,
             box=box,
+            animated=uploaded.image.info.get("animated", False),
+            prediction=first.prediction,
             top=top,
             off=off.top(5) if off else None,
             off_shares=tuple(shares[ranked.index] for ranked in top) if off else (),
@@ -142,7 +150,7 @@ class Result:
             attention=provenance["config"]["attention"],
             trained=provenance["trained"],
             stages={
-                stage: _stage_maps(first, stage, features.get(stage))
+                stage: stage_maps(first, stage, features.get(stage))
                 for stage in model.listed_stages()
             },
             row=model.stages,
@@ -205,10 +213,12 @@ def _raw_maps(explanations: Sequence[Explanation]) -> dict[tuple[str, str, int],
     }
 
 
-def _stage_maps(explanation: Explanation, stage: str, features: Tensor | None) -> StageMaps:
+def stage_maps(explanation: Explanation, stage: str, features: Tensor | None = None) -> StageMaps:
+    """What the page shows of one stage; `features` (C, h, w) are the input of its attention."""
     records = explanation.attention.get(stage, ())
     spatial = _axis_map(records) or _first(records, "spatial")
     channel = _first(records, "channel")
+    contributions = explanation.contributions.get(stage)
     before = after = None
     weighs = channel and channel[0] in ("channel", "volume")
     if channel and weighs and features is not None and len(features) == len(channel[1]):
@@ -222,6 +232,7 @@ def _stage_maps(explanation: Explanation, stage: str, features: Tensor | None) -
         kind=spatial and spatial[0],
         channels=channel and channel[1],
         gamma=explanation.provenance["gamma"].get(stage),
+        contributions=None if contributions is None else contributions.numpy(),
         features=before,
         weighed=after,
     )

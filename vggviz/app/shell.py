@@ -1,4 +1,4 @@
-"""What all tabs share: the left column's components, the visitor's states, and the language."""
+"""What all tabs share: the settings' components, the visitor's states, and the language."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Shell:
     stages. The states of a visitor are `result` (the last good `Result`), `own` (`OwnNetworks`) and
     `lang` (a language code): a handler gets them as a `Session`. `tabs` opens a tab by its id.
 
-    A new value of `run_request` makes the page explain the picture and the choices of the left
-    column. `sessions` holds, for each tab, the state with the session that the tab shows (see
+    A new value of `run_request` makes the page explain the picture and the settings.
+    `sessions` holds, for each tab, the state with the session that the tab shows (see
     `tabs.lazy`); `view` the components of a `View`'s fields except the stage, and of `opacity`, by
     name.
 
@@ -77,7 +77,7 @@ class Shell:
 
     @property
     def dropdowns(self) -> list[gr.Dropdown]:
-        """The four dropdowns of the left column, in the order of `Request`'s fields."""
+        """The four dropdowns of the settings, in the order of `Request`'s fields."""
         return [self.weights, self.attention, self.target, self.contrast]
 
     @property

@@ -91,13 +91,20 @@ def _theme() -> themes.Base:
 
 # In the head, so that it is there before the first paint; Gradio's `css` comes after it, rewritten.
 _STYLE = "".join(
-    Path(__file__).with_name(name).read_text(encoding="utf-8")
-    for name in ("style.css", "lessons.css", "tabs.css")
+    (Path(__file__).parent / name).read_text(encoding="utf-8")
+    for name in (
+        *("style.css", "explore.css", "downloads.css", "tabs.css", "stage.css", "phone.css"),
+        *("credible.css", "lessons/card.css", "tabs/wall.css"),
+    )
+)
+_SCRIPTS = "".join(
+    f"<script>{Path(__file__).with_name(name).read_text(encoding='utf-8')}</script>"
+    for name in ("page.js", "address.js", "stage.js", "save.js")
 )
 
 LAUNCH: dict[str, Any] = {
     "theme": _theme(),
-    "head": f"<style>{_STYLE}</style><script>{_LANGUAGE_HEAD}{_SCRIPT}</script>",
+    "head": f"<style>{_STYLE}</style><script>{_LANGUAGE_HEAD}{_SCRIPT}</script>{_SCRIPTS}",
     "footer_links": ["api", "settings"],
     "max_file_size": SIZE,  # the limit for weights; `open_image` has its own for pictures
     "show_error": False,

@@ -22,7 +22,8 @@ def view_options() -> dict[str, Sequence[str]]:
         "layout": LAYOUTS,
         "on": ("crop", "picture"),
         "colours": COLORMAPS,
-        "scale": ("stretch", "raw"),
+        "scale": ("raw", "stretch"),
+        "thumbnails": ("cam", "attention"),
     }
 
 
@@ -34,7 +35,8 @@ class View(NamedTuple):
     layout: str = "side"
     on: str = "crop"
     colours: str = "inferno"
-    scale: str = "stretch"
+    scale: str = "raw"
+    thumbnails: str = "cam"
 
     @classmethod
     def parse(cls, session: Session, values: Sequence[object]) -> View:

@@ -17,10 +17,10 @@ class AttentionType:
     `module(channels)` returns a fresh module that maps (B, C, H, W) to (B, C, H, W), passes its
     weights through at least one `Tap`, and initialises all of its parameters and buffers.
     `title` and `explanation` (one sentence: what is weighed, and by what) are shown on the page,
-    in reports and in the README. `paper` names the source, '' where there is none. `start` is one
-    sentence on what a fresh module does before any training. `diagram` is its mechanism in one
-    line of formula signs, which `vggviz.app.diagrams` draws: 'row | row => tail : operation', boxes
-    between '>', steps between ';'.
+    in reports and in the documentation. `paper` names the source, '' where there is none. `start`
+    is one sentence on what a fresh module does before any training. `diagram` is its mechanism in
+    one line of formula signs, which `vggviz.app.diagrams` draws: 'row | row => tail : operation',
+    boxes between '>', steps between ';'.
     """
 
     module: Callable[[int], nn.Module]

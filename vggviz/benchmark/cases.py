@@ -92,6 +92,7 @@ CASES: dict[str, Case] = {
     "vggviz-cbam-5": Case("vggviz, cbam and Grad-CAM", _cbam, STAGES),
     "bf16-1": Case("vggviz, bfloat16", _bf16, LAST, "torchcam-1"),
     "bf16-5": Case("vggviz, bfloat16", _bf16, STAGES, "torchcam-5"),
+    "onnx-5": Case("vggviz, exported to onnxruntime", libraries.onnxruntime, STAGES, "vggviz-5"),
     "torchcam-1": Case("torchcam", libraries.torchcam, LAST, "vggviz-1"),
     "torchcam-5": Case("torchcam", libraries.torchcam, STAGES, "vggviz-5"),
     "torchcam-5-b16": Case(

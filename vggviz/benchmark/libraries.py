@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vggviz.benchmark.fixtures import Case, Fixtures, Work
+from vggviz.export.onnx_file import write_onnx
+from vggviz.export.trace import Traceable
 from vggviz.networks import Network
 
-__all__ = ["captum", "grad_cam", "grad_cam_frozen", "torchcam"]
+__all__ = ["captum", "grad_cam", "grad_cam_frozen", "onnxruntime", "torchcam"]
 
 
 def torchcam(fixtures: Fixtures, case: Case) -> Work:
@@ -27,6 +32,26 @@ def torchcam(fixtures: Fixtures, case: Case) -> Work:
                 return [torch.cat(maps) for maps in zip(*each, strict=True)]  # (T, h, w)
             found: list[Tensor] = extractor(scores.argmax(1).tolist(), scores)
             return [cam if case.images > 1 else cam[0] for cam in found]
+
+    return work
+
+
+def onnxruntime(fixtures: Fixtures, case: Case) -> Work:
+    """The exported file, on as many threads as PyTorch has."""
+    library, _ = map(import_module, ("onnxruntime", "onnxscript"))
+    model = fixtures.network()
+    layers = {stage: model.path(stage) for stage in case.stages}
+    options = library.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "vgg.onnx")
+        write_onnx(Traceable(model, fixtures.image.shape[-1], layers, ("gradcam",)), file, {})
+        session = library.InferenceSession(file, options, ["CPUExecutionProvider"])
+    inputs = {"pixels": fixtures.image.numpy(), "target": np.array([-1])}
+    names = [f"gradcam/{stage}" for stage in case.stages]
+
+    def work() -> list[Tensor]:
+        return [torch.from_numpy(maps[0]) for maps in session.run(names, inputs)]
 
     return work
 

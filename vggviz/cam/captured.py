@@ -71,6 +71,13 @@ class Captured:
         more = [widened(self._as_map(layer, curved[layer]))] if layer in curved else []
         return method.function(output(layer), slope(layer), *more)
 
+    def contribution(self, layer: str, score: Score) -> Tensor:
+        """Σ_n a_cn ∂z_k/∂a_cn, the first-order share of each channel c of a layer's output a in the
+        score z_k of each target k: (T, B, C). A channel that is 0 everywhere contributes 0."""
+        output = widened(self._as_map(layer, self.outputs[layer]))
+        slope = widened(self._as_map(layer, self.gradients[score][layer]))
+        return torch.einsum("bchw,tbchw->tbc", output, slope)
+
     def _as_map(self, layer: str, values: Tensor) -> Tensor:
         """(..., C, h, w) of a layer's output or its gradient."""
         layout = self.layouts.get(layer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain, product
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vggviz.cam.captured import Captured
 from vggviz.cam.gradients import Point, curvatures, gradients
 from vggviz.cam.interface import Targets, check_maps, check_outputs, class_indices, logits_of
-from vggviz.cam.methods import METHODS, check_methods
+from vggviz.cam.methods import METHODS, Method, check_methods
 from vggviz.cam.results import CAMs
 from vggviz.hooks import Finding, Place, finding
 from vggviz.hooks.capture import TapReading, capture, evaluating
@@ -35,6 +35,7 @@ def cams(
     *,
     watch: Sequence[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
+    specs: Mapping[str, Method] = METHODS,
 ) -> CAMs:
     """The raw maps of `methods` at `layers` of any `model` for a batch of pictures.
 
@@ -46,7 +47,8 @@ def cams(
     `watch` are module paths whose outputs are returned as well. All is computed on the model's
     device; results are detached and on that of the images. A method
     that needs attention has maps at the layers that hold a tap over positions, and nowhere else.
-    `progress(done, total)` is called by methods that need many forward passes.
+    `progress(done, total)` is called by methods that need many forward passes. `specs` may put
+    other functions in the place of the methods' own.
 
     Of a `ForeignNetwork` the attention at `layers` is found in the same passes, takes the part of
     taps, and outputs (B, h, w, C) and (B, N, C) that it knows as maps are maps.
@@ -64,7 +66,7 @@ def cams(
     and for a method that needs attention where no layer has any; TypeError for a layer whose output
     holds no tensor.
     """
-    needs = {METHODS[name].needs: name for name in check_methods(methods)}
+    needs = {specs[name].needs: name for name in check_methods(methods)}
     foreign = model if isinstance(model, ForeignNetwork) else None
     tapped = _weighing_positions(model, layers) if "attention" in needs else {}
     if "attention" in needs and not tapped:
@@ -79,7 +81,7 @@ def cams(
     paths = [point for point in graph if isinstance(point, str)]
     cuts = [point for point in graph if isinstance(point, Place)]
     layouts = {} if foreign is None else {name: foreign.maps.get(name) for name in places}
-    scores = list(dict.fromkeys(METHODS[name].score for name in methods))
+    scores = list(dict.fromkeys(specs[name].score for name in methods))
 
     compute_after_fork()
     home, images = images.device, move_to(model, images)
@@ -94,7 +96,7 @@ def cams(
             _found(foreign, cuts) as findings,
             capture(model, [*places, *watch], graph=paths) as trace,
         ):
-            logits = logits_of(model(images), len(images))
+            logits = logits_of(model(images), images.shape[0])
             check_outputs(trace, [*places, *watch])
             check_maps(trace, [name for name in places if layouts.get(name) is None], images)
             classes = class_indices(targets, logits.detach())
@@ -105,12 +107,12 @@ def cams(
                 for point in graph
             }
             curved = {
-                METHODS[name].score: curvatures(
+                specs[name].score: curvatures(
                     {layer: trace.outputs[layer] for layer in layers},
-                    *(logits, classes, METHODS[name].score),
+                    *(logits, classes, specs[name].score),
                 )
                 for name in methods
-                if METHODS[name].needs == "curvature"
+                if specs[name].needs == "curvature"
             }
             slopes = dict(zip(scores, gradients(points, logits, classes, scores), strict=True))
         outputs = {layer: output.detach() for layer, output in trace.outputs.items()}
@@ -119,8 +121,13 @@ def cams(
         )
         maps: dict[tuple[str, str], Tensor] = {}
         for layer, name in product(layers, methods):
-            if (found := captured.map_of(METHODS[name], layer, progress)) is not None:
+            if (found := captured.map_of(specs[name], layer, progress)) is not None:
                 maps[layer, name] = found.to(home)
+        contributions = {
+            layer: captured.contribution(layer, scores[0]).to(home)
+            for layer in layers
+            if scores and layer in slopes[scores[0]]
+        }
     taps = {
         path: replace(reading, weights=reading.weights.detach().to(home))
         for path, reading in trace.taps.items()
@@ -128,7 +135,7 @@ def cams(
     watched = {path: outputs[path].to(home) for path in watch}
     here = _by_layer(foreign, layers, findings, home)
     logits, classes = logits.detach().to(home), classes.to(home)
-    return CAMs(logits, classes, taps, maps, watched, tuple(outputs), here)
+    return CAMs(logits, classes, taps, maps, watched, tuple(outputs), here, contributions)
 
 
 def _found(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -14,7 +14,14 @@ from vggviz.types import Grid, InputError
 
 __all__ = ["Targets", "check_maps", "check_outputs", "class_indices", "logits_of"]
 
-Targets: TypeAlias = Tensor | int | Sequence[int | None] | Sequence[Sequence[int]] | None
+Targets: TypeAlias = (
+    Tensor
+    | int
+    | Sequence[int | None]
+    | Sequence[Sequence[int]]
+    | Callable[[Tensor], Tensor]
+    | None
+)
 
 
 def logits_of(output: object, batch: int) -> Tensor:
@@ -26,7 +33,7 @@ def logits_of(output: object, batch: int) -> Tensor:
     """
 
     def fits(value: object) -> bool:
-        return isinstance(value, Tensor) and value.ndim == 2 and len(value) == batch
+        return isinstance(value, Tensor) and value.ndim == 2 and value.shape[0] == batch
 
     found: list[Any] = list(
         {id(value): value for value in output_members(output) if fits(value)}.values()
@@ -42,9 +49,12 @@ def class_indices(targets: Targets, logits: Tensor) -> Tensor:
     """The classes to explain as indices (T, B), for logits (B, K).
 
     `targets` are one index, indices (T,) for all images, or (T, B) of each picture's own; None,
-    also as one of several, is each image's predicted class.
+    also as one of several, is each image's predicted class. What a function of the logits returns,
+    (T, B), is not checked: it may be traced.
     Raises ValueError for what is no class, for another shape, and for one-hot targets.
     """
+    if callable(targets):
+        return targets(logits)
     batch, classes = logits.shape
     predicted = logits.argmax(1)
     rows: Any = (targets,) if targets is None or isinstance(targets, int) else targets
@@ -95,7 +105,7 @@ def check_maps(trace: Trace, layers: Sequence[str], images: Tensor) -> None:
     size = (images.shape[-2], images.shape[-1])
     for layer in layers:
         shape = tuple(trace.outputs[layer].shape)
-        if len(shape) != 4 or shape[0] != len(images):
+        if len(shape) != 4 or shape[0] != images.shape[0]:
             raise InputError("layer_no_map", layer=layer, shape=str(shape))
         first, last = shape[1:3], shape[2:4]
         within = first[0] <= size[0] and first[1] <= size[1]

@@ -46,7 +46,7 @@ class Method:
 
     `score` is what is differentiated, by default the target's logit.
     `title` (as the authors spell it) and `explanation` (one sentence) are shown on the page, in
-    reports and in the README; `paper` names the source, '' where there is none.
+    reports and in the documentation; `paper` names the source, '' where there is none.
     """
 
     needs: Literal[

@@ -26,7 +26,9 @@ class CAMs:
     """What one pass gave: `logits` (B, K), the `targets` (T, B) that were explained, the taps'
     readings by path, raw maps (T, B, H, W) by (layer path, method), and `outputs` (B, ...) by the
     path of each module that was to be watched. `order` are the paths of layers and watched modules
-    in the order in which they ran; `findings` what was found at each layer of a foreign network."""
+    in the order in which they ran; `findings` what was found at each layer of a foreign network;
+    `contributions` what each channel of a layer's output contributes to the score (T, B, C), for
+    layers whose gradient was computed: see `Captured.contribution`."""
 
     logits: Tensor
     targets: Tensor
@@ -35,6 +37,7 @@ class CAMs:
     outputs: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     order: tuple[str, ...] = ()
     findings: dict[str, tuple[Finding, ...]] = field(default_factory=dict[str, tuple[Finding, ...]])
+    contributions: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     def of(self, row: int) -> CAMs:
         """The results of one picture of the batch, as a batch of one: copies, which are not held
@@ -54,6 +57,7 @@ class CAMs:
                 path: tuple(replace(found, weights=one(found.weights)) for found in several)
                 for path, several in self.findings.items()
             },
+            {path: one(values, 1) for path, values in self.contributions.items()},
         )
 
     def records(self, stage: str, path: str) -> tuple[AttentionRecord, ...]:

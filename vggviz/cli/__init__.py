@@ -12,6 +12,7 @@ from vggviz.cli.convert import convert
 from vggviz.cli.data import data
 from vggviz.cli.evaluate import evaluate
 from vggviz.cli.explain import explain
+from vggviz.cli.export import export
 from vggviz.cli.find import find
 from vggviz.cli.models import models
 from vggviz.cli.push import push
@@ -24,7 +25,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="See what attention does inside an image network: learned attention beside Grad-CAM.",
 )
-for command in (explain, find, convert, models, data, train, evaluate, compare, push, bench, serve):
+commands = (
+    explain,
+    find,
+    export,
+    convert,
+    models,
+    data,
+    train,
+    evaluate,
+    compare,
+    push,
+    bench,
+    serve,
+)
+for command in commands:
     app.command(cls=Command)(command)
 
 

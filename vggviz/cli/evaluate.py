@@ -48,7 +48,11 @@ if TYPE_CHECKING:
 
 def evaluate(
     data: Annotated[
-        Path, typer.Option(help="Folder of class folders, or Tiny ImageNet; or a zip.")
+        Path,
+        typer.Option(
+            help="Folder or zip: class folders, with Pascal VOC's XML or masks or without; Tiny "
+            "ImageNet, COCO, Pascal VOC or CUB-200-2011."
+        ),
     ],
     weights: Annotated[str, typer.Option(help=WEIGHTS_HELP)] = "tiny50",
     attention: Annotated[
@@ -71,6 +75,13 @@ def evaluate(
     part: Annotated[
         str | None,
         typer.Option(help="train, val or test; by default val, or else test, where there is one."),
+    ] = None,
+    half: Annotated[
+        str | None,
+        typer.Option(
+            help="choose or report: one half of the pictures, by their files' names: settings are "
+            "chosen on the one, and numbers are reported of the other."
+        ),
     ] = None,
     as_json: Annotated[Path | None, typer.Option("--json", help="File to write.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 128,
@@ -114,7 +125,7 @@ def evaluate(
         fail(f"{as_json} is a folder, --json needs a file")
     if as_json is not None and metrics is not None:
         fail("--json is for the tables of accuracy and cost: --metrics writes to --out")
-    dataset = _pictures(data, part)
+    dataset, training = _pictures(data, part, half)
     name, options = resolve_network(
         network,
         weights,
@@ -133,7 +144,7 @@ def evaluate(
         report_maps(
             subjects,
             dataset,
-            _training(data, dataset),
+            training,
             out,
             reseed_weights or [],
             metrics=metrics,
@@ -169,8 +180,10 @@ def evaluate(
         write_or_fail(as_json, content)
 
 
-def _pictures(data: Path, part: str | None) -> Dataset:
-    from vggviz.data import open_dataset, parts_of
+def _pictures(data: Path, part: str | None, half: str | None) -> tuple[Dataset, Dataset | None]:
+    """The pictures of a part, or half of them, and others with boxes or masks to choose thresholds
+    on: the training part, or else, for the half 'report', the other half; None without these."""
+    from vggviz.data import open_dataset, parts_of, take_half
 
     parts = or_fail(parts_of, data)
     chosen = part or next((one for one in ("val", "test", *parts) if one in parts), None)
@@ -178,9 +191,18 @@ def _pictures(data: Path, part: str | None) -> Dataset:
         print_error(
             f"{data} has no validation or test part: all pictures are used, training pictures too"
         )
-    dataset = or_fail(open_dataset, data, chosen)
-    print_ignored(dataset.ignored)
-    return dataset
+    whole = or_fail(open_dataset, data, chosen)
+    print_ignored(whole.ignored)
+    for note in whole.notes:
+        print_error(note)
+    dataset = whole if half is None else or_fail(take_half, whole, half)
+    training: Dataset | None = None
+    if whole.has_objects and "train" in parts:
+        training = or_fail(open_dataset, data, "train")
+        training = None if set(training.files) == set(whole.files) else training
+    if training is None and half == "report":
+        training = or_fail(take_half, whole, "choose")
+    return dataset, training
 
 
 def _subjects(
@@ -215,17 +237,6 @@ def _subjects(
         if len(set(names)) == len(names):
             return dict(zip(names, loaded, strict=True)), names[0]
     fail(f"{name} can't be compared with itself")
-
-
-def _training(data: Path, dataset: Dataset) -> Dataset | None:
-    """The training part where it has boxes and is not `dataset` itself, else None."""
-    from vggviz.data import open_dataset, parts_of
-
-    parts = or_fail(parts_of, data)
-    if dataset.boxes is None or "train" not in parts:
-        return None
-    training = or_fail(open_dataset, data, "train")
-    return None if set(training.files) == set(dataset.files) else training
 
 
 def _prepare(folder: Path, option: str) -> None:

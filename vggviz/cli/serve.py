@@ -66,7 +66,10 @@ def serve(
     """Serve the page. An option goes before its environment variable, such as VGGVIZ_PORT."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
     limit_malloc()
-    from vggviz.server import Settings, page, run
+    try:
+        from vggviz.server import Settings, page, run
+    except ModuleNotFoundError as error:
+        fail(f"the page needs {error.name}: pip install 'vggviz[app]'")
     from vggviz.server.lan import lan_address, qr_code
     from vggviz.weights.network_card import is_network_name
 

@@ -1,4 +1,4 @@
-"""Data sets of pictures: folders of class folders, Tiny ImageNet, and pictures without labels."""
+"""Data sets: class folders, Tiny ImageNet, COCO, Pascal VOC, CUB, and unlabelled pictures."""
 
 from __future__ import annotations
 
@@ -9,39 +9,52 @@ import torch
 
 from vggviz.data.crops import Crops, read_crops
 from vggviz.data.dataset import DataError, Dataset
+from vggviz.data.halves import HALVES, half_of, take_half
 from vggviz.data.layouts import find_layout
+from vggviz.data.masks import Masks
 from vggviz.data.source import find_pictures, ignored_text, open_source, split_pictures
 from vggviz.data.splits import part_named
 
 __all__ = [
+    "HALVES",
     "Crops",
     "DataError",
     "Dataset",
+    "Masks",
     "find_pictures",
+    "half_of",
     "ignored_text",
     "open_dataset",
     "open_parts",
     "open_unlabelled",
     "parts_of",
     "read_crops",
+    "take_half",
 ]
 
 
 def open_dataset(
     path: str | Path, part: str | None = None, classes: Sequence[str] | None = None
 ) -> Dataset:
-    """The pictures at `path`: a folder or a zip file, of either layout.
+    """The pictures at `path`, a folder or a zip file, with their boxes and masks.
 
     Tiny ImageNet's layout (Stanford CS231n: `wnids.txt`, `words.txt`, `train/<wnid>/images`,
-    `val/val_annotations.txt`) has the parts 'train' and 'val'. Any other is a folder of class
-    folders, as torchvision's ImageFolder reads it; where it has folders for training, validation or
-    testing, by any usual name ('Training', 'valid', 'dev', 'test_set'), those are its parts
-    'train', 'val' and 'test', and `part` is by default the first. A folder that holds nothing but
-    one other folder stands for that one; hidden files and folders are left out. `classes` selects
-    classes by label or WordNet id. Raises DataError.
+    `val/val_annotations.txt`) has the parts 'train' and 'val', CUB-200-2011's (`images.txt`,
+    `bounding_boxes.txt`, …) 'train' and 'test'. COCO's (`instances_val2017.json`) and Pascal VOC's
+    (XML files beside pictures or in `Annotations`, `ImageSets/Main`) have parts by these names.
+
+    Any other is a folder of class folders, as torchvision's ImageFolder reads it; where it has
+    folders for training, validation or testing, by any usual name ('Training', 'valid', 'dev',
+    'test_set'), those are its parts 'train', 'val' and 'test'. Boxes come from VOC's XML files,
+    masks from a folder `masks` that repeats the class folders. A folder that holds nothing but one
+    other folder stands for that one; hidden files and folders are left out.
+
+    `part` is by default the first; `classes` selects classes by label or WordNet id. Raises
+    DataError.
     """
     root = Path(path)
-    return _check_classes(find_layout(root).load(part, classes), root, part)
+    dataset = find_layout(root).load(part, classes, objects=True)
+    return _check_classes(dataset, root, part, least=1)
 
 
 def parts_of(path: str | Path) -> tuple[str, ...]:
@@ -109,14 +122,17 @@ def open_unlabelled(path: str | Path, *, generator: torch.Generator) -> tuple[Da
     return pictures.subset(order[held:].sort().values), pictures.subset(order[:held].sort().values)
 
 
-def _check_classes(dataset: Dataset, root: Path, part: str | None = None) -> Dataset:
-    """The data set itself. Raises DataError for a class without pictures, and for fewer than
-    two."""
+def _check_classes(
+    dataset: Dataset, root: Path, part: str | None = None, *, least: int = 2
+) -> Dataset:
+    """The data set itself. Raises DataError for a class without pictures, and for fewer classes
+    than `least`: two to learn from, one to judge by."""
     counts = torch.bincount(dataset.targets, minlength=len(dataset.labels))
     for label, count in zip(dataset.labels, counts.tolist(), strict=True):
         if count == 0:
             where = f" in the part {part!r}" if part else ""
             raise DataError(f"class {label!r} has no pictures{where}")
-    if len(dataset.labels) < 2:
-        raise DataError(f"training needs at least 2 classes, {root} has {len(dataset.labels)}")
+    if len(dataset.labels) < least:
+        classes = "2 classes are" if least == 2 else "1 class is"
+        raise DataError(f"at least {classes} needed, {root} has {len(dataset.labels)}")
     return dataset

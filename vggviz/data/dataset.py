@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vggviz.data.masks import Masks
 from vggviz.images import ImageError, open_image
 from vggviz.types import matching
 
@@ -22,18 +23,25 @@ class Dataset:
     """n labelled pictures, read from files on access.
 
     `files` are paths below the folder or inside the archive, `targets` (n,) class indices into
-    `labels` and `wnids`, `boxes` (n, 4) left, top, right, bottom in pixels of the picture,
-    right and bottom exclusive; None where the data has no boxes. `wnids` is empty where classes
-    have no WordNet ids. `ignored` counts the other files of the data, by extension.
+    `labels` and `wnids`; `wnids` is empty where classes have no WordNet ids. A picture with objects
+    of several classes stands once for each.
+
+    `boxes` are those of each picture's objects of its class: (k, 4) left, top, right, bottom in
+    pixels of the upright picture, right and bottom exclusive; `masks` read or draw the masks of
+    these objects, None for a picture without. Both are None where the data has none. `notes` are
+    sentences on objects that are missing or left out. `ignored` counts the other files of the data,
+    by extension.
     """
 
     files: tuple[str, ...]
     targets: Tensor
     labels: tuple[str, ...]
     wnids: tuple[str, ...]
-    boxes: Tensor | None
+    boxes: tuple[Tensor, ...] | None
     read: Callable[[str], bytes]
     ignored: Mapping[str, int] = field(default_factory=dict[str, int])
+    masks: tuple[Callable[[], Masks] | None, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -45,13 +53,44 @@ class Dataset:
         except (ImageError, OSError) as error:
             raise ImageError("image_in_data", file=self.files[index], error=error) from error
 
+    @property
+    def has_objects(self) -> bool:
+        """Whether the data has boxes or masks."""
+        return self.boxes is not None or self.masks is not None
+
+    def objects(self, index: int, width: int, height: int) -> tuple[Tensor, Masks | None]:
+        """The boxes (k, 4) and the masks of picture `index`, which has this size in pixels; where
+        the data has masks alone, boxes around them; (0, 4) where
+        it has neither.
+
+        Raises ImageError, naming the file, for a mask that cannot be read or has other proportions,
+        and for a box that lies outside the picture by more than a pixel.
+        """
+        load = None if self.masks is None else self.masks[index]
+        masks = None if load is None else load()
+        for mask in () if masks is None else (*masks.objects, *masks.ignored):
+            rows, columns = mask.shape
+            if abs(columns * height - rows * width) > max(columns + rows, width + height):
+                size = f"{columns} × {rows}"
+                raise ImageError("mask_proportions", file=self.files[index], size=size,
+                                 picture=f"{width} × {height}")  # fmt: skip
+        if self.boxes is None:
+            return (Masks(()) if masks is None else masks).boxes(width, height), masks
+        for left, top, right, bottom in self.boxes[index].tolist():
+            if min(left, top) < -1 or right > width + 1 or bottom > height + 1:
+                box = ", ".join(f"{edge:g}" for edge in (left, top, right, bottom))
+                raise ImageError("box_outside", file=self.files[index], box=box,
+                                 picture=f"{width} × {height}")  # fmt: skip
+        return self.boxes[index], masks
+
     def subset(self, indices: Tensor) -> Dataset:
         """The pictures at `indices`, with the same classes."""
         return replace(
             self,
             files=tuple(self.files[index] for index in indices.tolist()),
             targets=self.targets[indices],
-            boxes=None if self.boxes is None else self.boxes[indices],
+            boxes=self.boxes and tuple(self.boxes[index] for index in indices.tolist()),
+            masks=self.masks and tuple(self.masks[index] for index in indices.tolist()),
         )
 
     def split(self, fraction: float, generator: torch.Generator) -> tuple[Dataset, Dataset]:

@@ -23,8 +23,6 @@ def load_tiny_imagenet(
     Raises DataError for tables that are broken or don't fit the pictures, and for a class in
     `classes` that is not there.
     """
-    if part not in (None, *PARTS):
-        raise DataError(f"Tiny ImageNet has the parts 'train' and 'val', not {part!r}")
     existing = set(source.names)
     folders: dict[str, set[str]] = {}  # the pictures in each
     for name in existing:
@@ -70,13 +68,13 @@ def load_tiny_imagenet(
             for (file,), box in boxes_of(f"{folder}/{wnid}_boxes.txt", f"{folder}/images", 5):
                 rows.append((wnid, f"{prefix}{folder}/images/{file}", box))
     rows.sort()
-    boxes = torch.tensor([row[2] for row in rows], dtype=torch.float32).reshape(-1, 4)
+    boxes = torch.tensor([row[2] for row in rows], dtype=torch.float32).reshape(-1, 1, 4)
     return Dataset(
         files=tuple(row[1] for row in rows),
         targets=torch.tensor([wnids.index(row[0]) for row in rows], dtype=torch.long),
         labels=tuple(names[index] for index in chosen),
         wnids=tuple(wnids),
-        boxes=boxes + torch.tensor([0.0, 0.0, 1.0, 1.0]),  # to exclusive ends
+        boxes=(boxes + torch.tensor([0.0, 0.0, 1.0, 1.0])).unbind(),  # to exclusive ends
         read=source.read,
     )
 

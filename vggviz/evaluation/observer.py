@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from vggviz.cam import cams
 from vggviz.evaluation.attention import named_records
@@ -27,9 +28,9 @@ class Observations:
     """The outputs and maps of one network on n pictures.
 
     `logits` (n, K); `replaced` the logits with replaced attention weights, by replacement; `boxes`
-    (n, 4) in pixels of the network's input; `hits` and `nowhere` (n,) by (stage, name of map):
-    whether the map's peak lies in the box, and whether the map has no peak; `spread` the range of
-    attention weights.
+    (n, k, 4) in pixels of the network's input, zeros for none; `hits` and `nowhere` (n,) by
+    (stage, name of map): whether the map's peak lies in a box, and whether the map has no peak;
+    `spread` the range of attention weights.
     """
 
     logits: Tensor
@@ -81,7 +82,7 @@ class Observer:
             if position_map is not None:
                 maps[stage][name].append(position_map)
         if boxes is not None:
-            self._boxes.append(boxes)
+            self._boxes += boxes.unbind()
             size = (images.shape[-2], images.shape[-1])
             for stage, path in self._paths.items():
                 maps[stage][GRADCAM] = list(result.maps[path, GRADCAM][0])
@@ -92,7 +93,7 @@ class Observer:
 
     def observations(self) -> Observations:
         """The observations of all batches so far."""
-        boxes = torch.cat(self._boxes) if self._boxes else None
+        boxes = pad_sequence(self._boxes, batch_first=True) if self._boxes else None
         peaks = {key: torch.cat(parts) for key, parts in self._peaks.items()}
         return Observations(
             logits=torch.cat(self._logits),

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from vggviz.data import DataError, Dataset
-from vggviz.images import ImageError, Preprocess
+from vggviz.data import DataError, Dataset, Masks
+from vggviz.images import Crop, ImageError, Preprocess
 from vggviz.metrics.localisation import crop_box
+from vggviz.metrics.masks import IGNORED, crop_mask
 from vggviz.types import matching
 from vggviz.weights import Card, ForeignCard, ForeignConfig
 
@@ -32,14 +34,16 @@ class Pictures:
     """n pictures, preprocessed for networks with the same preprocessing.
 
     `images` (n, 3, S, S) normalised, channels last; `indices` (n,) into the dataset; `targets` (n,)
-    classes; `boxes` (n, 4) in pixels of the square, None where the data has none; `names` of the
-    files.
+    classes; `boxes` (n, k, 4) in pixels of the square, of k objects of the class at most, zeros for
+    fewer; `masks` uint8 (n, S, S) as for `score_histograms`, of `IGNORED` alone for a picture
+    without one; both None where the data has none; `names` of the files.
     """
 
     images: Tensor
     indices: Tensor
     targets: Tensor
     boxes: Tensor | None
+    masks: Tensor | None
     names: tuple[str, ...]
 
     def at(self, rows: Tensor) -> Pictures:
@@ -50,6 +54,7 @@ class Pictures:
             self.indices[rows],
             self.targets[rows],
             None if self.boxes is None else self.boxes[rows],
+            None if self.masks is None else self.masks[rows],
             tuple(self.names[row] for row in rows.tolist()),
         )
 
@@ -64,16 +69,18 @@ def batches(
     """Yield the pictures for each preprocessing, at most `size` at a time, in the order of the
     data, with the data's class indices as targets.
 
-    A picture that can't be read is left out after `unreadable` was called with its index and the
-    error, which is raised where that is None.
+    A picture that can't be read, or whose boxes or masks don't fit it, is left out after
+    `unreadable` was called with its index and the error, which is raised where that is None.
     """
     for start in range(0, len(dataset), size):
         readable: list[int] = []
         squares: dict[Preprocess, list[npt.NDArray[np.uint8]]] = {one: [] for one in preprocesses}
         boxes: dict[Preprocess, list[Tensor]] = {one: [] for one in preprocesses}
+        masks: dict[Preprocess, list[Tensor]] = {one: [] for one in preprocesses}
         for index in range(start, min(start + size, len(dataset))):
             try:
                 image = dataset.image(index)
+                some, outlines = dataset.objects(index, *image.size)
             except ImageError as error:
                 if unreadable is None:
                     raise
@@ -83,9 +90,9 @@ def batches(
             for preprocess in preprocesses:
                 square, crop = preprocess.crop(image)
                 squares[preprocess].append(np.asarray(square))  # (S, S, 3)
-                if dataset.boxes is not None:
-                    box = crop_box(dataset.boxes[index].float(), crop, preprocess.size)
-                    boxes[preprocess].append(box)
+                boxes[preprocess].append(crop_box(some, crop, preprocess.size))
+                if dataset.masks is not None:
+                    masks[preprocess].append(_square(outlines, crop, preprocess.size))
         if readable:
             indices, names = torch.tensor(readable), tuple(dataset.files[k] for k in readable)
             yield {
@@ -95,11 +102,25 @@ def batches(
                     ),
                     indices,
                     dataset.targets[indices],
-                    torch.stack(boxes[one]) if boxes[one] else None,
+                    pad_sequence(boxes[one], batch_first=True) if dataset.has_objects else None,
+                    torch.stack(masks[one]) if masks[one] else None,
                     names,
                 )
                 for one in preprocesses
             }
+
+
+def _square(masks: Masks | None, crop: Crop, size: int) -> Tensor:
+    """The masks of a picture in the network's square: uint8 (S, S), 1 for its objects, `IGNORED`
+    for what is not judged: everything where there are none."""
+    if masks is None:
+        return torch.full((size, size), IGNORED, dtype=torch.uint8)
+    square = np.zeros((size, size), dtype=np.uint8)
+    for mask in masks.ignored:
+        square[crop_mask(mask, crop, size)] = IGNORED
+    for mask in masks.objects:  # which count where both lie
+        square[crop_mask(mask, crop, size)] = 1
+    return torch.from_numpy(square)
 
 
 def load_pictures(

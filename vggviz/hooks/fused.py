@@ -46,6 +46,7 @@ def bound_heads(*args: Any, **kwargs: Any) -> inspect.BoundArguments:
 def project_heads(given: Mapping[str, Any], weights: Tensor) -> Tensor:
     """The output (L, B, E) of `F.multi_head_attention_forward` with other `weights`
     (B, heads, L, S), or (heads, L, S) without a batch; `given` are its arguments."""
+    # `len` would make a constant of a batch that is traced.
     value, heads, bias = given["value"], given["num_heads"], given["in_proj_bias"]
     value = value if value.ndim == 3 else value[:, None]
     separate = given["use_separate_proj_weight"]
@@ -53,10 +54,10 @@ def project_heads(given: Mapping[str, Any], weights: Tensor) -> Tensor:
     v = F.linear(value, matrix, None if bias is None else bias.chunk(3)[2])  # (S, B, E)
     if given["bias_v"] is not None:
         v = torch.cat([v, given["bias_v"].expand(1, v.shape[1], -1)])
-    v = v.reshape(len(v), -1, v.shape[2] // heads).transpose(0, 1)  # (B·heads, S, d)
+    v = v.reshape(v.shape[0], -1, v.shape[2] // heads).transpose(0, 1)  # (B·heads, S, d)
     v = v if given["static_v"] is None else given["static_v"]
     if given["add_zero_attn"]:
-        v = torch.cat([v, v.new_zeros(len(v), 1, v.shape[2])], 1)
-    joined = (weights.reshape(len(v), -1, v.shape[1]) @ v).transpose(0, 1)  # (L, B·heads, d)
-    joined = joined.reshape(len(joined), -1, heads * v.shape[2])
+        v = torch.cat([v, v.new_zeros(v.shape[0], 1, v.shape[2])], 1)
+    joined = (weights.reshape(v.shape[0], -1, v.shape[1]) @ v).transpose(0, 1)  # (L, B·heads, d)
+    joined = joined.reshape(joined.shape[0], -1, heads * v.shape[2])
     return F.linear(joined, given["out_proj_weight"], given["out_proj_bias"])

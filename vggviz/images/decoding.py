@@ -28,6 +28,7 @@ def decode(container: Container, name: str, full_range: bool = False) -> Image.I
         check_size(*image.size, name)
         range_, turn, icc = None, container.orientation, container.icc
         format, max_value = container.format, container.max_value
+        frames = {"animated": True} if container.animated else {}
         deep_colour = _rawmode(image)[-4:-1] == ";16"
         image.load()
         check_size(*image.size, name)  # again: a HEIC stream may differ from its header
@@ -36,7 +37,9 @@ def decode(container: Container, name: str, full_range: bool = False) -> Image.I
         del container  # the file's bytes, before there is a second picture
         if format in ("AVIF", "HEIF"):
             turn, icc = _orientation(image), image.info.get("icc_profile", b"")
-        return _upright_rgb(image, icc, turn, name, max_value, full_range, range_)
+        upright = _upright_rgb(image, icc, turn, name, max_value, full_range, range_)
+        upright.info.update(frames)
+        return upright
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

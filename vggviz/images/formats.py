@@ -103,5 +103,7 @@ def _scan(data: bytes, name: str) -> Scan:
     for pattern, kind in _FOREIGN:
         if pattern.match(head):
             raise ImageError("image_format", name=name, kind=kind)
-    known = "PNG, JPEG, WebP, AVIF, HEIC, GIF, TIFF, BMP, PPM"
+    names = ("PNG", "JPEG", "WebP", "AVIF", "HEIC", "GIF", "TIFF", "BMP", "PPM")
+    endings = image_extensions()
+    known = ", ".join(one for one in names if f".{one.lower()}" in endings)
     raise ImageError("no_image", name=name, known=known)

@@ -2,8 +2,9 @@
 
 Protocol: the template (`vggviz.images.worker`) gets one end of a socket pair for each picture. The
 child that it forks sends `+`; to it go a JSON object `{"name", "full_range"}` and the picture's
-bytes; back comes `{"error", "values"}`, or `{"size", "range"}` and the RGB pixels, a message for
-each of `bands`. A child that passes its limits is killed by the system and answers nothing.
+bytes; back comes `{"error", "values"}`, or `{"size", "range", "animated"}` and the RGB pixels, a
+message for each of `bands`. A child that passes its limits is killed by the system and answers
+nothing.
 """
 
 from __future__ import annotations
@@ -112,6 +113,8 @@ class IsolatedDecoder:
                 image.paste(Image.frombytes("RGB", size, pixels), box)
         if answer["range"] is not None:
             image.info["range"] = tuple(answer["range"])
+        if answer["animated"]:
+            image.info["animated"] = True
         return image
 
     def _send_to_template(self, file: int) -> None:

@@ -26,9 +26,10 @@ def open_image(source: ImageSource, *, full_range: bool = False) -> Image.Image:
 
     `source` is a path, encoded bytes, an open binary file (read from its start), a Pillow image as
     it stands or a uint8 array, whose channels are RGB (OpenCV's are BGR: `array[..., ::-1]`). Of
-    many frames it gives the first. Samples of more than 8 bits are stretched by the range that is
-    used, which is `info["range"]` of the result then; with `full_range` by all that the format can
-    hold ([0, 1] for floats). A file is taken apart within fixed bounds before any decoder sees it.
+    many frames it gives the first, and `info["animated"]` is True. Samples of more than 8 bits are
+    stretched by the range that is used, which is `info["range"]` of the result then; with
+    `full_range` by all that the format can hold ([0, 1] for floats). A file is taken apart within
+    fixed bounds before any decoder sees it.
     Raises ImageError.
     """
     name = display_name(source)

@@ -72,6 +72,7 @@ def _serve(job: Connection) -> None:
         job.send_bytes(json.dumps({"error": error.code, "values": error.values}).encode())
         return
     answer = {"size": image.size, "range": image.info.get("range")}
+    answer["animated"] = image.info.get("animated", False)
     job.send_bytes(json.dumps(answer).encode())
     for box in bands(image.size):
         job.send_bytes(image.crop(box).tobytes())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-__all__ = ["Estimate", "bootstrap", "calibration", "mcnemar"]
+__all__ = ["Estimate", "bootstrap", "bootstrap_pooled", "calibration", "mcnemar"]
 
 CHUNK = 500  # resamples that are in memory at once
 BINS = 15
@@ -43,6 +43,25 @@ def bootstrap(
     means = torch.cat([times @ values / count for times in _draws(count, resamples, generator)])
     low, high = means.quantile(means.new_tensor([0.025, 0.975]), dim=0)
     return [Estimate(*triple) for triple in torch.stack((values.mean(0), low, high), 1).tolist()]
+
+
+def bootstrap_pooled(
+    counts: Tensor,
+    statistic: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+    *,
+    resamples: int = 10_000,
+) -> Estimate:
+    """A `statistic` of counts (n, …) that are summed over pictures, with its 95% bootstrap
+    interval, pictures being drawn as for `bootstrap`.
+
+    `statistic` takes sums (m, …) and returns (m,). Raises ValueError where there is no picture.
+    """
+    count, flat = _counted(counts), counts.cpu().double().flatten(1)
+    draws = _draws(count, resamples, generator)
+    found = torch.cat([statistic((times @ flat).unflatten(1, counts.shape[1:])) for times in draws])
+    low, high = found.quantile(found.new_tensor([0.025, 0.975])).tolist()
+    return Estimate(float(statistic(counts.sum(0)[None])), low, high)
 
 
 def calibration(

@@ -120,7 +120,7 @@ class ForeignNetwork(Network):
             raise NetworkError("not_from_stage")
         if self._grey:
             x = torch.einsum("bchw,c->bhw", x, x.new_tensor(GREY))[:, None]
-        return _logits(self._network(x), len(x), self._output)
+        return _logits(self._network(x), x.shape[0], self._output)
 
     def train(self, mode: bool = True) -> ForeignNetwork:
         """As for any module."""
@@ -246,7 +246,7 @@ def _logits(output: Any, batch: int, which: int | str | None) -> Tensor:
         except (KeyError, IndexError, TypeError):
             raise NetworkError("no_output", output=which) from None
     for member in output_members(output):
-        if not isinstance(member, Tensor) or len(member) != batch or member.ndim == 3:
+        if not isinstance(member, Tensor) or member.shape[:1] != (batch,) or member.ndim == 3:
             continue
         if member.ndim < 3 or member.shape[2:].numel() == 1:
             return member.reshape(batch, -1)

@@ -9,8 +9,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from vggviz.inline import bars
 from vggviz.locales import section, text
@@ -62,8 +62,7 @@ def report(
 
     large = crop
     if len(crop) < SIDE:  # so that a map laid on a small crop has smooth colours
-        enlarged = cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-        large = np.asarray(enlarged, dtype=np.uint8)
+        large = _resized(crop, SIDE, Image.Resampling.BICUBIC)
     return _template("report").render(
         tag=text(lang, "language.tag"),
         words=words,
@@ -95,15 +94,18 @@ def notebook(
     top = [(one.label, one.probability) for one in prediction.top(5)]
     if target.label not in (label for label, _ in top):
         top.append((target.label, target.probability))
-    small = cv2.resize(crop, (SMALL, SMALL), interpolation=cv2.INTER_AREA)
     return _template("notebook").render(
         about=about,
-        crop=np.asarray(small, np.uint8),
+        crop=_resized(crop, SMALL, Image.Resampling.BOX),
         bars=bars(top, target.label),
         labels=section("en", "figure"),
         rows=panels.rows,
         side=SMALL,
     )
+
+
+def _resized(crop: Pixels, side: int, how: Image.Resampling) -> Pixels:
+    return np.asarray(Image.fromarray(crop).resize((side, side), how))
 
 
 @lru_cache

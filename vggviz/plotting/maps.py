@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
+import torch.nn.functional as F
 
 from vggviz.inline import data_uri
 
@@ -61,17 +62,26 @@ def gradient(colormap: str = COLORMAPS[0]) -> str:
 def resize(values: Map, size: tuple[int, int]) -> npt.NDArray[np.float32]:
     """Bilinear between cell centres, constant beyond the outermost: (h, w) → `size` (H, W).
 
-    As torch's `interpolate(mode="bilinear", align_corners=False)`, but a NaN cell does not
-    spread: it leaves NaN in its own area, and pixels around it mix the other cells alone.
+    A NaN cell does not spread: it leaves NaN in its own area, and pixels around it mix the other
+    cells alone.
     """
     source = np.array(values, dtype=np.float32)
     hole = np.isnan(source)
     if not hole.any():
-        return np.asarray(cv2.resize(source, size[::-1]), dtype=np.float32)
+        return _interpolate(source, size, mode="bilinear", align_corners=False)
     filled = resize(np.where(hole, 0, source), size)
     share = resize(1.0 - hole, size)
-    inside = cv2.resize(hole * 1.0, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT) > 0
+    inside = _interpolate(hole.astype(np.float32), size, mode="nearest-exact") > 0
     return np.where(inside, np.float32(np.nan), filled / np.where(inside, 1, share))
+
+
+def _interpolate(
+    source: npt.NDArray[np.float32], size: tuple[int, int], **how: Any
+) -> npt.NDArray[np.float32]:
+    """torch's `interpolate` of an array (h, w)."""
+    enlarged: npt.NDArray[np.float32]
+    enlarged = F.interpolate(torch.from_numpy(source)[None, None], size, **how)[0, 0].numpy()
+    return enlarged
 
 
 def overlay(

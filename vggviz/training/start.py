@@ -136,6 +136,7 @@ def freezes_layers(config: TrainConfig) -> bool:
 
 
 def no_backbone(why: str) -> ValueError:
+    """The error where layers would be frozen that never learned."""
     known = ", ".join(name for name in WEIGHTS if name != "random")
     return ValueError(
         "--freeze-backbone, --train-from and --unlabelled keep layers that have learned, and "

@@ -6,6 +6,7 @@ from vggviz.weights.bundle import (
     assets_folder,
     bundled_results,
     bundled_types,
+    doubt_threshold,
     list_weights,
 )
 from vggviz.weights.card import (
@@ -36,6 +37,7 @@ __all__ = [
     "assets_folder",
     "bundled_results",
     "bundled_types",
+    "doubt_threshold",
     "fingerprint",
     "list_weights",
     "load_backbone",

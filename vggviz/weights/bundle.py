@@ -21,6 +21,7 @@ __all__ = [
     "bundled_file",
     "bundled_results",
     "bundled_types",
+    "doubt_threshold",
     "list_weights",
 ]
 
@@ -46,6 +47,27 @@ def bundled_results(weights: str, attention: str) -> Mapping[str, Any] | None:
     if weights != BUNDLED or not file.is_file():
         return None
     return _results(file).get(attention)
+
+
+def doubt_threshold(weights: str, attention: str) -> Mapping[str, Any] | None:
+    """Below which score an answer of bundled weights should be doubted, as measured on pictures of
+    other classes; None where that was not measured.
+
+    `score` is 'probability', of the answer, or 'energy', log Σ exp of the logits; `threshold` its
+    border; `known_doubted` and `unknown_doubted` the shares of pictures below it, of classes that
+    the network knows and of others; `known` and `unknown` how many there were, `auroc` how often a
+    known picture scores higher than an unknown one.
+    """
+    file = assets_folder() / "weights" / f"unknown-{weights}.json"
+    if weights not in WEIGHTS or not file.is_file():
+        return None
+    return _thresholds(file).get(attention)
+
+
+@lru_cache(maxsize=4)
+def _thresholds(file: Path) -> dict[str, Any]:
+    thresholds: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["thresholds"]
+    return thresholds
 
 
 @lru_cache(maxsize=1)

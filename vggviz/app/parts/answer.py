@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from vggviz.app.diagrams import diagram
+from vggviz.app.examples import example_classes
 from vggviz.app.markup import attention_explanation, badge, percent
+from vggviz.app.parts.chips import chips
+from vggviz.app.parts.truth import doubt, knows, truth
 from vggviz.app.result import Result
 from vggviz.locales import text
 
@@ -23,7 +27,8 @@ element.addEventListener("click", (event) => {
 
 
 def answer(lang: str, result: Result) -> str:
-    """The predicted class, and the five most probable classes as buttons, each with two bars."""
+    """The predicted class, the chips of the classes to choose from, and the five most probable
+    classes as buttons, each with two bars."""
     first = result.top[0]
     untrained = badge(text(lang, "explore.untrained")) if result.trained == "nothing" else ""
     rows = "".join(_row(lang, result, rank) for rank in range(len(result.top)))
@@ -37,19 +42,36 @@ def answer(lang: str, result: Result) -> str:
         )
     without = escape(text(lang, key, label=result.off[0].label if result.off else ""))
     return (
+        f"{_explained(result)}"
         f'<div class="verdict" role="status"><h2>{escape(text(lang, "explore.says"))}{untrained}'
         f'</h2><p><b title="{escape(first.label)}">{escape(first.label)}</b> '
-        f"<span>{percent(first.probability)}</span></p></div>"
-        f'<ol aria-label="{escape(text(lang, "explore.top"))}">{rows}</ol>'
-        f'<p class="legend">{legend}</p><p class="off">{without}</p>{_notes(lang, result)}'
+        f"<span>{percent(first.probability)}</span></p>{truth(lang, result)}</div>"
+        f"{doubt(lang, result)}{_notes(lang, result)}{chips(lang, result)}{knows(lang, result)}"
+        f'<div class="further"><ol aria-label="{escape(text(lang, "explore.top"))}">{rows}</ol>'
+        f'<p class="legend">{legend}</p><p class="off">{without}</p></div>'
     )
 
 
+def _explained(result: Result) -> str:
+    """An element that is not seen and says what is explained, for the lessons: example, target,
+    contrast, and whether the target is the answer."""
+    parts = {
+        "example": Path(result.request.path or "").stem
+        if example_classes(result.request.path)
+        else "",
+        "target": result.target.label,
+        "contrast": result.contrast.label if result.contrast else "",
+    }
+    data = "".join(f' data-{name}="{escape(value)}"' for name, value in parts.items())
+    first = " data-first" if result.target.index == result.top[0].index else ""
+    return f'<i class="explained" hidden{data}{first}></i>'
+
+
 def _notes(lang: str, result: Result) -> str:
-    """Notes on how a picture of more than 8 bits was stretched, on a picture of a single colour,
-    and on a network without names for its classes."""
+    """Notes on an animation, on how a picture of more than 8 bits was stretched, on a picture of a
+    single colour, and on a network without names for its classes."""
     picture = result.details["provenance"]["picture"]
-    notes = []
+    notes = [text(lang, "explore.animated")] if result.animated else []
     if picture["stretched"]:
         low, high = (f"{value:g}" for value in picture["stretched"])
         notes.append(text(lang, "explore.stretched", low=low, high=high))
@@ -57,7 +79,7 @@ def _notes(lang: str, result: Result) -> str:
         notes.append(text(lang, "explore.one_colour"))
     if all(one.label == f"class {one.index}" for one in result.top):
         notes.append(text(lang, "explore.no_names"))
-    return "".join(f'<p class="off">{escape(note)}</p>' for note in notes)
+    return "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
 
 
 def _row(lang: str, result: Result, rank: int) -> str:

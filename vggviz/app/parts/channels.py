@@ -1,4 +1,4 @@
-"""The channel weights as a sorted chart, and one channel's features before and after weighting."""
+"""The channels, those that count most first, and one channel's features and their weighted copy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vggviz.app.markup import (
     stage_title,
 )
 from vggviz.app.parts.maps import why_no_attention
-from vggviz.app.result import Floats, Result
+from vggviz.app.result import Floats, Result, StageMaps
 from vggviz.locales import text
 from vggviz.plotting import data_uri
 
@@ -34,31 +34,47 @@ element.addEventListener("input", (event) => {
 
 
 def channels(lang: str, result: Result, stage: str) -> str:
-    """The channel weights of one stage from the highest down, as a chart from 0 to 1.
+    """The channels of one stage from the one that counts most down (see `ranking`), as a chart from
+    0 to 1: an area of how much each counts, as a share of the first, and a dot at its weight.
 
     A range input of the chart's size lies over it: a click or an arrow key chooses a channel.
     """
-    weights = result.stages[stage].channels
+    stage_maps = result.stages[stage]
+    weights = stage_maps.channels
     title = escape(text(lang, "explore.weights"))
     if weights is None:
         sentence, _ = why_no_attention(lang, result, stage)
         return f'<h2>{title}</h2><div class="chart">{placeholder(sentence)}</div>'
-    order = ranking(weights)
-    count, first, last = len(order), int(order[0]), int(order[-1])
-    low, high = range_text(float(weights[last]), float(weights[first]))
-    line = "".join(f"V{100 - 100 * weights[i]:.2f}H{x}" for x, i in enumerate(order, 1))
-    top = f"{100 - 100 * weights[first]:.2f}"
-    extremes = escape(text(lang, "explore.ends", high=high, first=first, low=low, last=last))
+    effect = np.abs(effects(stage_maps))
+    order = ranking(stage_maps)
+    count, silent = len(order), int((effect == 0).sum())
+    highest, lowest = int(weights.argmax()), int(weights.argmin())
+    low, high = range_text(float(weights[lowest]), float(weights[highest]))
+    share = 100 * effect / (float(effect.max()) or 1.0)
+    line = "".join(f"V{100 - share[i]:.1f}H{x}" for x, i in enumerate(order, 1))
+    dots = "".join(
+        f"M{x}.5 {100 - 100 * min(max(float(weights[i]), 0.0), 1.0):.1f}h0"
+        for x, i in enumerate(order)
+    )
+    ends = text(lang, "explore.ends", high=high, first=highest, low=low, last=lowest)
+    if silent:
+        ends = text(lang, "language.and").join(
+            [ends, text(lang, "explore.silent", silent=silent, count=count)]
+        )
     sorted_ = escape(text(lang, "explore.sorted", count=count, block=stage_title(lang, stage)))
-    label = escape(text(lang, "explore.chart", ends=extremes))
+    label = escape(text(lang, "explore.chart", ends=ends))
+    legend = "".join(
+        f'<i class="{name}"></i>{escape(text(lang, f"explore.chart_{name}"))} '
+        for name in ("effect", "dots")
+    )
     return (
         f"<h2>{title} <small>{sorted_}</small></h2>"
         f'<div class="chart"><div class="axis" aria-hidden="true"><i>1</i><i>½</i><i>0</i></div>'
         f'<div class="plot"><svg viewBox="0 0 {count} 100" preserveAspectRatio="none" '
         f'aria-hidden="true"><path class="grid" d="M0 0H{count}M0 50H{count}M0 100H{count}"/>'
-        f'<path class="area" d="M0 100{line}V100Z"/><path class="line" d="M0 {top}{line}"/></svg>'
+        f'<path class="area" d="M0 100{line}V100Z"/><path class="dots" d="{dots}"/></svg>'
         f'<input type="range" min="1" max="{count}" value="1" aria-label="{label}"></div></div>'
-        f'<p class="caption">{extremes}</p>'
+        f'<p class="caption"><span class="key">{legend}</span>{escape(ends)}</p>'
     )
 
 
@@ -67,14 +83,13 @@ def channel(lang: str, result: Result, stage: str, rank: int, colormap: str) -> 
     stage_maps = result.stages[stage]
     if stage_maps.channels is None or stage_maps.features is None or stage_maps.weighed is None:
         return ""
-    order = ranking(stage_maps.channels)
+    order = ranking(stage_maps)
     rank = min(max(rank, 1), len(order))
     index = int(order[rank - 1])
     before = stage_maps.features[index].astype(np.float32)
     after = stage_maps.weighed[index].astype(np.float32)
-    scale = ColourScale(
-        float(min(before.min(), after.min(), 0)), float(max(before.max(), after.max())), False
-    )
+    low, high = float(min(before.min(), after.min(), 0)), float(max(before.max(), after.max()))
+    scale = ColourScale(low, high, low, high, flat=False, nearly_flat=False)
     volume = stage_maps.kind == "volume"
     weight = number(float(stage_maps.channels[index]), 3)
     tiles = [
@@ -88,15 +103,33 @@ def channel(lang: str, result: Result, stage: str, rank: int, colormap: str) -> 
         for tile, name in zip(tiles, names, strict=True)
     ]
     title = text(lang, "explore.channel", index=index, rank=rank, count=len(order))
+    effect = float(effects(stage_maps)[index])
+    key = "silent_one" if effect == 0 else "speaks_for" if effect > 0 else "speaks_against"
+    speaks = escape(text(lang, f"explore.{key}", label=result.target.label))
     return (
-        f'<h2>{escape(title)}</h2><div class="product" role="status">{parts[0]}<i>×</i>{parts[1]}'
+        f'<h2 data-rank="{rank}" data-speaks="{key}">{escape(title)} '
+        f"<small>{speaks}</small></h2>"
+        f'<div class="product" role="status">{parts[0]}<i>×</i>{parts[1]}'
         f"<i>=</i>{parts[2]}</div>{bar(lang, scale, colormap)}"
     )
 
 
-def ranking(weights: Floats) -> list[int]:
-    """The channels from the highest weight down."""
-    return [int(index) for index in np.argsort(-weights, kind="stable")]
+def effects(stage_maps: StageMaps) -> Floats:
+    """How much each channel counts, (C,): what it contributes to the score of the class
+    (`StageMaps.contributions`), its weight included. Where the stage's output has other channels
+    than the attention weighs, the weight times the mean feature. 0 for a dead channel."""
+    weights, contributions = stage_maps.channels, stage_maps.contributions
+    assert weights is not None
+    if contributions is not None and contributions.shape == weights.shape:
+        return contributions
+    if stage_maps.weighed is not None:
+        return stage_maps.weighed.astype(np.float32).mean((1, 2))
+    return weights
+
+
+def ranking(stage_maps: StageMaps) -> list[int]:
+    """The channels from the one with the largest |effect| down: see `effects`."""
+    return [int(index) for index in np.argsort(-np.abs(effects(stage_maps)), kind="stable")]
 
 
 def _tile(values: Floats, scale: ColourScale, colormap: str, alt: str) -> str:

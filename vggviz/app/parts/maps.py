@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
@@ -23,14 +22,17 @@ from vggviz.app.markup import (
     size,
     stage_title,
 )
-from vggviz.app.result import SIDE, Floats, Result, StageMaps
+from vggviz.app.result import Floats, Result, StageMaps
 from vggviz.app.view import View
 from vggviz.cam import METHODS
 from vggviz.locales import text
 from vggviz.metrics.agreement import agreement
+from vggviz.plotting import data_uri
 from vggviz.types import Kind, Ranked
 
-__all__ = ["maps", "why_no_attention"]
+__all__ = ["maps", "why_no_attention", "why_not_compared"]
+
+LAYER = 320  # pixels a side of a map's colours: smooth, so that the browser can enlarge them
 
 
 class _Tile(NamedTuple):
@@ -43,21 +45,37 @@ class _Tile(NamedTuple):
     caption: str
 
 
-def maps(lang: str, result: Result, view: View) -> str:
+def maps(lang: str, result: Result, view: View, address: str = "") -> str:
     """The tiles of a result, side by side or two of them under a before/after slider, and the
-    agreement of attention and CAM."""
+    agreement of attention and CAM.
+
+    A tile is enlarged by its button. While one is held down, the network's own input takes the
+    photograph's place: the style sheet has it as `--input`. The browser's address becomes that of
+    the view, `address`.
+    """
     tiles = [_original(lang, result, view), _attention(lang, result, view)]
     tiles += [_cam(lang, result, view, role) for role in range(1 + (result.contrast is not None))]
     if view.layout == "side":
         figures = "".join(
-            f'<figure class="tile"><h2>{tile.heading}</h2>{tile.canvas}{tile.colour_bar}'
-            f"<figcaption>{tile.caption}</figcaption></figure>"
+            f'<figure class="tile"><h2>{tile.heading}</h2><div class="enlargeable">{tile.canvas}'
+            f'<button type="button" aria-label="{_enlarge(lang, tile)}"></button></div>'
+            f"{tile.colour_bar}<figcaption>{tile.caption}</figcaption></figure>"
             for tile in tiles
         )
         row = f'<div class="tiles count{len(tiles)}">{figures}</div>'
     else:
         row = _slider(lang, tiles, view.layout)
-    return row + f'<p class="agreement" role="status">{_agreement(lang, result, view)}</p>'
+    viewed = "".join(f' data-{name}="{escape(value)}"' for name, value in view._asdict().items())
+    return (
+        f'<div class="looks" data-address="{escape(address)}" '
+        f'data-stage="{escape(stage_title(lang, view.stage))}" '
+        f'style="--input:url({data_uri(result.crop, "png")})"><i class="viewed" hidden{viewed}></i>'
+        f'{row}<p class="agreement" role="status">{_agreement(lang, result, view)}</p></div>'
+    )
+
+
+def _enlarge(lang: str, tile: _Tile) -> str:
+    return escape(text(lang, "explore.enlarge", name=tile.name))
 
 
 def why_no_attention(lang: str, result: Result, stage: str) -> tuple[str, str]:
@@ -88,10 +106,10 @@ def _original(lang: str, result: Result, view: View) -> _Tile:
     if view.on == "picture":
         image = canvas(result.picture, text(lang, "explore.whole_alt"), box=result.box)
     else:
-        image = canvas(result.crop, text(lang, "explore.original_alt"), kind="png")
-    caption = escape(text(lang, "explore.saw", side=side)).replace(" × ", "&nbsp;×&nbsp;")
+        image = canvas(result.square, text(lang, "explore.original_alt"))
+    caption = escape(text(lang, "explore.hold", side=side)).replace(" × ", "&nbsp;×&nbsp;")
     heading = escape(text(lang, "explore.original"))
-    return _Tile(heading, heading, image, '<div class="scale"></div>', caption)
+    return _Tile(heading, heading, image, "", f'<span class="hint">{caption}</span>')
 
 
 def _attention(lang: str, result: Result, view: View) -> _Tile:
@@ -100,13 +118,15 @@ def _attention(lang: str, result: Result, view: View) -> _Tile:
     heading = f"{plain} <small>{escape(name)}</small>"
     remark = _gamma_note(lang, result, stage_maps)
     if stage_maps.attention is None:
-        nothing = placeholder(*why_no_attention(lang, result, view.stage))
+        style = "" if stage_maps.channels is None else "channels-only"
+        why = placeholder(*why_no_attention(lang, result, view.stage))
+        nothing = _over_photograph(result, why, style)
         return _Tile(plain, heading, nothing, '<div class="scale"></div>', remark)
-    kind = stage_maps.kind or "spatial"
+    kind: Kind = stage_maps.kind or "spatial"
     how = escape(text(lang, f"explore.how.{kind}", size=size(stage_maps.attention)))
     alt = text(lang, "explore.attention_alt", name=name, block=stage_title(lang, view.stage))
-    image, colour_bar = _overlay(lang, result, view, stage_maps.attention, alt, kind=kind)
-    return _Tile(plain, heading, image, colour_bar, f"<span>{how}</span> {remark}")
+    image, colour_bar, flat = _overlay(lang, result, view, stage_maps.attention, alt, kind=kind)
+    return _Tile(plain, heading, image, colour_bar, f"{flat}<span>{how}</span> {remark}")
 
 
 def _cam(lang: str, result: Result, view: View, role: int) -> _Tile:
@@ -120,7 +140,8 @@ def _cam(lang: str, result: Result, view: View, role: int) -> _Tile:
     raw = result.maps.get(key)
     if raw is None:
         why = "explore.no_map" if key in result.maps else "explore.computing"
-        image = placeholder(text(lang, why, method=method), text(lang, f"{why}_hint"))
+        sentences = placeholder(text(lang, why, method=method), text(lang, f"{why}_hint"))
+        image = _over_photograph(result, sentences)
         return _Tile(escape(method), heading, image, '<div class="scale"></div>', "")
     alt = text(
         lang,
@@ -131,10 +152,15 @@ def _cam(lang: str, result: Result, view: View, role: int) -> _Tile:
     )
     both = (result.maps.get((view.stage, view.method, one)) for one in (0, 1))
     top = max((float(one.max()) for one in both if one is not None), default=0.0)
-    image, colour_bar = _overlay(lang, result, view, raw, alt, top=top)
+    image, colour_bar, flat = _overlay(lang, result, view, raw, alt, top=top)
     about = "explore.speaks" if METHODS[view.method].class_specific else "explore.size"
     caption = escape(text(lang, about, size=size(raw)))
-    return _Tile(escape(method), heading, image, colour_bar, f"<span>{caption}</span>")
+    return _Tile(escape(method), heading, image, colour_bar, f"{flat}<span>{caption}</span>")
+
+
+def _over_photograph(result: Result, sentences: str, style: str = "") -> str:
+    """The photograph, faded, behind why there is no map."""
+    return f'<div class="faded {style}">{canvas(result.square, "")}{sentences}</div>'
 
 
 def _class(result: Result, role: int) -> Ranked:
@@ -150,18 +176,19 @@ def _overlay(
     *,
     kind: Kind | None = None,
     top: float = 0.0,
-) -> tuple[str, str]:
-    """The picture with the map over it, and the map's colour bar; the picture alone where the map
-    is flat."""
+) -> tuple[str, str, str]:
+    """The picture with the map over it, the map's colour bar, and a remark where the map is nearly
+    flat; the picture alone where it is flat."""
     scale = colour_scale(raw, view.scale, kind, top)
     layer = None
     if scale.flat:
         alt = text(lang, "explore.flat_alt", alt=alt, value=scale.range_text[0])
     else:
-        layer = heat(raw, scale, view.colours, SIDE)
+        layer = heat(raw, scale, view.colours, LAYER)
     whole = view.on == "picture"
     picture, box = (result.picture, result.box) if whole else (result.square, None)
-    return canvas(picture, alt, layer, box), bar(lang, scale, view.colours)
+    remark = badge(text(lang, "explore.nearly_flat")) if scale.nearly_flat else ""
+    return canvas(picture, alt, layer, box), bar(lang, scale, view.colours), remark
 
 
 def _gamma_note(lang: str, result: Result, stage_maps: StageMaps) -> str:
@@ -202,11 +229,12 @@ def _agreement(lang: str, result: Result, view: View) -> str:
         why = f' <span class="why">{escape(text(lang, "explore.why", method=method))}</span>'
     attention = result.stages[view.stage].attention
     cam = result.maps.get((view.stage, view.method, 0))
-    found = None
-    if attention is not None and cam is not None:
-        found = agreement(torch.from_numpy(attention), torch.from_numpy(cam))
-    if found is None or math.isnan(found.spearman):
-        return f"<span>{escape(text(lang, 'explore.no_agreement'))}</span>{why}"
+    withheld = why_not_compared(result.stages[view.stage], result.trained, attention, cam)
+    if withheld is not None:
+        return f"<span>{escape(text(lang, f'explore.not_compared.{withheld}'))}</span>{why}"
+    assert attention is not None
+    assert cam is not None
+    found = agreement(torch.from_numpy(attention), torch.from_numpy(cam))
     numbers = text(
         lang,
         "explore.numbers",
@@ -218,6 +246,28 @@ def _agreement(lang: str, result: Result, view: View) -> str:
         f"<b>{escape(reading)}</b> <span>{escape(text(lang, 'explore.agreement', method=method))}: "
         f"{escape(numbers)}</span>{why}"
     )
+
+
+def why_not_compared(
+    stage_maps: StageMaps, trained: str, attention: Floats | None, cam: Floats | None
+) -> str | None:
+    """Why the agreement of these maps would say nothing, as a key; None where it says something.
+
+    'flat': one of the two maps is not there or the same everywhere; 'untrained': the attention was
+    not learned, or is not used; 'attention' or 'cam': that map is nearly flat (see `ColourScale`),
+    so that the order of its places is hardly more than chance.
+    """
+    if attention is None or cam is None:
+        return "flat"
+    if trained != "all" or (stage_maps.gamma is not None and abs(stage_maps.gamma) < 0.005):
+        return "untrained"
+    scales = {
+        "attention": colour_scale(attention, "raw", stage_maps.kind),
+        "cam": colour_scale(cam, "raw"),
+    }
+    if any(scale.flat for scale in scales.values()):
+        return "flat"
+    return next((name for name, scale in scales.items() if scale.nearly_flat), None)
 
 
 def reading_key(spearman: float) -> str:

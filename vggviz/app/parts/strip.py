@@ -10,6 +10,7 @@ from PIL import Image
 from vggviz import plotting as render
 from vggviz.app.markup import badge, colour_scale
 from vggviz.app.result import Pixels, Result
+from vggviz.app.view import View
 from vggviz.locales import text
 from vggviz.plotting import data_uri
 
@@ -19,29 +20,35 @@ SIDE = 128
 OPACITY = 0.6
 
 
-def strip(lang: str, result: Result, colormap: str) -> str:
-    """A thumbnail of each stage's attention map, or of Grad-CAM where it has none, with a caption.
+def strip(lang: str, result: Result, view: View) -> str:
+    """A thumbnail of each stage with one kind of map (`view.thumbnails`: Grad-CAM, or attention,
+    where stages without such a map show the picture alone), with a caption.
 
     The radio of the stages lies over it, so that a click on a thumbnail chooses the stage.
     """
     small = np.asarray(Image.fromarray(result.square).resize((SIDE, SIDE)))
-    cells = "".join(_cell(lang, result, stage, small, colormap) for stage in result.row)
+    cells = "".join(_cell(lang, result, stage, small, view) for stage in result.row)
     return f'<ol aria-hidden="true">{cells}</ol>'
 
 
-def _cell(lang: str, result: Result, stage: str, small: Pixels, colormap: str) -> str:
+def _cell(lang: str, result: Result, stage: str, small: Pixels, view: View) -> str:
     stage_maps = result.stages[stage]
-    raw = stage_maps.gradcam if stage_maps.attention is None else stage_maps.attention
-    key = "channels" if stage_maps.attention is None and stage_maps.has_attention else "cam"
-    key = key if stage_maps.attention is None else "attention"
-    thumbnail = small
-    if not colour_scale(raw, "stretch").flat:
-        thumbnail = render.overlay(small, render.stretch(raw)[0], OPACITY, colormap)
-    remark = ""
-    if stage_maps.has_attention and result.trained == "nothing":
+    of_attention = view.thumbnails == "attention"
+    raw = stage_maps.attention if of_attention else stage_maps.gradcam
+    key, thumbnail, remark = "cam", small, ""
+    if of_attention:
+        key = "attention" if raw is not None else "channels" if stage_maps.has_attention else "none"
+    if raw is not None:
+        scale = colour_scale(raw, view.scale, stage_maps.kind if of_attention else None)
+        if not scale.flat:
+            thumbnail = render.overlay(small, scale.unit(raw), OPACITY, view.colours)
+    if of_attention and stage_maps.has_attention and result.trained == "nothing":
         remark = badge(text(lang, "explore.untrained"))
     elif (
-        stage_maps.has_attention and stage_maps.gamma is not None and abs(stage_maps.gamma) < 0.005
+        of_attention
+        and stage_maps.has_attention
+        and stage_maps.gamma is not None
+        and abs(stage_maps.gamma) < 0.005
     ):
         remark = badge(text(lang, "explore.ignored_short"))
     return (

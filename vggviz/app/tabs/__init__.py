@@ -1,6 +1,6 @@
 """The tabs beside Explore: one file each, with its name's key and how it is built."""
 
-from vggviz.app.tabs import all_stages, all_types, faithful, lessons, pixel, what_if
+from vggviz.app.tabs import all_stages, all_types, faithful, pixel, what_if
 
 __all__ = ["TABS"]
 
@@ -10,7 +10,6 @@ TABS = {
     "types": all_types,
     "what_if": what_if,
     "faithful": faithful,
-    "lessons": lessons,
 }
 """The tabs in order, by id, which also stands in links: `shell.tabs` opens the one whose id is
 `selected`."""

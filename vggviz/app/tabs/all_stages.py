@@ -84,7 +84,7 @@ def _attention(session: Session, square: Any, stage: str) -> str:
         return panel(session.lang, square, None, session.text(key))
     title, name = stage_title(session.lang, stage), session.text("blocks.attention")
     alt = session.text("blocks.alt", name=name, block=title)
-    return panel(session.lang, square, stage_maps.attention, alt)
+    return panel(session.lang, square, stage_maps.attention, alt, stage_maps.kind)
 
 
 @handler

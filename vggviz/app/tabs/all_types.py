@@ -1,4 +1,4 @@
-"""The tab 'All types': one picture through every attention type, row by row."""
+"""The tab 'All types': one picture through every attention type, as a wall of maps or a table."""
 
 from __future__ import annotations
 
@@ -9,33 +9,40 @@ from html import escape
 from typing import Any
 
 import gradio as gr
+import torch
 
 from vggviz.app.choices import first_stage
-from vggviz.app.markup import attention_title, stage_title
-from vggviz.app.result import SMALL, Floats
+from vggviz.app.markup import attention_title
+from vggviz.app.parts.channels import effects
+from vggviz.app.parts.maps import why_not_compared
+from vggviz.app.result import SMALL, Floats, stage_maps
 from vggviz.app.session import Session, handler
 from vggviz.app.shell import HIDDEN, PRIVATE, Shell
-from vggviz.app.tabs.panels import html, join, panel, shrink, text_percent
+from vggviz.app.tabs.panels import html, join, text_percent
+from vggviz.app.tabs.wall import POINT, Channels, wall
 from vggviz.locales import text
 from vggviz.metrics.agreement import agreement
-from vggviz.types import Ranked
+from vggviz.types import Kind, Ranked
 from vggviz.weights import bundled_results
 
 NAME = "types.name"
 
-TILE = 112  # pixels
+VIEWS = ("wall", "numbers")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """The results of one attention type for the picture: its predicted class; raw maps at `stage`,
-    `map` of the attention, None where that is no map; their rank correlation, NaN where there is
-    none; and whether the network has attention at all."""
+    """The results of one attention type for the picture: its predicted class; at `stage` the raw
+    map of its attention and the kind of it, None where that is no map, and its channels, None where
+    it has none; the raw map of Grad-CAM; the rank correlation of both, NaN where it would say
+    nothing; and whether the network has attention at all."""
 
     attention: str
     first: Ranked
     stage: str
     map: Floats | None
+    kind: Kind | None
+    channels: Channels | None
     gradcam: Floats
     agreement: float
     has_attention: bool
@@ -46,15 +53,25 @@ def row(session: Session, attention: str, stage: str) -> Row:
     attention there, at the `first_stage` of its network."""
     stage = first_stage(session.explainer(attention), stage)
     explanation = session.explanation((stage,), attention=attention)
-    spatial = explanation.spatial(stage)
     gradcam = explanation.heatmaps[stage, "gradcam"].raw
-    rho = math.nan if spatial is None else agreement(spatial, gradcam).spearman
+    found = stage_maps(explanation, stage)
+    rho = math.nan
+    if (
+        found.attention is not None
+        and why_not_compared(
+            found, explanation.provenance["trained"], found.attention, found.gradcam
+        )
+        is None
+    ):
+        rho = agreement(torch.from_numpy(found.attention), gradcam).spearman
     return Row(
         attention,
         explanation.prediction.top(1)[0],
         stage,
-        None if spatial is None else spatial.numpy(),
-        gradcam.numpy(),
+        found.attention,
+        found.kind,
+        None if found.channels is None else Channels(found.channels, effects(found)),
+        found.gradcam,
         rho,
         bool(explanation.attention),
     )
@@ -62,31 +79,43 @@ def row(session: Session, attention: str, stage: str) -> Row:
 
 @handler
 def run(session: Session, stage: str) -> Iterator[str]:
-    """The table as HTML, again after each type."""
+    """The tab's HTML, again after each type."""
     types = session.networks.types(session.current.request.weights, session.own)
     rows: list[Row] = []
     check = session.deadline()
     for attention in types:
         rows.append(row(session, attention, stage))
-        yield table(session, rows, types)
+        yield content(session, rows, types)
         check(len(rows), len(types))
 
 
 @handler
 def begin(session: Session, stage: str) -> Iterator[str]:
-    """`run` where the network is small; else the empty table, until the button is pressed."""
+    """`run` where the network is small; else empty places, until the button is pressed."""
     if len(session.current.crop) <= SMALL:
         yield from run(session, stage)
     else:
         types = session.networks.types(session.current.request.weights, session.own)
-        yield table(session, [], types)
+        yield content(session, [], types)
 
 
-COLUMNS = ("says", "attention", "gradcam", "agreement", "top1", "against", "parameters", "latency")
+COLUMNS = ("says", "agreement", "top1", "against", "parameters", "latency")
+
+
+def content(session: Session, rows: Sequence[Row], types: Sequence[str]) -> str:
+    """Progress, a reading, and both views: the wall of maps and the table of numbers."""
+    lang = session.lang
+    state = text(lang, "types.progress", done=len(rows), total=len(types))
+    sentences = reading(lang, rows, types) if len(rows) == len(types) else [state]
+    return (
+        f'<progress max="{len(types)}" value="{len(rows)}" aria-label="{escape(state)}"></progress>'
+        f'<p class="reading" role="status">{escape(join(lang, sentences))}</p>'
+        f"{wall(lang, session.current, rows, types)}{table(session, rows, types)}"
+    )
 
 
 def table(session: Session, rows: Sequence[Row], types: Sequence[str]) -> str:
-    """The table as HTML with the rows so far; the others are empty, so that its height stays."""
+    """The table of numbers as HTML with the rows so far; the others are empty."""
     lang, result = session.lang, session.current
     weights = result.request.weights
     base = bundled_results(weights, "none")
@@ -97,42 +126,29 @@ def table(session: Session, rows: Sequence[Row], types: Sequence[str]) -> str:
         for key in ("type", *COLUMNS)
     )
     done = {one.attention: one for one in rows}
-    square = shrink(result.square, TILE)
     body = ""
     for key in types:
-        cells = _cells(lang, square, done[key]) if key in done else [""] * 4
+        cells = _cells(done[key]) if key in done else [""] * 2
         cells += _measured(lang, bundled_results(weights, key), base)
         current = ' class="current"' if key == result.attention else ""
         body += (
             f'<tr{current}><th scope="row">{escape(attention_title(lang, key))}</th>'
             f"{''.join(f'<td>{one}</td>' for one in cells)}</tr>"
         )
-    state = text(lang, "types.progress", done=len(rows), total=len(types))
-    sentences = reading(lang, rows, types) if len(rows) == len(types) else [state]
     notes = [text(lang, "types.rho")] + ([text(lang, "types.source")] if base else [])
     caption = text(lang, "language.notes").join(notes)
     return (
-        f'<progress max="{len(types)}" value="{len(rows)}" aria-label="{escape(state)}"></progress>'
-        f'<p class="reading" role="status">{escape(join(lang, sentences))}</p>'
         f'<div class="wide" tabindex="0" role="region" '
         f'aria-label="{escape(text(lang, "types.table"))}"><table class="rows">'
-        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
-        f'<p class="caption">{escape(text(lang, "types.agreement"))}: {escape(caption)}</p>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+        f'<p class="caption">{escape(text(lang, "types.agreement"))}: {escape(caption)}</p></div>'
     )
 
 
-def _cells(lang: str, square: Any, one: Row) -> list[str]:
-    stage, name = stage_title(lang, one.stage), attention_title(lang, one.attention)
-
-    def alt(key: str) -> str:
-        return text(lang, "types.alt", map=text(lang, f"types.{key}"), type=name, block=stage)
-
-    alt_text = text(lang, "types.channels" if one.has_attention else "types.none")
-    map = panel(lang, square, one.map, alt_text if one.map is None else alt("attention"), bare=True)
-    gradcam = panel(lang, square, one.gradcam, alt("gradcam"), bare=True)
+def _cells(one: Row) -> list[str]:
     correlation = "–" if math.isnan(one.agreement) else f"{one.agreement:.2f}".replace("-", "−")
     prediction = f"<b>{escape(one.first.label)}</b> {escape(text_percent(one.first.probability))}"
-    return [prediction, map, gradcam, correlation]
+    return [prediction, correlation]
 
 
 def _measured(
@@ -167,6 +183,15 @@ def reading(lang: str, rows: Sequence[Row], types: Sequence[str]) -> list[str]:
     return [text(lang, "types.differ", labels=listed)]
 
 
+def _views(session: Session) -> dict[str, Any]:
+    """Both views as a radio's choices, and its label."""
+    choices = [(session.text(f"types.{key}"), key) for key in VIEWS]
+    return {"choices": choices, "label": session.text("types.view")}
+
+
+_VIEW = "(view) => document.documentElement.classList.toggle('numbers', view === 'numbers')"
+
+
 def build(shell: Shell) -> None:
     """Lay the tab out and connect it; called inside its `gr.Tab`."""
     session = shell.sessions["types"] = gr.State(None)
@@ -179,10 +204,20 @@ def build(shell: Shell) -> None:
             gr.Button(size="sm", elem_classes="act quiet", elem_id="types-stop"),
             value="types.stop",
         )
-    content = html("", elem_id="types", elem_classes="told", min_height=700)
+        view = shell.labelled(
+            gr.Radio(
+                _views(Session(shell.networks))["choices"],
+                value=VIEWS[0],
+                elem_id="types-view",
+                elem_classes="segments",
+            ),
+            _views,
+        )
+        view.change(None, view, None, js=_VIEW, **PRIVATE)
+    part = html("", js_on_load=POINT, elem_id="types", elem_classes="told", min_height=700)
     how: dict[str, Any] = {
         "inputs": [session, shell.stage],
-        "outputs": content,
+        "outputs": part,
         "concurrency_id": "network",
         **HIDDEN,
     }

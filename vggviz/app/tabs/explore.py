@@ -43,27 +43,27 @@ def build(shell: Shell, content: handlers.ExploreContent) -> Parts:
     """Lay the tab out with this content, and connect its events."""
     html = partial(gr.HTML, apply_default_css=False)
     with gr.Column(elem_id="explore", min_width=0):
+        with gr.Row(elem_id="result"):
+            answer = html(content.answer, js_on_load=PICK, elem_id="answer")
+            maps = html(content.maps, elem_id="maps")
         with gr.Row(elem_id="network"):
+            thumbnails = _switch(shell, "thumbnails")
             strip = html(content.strip, elem_id="strip")
             shell.stage.render()  # type: ignore[no-untyped-call]
         with gr.Row(elem_id="view"):
             shell.view["method"] = _dropdown(shell, "method", _methods)
             shell.view["layout"] = _dropdown(shell, "layout", _layouts)
             shell.view["on"] = _switch(shell, "on")
-            scale = _switch(shell, "scale")
             shell.view["colours"] = _dropdown(shell, "colours", _colours)
-            shell.view["scale"] = scale
+            shell.view["scale"] = _switch(shell, "scale")
+            shell.view["thumbnails"] = thumbnails  # last in a View, though first on the page
             opacity = gr.Slider(
                 0, 1, OPACITY, step=0.01, elem_id="opacity", buttons=[], show_label=True
             )
             shell.view["opacity"] = shell.labelled(opacity, label="explore.opacity")
-        with gr.Row(elem_id="result"):
-            answer = html(content.answer, js_on_load=PICK, elem_id="answer")
-            with gr.Column(elem_id="looks", min_width=0):
-                maps = html(content.maps, elem_id="maps")
-                with gr.Row(elem_id="weights-shown"):
-                    channels = html(content.channels, js_on_load=CHOOSE, elem_id="channels")
-                    one = html(content.channel, elem_id="channel")
+        with gr.Row(elem_id="weights-shown"):
+            channels = html(content.channels, js_on_load=CHOOSE, elem_id="channels")
+            one = html(content.channel, elem_id="channel")
         missing = gr.State(None)
     parts = Parts(answer, strip, maps, channels, one, missing)
     _wire(shell, parts, opacity)
@@ -101,14 +101,14 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
         return channel(session.lang, session.current, stage, rank, current.colours)
 
     gr.on(
-        [view[name].input for name in ("method", "layout", "on", "scale")],
+        [view[name].input for name in ("method", "layout", "on")],
         shell.bind(handlers.draw_maps),
         inputs,
         [parts.maps, parts.missing],
         **quick,
     )
     gr.on(
-        [shell.stage.input, view["colours"].input],
+        [shell.stage.input, *(view[name].input for name in ("colours", "scale", "thumbnails"))],
         shell.bind(redraw),
         inputs,
         [parts.strip, parts.maps, parts.channels, parts.channel, parts.missing],

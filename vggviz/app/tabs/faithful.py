@@ -13,8 +13,15 @@ from torch import Tensor
 from vggviz.app.markup import stage_title
 from vggviz.app.result import Result
 from vggviz.app.session import Session, handler
-from vggviz.app.shell import HIDDEN, PRIVATE, Shell
-from vggviz.app.tabs.panels import html, join, stage_radio, stage_update, stage_with_attention
+from vggviz.app.shell import HIDDEN, Shell
+from vggviz.app.tabs.panels import (
+    html,
+    join,
+    run_buttons,
+    stage_radio,
+    stage_update,
+    stage_with_attention,
+)
 from vggviz.locales import text
 from vggviz.metrics.baselines import noise
 from vggviz.metrics.faithfulness import SCALED, Kind, area, scaled_batch_size
@@ -85,7 +92,8 @@ def draw(session: Session, stage: str, curves: Curves) -> str:
     charts = "".join(_chart(lang, result, kind, curves, names) for kind in KINDS)
     return (
         f'<progress max="{total}" value="{done}" aria-label="{escape(state)}"></progress>'
-        f'<p class="reading" role="status">{escape(join(lang, sentences))}</p>'
+        f'<p class="reading" role="status"{" data-complete" if done == total else ""}>'
+        f"{escape(join(lang, sentences))}</p>"
         f'<div class="halves">{charts}</div>'
     )
 
@@ -177,13 +185,25 @@ def build(shell: Shell) -> None:
             value="faithful.start",
         )
         stop = shell.labelled(
-            gr.Button(size="sm", elem_classes="act quiet", elem_id="faithful-stop"),
+            gr.Button(
+                size="sm", elem_classes="act quiet", elem_id="faithful-stop", interactive=False
+            ),
             value="faithful.stop",
         )
     content = html("", elem_id="faithful", elem_classes="told", min_height=560)
+    both = [start, stop]
+    start.click(lambda: run_buttons(True), None, both, queue=False, **HIDDEN)
     running = start.click(run, [session, stage], content, concurrency_id="network", **HIDDEN)
-    stop.click(None, None, None, cancels=running, **PRIVATE)
-    # Another tab, result or stage stops the measurement: no one would see its end.
-    shell.tabs.select(None, None, None, cancels=running, **PRIVATE)
+    running.then(lambda: run_buttons(False), None, both, queue=False, **HIDDEN)
     session.change(update_tab, [session, shell.stage], [stage, content], cancels=running, **HIDDEN)
     stage.input(update_tab, [session, stage], [stage, content], cancels=running, **HIDDEN)
+    # Another tab, result or stage stops the measurement: no one would see its end.
+    gr.on(
+        [stop.click, shell.tabs.select, session.change, stage.input],
+        lambda: run_buttons(False),
+        None,
+        both,
+        cancels=running,
+        queue=False,
+        **HIDDEN,
+    )

@@ -19,7 +19,7 @@ from vggviz.app.session import Session
 from vggviz.app.shell import OPACITY, Shell
 from vggviz.locales import text
 from vggviz.plotting import data_uri
-from vggviz.types import Grid, Ranked
+from vggviz.types import Grid, Kind, Ranked
 
 __all__ = [
     "bars",
@@ -27,6 +27,7 @@ __all__ = [
     "html",
     "join",
     "panel",
+    "run_buttons",
     "shrink",
     "stage_radio",
     "stage_update",
@@ -45,15 +46,23 @@ def shrink(square: Pixels, side: int) -> Pixels:
 
 
 def panel(
-    lang: str, square: Pixels, raw: Floats | None, alt: str, *, mark: str = "", bare: bool = False
+    lang: str,
+    square: Pixels,
+    raw: Floats | None,
+    alt: str,
+    kind: Kind | None = None,
+    *,
+    mark: str = "",
+    bare: bool = False,
 ) -> str:
     """The HTML of a raw map (h, w) over the picture with its colour bar; of the picture alone where
-    the map is flat, and of `alt` alone where it is None. `mark` is HTML that is laid over the
+    the map is flat, and of `alt` alone where it is None. `kind` is that of attention (see
+    `colour_scale`). `mark` is HTML that is laid over the
     picture; `bare` leaves the colour bar out."""
     if raw is None:
         return f'<div class="panel"><div class="well none"><span>{escape(alt)}</span></div></div>'
-    scale = colour_scale(raw, "stretch")
-    values, _, _ = render.stretch(raw)
+    scale = colour_scale(raw, "raw", kind)
+    values = scale.unit(raw)
     if scale.flat:
         values = np.full_like(values, np.nan)
         alt = text(lang, "explore.flat_alt", alt=alt, value=scale.range_text[0])
@@ -111,6 +120,11 @@ def cell(row: int, column: int, grid: Grid) -> str:
         f'<i class="cell" style="left:{100 * column / width:.3f}%;top:{100 * row / height:.3f}%;'
         f'width:{100 / width:.3f}%;height:{100 / height:.3f}%"></i>'
     )
+
+
+def run_buttons(running: bool) -> tuple[Any, Any]:
+    """Updates of the buttons that start and stop a long run: only one can be pressed."""
+    return gr.update(interactive=not running), gr.update(interactive=running)
 
 
 def bars(ranked: Sequence[Ranked], title: str, target: int | None = None) -> str:

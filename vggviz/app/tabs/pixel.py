@@ -107,6 +107,7 @@ def _position_text(lang: str, position: Cell) -> str:
 
 def _attention_maps(lang: str, result: Result, record: AttentionRecord, position: Cell) -> str:
     heads = len(record.weights)
+    opening = " data-opening" if position == first_cell(result, record.stage) else ""
     mark = cell(*position, record.grid)
     small = shrink(result.square, 224)
 
@@ -125,7 +126,8 @@ def _attention_maps(lang: str, result: Result, record: AttentionRecord, position
         f'<figure class="average"><h2>{escape(text(lang, "pixel.average"))} '
         f"<small>{escape(average)}</small></h2>{one(None, average, result.square)}</figure>"
         f'<div class="heads">{each}</div>'
-        f'<p class="reading">{escape(reading(lang, record, position))}</p>'
+        f'<p class="reading" data-row="{position.row + 1}"{opening}>'
+        f"{escape(reading(lang, record, position))}</p>"
     )
 
 

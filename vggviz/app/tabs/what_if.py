@@ -65,10 +65,12 @@ def compare(session: Session, replacement: str, count: int, stage: str) -> Any:
     after = None
     if replacement != LEARNED or names:
         after = explain_changed(session, replacement, len(names))
-    return _compare(session, after, names, stage)
+    return _compare(session, replacement, after, names, stage)
 
 
-def _compare(session: Session, after: Explanation | None, names: list[str], stage: str) -> str:
+def _compare(
+    session: Session, replacement: str, after: Explanation | None, names: list[str], stage: str
+) -> str:
     result, stage_maps = session.current, session.current.stages[stage]
     before = _half(session, "before", result.top, stage_maps.attention, stage_maps.gradcam, stage)
     if after is None:
@@ -84,8 +86,10 @@ def _compare(session: Session, after: Explanation | None, names: list[str], stag
         sentences.append(session.text("what_if.no_attention"))
     if result.trained == "nothing":
         sentences.append(session.text("what_if.random"))
+    untrained = f' data-untrained="{len(names)}"' if names else ""
     return (
-        f'<p class="reading" role="status">{escape(join(session.lang, sentences))}</p>'
+        f'<p class="reading" role="status" data-replacement="{replacement}"{untrained}>'
+        f"{escape(join(session.lang, sentences))}</p>"
         f'<div class="halves">{before}{other}</div>'
     )
 
@@ -101,13 +105,14 @@ def _half(
     result, lang = session.current, session.lang
     name, square = session.text(f"what_if.{key}"), shrink(result.square, 300)
     maps = ""
-    for kind, raw in (("attention", attention), ("gradcam", gradcam)):
-        title = session.text(f"what_if.{kind}", label=result.target.label)
+    of_attention = result.stages[stage].kind
+    for key_, raw, kind in (("attention", attention, of_attention), ("gradcam", gradcam, None)):
+        title = session.text(f"what_if.{key_}", label=result.target.label)
         alt = session.text("what_if.alt", map=title, block=stage_title(lang, stage), name=name)
         if raw is None:
             alt = session.text("what_if.no_map")
         caption = f'<figcaption title="{escape(title)}">{escape(title)}</figcaption>'
-        maps += f"<figure>{caption}{panel(lang, square, raw, alt)}</figure>"
+        maps += f"<figure>{caption}{panel(lang, square, raw, alt, kind)}</figure>"
     listed = bars(top, session.text("what_if.top", name=name), result.target.index)
     heading = f"<h2>{escape(name)}</h2>"
     return f'<section class="{key}">{heading}{listed}<div class="pair">{maps}</div></section>'
@@ -138,8 +143,9 @@ def reading(session: Session, after: Explanation, names: list[str], stage: str) 
             sentences.append(text("what_if.survives" if rho >= 0.9 else "what_if.depends"))
         sentences.append(text("what_if.untrained", names=listed))
     elif result.with_attention:
-        little = same and abs(now.probability - old.probability) < 0.05
-        sentences.append(text("what_if.unused" if little else "what_if.used"))
+        fall = old.probability - now.probability
+        key = "used" if not same or fall >= 0.05 else "better" if fall <= -0.05 else "unused"
+        sentences.append(text(f"what_if.{key}"))
     return sentences
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from vggviz.cam import cams
@@ -17,7 +16,8 @@ from vggviz.evaluation.attention import named_records
 from vggviz.evaluation.pictures import Pictures
 from vggviz.evaluation.run import Subject
 from vggviz.hooks.capture import evaluating
-from vggviz.metrics.statistics import bootstrap
+from vggviz.inline import data_uri
+from vggviz.metrics.statistics import bootstrap, bootstrap_pooled
 from vggviz.networks import Network
 from vggviz.platform.device import run_network
 from vggviz.plotting import overlay, stretch
@@ -37,8 +37,8 @@ MapKey = tuple[str, str]  # stage, and a kind of attention (see `named_records`)
 class Row:
     """One number: `measure` of `map` at `stage` of `network`, and what it was measured `against`.
 
-    `value` is the mean over `count` pictures and [`low`, `high`] its 95% interval; all None where
-    no picture has a value. What does not apply is ''.
+    `value` is the mean over `count` pictures, or that of all their pixels together, and [`low`,
+    `high`] its 95% interval; all None where no picture has a value. What does not apply is ''.
     """
 
     metric: str
@@ -167,6 +167,15 @@ class Job:
             rows.append(Row(*key, value, low, high, len(known)))
         return rows
 
+    def pooled_row(
+        self, view: MapKey, measure: str, counts: Tensor, statistic: Callable[[Tensor], Tensor]
+    ) -> Row:
+        """The row of a measure of counts (n, …) that are summed over pictures, n > 0."""
+        draws = self.generator()
+        one = bootstrap_pooled(counts, statistic, draws, resamples=self.resamples)
+        key = (self.metric, self.name, *view, measure, "")
+        return Row(*key, one.value, one.low, one.high, len(counts))
+
     def extremes(
         self, title: str, pictures: Pictures, maps: Tensor, values: Tensor
     ) -> tuple[Example, ...]:
@@ -177,10 +186,9 @@ class Job:
         examples: list[Example] = []
         for word, k in best_and_worst:
             pixels = self.subject.card.preprocess.denormalise(pictures.images[k])
-            small = cv2.resize(pixels, (SIDE, SIDE)).astype(np.uint8)
-            overlaid = overlay(small, stretch(maps[k].numpy())[0])
-            png = cv2.imencode(".png", overlaid[..., ::-1])[1].tobytes()  # OpenCV wants blue first
+            small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+            overlaid = overlay(np.asarray(small), stretch(maps[k].numpy())[0])
             heading = f"{word}: {title} {float(values[k]):.2f}".replace("-", "−")
-            code = base64.b64encode(png).decode()
+            code = data_uri(overlaid, "png").partition(",")[2]
             examples.append(Example(self.metric, self.name, heading, pictures.names[k], code))
         return tuple(examples)

@@ -111,7 +111,7 @@ def evaluate_maps(
     dataset, unknown = shared_classes(dataset, cards)
     sample = _sample(dataset, pictures, seed)
     training_sample: Dataset | None = None
-    if training is not None and training.boxes is not None:
+    if training is not None and training.has_objects:
         training_sample = _sample(shared_classes(training, cards)[0], pictures, seed)
     loaded: dict[tuple[int, Preprocess], Pictures] = {}
 
@@ -226,4 +226,5 @@ def _network_digest(subject: Subject) -> str:
 def _picture_digest(pictures: Pictures | None) -> str:
     if pictures is None:
         return ""
-    return _digest(pictures.names, (pictures.images, pictures.targets, pictures.boxes))
+    tensors = pictures.images, pictures.targets, pictures.boxes, pictures.masks
+    return _digest(pictures.names, tensors)

@@ -27,7 +27,8 @@ def brands(data: bytes) -> frozenset[bytes]:
 
 def scan_avif(data: bytes, name: str) -> Container:
     """An AVIF file without its items of metadata."""
-    return Container("AVIF", _without_metadata(data, name))
+    sequence = b"avis" in brands(data[:4096])
+    return Container("AVIF", _without_metadata(data, name), animated=sequence)
 
 
 def scan_heif(data: bytes, name: str) -> Container:

@@ -13,7 +13,8 @@ class Container:
     """A picture file without what is not needed.
 
     `format` is Pillow's name, `data` the cleaned file; `orientation` is EXIF's 1 to 8, `icc` an
-    embedded colour profile. `max_value` is the largest sample that a deep format declares, `limit`
+    embedded colour profile. `animated` says that there are more frames, which were left out.
+    `max_value` is the largest sample that a deep format declares, `limit`
     the number of pixels that can be decoded in bounded memory.
     """
 
@@ -22,6 +23,7 @@ class Container:
     orientation: int = 1
     icc: bytes = b""
     max_value: int | None = None
+    animated: bool = False
 
 
 def exif_orientation(block: bytes) -> int:

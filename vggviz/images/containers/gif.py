@@ -28,11 +28,21 @@ def scan(data: bytes, name: str) -> Container:
             check_size(max(width, left + wide), max(height, top + high), name)
             end = _end_of_blocks(data, at + 11 + _table(flags), name)
             rest = b";" if end <= len(data) else b""
-            return Container("GIF", b"".join((data[:head], control, data[at:end], rest)))
+            first = b"".join((data[:head], control, data[at:end], rest))
+            return Container("GIF", first, animated=_has_image(data, end, name))
         elif introducer == 0x3B:
             raise ValueError("no image")
         else:  # Pillow, too, passes over what is no block
             at += 1
+    raise too_complex(name, "blocks", MAX_BLOCKS)
+
+
+def _has_image(data: bytes, at: int, name: str) -> bool:
+    """Whether an image follows from `at` on, after any extensions."""
+    for _ in range(MAX_BLOCKS):
+        if data[at : at + 1] != b"!":
+            return data[at : at + 1] == b","
+        at = _end_of_blocks(data, at + 2, name)
     raise too_complex(name, "blocks", MAX_BLOCKS)
 
 

@@ -17,6 +17,7 @@ _NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 def scan(data: bytes, name: str) -> Container:
     """The header, palette, transparency and pixels of a PNG file."""
     view, at, icc, orientation = memoryview(data), 8, b"", 1
+    animated = False
     pieces = [view[:8]]
     for _ in range(MAX_CHUNKS):
         if at + 8 > len(view):
@@ -33,12 +34,14 @@ def scan(data: bytes, name: str) -> Container:
             icc = _profile(bytes(body))
         elif kind == b"eXIf":
             orientation = exif_orientation(bytes(body))
+        elif kind == b"acTL":
+            animated = bytes(body[:4]) > b"\0\0\0\1"  # the number of frames
         at = end
         if kind == b"IEND":
             break
     else:
         raise too_complex(name, "chunks", MAX_CHUNKS)
-    return Container("PNG", b"".join(pieces), orientation, icc)
+    return Container("PNG", b"".join(pieces), orientation, icc, animated=animated)
 
 
 def _profile(body: bytes) -> bytes:

@@ -16,11 +16,13 @@ def scan(data: bytes, name: str) -> Container:
     """The chunks of the first frame of a WebP file."""
     view, at = memoryview(data), 12
     chunks: dict[bytes, bytes] = {}
+    frames = 0
     for _ in range(MAX_CHUNKS):
         if at + 8 > len(view):
             break
         kind, length = struct.unpack_from("<4sI", view, at)
         end = at + 8 + length + length % 2
+        frames += kind == b"ANMF"
         chunks.setdefault(kind, bytes(view[at:end]))
         at = end
     else:
@@ -38,7 +40,8 @@ def scan(data: bytes, name: str) -> Container:
         check_size(*_still(chunks), name, MAX_PIXELS)
     body = b"".join(chunks.get(kind, b"") for kind in (b"VP8X", *order))
     head = b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP"
-    return Container("WEBP", head + body, exif_orientation(exif), icc[:MAX_PROFILE])
+    turn, animated = exif_orientation(exif), frames > 1
+    return Container("WEBP", head + body, turn, icc[:MAX_PROFILE], animated=animated)
 
 
 def _canvas(extended: bytes) -> tuple[int, int]:

@@ -1,0 +1,161 @@
+"""Export networks, compare the files with PyTorch, and write onnx.md.
+
+`python docs/results/exports.py WORDS` measures only rows with these words in their names; all
+others stay as they are in exports.json.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from vggviz.cam import METHODS
+from vggviz.explainer import Explainer
+from vggviz.images import Preprocess
+from vggviz.networks import NetworkConfig, build_network, open_network
+from vggviz.networks.vgg import VGGS
+from vggviz.platform.machine import machine
+from vggviz.tables import markdown
+from vggviz.types import POSITIONS, AttentionRecord
+from vggviz.weights import Card, bundled_types
+
+HERE = Path(__file__).parent
+TEXT = """# Exported networks against PyTorch
+
+Written by `python docs/results/exports.py`. A file holds a network's logits, attention and CAMs;
+see [the how-to](../how-to/onnx.md). The last three columns are the largest differences between
+onnxruntime and PyTorch over three pictures of noise, other ones and more of them than the file was
+traced with, for the predicted class, class 0 and class 1; CAMs are scaled to [0, 1] as they are
+shown. VGGs and torchvision's networks have random weights, their norms some statistics of noise.
+"""
+MOST = ",".join(name for name, method in METHODS.items() if not method.slow)
+TORCHVISION = {
+    "resnet18": "layer3,layer4",
+    "resnet50": "layer4",
+    "mobilenet_v3_small": "all",
+    "efficientnet_b0": "features.7,features.8",
+    "densenet121": "features.denseblock4",
+    "vit_b_32": "encoder.layers.encoder_layer_10",
+}
+
+
+class Row(NamedTuple):
+    """One file: of a network with an attention, what it holds, and the side of its pictures."""
+
+    network: str
+    attention: str
+    stages: str
+    methods: str
+    size: int = 0
+
+    def title(self) -> str:
+        """Network and attention."""
+        return f"{self.network} {self.attention}".strip()
+
+
+ROWS = [
+    *(Row("tiny50", attention, "all", MOST) for attention in bundled_types()),
+    *(Row(name, "none", "block4,block5", "gradcam,layercam", 224) for name in VGGS),
+    *(
+        Row(f"torchvision:{name}", "", stages, "gradcam,layercam", 224 if "vit" in name else 96)
+        for name, stages in TORCHVISION.items()
+    ),
+]
+
+
+def explainer(row: Row) -> Explainer:
+    """Bundled weights, or random ones, which need no download."""
+    if not row.size:
+        return Explainer.load(row.network, row.attention)
+    generator = torch.Generator().manual_seed(0)
+    if row.network in VGGS:
+        config = NetworkConfig(architecture=row.network)
+        model = build_network(config, generator)
+        labels = tuple(f"class {k}" for k in range(1000))
+        return Explainer(model, Card("random", config, Preprocess(row.size), labels), copy=False)
+    torch.manual_seed(0)
+    network = open_network(row.network).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.train()
+    with torch.no_grad():  # signals vanish under norms that have seen nothing
+        for _ in range(5):
+            network(torch.rand(8, 3, row.size, row.size, generator=generator) * 4 - 2)
+    return Explainer.of(network, size=row.size)
+
+
+def measured(row: Row) -> dict[str, Any]:
+    """Size and differences of a row's file, and of what machine and day they are."""
+    one = explainer(row)
+    kinds = {record.kind for found in attention(one, row.stages) for record in found}
+    methods = [
+        m for m in row.methods.split(",") if m != "attention*gradient" or kinds & {*POSITIONS}
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "one.onnx")
+        far = one.export(file, row.stages, methods)
+        size = file.stat().st_size
+    largest = {"logits": 0.0, "attention": 0.0, "maps": 0.0}
+    for name, value in far.items():
+        first = name.split("/")[0]
+        kind = first if first in largest else "maps"
+        largest[kind] = max(largest[kind], value)
+    stages = len(one.names(row.stages))
+    count = sum(name.startswith("attention/") for name in far)
+    return {
+        **largest,
+        "bytes": size,
+        "stages": stages,
+        "methods": len(methods),
+        "weights": count,
+        "machine": str(machine()),
+    }
+
+
+def attention(one: Explainer, stages: str) -> list[tuple[AttentionRecord, ...]]:
+    """The attention at each stage for a black picture."""
+    side = one.preprocess.size
+    return [*one.explain(np.zeros((side, side, 3), np.uint8), stages, ()).attention.values()]
+
+
+def main() -> None:
+    """Measure the wanted rows one by one, and write both files after each."""
+    file, words = HERE / "exports.json", sys.argv[1:]
+    for row in ROWS:
+        if words and all(word not in row.title() for word in words):
+            continue
+        one = measured(row)
+        known: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        known[row.title()] = one
+        file.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
+        (HERE / "onnx.md").write_text(page(known), "utf-8")
+
+
+def page(known: dict[str, Any]) -> str:
+    """The page with the table of all rows that were measured."""
+    cells = [
+        (
+            name,
+            *(str(one[key]) for key in ("stages", "methods", "weights")),
+            f"{one['bytes'] / 1e6:.1f}",
+            f"{one['logits']:.0e}",
+            f"{one['attention']:.0e}" if one["weights"] else "",
+            f"{one['maps']:.0e}",
+        )
+        for name in map(Row.title, ROWS)
+        if (one := known.get(name))
+    ]
+    head = ["network", "stages", "methods", "attention maps", "MB", "logits", "attention", "CAMs"]
+    places = "; ".join(sorted({one["machine"] for one in known.values()}))
+    return f"{TEXT}\n{markdown(pd.DataFrame(cells, columns=head))}\n\nShared machine: {places}.\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The lessons: steps over the living page, in a card beside it."""
