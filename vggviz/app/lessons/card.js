@@ -166,16 +166,22 @@ document.addEventListener("click", (event) => {
 // Arrows step through a lesson: first what comes out, then the next step. Where arrows have a
 // meaning of their own they keep it.
 const own = "input, textarea, select, [role=tab], [role=listbox], [role=application], [role=slider], [data-roving]";
-document.addEventListener("keydown", (event) => {
-  if (!open || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.(own)) return;
-  if (event.key === "Escape" && element.contains(event.target)) return close();
-  if (!current || !["ArrowRight", "ArrowLeft"].includes(event.key)) return;
-  event.preventDefault();
-  if (event.key === "ArrowLeft") return move(-1);
+const arrow = (by) => {
+  if (!open || !current) return;
+  if (by < 0) return move(-1);
   if (known().revealed) return move(1);
   if (article().dataset.done && !document.querySelector(article().dataset.done)) show();
   reveal();
+};
+document.addEventListener("keydown", (event) => {
+  if (!open || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.(own)) return;
+  if (event.key === "Escape" && element.contains(event.target)) return close();
+  const by = {ArrowRight: 1, ArrowLeft: -1}[event.key];
+  if (!current || !by) return;
+  event.preventDefault();
+  arrow(by);
 });
+document.addEventListener("vggviz:step", (event) => arrow(event.detail.by)); // in stage mode
 
 // The letters of a formula light up what they stand for.
 const letters = (event) => {
