@@ -18,6 +18,8 @@ import torch
 
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
+from vggviz.export.check import rounding
+from vggviz.export.trace import Traceable
 from vggviz.images import Preprocess
 from vggviz.networks import NetworkConfig, build_network, open_network
 from vggviz.networks.vgg import VGGS
@@ -30,10 +32,12 @@ HERE = Path(__file__).parent
 TEXT = """# Exported networks against PyTorch
 
 Written by `python docs/results/exports.py`. A file holds a network's logits, attention and CAMs;
-see [the how-to](../how-to/onnx.md). The last three columns are the largest differences between
+see [the how-to](../how-to/onnx.md). Logits, attention and CAMs: the largest differences between
 onnxruntime and PyTorch over three pictures of noise, other ones and more of them than the file was
 traced with, for the predicted class, class 0 and class 1; CAMs are scaled to [0, 1] as they are
-shown. VGGs and torchvision's networks have random weights, their norms some statistics of noise.
+shown. The last column is how far PyTorch's own float32 is from float64 there: where rounding turns
+a ReLU on or off, a cell of a map at a low stage jumps. VGGs and torchvision's networks have random
+weights, and norms some statistics of noise.
 """
 MOST = ",".join(name for name, method in METHODS.items() if not method.slow)
 TORCHVISION = {
@@ -42,7 +46,7 @@ TORCHVISION = {
     "mobilenet_v3_small": "all",
     "efficientnet_b0": "features.7,features.8",
     "densenet121": "features.denseblock4",
-    "vit_b_32": "encoder.layers.encoder_layer_10",
+    "vit_b_32": "encoder.layers.encoder_layer_11.ln_1",
 }
 
 
@@ -85,6 +89,8 @@ def explainer(row: Row) -> Explainer:
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.train()
+    if "vit" in row.network:
+        torch.nn.init.normal_(network.heads.head.weight, generator=generator)  # instead of zeros
     with torch.no_grad():  # signals vanish under norms that have seen nothing
         for _ in range(5):
             network(torch.rand(8, 3, row.size, row.size, generator=generator) * 4 - 2)
@@ -102,21 +108,28 @@ def measured(row: Row) -> dict[str, Any]:
         file = Path(folder, "one.onnx")
         far = one.export(file, row.stages, methods)
         size = file.stat().st_size
-    largest = {"logits": 0.0, "attention": 0.0, "maps": 0.0}
-    for name, value in far.items():
-        first = name.split("/")[0]
-        kind = first if first in largest else "maps"
-        largest[kind] = max(largest[kind], value)
-    stages = len(one.names(row.stages))
+    layers = {name: one.model.path(name) for name in one.names(row.stages)}
+    own = rounding(Traceable(one.model, one.preprocess.size, layers, methods))
     count = sum(name.startswith("attention/") for name in far)
     return {
-        **largest,
+        **largest(far),
+        "own": largest(own)["maps"],
         "bytes": size,
-        "stages": stages,
+        "stages": len(layers),
         "methods": len(methods),
         "weights": count,
         "machine": str(machine()),
     }
+
+
+def largest(far: dict[str, float]) -> dict[str, float]:
+    """The largest difference of logits, attention and maps."""
+    found = {"logits": 0.0, "attention": 0.0, "maps": 0.0}
+    for name, value in far.items():
+        first = name.split("/")[0]
+        kind = first if first in found else "maps"
+        found[kind] = max(found[kind], value)
+    return found
 
 
 def attention(one: Explainer, stages: str) -> list[tuple[AttentionRecord, ...]]:
@@ -148,11 +161,22 @@ def page(known: dict[str, Any]) -> str:
             f"{one['logits']:.0e}",
             f"{one['attention']:.0e}" if one["weights"] else "",
             f"{one['maps']:.0e}",
+            f"{one['own']:.0e}",
         )
         for name in map(Row.title, ROWS)
         if (one := known.get(name))
     ]
-    head = ["network", "stages", "methods", "attention maps", "MB", "logits", "attention", "CAMs"]
+    head = [
+        "network",
+        "stages",
+        "methods",
+        "attention maps",
+        "MB",
+        "logits",
+        "attention",
+        "CAMs",
+        "CAMs, float64",
+    ]
     places = "; ".join(sorted({one["machine"] for one in known.values()}))
     return f"{TEXT}\n{markdown(pd.DataFrame(cells, columns=head))}\n\nShared machine: {places}.\n"
 

@@ -100,7 +100,8 @@ def _cast(graph: Any) -> None:
 
 
 def _name(graph: Any, inputs: list[str], outputs: tuple[str, ...]) -> None:
-    """Give a graph's inputs and outputs these names, and their batch axis the name N."""
+    """Give a graph's inputs and outputs these names, and their batch axis the name N; drop what
+    only the exporter has use for."""
     renamed = {
         value.name: name
         for values, names in ((graph.input, inputs), (graph.output, outputs))
@@ -112,7 +113,9 @@ def _name(graph: Any, inputs: list[str], outputs: tuple[str, ...]) -> None:
     for node in graph.node:
         for names in (node.input, node.output):
             names[:] = [renamed.get(name, name) for name in names]
-    del graph.value_info[:]
+        node.ClearField("metadata_props")  # stack traces, with the names of local files
+        node.ClearField("doc_string")
+    graph.ClearField("value_info")
 
 
 def _halve(graph: Any) -> None:
