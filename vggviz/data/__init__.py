@@ -104,7 +104,7 @@ def open_parts(
 def open_unlabelled(path: str | Path, *, generator: torch.Generator) -> tuple[Dataset, Dataset]:
     """All pictures below the folder or in the zip file `path`: four fifths to learn from, and a
     fifth, chosen with `generator`, to judge by. Folders mean nothing, but those that are parts for
-    validation or testing by name are left out, and masks. There are no labels, and all targets are 0.
+    validation or testing by name are left out, and masks. There are no labels: all targets are 0.
 
     Raises DataError where there are fewer than two pictures.
     """
