@@ -66,9 +66,10 @@ def test_every_tab_is_for_everyone(
 FOCUSED = """
 () => {
   const at = document.activeElement;
-  const part = at.closest("#head, #stage-mode, #take, #language, #source, #picture, #examples,"
+  const part = at.closest("#head, #open-lessons, #take, #language, #source, #picture, #examples,"
     + "#weights, #attention, #more, #target, #contrast, #own, #about, #tabs [role=tablist],"
-    + "#answer, #maps, #stage, #method, #layout, #on, #scale, #colours, #opacity, #channels");
+    + "#answer, #maps, #thumbnails, #stage, #method, #layout, #on, #scale,"
+    + "#colours, #opacity, #channels");
   const seen = [at, at.closest("label, .block, .before-after, .wrap-inner, .wrap")];
   const marks = (one) => one && (getComputedStyle(one).outlineStyle !== "none"
     || getComputedStyle(one).boxShadow !== "none");
@@ -93,8 +94,9 @@ def test_the_keyboards_focus_goes_as_the_eye_does(visit: Callable[..., Any]) -> 
         if part and not marked:
             unmarked.append(html)
     assert found == [
-        *("head", "stage-mode", "take", "language", "source", "examples", "weights", "attention"),
-        *("more", "target", "contrast", "own", "about", "tablist", "answer", "maps", "stage"),
-        *("method", "layout", "on", "scale", "colours", "opacity", "channels", ""),  # the footer
+        *("head", "open-lessons", "take", "language", "source", "examples", "weights", "attention"),
+        *("more", "target", "contrast", "own", "about", "tablist", "answer", "maps"),
+        *("thumbnails", "stage", "method", "layout", "on", "colours", "scale", "opacity"),
+        *("channels", ""),  # "" is the footer
     ]
     assert not unmarked

@@ -167,21 +167,22 @@
 
   // Each group is one stop of the Tab key, at what is chosen; the arrow keys move within it.
   const GROUPS = "[data-roving], [role=tablist], #language, #stage, .switch, .segments,"
-    + " #examples [role=group]";
+    + " #examples [role=group], #answer";
   const CHOSEN = ":checked, [aria-selected=true], [aria-pressed=true]";
-  const members = (group) => [...group.querySelectorAll("button, input[type=radio]")].filter(
-    (one) => !one.disabled && one.getClientRects().length);
-  const rove = () => document.querySelectorAll(GROUPS).forEach((group) => {
-    const all = members(group);
+  const TOOLS = "#open-lessons button, #stage-mode .stage"; // a group without a part of its own
+  const usable = (all) => [...all].filter((one) => !one.disabled && one.getClientRects().length);
+  const members = (group) => usable(group.querySelectorAll("button, input[type=radio]"));
+  const tools = () => usable(document.querySelectorAll(TOOLS));
+  const rove = () => [...[...document.querySelectorAll(GROUPS)].map(members), tools()].forEach((all) => {
     const first = all.find((one) => one.matches(CHOSEN)) ?? all[0];
     all.forEach((one) => { one.tabIndex = one === first ? 0 : -1; });
   });
   const MOVES = {ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1};
   document.addEventListener("keydown", (event) => {
     if (event.key === "Tab") rove();
+    if (!MOVES[event.key] || event.altKey || event.ctrlKey || event.metaKey) return;
     const group = event.target.closest?.(GROUPS);
-    if (!group || !MOVES[event.key] || event.altKey || event.ctrlKey || event.metaKey) return;
-    const all = members(group), at = all.indexOf(event.target);
+    const all = group ? members(group) : tools(), at = all.indexOf(event.target);
     if (at < 0) return;
     event.preventDefault();
     const next = all[(at + MOVES[event.key] + all.length) % all.length];

@@ -34,7 +34,7 @@ def chips(lang: str, result: Result) -> str:
     why = "explore.chips_why" if places else "explore.chips_why_no_map"
     return (
         f'<div class="chips"><h2 id="chips-title">{escape(text(lang, "explore.chips"))}</h2>'
-        f'<div role="group" aria-labelledby="chips-title" data-roving>{buttons}'
+        f'<div role="group" aria-labelledby="chips-title">{buttons}'
         f'<button type="button" class="all" tabindex="-1">'
         f"{escape(text(lang, 'explore.chips_all'))}</button></div>"
         f'<p class="why">{escape(text(lang, why))}</p></div>'
