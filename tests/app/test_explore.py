@@ -239,7 +239,7 @@ def test_agreement_is_that_of_the_raw_maps(networks: Networks) -> None:
     assert place.attention is not None
     found = agreement(torch.from_numpy(place.attention), torch.from_numpy(place.gradcam))
     told = draw(session, "block3").maps
-    assert f"overlaps {round(100 * found.iou)}%" in told
+    assert f"{round(100 * found.iou)}% of their brightest fifths in common" in told
     words = [reading_key(value) for value in (1, 0.7, 0.5, 0.2, 0.0, -0.1, -0.5)]
     assert words == ["strong", "strong", "partly", "weak", "none", "none", "against"]
 

@@ -26,6 +26,7 @@ const draw = () => {
   for (const one of document.querySelectorAll("#open-lessons button"))
     one.setAttribute("aria-expanded", String(open));
   if (!find("nav")) return;
+  find("aside").dataset.drawn = "true";
   find("nav").hidden = current !== null;
   find("aside").classList.toggle("listing", current === null);
   for (const one of element.querySelectorAll("section"))
@@ -165,16 +166,22 @@ document.addEventListener("click", (event) => {
 // Arrows step through a lesson: first what comes out, then the next step. Where arrows have a
 // meaning of their own they keep it.
 const own = "input, textarea, select, [role=tab], [role=listbox], [role=application], [role=slider], [data-roving]";
-document.addEventListener("keydown", (event) => {
-  if (!open || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.(own)) return;
-  if (event.key === "Escape" && element.contains(event.target)) return close();
-  if (!current || !["ArrowRight", "ArrowLeft"].includes(event.key)) return;
-  event.preventDefault();
-  if (event.key === "ArrowLeft") return move(-1);
+const arrow = (by) => {
+  if (!open || !current) return;
+  if (by < 0) return move(-1);
   if (known().revealed) return move(1);
   if (article().dataset.done && !document.querySelector(article().dataset.done)) show();
   reveal();
+};
+document.addEventListener("keydown", (event) => {
+  if (!open || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.(own)) return;
+  if (event.key === "Escape" && element.contains(event.target)) return close();
+  const by = {ArrowRight: 1, ArrowLeft: -1}[event.key];
+  if (!current || !by) return;
+  event.preventDefault();
+  arrow(by);
 });
+document.addEventListener("vggviz:step", (event) => arrow(event.detail.by)); // in stage mode
 
 // The letters of a formula light up what they stand for.
 const letters = (event) => {
@@ -185,16 +192,12 @@ const letters = (event) => {
 for (const kind of ["pointerover", "pointerdown", "focusin"]) element.addEventListener(kind, letters);
 element.addEventListener("pointerleave", () => light(letter, ""));
 
-let waiting = false;
-new MutationObserver(() => {
-  if (waiting || !open) return;
-  waiting = true;
-  setTimeout(() => {
-    waiting = false;
-    check();
-  }, 120);
-}).observe(document.body, {childList: true, subtree: true, attributes: true, attributeFilter: ["aria-selected", "src"]});
-new MutationObserver(draw).observe(element, {childList: true, subtree: true, characterData: false});
+// Another language draws the card anew, and the page shows what the student did: both are looked for
+// now and then, since they come by and by.
+setInterval(() => {
+  if (!find("aside")?.dataset.drawn) draw();
+  check();
+}, 250);
 
 const query = new URLSearchParams(location.search);
 const [lesson, step] = (query.get("lesson") ?? "").split(".");
