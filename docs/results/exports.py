@@ -177,8 +177,10 @@ def page(known: dict[str, Any]) -> str:
         "CAMs",
         "CAMs, float64",
     ]
-    places = "; ".join(sorted({one["machine"] for one in known.values()}))
-    return f"{TEXT}\n{markdown(pd.DataFrame(cells, columns=head))}\n\nShared machine: {places}.\n"
+    # A machine's text ends with the time.
+    places, times = zip(*(one["machine"].rsplit(", ", 1) for one in known.values()), strict=True)
+    where = f"{'; '.join(sorted({*places}))}, shared; {min(times)[:10]} to {max(times)[:10]}."
+    return f"{TEXT}\n{markdown(pd.DataFrame(cells, columns=head), where)}\n"
 
 
 if __name__ == "__main__":
