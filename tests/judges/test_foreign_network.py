@@ -386,7 +386,7 @@ def small(**options: Any) -> Small:
 
 def test_one_channel_gets_the_luma(picture: Any) -> None:
     model = small(channels=1)
-    explainer = Explainer.of(model, size=32, mean=[0.3], std=[0.5])
+    explainer = Explainer.of(model, size=32, mean=0.3, std=[0.5])
     found = explainer.explain(picture)
     grey = torch.from_numpy(found.image / 255) @ torch.tensor([0.299, 0.587, 0.114]).double()
     wanted = model(((grey - 0.3) / 0.5).float()[None, None])[0]

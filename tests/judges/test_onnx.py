@@ -263,5 +263,7 @@ def test_a_method_of_many_passes_is_refused(tmp_path: Path) -> None:
 def test_all_networks_of_the_table(row: exports.Row) -> None:
     found = exports.measured(row)
     assert max(found["logits"], found["attention"]) < NEAR
-    assert found["maps"] < max(NEAR, 4 * found["own"])  # where rounding flips a ReLU
+    # Where rounding turns a ReLU on or off, a map jumps: as a rule at low stages, or at none.
+    assert found["maps"] < 0.02
+    assert found["near"] > 0.5
     assert found["bytes"] > 1e6

@@ -40,8 +40,8 @@ def load_foreign(
     checkpoint: str | Path | None = None,
     labels: Sequence[str] | None = None,
     size: int | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     output: int | str | None = None,
     multi_label: bool = False,
 ) -> tuple[ForeignNetwork, ForeignCard]:
@@ -84,8 +84,8 @@ def load_foreign(
 
 def network_preprocess(
     size: int | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
+    mean: float | Sequence[float] | None,
+    std: float | Sequence[float] | None,
     defaults: Preprocess | None = None,
 ) -> Preprocess:
     """The `defaults`, by default ImageNet's, with what else is given. The shorter
@@ -133,8 +133,10 @@ def foreign_network(
     return adapted, Card(facts.pop("weights", "own"), config, preprocess, names, **facts)
 
 
-def _three(numbers: Sequence[float]) -> tuple[float, float, float]:
+def _three(numbers: float | Sequence[float]) -> tuple[float, float, float]:
     """Of each channel; one number is meant for all. Raises NetworkError for other counts."""
+    if isinstance(numbers, int | float):
+        numbers = [numbers]
     if len(numbers) not in (1, 3):
         raise NetworkError("mean_count", count=len(numbers))
     first, *rest = map(float, numbers)
