@@ -87,7 +87,6 @@ function render({ model, el }) {
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", texts.title);
   // Letters choose in a list; they are no commands of the notebook, such as 'a' for a new cell.
-  root.dataset.lmSuppressShortcuts = "true";
   root.addEventListener("keydown", (event) => event.stopPropagation());
 
   const inputs = {};

@@ -1,7 +1,7 @@
 """Draw the figures of the README and of the gallery, and take the picture of the page.
 
 python docs/images/draw.py           # figure.webp and the gallery, with the bundled network
-python docs/images/draw.py ADDRESS   # page.png: a running page; needs playwright and Chromium
+python docs/images/draw.py ADDRESS   # page.webp: a running page; needs playwright and Chromium
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def save(explanation: Explanation, name: str) -> None:
 
 
 def photograph(address: str) -> None:
-    """The page in a browser, when its maps are there, as page.png."""
+    """The page in a browser, when its maps are there, as page.webp."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as api:
@@ -48,7 +48,8 @@ def photograph(address: str) -> None:
         page.goto(address)
         page.locator("#maps img").nth(1).wait_for(timeout=120_000)
         page.wait_for_timeout(2000)
-        page.screenshot(path=HERE / "page.png")
+        shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        shot.save(HERE / "page.webp", quality=85)
         browser.close()
 
 

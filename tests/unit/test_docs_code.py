@@ -47,7 +47,7 @@ NOT_RUN = {
 }
 PYTHON_NOT_RUN = {
     "docs/how-to/api.md": "asks a running page; tests/app/test_space.py runs it",
-    "docs/how-to/evaluate-on-your-own-boxes.md": "reads pictures with boxes that are not here",
+    "docs/how-to/evaluate-on-your-own-boxes.md": "reads boxes; test_cli_evaluate.py runs it",
     "docs/how-to/onnx.md": "reads a picture that is not here; its export's own test runs it",
 }
 PRINTED = {

@@ -394,12 +394,15 @@ def test_other_data_under_the_same_names_is_measured_anew(
     files = {name: data.read(name) for name in data.files}
     files |= {"0.png": files["1.png"], "1.png": files["0.png"]}
     turned = ("cow", "ant", "bee")
+    shifted = tuple(some + 2 for some in data.boxes)
+    whole = Masks((np.ones((40, 60), dtype=np.bool_),))
     others: dict[str, Any] = {
         "pictures": {"dataset": replace(data, read=files.__getitem__)},
         "classes": {"dataset": replace(data, targets=data.targets.roll(1))},
         "labels": {"dataset": replace(data, labels=turned)},
-        "boxes": {"dataset": replace(data, boxes=data.boxes + 2)},
-        "training": {"training": replace(data, boxes=data.boxes + 2)},
+        "boxes": {"dataset": replace(data, boxes=shifted)},
+        "masks": {"dataset": replace(data, masks=(lambda: whole,) * len(data))},
+        "training": {"training": replace(data, boxes=shifted)},
         "outputs": {"network": subject(cbam.model, turned)},
     }
 

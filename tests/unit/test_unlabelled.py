@@ -182,7 +182,15 @@ def test_only_attention_learns_and_every_parameter_of_it_does(attention: str) ->
 
 
 def test_pictures_without_labels(tmp_path: Path) -> None:
-    for name in ("a.png", "b/c.png", "b/d.png", "train/e.png", "val/x.png", "test/y/z.png"):
+    for name in (
+        "a.png",
+        "b/c.png",
+        "b/d.png",
+        "train/e.png",
+        "val/x.png",
+        "test/y/z.png",
+        "masks/a/a.png",
+    ):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8)).save(file)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from vggviz.data.companions import is_mask
 from vggviz.data.crops import Crops, read_crops
 from vggviz.data.dataset import DataError, Dataset
 from vggviz.data.halves import HALVES, half_of, take_half
@@ -103,7 +104,7 @@ def open_parts(
 def open_unlabelled(path: str | Path, *, generator: torch.Generator) -> tuple[Dataset, Dataset]:
     """All pictures below the folder or in the zip file `path`: four fifths to learn from, and a
     fifth, chosen with `generator`, to judge by. Folders mean nothing, but those that are parts for
-    validation or testing by name are left out. There are no labels, and all targets are 0.
+    validation or testing by name are left out, and masks. There are no labels: all targets are 0.
 
     Raises DataError where there are fewer than two pictures.
     """
@@ -111,7 +112,9 @@ def open_unlabelled(path: str | Path, *, generator: torch.Generator) -> tuple[Da
     names, ignored = split_pictures(source)
     parts = [{part_named(folder) for folder in name.split("/")[:-1]} for name in names]
     files = sorted(
-        name for name, part in zip(names, parts, strict=True) if not part & {"val", "test"}
+        name
+        for name, part in zip(names, parts, strict=True)
+        if not part & {"val", "test"} and not is_mask(name)
     )
     if len(files) < 2:
         raise DataError(f"{path} has {len(files)} pictures to learn from; at least 2 are needed")
