@@ -95,7 +95,9 @@ class Student:
         (chosen,) = [i for i, part in parts.items() if part["props"].get("elem_id") == "picture"]
         self.examples = Path(parts[chosen]["props"]["value"]["path"]).parent
         on_choice = [chosen, "input"]
-        (asked,) = [one for one in config["dependencies"] if on_choice in one["targets"]]
+        (first,) = [one for one in config["dependencies"] if on_choice in one["targets"]]
+        # The choice empties the chosen classes in the browser, and the question comes after it.
+        (asked,) = [one for one in config["dependencies"] if one["trigger_after"] == first["id"]]
         self.function = asked["id"]
         inputs = [parts[index] for index in asked["inputs"]]
         self.picture = [part["type"] for part in inputs].index("image")
