@@ -75,7 +75,7 @@ def test_an_untrained_network_says_so(visit: Callable[..., Any]) -> None:
     page = visit()
     changes(page, ANSWER, lambda: choose(page, "#weights", "random: untrained, full size"))
     badges = page.locator(".badge").all_inner_texts()
-    assert badges == ["untrained"] * 7  # in the answer, at five blocks, under the map
+    assert badges == ["untrained", "nearly the same everywhere", "untrained"]  # answer, map, below
     name = "Squeeze-and-excitation"
     changes(page, MAPS, lambda: choose(page, "#attention", name))
     assert "This attention weighs channels, not places." in page.locator("#maps").inner_text()

@@ -111,15 +111,15 @@ def test_all_types_as_a_wall_and_as_numbers(visit: Visit) -> None:
     page = visit()
     go(page, "All types")
     runs(page, "#types")
-    names = page.locator("#types .kind h3").all_inner_texts()
+    names = page.locator("#types .kind h2").all_inner_texts()
     assert sorted(names) == sorted(attention_title("en", key) for key in bundled_types())
     for key in ("none", "softmax"):
         first = Explainer.load("tiny50", key).explain(HOME).prediction.top(1)[0]
         kind = page.locator(
-            "#types .kind", has=page.locator(f"h3:text-is('{attention_title('en', key)}')")
+            "#types .kind", has=page.locator(f"h2:text-is('{attention_title('en', key)}')")
         )
         assert first.label in kind.locator(".truth").inner_text()
-    assert page.locator("#types .current h3").inner_text() == attention_title("en", "cbam")
+    assert page.locator("#types .current h2").inner_text() == attention_title("en", "cbam")
     places = page.locator("#types .place")
     assert min(places.evaluate_all("(all) => all.map((one) => one.clientWidth)")) > 360
     assert places.locator(":scope > *").count() == len(names)  # none is empty

@@ -60,9 +60,10 @@ def source(lang: str) -> str:
 
 def more(lang: str) -> str:
     """The button that shows and hides everything beyond the first look."""
+    name = escape(text(lang, "shell.more"))  # a phone shows the icon only
     return (
-        f'<button type="button" class="button more" aria-expanded="false">{_icon("more")}'
-        f"<span>{escape(text(lang, 'shell.more'))}</span></button>"
+        f'<button type="button" class="button more" aria-expanded="false" aria-label="{name}">'
+        f"{_icon('more')}<span>{name}</span></button>"
     )
 
 

@@ -87,7 +87,7 @@ def _figure(lang: str, result: Result, key: str, one: Entry | None, shows: tuple
         says = f"{mark}{label} <span>{percent(one.first.probability)}</span>"
         view, caption = _view(lang, key, one)
     return (
-        f'<figure class="kind{current}"><header><h3>{name}</h3><p class="truth">{says}</p></header>'
+        f'<figure class="kind{current}"><header><h2>{name}</h2><p class="truth">{says}</p></header>'
         f'<div class="place">{view}</div>{caption}'
         f'<div class="mechanism"><p>{escape(attention_explanation(lang, key))}</p>'
         f"{drawing(lang, key)}</div></figure>"
