@@ -363,7 +363,7 @@ def test_what_the_command_line_says(tmp_path: Path, backbone: Path) -> None:
     from_weights = ("--weights", backbone, "--freeze-backbone", "--stages", "block5")
     done = run(*from_weights)
     assert done.exit_code == 0, done.stderr
-    assert re.search(r": validation \d+\.\d% \(top-1 of 2 classes\), 0\.\d MB\n", done.stdout)
+    assert re.search(r": validation \d+\.\d% \(top-1 of 2 classes\), \d+ kB\n", done.stdout)
     assert done.stdout.endswith(f"vggviz serve --weights {out}\n")
     before = out.read_bytes()
     finished = run(*from_weights, "--resume", "--lr", 0.5)
