@@ -87,7 +87,8 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
     networks: Networks, attention: str
 ) -> None:
     explanation = networks.get("small", attention).explain(photo().image)
-    drawn = ExploreContent(*ask(networks, attention)[3:])
+    exaggerated = ("gradcam", "side", "crop", "inferno", "stretch", "cam")
+    drawn = ExploreContent(*ask(networks, attention, view=exaggerated)[3:])
     views = {
         view: [getattr(record, view) for record in explanation.attention.get("block3", ())]
         for view in ("spatial", "channel")
@@ -119,7 +120,7 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
     assert ("This attention weighs places, not channels." in drawn.channels) == places_only
     if channel is not None:
         assert (
-            f"highest {markup.range_text(channel.min(), channel.max())[1]} (channel "
+            f"highest weight {markup.range_text(channel.min(), channel.max())[1]} (channel "
             in drawn.channels
         )
         for extreme in (channel.max(), channel.min()):  # several dead channels may weigh the same
@@ -365,19 +366,21 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
 def test_what_was_not_learned_is_said(
     networks: Networks, small_vgg: Callable[..., Network], pictures: Any
 ) -> None:
-    *_, answer, _, strip, maps, _, _, _ = ask(networks, "cbam", weights="fresh")
+    view = ("gradcam", "side", "crop", "inferno", "raw", "attention")
+    *_, answer, _, strip, maps, _, _, _ = ask(networks, "cbam", weights="fresh", view=view)
     for part in (answer, strip, maps):
         assert markup.badge("untrained") in part
-    *_, answer, _, strip, maps, _, _, _ = ask(networks, "cbam")
-    assert "badge" not in answer + strip + maps
+    *_, answer, _, strip, maps, _, _, _ = ask(networks, "cbam", view=view)
+    assert markup.badge("untrained") not in answer + strip + maps
+    assert "γ" not in answer + strip + maps
 
     model = small_vgg(attention="cbam", blend="residual", architecture="vgg19_bn")
     card = Card("small", model.config, Preprocess(64, 64), LABELS)
     blended = Networks({"small": ("cbam",)}, lambda *_: Explainer(model, card))
     model.attention["block2"].gamma.data.fill_(-0.001)
-    _, result, *_, strip, maps, _, _, _ = ask(blended, "cbam")
+    _, result, *_, strip, maps, _, _, _ = ask(blended, "cbam", view=view)
     assert "γ = 0.60" in maps
-    assert "badge" not in maps
+    assert "ignores" not in maps
     assert strip.count(markup.badge("γ = 0.00: ignored")) == 1
     badge = markup.badge("γ = 0.00: the network ignores this attention")
     assert badge in draw(seen(networks, result), "block2").maps

@@ -66,8 +66,8 @@ class ColourScale(NamedTuple):
 
     @property
     def range_text(self) -> tuple[str, str]:
-        """Both ends as text."""
-        return range_text(self.low, self.high)
+        """Both ends as text; of a flat map its one value, twice."""
+        return range_text(*((self.least, self.most) if self.flat else (self.low, self.high)))
 
     def unit(self, raw: Floats) -> Floats:
         """The raw values as shares of the colour range: 0 is `low`, 1 is `high`."""

@@ -178,7 +178,8 @@ class Result:
         arrays: list[npt.NDArray[Any] | None] = [self.crop, self.square, self.picture]
         arrays += self.maps.values()
         for one in self.stages.values():
-            arrays += [one.gradcam, one.attention, one.channels, one.features, one.weighed]
+            arrays += [one.gradcam, one.attention, one.channels, one.contributions]
+            arrays += [one.features, one.weighed]
         return sum(array.nbytes for array in arrays if array is not None)
 
     def lacks(self, stage: str, method: str) -> bool:
