@@ -140,6 +140,7 @@ def train(
         seed=seed,
     )
     measured = "agreement" if unlabelled else "validation"
+    on_data = print_pictures if unlabelled else print_classes
     on_cpu = or_fail(choose_device, device).type == "cpu"
     # Other processes of `accelerate launch` print nothing.
     main = PartialState(cpu=on_cpu).is_main_process
@@ -173,7 +174,7 @@ def train(
             facts={"command": _command()},
             cache=cache,
             workers=workers,
-            on_data=(print_pictures if unlabelled else print_classes) if main else _nothing,
+            on_data=on_data if main else lambda *_: None,
             report=report,
             unreadable=None if strict else print_unreadable,
         )
@@ -201,10 +202,6 @@ def train(
                 "`vggviz evaluate --metrics localisation`"
             )
         print_line(f"vggviz serve --weights {shlex.quote(str(out))}")
-
-
-def _nothing(*_: object) -> None:
-    """Prints nothing."""
 
 
 def _command() -> str:

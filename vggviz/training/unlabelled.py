@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vggviz.hooks.capture import TapReading, capture, intervene
-from vggviz.metrics.replacement import REPLACEMENTS
+from vggviz.metrics.replacement import change_to
 from vggviz.networks import Network
 from vggviz.training.objective import counterfactual_loss
 from vggviz.training.terms import Terms
@@ -117,23 +117,21 @@ def unlabelled_loss(
     with capture(attention) as trace:
         outputs = [attention(x)]
     readings = list(trace.taps.values())
-    gate = terms if all(reading.kind != "branch" for reading in readings) else None
-    if gate is not None:
-        mask = mask_of(readings, gate.budget)
+    has_mask = all(reading.kind != "branch" for reading in readings)
+    if has_mask:
+        mask = mask_of(readings, terms.budget)
         outputs += [mixed(x, x[other], mask), mixed(x, x[other], 1 - mask)]
     if terms.counterfactual:
-        with intervene(attention, _averaged):
+        with intervene(attention, change_to("uniform", torch.Generator(), {})):
             outputs.append(attention(x))
     # One pass: its batches are independent, since the frozen norms are in evaluation mode.
-    logits = list(model.logits_after(torch.cat(outputs), stage).float().split(len(x)))
-    attended, *logits = logits
+    parts = model.logits_after(torch.cat(outputs), stage).float().split(len(x))
+    attended, *logits = parts
     loss = keep_loss(answer, attended)
-    if gate is not None:
+    if has_mask:
         kept, complement, *logits = logits
-        loss = (
-            loss + gate.keep * keep_loss(answer, kept) + gate.need * need_loss(answer, complement)
-        )
-        loss = loss + gate.price * price(mask)
+        loss = loss + terms.keep * keep_loss(answer, kept) + terms.price * price(mask)
+        loss = loss + terms.need * need_loss(answer, complement)
     if terms.counterfactual:
         (averaged,) = logits
         loss = loss + terms.counterfactual * counterfactual_loss(
@@ -146,7 +144,3 @@ def _exchanged(answer: Tensor) -> Tensor:
     """Logits (B, K) with the largest and the smallest of each row exchanged."""
     high, low = answer.max(1, keepdim=True), answer.min(1, keepdim=True)
     return answer.scatter(1, high.indices, low.values).scatter(1, low.indices, high.values)
-
-
-def _averaged(path: str, kind: object, weights: Tensor) -> Tensor:
-    return REPLACEMENTS["uniform"](kind, weights, torch.Generator())  # type: ignore[arg-type]
