@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from archives import zipped
 from PIL import Image
 
 from vggviz.data import (
@@ -56,14 +56,6 @@ def voc(file: Path, *objects: tuple[str, int, int, int, int]) -> None:
         )
         + "</annotation>",
     )
-
-
-def zipped(root: Path) -> Path:
-    file = root.with_suffix(".zip")
-    with zipfile.ZipFile(file, "w") as archive:
-        for path in sorted(root.rglob("*")):
-            archive.write(path, path.relative_to(root.parent))
-    return file
 
 
 def boxes(dataset: Dataset) -> dict[str, list[list[float]]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from archives import zipped
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
@@ -57,14 +58,6 @@ def tiny(tmp_path: Path) -> Path:
     (root / "wnids.txt").write_text("n02\nn01\n")
     (root / "words.txt").write_text("n01\tant, small\nn02\tbee\nn03\tcow\n")
     return root
-
-
-def zipped(root: Path) -> Path:
-    file = root.with_suffix(".zip")
-    with zipfile.ZipFile(file, "w") as archive:
-        for path in sorted(root.rglob("*")):
-            archive.write(path, path.relative_to(root.parent))
-    return file
 
 
 @pytest.mark.parametrize("pack", [False, True])
