@@ -16,13 +16,16 @@ from typer.testing import CliRunner
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
 
+from accelerate import Accelerator
+
 from vggviz import ATTENTION
 from vggviz.cli import app
 from vggviz.data import DataError, open_unlabelled
 from vggviz.hooks.capture import TapReading, capture
 from vggviz.images import Preprocess
 from vggviz.networks import Network, NetworkConfig, build_network
-from vggviz.training import TrainConfig
+from vggviz.training import Examples, TrainConfig
+from vggviz.training.inputs import Inputs
 from vggviz.training.loop import set_attention_trainable
 from vggviz.training.run import run_training
 from vggviz.training.start import NetworkChoice
@@ -301,3 +304,21 @@ def test_attention_that_its_layers_learned_with_is_no_start(photos: Path, tmp_pa
     config = TrainConfig(epochs=1, image_sizes=(), batch=8, unlabelled=Terms())
     with pytest.raises(ValueError, match="without labels start from a network that has none"):
         run_training(photos, tmp_path / "x.safetensors", config, NetworkChoice(str(own), "cbam"))
+
+
+def test_a_labelled_run_does_not_read_features_of_half_precision(tmp_path: Path) -> None:
+    """Both may share a folder of stored features."""
+    model = network("spatial").requires_grad_(False)
+    pixels = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    examples = Examples(pixels, torch.zeros(4, dtype=torch.long))
+    names = set()
+    for terms in (None, Terms()):
+        config = TrainConfig(image_sizes=(64,), batch=2, views=1, unlabelled=terms)
+        inputs = Inputs(
+            *(model, "block4", examples, examples, Preprocess(64, 64), config, Accelerator()),
+            *(tmp_path, 0),
+        )
+        next(iter(inputs.batches(0, 1)))
+        names.add(frozenset(file.name for file in tmp_path.iterdir()))
+    assert len(names) == 2
+    assert len(list(tmp_path.iterdir())) == 2

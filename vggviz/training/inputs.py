@@ -77,6 +77,12 @@ class Inputs:
         for step, batch in zip(steps, pixels, strict=False):
             yield self._indices(step), self._inputs(batch)
 
+    @property
+    def _is_compact(self) -> bool:
+        """Whether stored features have half precision: full-size networks get their adapters on
+        laptops."""
+        return self.config.unlabelled is not None
+
     def validation_features(self, size: int) -> Tensor | None:
         """The features (n, C, h, w) of all validation pictures; None where none are stored."""
         if not self._views:
@@ -119,8 +125,7 @@ class Inputs:
             return images
         with torch.no_grad(), self.accelerator.autocast():
             features = self.model.features_before(images, self.stage)
-        # Adapters of full-size networks are trained on laptops: half the size on the disk.
-        compact = self._views and self.config.unlabelled is not None
+        compact = self._views and self._is_compact
         return features.half() if compact and features.dtype == torch.float32 else features
 
     def _features_of_view(self, number: int) -> Tensor:
@@ -167,6 +172,8 @@ class Inputs:
         recipe = config.image_sizes, config.min_scale, config.zoom_out, config.seed
         pictures = self.examples.digest(), self.validation.digest()
         facts = [self.stage, recipe, asdict(self.preprocess), pictures]
+        if self._is_compact:  # a labelled run may share the cache
+            facts.append("half precision")
         digest.update(json.dumps(facts).encode())
         return digest.hexdigest()[:16]
 
