@@ -100,7 +100,7 @@ class Explainer(Exporter):
         device: str | torch.device = "cpu",
         **changes: Any,
     ) -> Explainer:
-        """An explainer for weights by name ('tiny50', 'imagenet', 'random'), a .safetensors file,
+        """An explainer for weights by name ('everyday', 'imagenet', 'random'), a .safetensors file,
         or 'hf:user/repo' on the Hugging Face Hub, with an attention: 'none' or a key of
         `ATTENTION`, by default 'cbam' for weights by name and what a file holds. `changes` are then
         those of `load_network`. Or for a network by name ('timm:seresnet50', 'mynet.py:build',

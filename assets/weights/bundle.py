@@ -2,7 +2,7 @@
 
     python assets/weights/bundle.py FOLDER
 
-FOLDER holds tiny50-<attention>.safetensors, as `make.sh` leaves them, that share a backbone.
+FOLDER holds everyday-<attention>.safetensors, as `make.sh` leaves them, that share a backbone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vggviz.weights import assets_folder, load_network, read_backbone, save_netw
 
 FACTS = {
     "licence": "Apache-2.0 for the weights; the data's terms apply to what they were trained on",
-    "limits": "knows 50 classes, and calls anything else one of them; sees one small square; "
+    "limits": "knows 84 classes, and calls anything else one of them; sees one small square; "
     "not for any decision about people",
     "card": "assets/weights/README.md",
 }
@@ -25,9 +25,9 @@ FACTS = {
 def main(folder: Path) -> None:
     out = assets_folder() / "weights"
     for attention in ("none", *ATTENTION):
-        name = f"tiny50-{attention}"
+        name = f"everyday-{attention}"
         model, card = load_network(folder / f"{name}.safetensors")
-        under = None if attention == "none" else read_backbone("tiny50", "none")
+        under = None if attention == "none" else read_backbone("everyday", "none")
         facts = {**card.facts, **FACTS}
         save_network(model, replace(card, backbone=under, facts=facts), out / f"{name}.safetensors")
         size = (out / f"{name}.safetensors").stat().st_size

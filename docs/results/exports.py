@@ -65,7 +65,7 @@ class Row(NamedTuple):
 
 
 ROWS = [
-    *(Row("tiny50", attention, "all", MOST) for attention in bundled_types()),
+    *(Row("everyday", attention, "all", MOST) for attention in bundled_types()),
     *(Row(name, "none", "block4,block5", "gradcam,layercam", 224) for name in VGGS),
     *(
         Row(f"torchvision:{name}", "", stages, "gradcam,layercam", 224 if "vit" in name else 96)

@@ -54,10 +54,10 @@ def koala() -> Any:
 
 def test_explain_gives_what_the_command_line_writes(client: Any, koala: Any) -> None:
     told = client.predict(
-        image=koala, weights="tiny50", attention="se", stages="block4, conv5_4",
+        image=koala, weights="everyday", attention="se", stages="block4, conv5_4",
         methods="layercam,eigencam", target="pizza", api_name="/explain",
     )  # fmt: skip
-    explained = Explainer.load("tiny50", "se").explain(
+    explained = Explainer.load("everyday", "se").explain(
         KOALA, ("block4", "conv5_4"), ("layercam", "eigencam"), "pizza"
     )
     wanted = json.loads(json.dumps(explained.to_json()))
@@ -91,7 +91,7 @@ def test_figure(client: Any, koala: Any) -> None:
 
 def test_pixel(client: Any, koala: Any) -> None:
     told = client.predict(koala, row=2, column=7, head=1, api_name="/pixel")
-    record = Explainer.load("tiny50", "self_attention").explain(KOALA).attention["block4"][0]
+    record = Explainer.load("everyday", "self_attention").explain(KOALA).attention["block4"][0]
     assert (told["grid"], told["heads"]) == ([10, 10], 4)
     np.testing.assert_allclose(told["map"], record.query(2, 7, 1), atol=1e-5)
     told = client.predict(koala, row=9, stage="block4", api_name="/pixel")
@@ -100,7 +100,7 @@ def test_pixel(client: Any, koala: Any) -> None:
 
 def test_faithfulness(client: Any, koala: Any) -> None:
     told = client.predict(koala, attention="none", api_name="/faithfulness")
-    explainer = Explainer.load("tiny50", "none")
+    explainer = Explainer.load("everyday", "none")
     explained = explainer.explain(KOALA)
     pixels = explainer.preprocess.normalise(explained.image)[None]
     map = explained.heatmaps["block5", "gradcam"].raw[None]
@@ -117,7 +117,7 @@ def test_faithfulness(client: Any, koala: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "wrong", "said"),
     [
-        ("/explain", {"attention": "magic"}, "no network 'tiny50' with attention 'magic'"),
+        ("/explain", {"attention": "magic"}, "no network 'everyday' with attention 'magic'"),
         ("/explain", {"weights": "/etc/passwd"}, "There is no network '/etc/passwd' here"),
         ("/explain", {"target": "piza"}, "did you mean 'pizza'"),
         ("/explain", {"stages": "block9"}, "No layer 'block9'"),
@@ -183,7 +183,7 @@ def test_the_same_over_mcp(app: str) -> None:
         assert all(part.get("description") for part in described.values()), described
     assert not answer.isError
     told = json.loads(answer.content[0].text)
-    wanted = Explainer.load("tiny50", "se").explain(KOALA)
+    wanted = Explainer.load("everyday", "se").explain(KOALA)
     assert told["target"]["label"] == wanted.target.label
 
 

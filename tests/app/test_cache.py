@@ -39,7 +39,7 @@ class Passes:
 
 @pytest.fixture(scope="module")
 def explainer() -> Explainer:
-    return Explainer.load("tiny50", "cbam")
+    return Explainer.load("everyday", "cbam")
 
 
 @pytest.fixture
@@ -156,10 +156,10 @@ def test_another_network_has_answers_of_its_own(explainer: Explainer) -> None:
     cache = Cache()
     first = explain(cache, explainer, EXAMPLES[0])
     for _ in range(3):  # a network that is gone leaves its id to the next
-        other = Explainer.load("tiny50", "se")
+        other = Explainer.load("everyday", "se")
         assert set(explain(cache, other, EXAMPLES[0]).attention["block4"][0].kind) == set("channel")
         del other
-        third = Explainer.load("tiny50", "none")
+        third = Explainer.load("everyday", "none")
         assert explain(cache, third, EXAMPLES[0]).attention == {}
         del third
     assert explain(cache, explainer, EXAMPLES[0]) is first

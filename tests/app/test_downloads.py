@@ -38,8 +38,8 @@ def networks() -> Networks:
 @pytest.fixture(scope="module")
 def session(networks: Networks) -> Session:
     """The page after the koala and the class pizza were chosen."""
-    index = str(networks.get("tiny50", "cbam").index("pizza"))
-    return explained(networks, upload(KOALA), "tiny50", "cbam", index, "")
+    index = str(networks.get("everyday", "cbam").index("pizza"))
+    return explained(networks, upload(KOALA), "everyday", "cbam", index, "")
 
 
 def explained(networks: Networks, *request: Any) -> Session:
@@ -68,7 +68,7 @@ def content(file: dict[str, str]) -> bytes:
 
 def test_the_arrays_are_those_of_an_explanation(take: Take) -> None:
     file = take("npz")
-    wanted = Explainer.load("tiny50", "cbam").explain(KOALA, target="pizza").arrays()
+    wanted = Explainer.load("everyday", "cbam").explain(KOALA, target="pizza").arrays()
     with np.load(io.BytesIO(content(file)), allow_pickle=False) as arrays:
         assert set(arrays) == set(wanted)
         for key, values in wanted.items():
@@ -79,7 +79,7 @@ def test_the_arrays_are_those_of_an_explanation(take: Take) -> None:
 def test_the_numbers_are_those_of_the_command_line(take: Take) -> None:
     told = json.loads(content(take("json")))
     wanted = json.loads(
-        json.dumps(Explainer.load("tiny50", "cbam").explain(KOALA, target="pizza").to_json())
+        json.dumps(Explainer.load("everyday", "cbam").explain(KOALA, target="pizza").to_json())
     )
     assert told.keys() == wanted.keys()
     assert told["target"]["label"] == "pizza"
@@ -90,7 +90,7 @@ def test_the_numbers_are_those_of_the_command_line(take: Take) -> None:
 def test_report(take: Take) -> None:
     report = content(take("html", lang="zh")).decode()
     assert '<html lang="zh-Hans">' in report
-    assert "http://x/?example=koala&amp;weights=tiny50" in report
+    assert "http://x/?example=koala&amp;weights=everyday" in report
     assert all(take(kind)["type"] == type for kind, type in downloads.TYPES.items())
 
 
@@ -103,7 +103,7 @@ def test_every_button_has_a_format() -> None:
 def test_a_link_brings_back_what_is_shown(take: Take, networks: Networks) -> None:
     link = take("link", lang="zh", tab="faithful")["query"]
     assert link == (
-        "example=koala&weights=tiny50&attention=cbam&stage=block5&target=pizza&tab=faithful&lang=zh"
+        "example=koala&weights=everyday&attention=cbam&stage=block5&target=pizza&tab=faithful&lang=zh"
     )
     given = dict(pair.split("=") for pair in link.split("&"))
     state, ignored = read_query(Session(networks), given, examples(), ALL_TABS)
@@ -113,7 +113,7 @@ def test_a_link_brings_back_what_is_shown(take: Take, networks: Networks) -> Non
         zip(COMPONENTS, component_updates(Session(networks), examples(), state), strict=True)
     )
     assert parts["picture"] == str(KOALA.resolve())
-    assert parts["weights"]["value"] == "tiny50"
+    assert parts["weights"]["value"] == "everyday"
     assert parts["attention"]["value"] == "cbam"
     assert dict(map(reversed, parts["target"]["choices"]))[parts["target"]["value"]] == "pizza"
     assert parts["stage"]["value"] == "block5"
@@ -121,8 +121,10 @@ def test_a_link_brings_back_what_is_shown(take: Take, networks: Networks) -> Non
 
 
 def test_a_link_carries_how_it_is_looked_at(networks: Networks) -> None:
-    pizza, orange = (str(networks.get("tiny50", "se").index(name)) for name in ("pizza", "orange"))
-    session = explained(networks, upload(KOALA), "tiny50", "se", pizza, orange)
+    pizza, orange = (
+        str(networks.get("everyday", "se").index(name)) for name in ("pizza", "orange")
+    )
+    session = explained(networks, upload(KOALA), "everyday", "se", pizza, orange)
     view = View("block4", *(choices[-1] for choices in view_options().values()))
     state = page_state(session, view, "types", examples(), pizza, 0.3)
     assert state is not None
@@ -195,7 +197,7 @@ def test_opening_the_page_by_a_link(networks: Networks) -> None:
 
 
 def test_ones_own_picture_has_no_link_but_files(networks: Networks) -> None:
-    session = explained(networks, upload(KOALA, "/tmp/own.jpg"), "tiny50", "cbam", "", "")
+    session = explained(networks, upload(KOALA, "/tmp/own.jpg"), "everyday", "cbam", "", "")
     assert page_state(session, View("block5"), "explore", examples()) is None
     arguments: Any = (session, View("block5"), "", examples())
     with pytest.raises(gr.Error, match="can't carry your own picture"):

@@ -263,7 +263,7 @@ def test_the_honest_range_starts_at_zero_and_the_exaggerated_at_the_lowest(
 
 
 def test_a_nearly_flat_map_looks_nearly_flat_unless_it_is_exaggerated() -> None:
-    """The gate of tiny50 spans 0.51 to 0.55 at block 4."""
+    """The gate of everyday spans 0.51 to 0.55 at block 4."""
     gate = np.linspace(0.51, 0.55, 100, dtype=np.float32).reshape(10, 10)
     honest, exaggerated = (colour_scale(gate, one, "spatial") for one in ("raw", "stretch"))
     assert honest.nearly_flat

@@ -247,13 +247,13 @@ class TestWeightsThatGo:
     ) -> None:
         shutil.copytree(assets_folder() / "weights", tmp_path / "weights")
         monkeypatch.setattr("vggviz.weights.bundle.assets_folder", lambda: tmp_path)
-        Explainer.load("tiny50", "se")
-        (tmp_path / "weights" / "tiny50-eca.safetensors").unlink()
+        Explainer.load("everyday", "se")
+        (tmp_path / "weights" / "everyday-eca.safetensors").unlink()
         with pytest.raises(WeightsError, match=r"for attention 'eca' yet: choose one of none"):
-            Explainer.load("tiny50", "eca")
-        (tmp_path / "weights" / "tiny50-none.safetensors").unlink()
-        with pytest.raises(WeightsError, match="needs the backbone tiny50, which this copy"):
-            Explainer.load("tiny50", "se")
+            Explainer.load("everyday", "eca")
+        (tmp_path / "weights" / "everyday-none.safetensors").unlink()
+        with pytest.raises(WeightsError, match="needs the backbone everyday, which this copy"):
+            Explainer.load("everyday", "se")
 
 
 DATA = bytes(range(256)) * 8000
@@ -442,7 +442,7 @@ def test_without_any_network(tmp_path: Path) -> None:
     assert hub.startswith("vggviz: hf:user/own is not on this machine, and the Hub could not be re")
     assert "could not be downloaded ([Errno -3] Temporary failure in name resolution); " in imagenet
     assert f"put a copy at {tmp_path}/torch" in imagenet
-    assert imagenet.endswith("or use weights 'tiny50', which needs no network\n")
+    assert imagenet.endswith("or use weights 'everyday', which needs no network\n")
     assert all(one.count("vggviz: ") == 1 for one in (data, hub, imagenet))
     assert (bundled, code) == ("", None)
     assert (tmp_path / "out" / "koala.json").exists()

@@ -509,9 +509,9 @@ class TestNetworks:
 
     def test_the_bundled_ones(self) -> None:
         choices = Networks.bundled().choices
-        assert set(choices.get("tiny50", ())) == set(bundled_types())
+        assert set(choices.get("everyday", ())) == set(bundled_types())
         assert set(choices["random"]) == set(TYPES)
-        assert next(iter(choices)) == ("tiny50" if bundled_types() else "random")
+        assert next(iter(choices)) == ("everyday" if bundled_types() else "random")
 
 
 class TestPicture:

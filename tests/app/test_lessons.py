@@ -223,7 +223,7 @@ def test_what_a_place_has_seen(block: int, field: int) -> None:
 
 
 def test_how_many_weights_self_attention_has() -> None:
-    explained = Explainer.load("tiny50", "self_attention").explain(EXAMPLES / "koala.jpg")
+    explained = Explainer.load("everyday", "self_attention").explain(EXAMPLES / "koala.jpg")
     assert tuple(explained.attention["block4"][0].weights.shape) == (4, 100, 100)
     assert f"{4 * 100 * 100:,}" in text("en", "lessons.self.count.reveal")
     assert f"{4 * 12544**2 / 1e6:.0f} million" in text("en", "lessons.self.count.reveal")

@@ -190,7 +190,7 @@ from vggviz.app.lessons import card
 from vggviz.app.theme import LAUNCH
 from vggviz.locales import preferred_language, section, text
 
-demo = build(Networks({"tiny50": ("none", "se")}))
+demo = build(Networks({"everyday": ("none", "se")}))
 (switch,) = (b for b in demo.blocks.values() if getattr(b, "elem_id", "") == "language")
 assert switch.choices == [("English", "en"), ("Dummy", "xx"), ("中文", "zh")], switch.choices
 assert list(linked) == ["en", "xx", "zh"] and preferred_language(None, "xx-YY, en") == "xx"

@@ -30,7 +30,7 @@ def networks() -> Networks:
 @pytest.fixture(scope="module")
 def explained(networks: Networks) -> Callable[..., Session]:
     def call(picture: UploadedPicture, target: str = "", attention: str = "cbam") -> Session:
-        request = ("tiny50", attention, target, "")
+        request = ("everyday", attention, target, "")
         return Session(networks, handlers.explain(Session(networks), picture, *request)[1])
 
     return call
@@ -75,16 +75,16 @@ def test_the_address_brings_back_the_view_and_tells_nothing_of_ones_own(
     assert not ignored
     updates = dict(zip(COMPONENTS, component_updates(session, examples(), state), strict=True))
     assert (updates["picture"], updates["method"]) == (str(PAIR.file), "layercam")
-    assert updates["target"]["value"] == str(networks.get("tiny50", "cbam").index("tabby"))
+    assert updates["target"]["value"] == str(networks.get("everyday", "cbam").index("tabby"))
     assert updates["stage"]["value"] == "block5"
     own = explained(UploadedPicture(PAIR.file, "/uploads/4d5e/me.jpg"))
-    assert address(own, View("block4")) == "weights=tiny50&attention=cbam&stage=block4"
+    assert address(own, View("block4")) == "weights=everyday&attention=cbam&stage=block4"
 
 
 def test_the_scripts_ask_for_the_next_type_or_a_state(
     explained: Callable[..., Session], networks: Networks
 ) -> None:
-    session, types = explained(pair()), networks.types("tiny50")
+    session, types = explained(pair()), networks.types("everyday")
 
     def ask(data: dict[str, Any], visitor: Session = session) -> dict[str, Any]:
         found = page_events.answer(visitor, examples(), data, 7)

@@ -126,14 +126,14 @@ def test_it_is_asked_about_a_picture_that_was_taken_away(
 
 
 def test_an_adapter_stands_on_the_bundled_network(networks: Networks, tmp_path: Path) -> None:
-    base, card = load_network("tiny50", "none")
+    base, card = load_network("everyday", "none")
     config = replace(card.config, attention="eca", stages=("block5",), num_classes=3)
     model = build_network(config, torch.Generator().manual_seed(0))
     mine = model.state_dict()
     same = {k: v for k, v in base.state_dict().items() if k in mine and v.shape == mine[k].shape}
     model.load_state_dict(same, strict=False)
     file = tmp_path / "mine.safetensors"
-    under = read_backbone("tiny50", "none")
+    under = read_backbone("everyday", "none")
     save_network(model, replace(card, config=config, labels=LABELS, wnids=(), backbone=under), file)
     assert file.stat().st_size < 100_000
     own, *_, details, _, _, _, _, _, _, _, _, stage = open_own(

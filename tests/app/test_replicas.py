@@ -50,7 +50,7 @@ def same(a: Explanation, b: Explanation) -> bool:
 
 
 def test_a_batch_says_what_its_pictures_say_alone() -> None:
-    explainer = Explainer.load("tiny50", "cbam")
+    explainer = Explainer.load("everyday", "cbam")
     alone = [explainer.explain(file) for file in EXAMPLES]
     assert sum(same(a, b) for a in alone for b in alone) == len(alone)  # a mix-up would show
     together = explainer.explain_batch(EXAMPLES, [None] * 4)
@@ -66,12 +66,12 @@ def test_jobs_of_every_kind_find_their_own_answers() -> None:
     images = [Image.open(file).convert("RGB") for file in EXAMPLES]
     stages, methods = ("block4", "block5"), ("gradcam",)
     jobs = [
-        Job("tiny50", attention, image, target, stages, methods)
+        Job("everyday", attention, image, target, stages, methods)
         for image in images
         for attention, target in (("cbam", None), ("se", None), ("cbam", 7), ("nothing", None))
     ]
     answers = Networks().explain(jobs)
-    explainers = {name: Explainer.load("tiny50", name) for name in ("cbam", "se")}
+    explainers = {name: Explainer.load("everyday", name) for name in ("cbam", "se")}
     for job, answer in zip(jobs, answers, strict=True):
         if job.attention == "nothing":
             assert isinstance(answer, ValueError)
@@ -117,7 +117,7 @@ def cpu(process: int) -> float:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds replicas in /proc")
 def test_a_replica_is_killed_and_nobody_notices(page: Served) -> None:
     """Two networks: the bundled one, and the full-size one, which holds a replica for seconds."""
-    local = {weights: Explainer.load(weights, "cbam") for weights in ("tiny50", "random")}
+    local = {weights: Explainer.load(weights, "cbam") for weights in ("everyday", "random")}
 
     async def ask(one: Student, weights: str) -> None:
         file = EXAMPLES[len(asked) % len(EXAMPLES)]
@@ -129,12 +129,12 @@ def test_a_replica_is_killed_and_nobody_notices(page: Served) -> None:
         async with students(page.address, 12) as people:
             for one in people:
                 await one.open()
-            await asyncio.gather(*(ask(one, "tiny50") for one in people))
+            await asyncio.gather(*(ask(one, "everyday") for one in people))
             await ask(people[0], "random")  # the page has it from now on
             first = replicas(page)
             assert len(first) == 2
             asking = [asyncio.create_task(ask(one, "random")) for one in people[:4]]
-            asking += [asyncio.create_task(ask(one, "tiny50")) for one in people[4:]]
+            asking += [asyncio.create_task(ask(one, "everyday")) for one in people[4:]]
             used = {process: cpu(process) for process in first}
             until = time.monotonic() + 120
             while not (busy := [one for one in first if cpu(one) - used[one] > 0.4]):
@@ -147,7 +147,7 @@ def test_a_replica_is_killed_and_nobody_notices(page: Served) -> None:
                 assert time.monotonic() < until
                 await asyncio.sleep(0.2)
             assert busy[0] not in now
-            await asyncio.gather(*(ask(one, "tiny50") for one in people))
+            await asyncio.gather(*(ask(one, "everyday") for one in people))
 
     asked: list[tuple[str, Path]] = []
     answers: list[tuple[str, Path, Answer]] = []

@@ -49,7 +49,7 @@ def test_a_large_file_is_served(large: Path, tmp_path: Path) -> None:
         assert told["target"]["label"] in ("cup", "ladder", "kiwi")
         assert told["provenance"]["fingerprint"] == fingerprint(large)
         assert "secret-folder" not in json.dumps(told)
-        told = client.predict(weights="tiny50", attention="cbam", **asked)
+        told = client.predict(weights="everyday", attention="cbam", **asked)
         assert told["target"]["label"] == "koala"
 
 
@@ -57,8 +57,11 @@ def test_the_bundled_networks_stand_behind_it(large: Path) -> None:
     networks, notice = load_networks(str(large))
     assert list(networks.choices) == ["large.safetensors", *load_networks("")[0].choices]
     assert notice == ""
-    same_name = large.rename(large.with_name("tiny50.safetensors"))
-    assert list(load_networks(str(same_name))[0].choices)[:2] == ["tiny50.safetensors", "tiny50"]
+    same_name = large.rename(large.with_name("everyday.safetensors"))
+    assert list(load_networks(str(same_name))[0].choices)[:2] == [
+        "everyday.safetensors",
+        "everyday",
+    ]
 
 
 def test_what_can_not_be_served_is_one_sentence(tmp_path: Path) -> None:
@@ -71,7 +74,7 @@ def test_what_can_not_be_served_is_one_sentence(tmp_path: Path) -> None:
         (tmp_path / "absent.safetensors", "no weights file absent.safetensors"),
         (
             "tiny51",
-            r"VGGVIZ_PRELOAD must be one of tiny50, .*, or a \.safetensors file, not",
+            r"VGGVIZ_PRELOAD must be one of everyday, .*, or a \.safetensors file, not",
         ),
         (tmp_path, "is a folder: give the .safetensors file that is in it"),
     ):

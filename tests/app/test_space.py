@@ -187,7 +187,7 @@ def test_it_starts_as_a_space_does_and_falls_back_where_weights_can_not_be_had(
     container: Served,
 ) -> None:
     told = check(container)
-    assert (told["weights"], told["target"]["label"]) == ("tiny50", "koala")
+    assert (told["weights"], told["target"]["label"]) == ("everyday", "koala")
     lines = [line for line in container.printed().splitlines() if "could not be loaded" in line]
     assert len(lines) == 1
     logged = json.loads(lines[0])
@@ -218,7 +218,7 @@ def test_who_opens_the_page_is_told_that_it_fell_back(container: Served) -> None
             body = {"data": values, "fn_index": one["id"], "session_hash": session}
             browser.post("/gradio_api/queue/join", json=body).raise_for_status()
             told += browser.get(f"/gradio_api/queue/data?session_hash={session}").text
-    assert told.count("The network imagenet could not be loaded just now: this is tiny50.") == 1
+    assert told.count("The network imagenet could not be loaded just now: this is everyday.") == 1
 
 
 def test_the_containers_health_check_sees_whether_it_serves(container: Served) -> None:

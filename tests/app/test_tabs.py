@@ -196,7 +196,7 @@ class TestTypes:
         assert math.isnan(all_types.row(session, "se", "block4").agreement)
 
     def test_what_was_measured_stands_beside_it(self) -> None:
-        base, cbam = bundled_results("tiny50", "none"), bundled_results("tiny50", "cbam")
+        base, cbam = bundled_results("everyday", "none"), bundled_results("everyday", "cbam")
         assert all_types._measured("en", cbam, base) == [
             "72.5",
             "−0.4 <small>(−1.6 to +0.8)</small>",

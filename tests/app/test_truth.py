@@ -53,7 +53,7 @@ def test_examples_are_marked_as_the_networks_answer(weights: str, attention: str
         pytest.param(
             one,
             marks=[pytest.mark.xfail(reason="5 of 16 are wrong", strict=True)]
-            if one == "tiny50"
+            if one == "everyday"
             else [],
         )
         for one in TRAINED
@@ -142,7 +142,7 @@ def test_a_doubt_shows_below_the_measured_threshold_only(result: Result, attenti
 def test_networks_that_were_not_measured_have_no_doubt(result: Result) -> None:
     low = scoring(scoring(result, "energy", -9.0), "probability", 0.01)
     assert truth.doubt("en", low)
-    for weights in ("random", "../tiny50", "0123abcd"):
+    for weights in ("random", "../everyday", "0123abcd"):
         assert doubt_threshold(weights, "se") is None
     own = replace(low, request=low.request._replace(weights="0123abcd"))
     assert truth.doubt("en", own) == ""

@@ -92,7 +92,7 @@ def test_every_file_arrives_and_opens(visit: Callable[..., Any], folder: Path) -
     page = visit("example=koala&attention=se&target=pizza&stage=block5")
     says(page, "koala")
     heads(page, "pizza")
-    explained = Explainer.load("tiny50", "se").explain(EXAMPLES / "koala.jpg", target="pizza")
+    explained = Explainer.load("everyday", "se").explain(EXAMPLES / "koala.jpg", target="pizza")
     name, packed = download(page, "npz")
     assert name == "vggviz-pizza-se.npz"
     with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
@@ -125,7 +125,7 @@ def test_a_copied_link_opens_the_same(visit: Callable[..., Any]) -> None:
     link = page.evaluate("navigator.clipboard.readText()")
     assert page.locator("html").get_attribute("lang") == "zh"
     assert link.endswith(
-        "/?example=orange&weights=tiny50&attention=softmax&stage=block5&tab=what_if&lang=zh"
+        "/?example=orange&weights=everyday&attention=softmax&stage=block5&tab=what_if&lang=zh"
     )
     other = visit(link.partition("?")[2])
     other.locator("#what-if .halves").wait_for()
@@ -135,7 +135,7 @@ def test_a_copied_link_opens_the_same(visit: Callable[..., Any]) -> None:
 
 def test_a_link_brings_back_how_it_was_looked_at(visit: Callable[..., Any]) -> None:
     query = (
-        "example=orange&weights=tiny50&attention=cbam&stage=block5&target=orange&contrast=pizza"
+        "example=orange&weights=everyday&attention=cbam&stage=block5&target=orange&contrast=pizza"
         "&method=layercam&layout=attention-cam&on=picture&colours=viridis&opacity=0.80"
         "&tab=explore&lang=en"
     )

@@ -18,7 +18,7 @@ from vggviz.explainer import Explainer
 def test_a_picture_of_ones_own(visit: Callable[..., Any]) -> None:
     """Upload, another attention type, another block, another class: each as the Explainer says."""
     page = visit()
-    explainer = Explainer.load("tiny50", "cbam")
+    explainer = Explainer.load("everyday", "cbam")
     changes(page, MAPS, lambda: upload(page, EXAMPLES / "koala.jpg"))
     koala = explainer.explain(EXAMPLES / "koala.jpg")
     says(page, koala.prediction.top(5))
@@ -48,7 +48,8 @@ def test_a_picture_of_ones_own(visit: Callable[..., Any]) -> None:
 
     changes(page, MAPS, lambda: choose(page, "#attention", "No attention"))
     says(
-        page, Explainer.load("tiny50", "none").explain(EXAMPLES / "espresso.jpg").prediction.top(5)
+        page,
+        Explainer.load("everyday", "none").explain(EXAMPLES / "espresso.jpg").prediction.top(5),
     )
     assert "No attention in this network." in page.locator("#maps").inner_text()
     assert "No attention in this network." in page.locator("#channels").inner_text()
@@ -58,7 +59,7 @@ def test_a_picture_of_ones_own(visit: Callable[..., Any]) -> None:
 def test_an_example_at_one_click_and_by_keyboard(visit: Callable[..., Any]) -> None:
     page = visit()
     listed = json.loads((EXAMPLES / "examples.json").read_text(encoding="utf-8"))
-    explainer = Explainer.load("tiny50", "cbam")
+    explainer = Explainer.load("everyday", "cbam")
     changes(page, MAPS, lambda: page.locator("#examples button").nth(3).click())
     says(page, explainer.explain(EXAMPLES / listed[3]["file"]).prediction.top(5))
     assert page.get_attribute("#picture img", "src").endswith(listed[3]["file"])
@@ -108,8 +109,8 @@ def test_two_people_at_once_get_what_they_chose(visit: Callable[..., Any]) -> No
     upload(one, EXAMPLES / "koala.jpg")
     upload(other, EXAMPLES / "orange.jpg")
     choose(other, "#attention", "No attention")
-    says(one, Explainer.load("tiny50", "cbam").explain(EXAMPLES / "koala.jpg").prediction.top(5))
-    plain = Explainer.load("tiny50", "none").explain(EXAMPLES / "orange.jpg").prediction
+    says(one, Explainer.load("everyday", "cbam").explain(EXAMPLES / "koala.jpg").prediction.top(5))
+    plain = Explainer.load("everyday", "none").explain(EXAMPLES / "orange.jpg").prediction
     says(other, plain.top(5))
     assert "No attention" not in one.locator("#maps").inner_text()
 
@@ -132,7 +133,7 @@ def test_everything_fits_and_nothing_jumps(visit: Callable[..., Any], theme: str
 
 def test_the_opening_and_the_terms(config: dict[str, Any]) -> None:
     parts = {part["props"].get("elem_id"): part for part in config["components"]}
-    ranked = Explainer.load("tiny50", "cbam").explain(OPENING)
+    ranked = Explainer.load("everyday", "cbam").explain(OPENING)
     label = html.escape(ranked.prediction.ranked[0].label)
     assert f">{label}</b>" in parts["answer"]["props"]["value"]
     assert parts["examples"]["props"]["value"].count("<button") >= 6

@@ -41,7 +41,7 @@ def test_each_attention_type(visit: Visit) -> None:
             )
         says(
             page,
-            Explainer.load("tiny50", key).explain(OPENING).prediction.top(5),
+            Explainer.load("everyday", key).explain(OPENING).prediction.top(5),
         )
         assert page.locator("#answer .bar.without").count() == (0 if key == "none" else 5)
 
@@ -126,7 +126,7 @@ def test_a_method_that_failed_can_be_chosen_again(
         return computed(session, missing, *args, **more)
 
     monkeypatch.setattr(handlers, "add_method", add_method)
-    demo = build(Networks({"tiny50": ("cbam",)}))
+    demo = build(Networks({"everyday": ("cbam",)}))
     _, address, _ = demo.queue(**QUEUE).launch(**LAUNCH, prevent_thread_lock=True, quiet=True)
     page = browser.new_page()
     try:
@@ -177,7 +177,7 @@ def test_the_language_follows_the_browser_and_the_switch(visit: Visit) -> None:
     changes(page, ANSWER, lambda: check(page.get_by_label("English")))
     page.locator("#answer h2", has_text="The network says").wait_for()
     page.get_by_role("heading", name="Where does the network look?").wait_for()
-    says(page, Explainer.load("tiny50", "cbam").explain(EXAMPLES / "koala.jpg").prediction.top(5))
+    says(page, Explainer.load("everyday", "cbam").explain(EXAMPLES / "koala.jpg").prediction.top(5))
 
 
 def test_a_broken_picture_is_told_in_chinese(visit: Visit, tmp_path: Any) -> None:

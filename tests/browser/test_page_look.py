@@ -49,7 +49,7 @@ def test_a_class_moves_grad_cam_and_leaves_attention(visit: Visit) -> None:
     assert page.get_attribute(HEAT.format(3), "src") != gradcam
     assert "Attention stays" in page.locator(".chips .why").inner_text()
     changes(page, MAPS, page.locator("#examples button").nth(1).click)  # another picture
-    found = Explainer.load("tiny50", "cbam").explain(EXAMPLES / "golden-retriever.jpg")
+    found = Explainer.load("everyday", "cbam").explain(EXAMPLES / "golden-retriever.jpg")
     assert chips.locator("b").all_inner_texts() == [one.label for one in found.prediction.top(2)]
     page.get_by_role("heading", name=f"Grad-CAM for {found.target.label}").wait_for()
 
@@ -173,7 +173,7 @@ def test_ones_own_picture_survives_a_reload(visit: Visit) -> None:
     page.locator("#maps h2", has_text=target.removeprefix("Grad-CAM ")).wait_for()
     other = visit(query="&" + page.url.partition("?")[2], more=False)  # another tab has no picture
     other.get_by_role("alert").filter(has_text="no longer in this browser tab").wait_for()
-    says(other, Explainer.load("tiny50", "cbam").explain(OPENING).prediction.top(5))
+    says(other, Explainer.load("everyday", "cbam").explain(OPENING).prediction.top(5))
 
 
 def test_few_stops_lead_to_the_first_map(visit: Visit) -> None:

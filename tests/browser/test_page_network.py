@@ -77,7 +77,7 @@ def test_every_tab_of_a_foreign_network(own: Served, browser: Any, options: dict
     )
     assert re.search("The answer (stays|changes)", page.locator("#what-if .reading").inner_text())
     page.get_by_role("tab", name="Explore").click()
-    changes(page, ANSWER, lambda: choose(page, "#weights", "tiny50: trained, 50 classes"))
+    changes(page, ANSWER, lambda: choose(page, "#weights", "everyday: trained, 84 classes"))
     page.get_by_label("Block 4", exact=True).wait_for(state="attached")
     changes(page, ANSWER, lambda: choose(page, "#weights", KEY))
     page.wait_for_function(

@@ -68,7 +68,7 @@ def test_ones_own_weights(visit: Callable[..., Any], own: Path) -> None:
 
     assert options(page, "#weights")[-1] == "mine: 3 classes"
     assert not any("mine" in name for name in options(other, "#weights"))
-    changes(page, ANSWER, lambda: choose(page, "#weights", "tiny50: trained, 50 classes"))
+    changes(page, ANSWER, lambda: choose(page, "#weights", "everyday: trained, 84 classes"))
     assert len(options(page, "#attention")) == len(bundled_types())
     changes(page, ANSWER, lambda: choose(page, "#weights", "mine: 3 classes"))
     says(page, explained.prediction.top(5))
@@ -99,6 +99,6 @@ def test_weights_that_cannot_be_used_are_a_toast(
         page.get_by_test_id("toast-close").click()
         toast.wait_for(state="hidden")
         assert {part: page.locator(part).inner_html() for part in kept} == kept
-    assert page.locator("#weights input").input_value() == "tiny50: trained, 50 classes"
+    assert page.locator("#weights input").input_value() == "everyday: trained, 84 classes"
     assert page.locator("#page .error:visible").count() == 0
     changes(page, ANSWER, lambda: open_weights(page, own))

@@ -58,7 +58,7 @@ def test_a_picture_from_the_clipboard(page: Any) -> None:
     koala = EXAMPLES / "koala.jpg"
     page.evaluate(COPY, base64.b64encode(koala.read_bytes()).decode())
     changes(page, ANSWER, lambda: page.keyboard.press("Control+V"))
-    says(page, Explainer.load("tiny50", "cbam").explain(koala).prediction.top(5))
+    says(page, Explainer.load("everyday", "cbam").explain(koala).prediction.top(5))
 
 
 def test_a_picture_from_the_camera(page: Any) -> None:

@@ -51,7 +51,7 @@ def test_a_pixel_is_asked_by_mouse_and_keyboard(visit: Visit) -> None:
     page.locator("#pixel .heads img").nth(3).wait_for()  # at Block 4, as in Explore
     assert page.locator("#attention input").input_value() == attention_title("en", "self_attention")
 
-    record = Explainer.load("tiny50", "self_attention").explain(HOME).attention["block4"][0]
+    record = Explainer.load("everyday", "self_attention").explain(HOME).attention["block4"][0]
     height, width = record.grid
     canvas = page.locator("#pixel .canvas")
     box = canvas.bounding_box()
@@ -86,7 +86,7 @@ def test_all_blocks_and_their_figure(visit: Visit, tmp_path: Path) -> None:
     page = visit()
     go(page, "All stages")
     page.locator("#blocks tbody tr").nth(2).wait_for()
-    found = Explainer.load("tiny50", "cbam").explain(HOME)
+    found = Explainer.load("everyday", "cbam").explain(HOME)
     weighing = sum(
         any(record.spatial is not None for record in records)
         for records in found.attention.values()
@@ -114,7 +114,7 @@ def test_all_types_as_a_wall_and_as_numbers(visit: Visit) -> None:
     names = page.locator("#types .kind h2").all_inner_texts()
     assert sorted(names) == sorted(attention_title("en", key) for key in bundled_types())
     for key in ("none", "softmax"):
-        first = Explainer.load("tiny50", key).explain(HOME).prediction.top(1)[0]
+        first = Explainer.load("everyday", key).explain(HOME).prediction.top(1)[0]
         kind = page.locator(
             "#types .kind", has=page.locator(f"h2:text-is('{attention_title('en', key)}')")
         )

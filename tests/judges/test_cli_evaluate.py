@@ -181,7 +181,7 @@ def test_one_half_chooses_and_the_other_reports(
         (["--weights", "{se}", "--data", "{data}/train", "--part", "val"], "no part 'val'"),
         (["--weights", "{se}", "--json", "{data}"], "is a folder, --json needs a file"),
         (["--weights", "{se}", "--json", "{se}/found.json"], "no folder {se} for --json"),
-        (["--attention", "none"], "the weights 'tiny50' do not know the class 'cat' of the data"),
+        (["--attention", "none"], "the weights 'everyday' do not know the class 'cat' of the data"),
     ],
 )
 def test_wrong_words_are_answered_in_one_line(

@@ -453,7 +453,7 @@ def test_tables() -> None:
     """A whole evaluation written by hand, and what a reader sees of it."""
     cost = Cost(5_000_000, 399_900_000, Estimate(0.0155, 0.015, 0.016), None)
     none = Result(
-        "tiny50", "", "none", (), {}, cost, Estimate(0.55, 0.5, 0.6), Estimate(0.8, 0.75, 0.85),
+        "everyday", "", "none", (), {}, cost, Estimate(0.55, 0.5, 0.6), Estimate(0.8, 0.75, 0.85),
         Estimate(0.1, 0.05, 0.12), None, {}, None, (),
     )  # fmt: skip
     lost = Difference(Estimate(0.025, -0.005, 0.055), 8, 3, 0.2265625)

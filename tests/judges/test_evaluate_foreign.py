@@ -365,7 +365,7 @@ def test_its_maps(folder: Path, tmp_path: Path) -> None:
             ["--network", "{file}:gated"],
             "'random' of test_evaluate_foreign.py:gated do not know the class 'cat' of the",
         ),
-        (["--size", "32"], "can't be given with 'tiny50'"),
+        (["--size", "32"], "can't be given with 'everyday'"),
     ],
 )
 def test_wrong_words_are_answered_in_one_line(words: list[str], message: str, folder: Path) -> None:

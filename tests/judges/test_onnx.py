@@ -124,7 +124,7 @@ def assert_shown(raw: Any, own: Heatmap) -> None:
 
 
 def test_a_picture_as_the_explainer_shows_it(cat: Path) -> None:
-    explainer = Explainer.load("tiny50", "cbam")
+    explainer = Explainer.load("everyday", "cbam")
     expected = explainer.explain(CAT, "block5", ("gradcam", "layercam"), target="koala")
     pixels = expected.image.transpose(2, 0, 1)[None]
     names = ["logits", "attention/block5/spatial", "gradcam/block5", "layercam/block5"]
@@ -140,7 +140,7 @@ def test_a_picture_as_the_explainer_shows_it(cat: Path) -> None:
 
 
 def test_what_the_file_says_about_itself(cat: Path) -> None:
-    explainer = Explainer.load("tiny50", "cbam")
+    explainer = Explainer.load("everyday", "cbam")
     found = properties(cat)
     assert found["labels"] == list(explainer.labels)
     assert found["preprocess"] == explainer.preprocess.to_json()
@@ -171,7 +171,7 @@ def test_the_how_to_runs_without_pytorch(cat: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert (run.returncode, run.stderr) == (0, "")
-    best = Explainer.load("tiny50", "cbam").explain(CAT).prediction.top(1)[0]
+    best = Explainer.load("everyday", "cbam").explain(CAT).prediction.top(1)[0]
     assert run.stdout.strip() == best.label
 
 

@@ -98,11 +98,11 @@ def test_from_file_to_figure(name: str, form: str, tmp_path: Path, picture: Path
 
 def test_a_network_of_ours_is_meant_by_both_names(tmp_path: Path, picture: Path) -> None:
     more = ("--stages", "block5", "--formats", "json")
-    run("explain", picture, "--out", tmp_path / "a", "--network", "tiny50", *more)
-    run("explain", picture, "--out", tmp_path / "b", "--weights", "tiny50", *more)
+    run("explain", picture, "--out", tmp_path / "a", "--network", "everyday", *more)
+    run("explain", picture, "--out", tmp_path / "b", "--weights", "everyday", *more)
     one, other = (json.loads((tmp_path / x / "cat.json").read_text("utf-8")) for x in "ab")
     assert one == other
-    rows = json.loads(run("find", "--network", "tiny50", "--json"))["attention"]
+    rows = json.loads(run("find", "--network", "everyday", "--json"))["attention"]
     assert [(row["stage"], row["kind"]) for row in rows][-1] == ("block5", "spatial")
 
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, picture: Path) -> N
         ((*own, "--mean", "a"), "--mean is one number, or three"),
         ((*own, "--std", "0.5,0.5"), "mean and std have 1 or 3 numbers"),
         ((*own, "--std", "0"), "std from 0.001 up"),
-        (("explain", picture, "--size", 64), "--size can't be given with 'tiny50'"),
+        (("explain", picture, "--size", 64), "--size can't be given with 'everyday'"),
         (("explain", picture, "--network", "torchvision:resnet5000"), "torchvision has no network"),
         (("explain", picture, "--network", f"{LISTING}:vgg11"), "the nearest are vgg1"),
         (("find", "--network", f"{LISTING}:vgg16", "--size", 8), "can't take a picture"),

@@ -140,7 +140,7 @@ def test_what_is_no_safetensors_file_is_refused(saved: tuple[Network, Path]) -> 
         load_network(file)
     with pytest.raises(WeightsError, match=r"no weights file absent\.safetensors"):
         load_network(file.with_name("absent.safetensors"))
-    with pytest.raises(WeightsError, match=r"no weights .model\.pth.: choose one of tiny50"):
+    with pytest.raises(WeightsError, match=r"no weights .model\.pth.: choose one of everyday"):
         load_network("model.pth")
 
 
@@ -269,7 +269,7 @@ def test_imagenet_without_a_network_says_what_to_do(
     message = str(caught.value)
     assert "548 MB" in message
     assert str(empty_cache / "checkpoints" / "vgg19-dcbb9e9d.pth") in message
-    assert "tiny50" in message
+    assert "everyday" in message
     assert "\n" not in message
 
 
@@ -295,10 +295,10 @@ def test_the_catalogue_counts_what_torchvision_publishes() -> None:
 
 @pytest.mark.parametrize("attention", ["none", "cbam"])
 def test_bundled_weights_load_offline_and_are_small(attention: str) -> None:
-    file = assets_folder() / "weights" / f"tiny50-{attention}.safetensors"
+    file = assets_folder() / "weights" / f"everyday-{attention}.safetensors"
     assert file.stat().st_size < 10 * 2**20
-    model, card = load_network("tiny50", attention)
-    assert card.weights == "tiny50"
+    model, card = load_network("everyday", attention)
+    assert card.weights == "everyday"
     assert card.config.attention == attention
     assert card.trained == "all"
     assert len(card.labels) == len(card.wnids) == 50

@@ -30,7 +30,7 @@ MOST = 10  # seconds that the server grants one request
 SOON = 3.0  # seconds of computing that may still be spent on work that nobody waits for
 LONG: dict[str, tuple[str, list[Any]]] = {
     # 736 passes of one function, of which Gradio ends none; and 306 passes at full size.
-    "scorecam": ("explain", ["tiny50", "cbam", "all", "scorecam", ""]),
+    "scorecam": ("explain", ["everyday", "cbam", "all", "scorecam", ""]),
     "curves": ("faithfulness", ["random", "cbam", "block5", "gradcam", ""]),
 }
 
@@ -97,7 +97,7 @@ def test_work_ends_when_its_user_leaves_and_the_next_one_is_answered(
         while cpu(server) - before < 1:
             time.sleep(0.05)
     left = cpu(server)
-    with asked(server, "explain", ["tiny50", "se", "block5", "gradcam", ""]) as lines:
+    with asked(server, "explain", ["everyday", "se", "block5", "gradcam", ""]) as lines:
         said, (told,) = answer(lines)
     assert (said, told["target"]["label"]) == ("complete", "koala")
     assert rest(server) - left < SOON
@@ -136,7 +136,7 @@ def test_work_that_takes_too_long_is_ended_with_a_sentence(server: Served) -> No
 def test_nobody_passes_the_queue_by(server: Served) -> None:
     """The routes for direct calls know no limit of how many run at once, nor a rate."""
     for route in ("run", "api"):
-        body = {"data": [None, "tiny50", "cbam", "all", "gradcam", ""]}
+        body = {"data": [None, "everyday", "cbam", "all", "gradcam", ""]}
         refused = httpx.post(f"{server.address}{API}/{route}/explain", json=body, **PATIENT)
         assert refused.status_code == 404
         assert "join the queue" in refused.text

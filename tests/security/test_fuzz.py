@@ -56,7 +56,7 @@ ODD = (
         "block4,block9",
         ",,,",
     ),
-    *("tiny50", "small", *TYPES, *METHODS, *LABELS, "png", "svg", "html", "exe"),
+    *("everyday", "small", *TYPES, *METHODS, *LABELS, "png", "svg", "html", "exe"),
 )
 LONG = st.sampled_from(["9", "x", "gradcam,", "<b>"]).map(lambda text: text * 9999)
 TEXT = st.sampled_from(ODD) | st.text(max_size=40) | LONG

@@ -172,7 +172,7 @@ def lies(card: dict[str, Any]) -> dict[str, str]:
     def labels(text: Any) -> str:
         return with_(labels=[text, *card["labels"][1:]])
 
-    under = {"weights": "tiny50", "attention": "none", "fingerprint": "0" * 64}
+    under = {"weights": "everyday", "attention": "none", "fingerprint": "0" * 64}
     return {
         "no JSON": "{",
         "nothing": "",
@@ -232,11 +232,11 @@ def lies(card: dict[str, Any]) -> dict[str, str]:
         "trained as a list": with_(trained=["all"]),
         "facts as a list": with_(facts=[[1]]),
         "facts as a number": with_(facts=7),
-        "a name as a list": with_(weights=["tiny50"]),
+        "a name as a list": with_(weights=["everyday"]),
         "another copy of its backbone": with_(backbone=under),
         "a backbone that is a path": with_(backbone={**under, "weights": "/etc/mine.safetensors"}),
         "a backbone above": with_(backbone={**under, "weights": "../base.safetensors"}),
         "a backbone with a key too many\n": with_(backbone={**under, "\x1b[2J" * 999: 1}),
-        "a backbone that is a text": with_(backbone="tiny50"),
+        "a backbone that is a text": with_(backbone="everyday"),
         "a fingerprint that is none": with_(backbone={**under, "fingerprint": "g" * 64}),
     }  # fmt: skip

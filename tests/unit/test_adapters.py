@@ -152,7 +152,7 @@ def test_files_from_before_there_were_adapters_still_load(base: Path) -> None:
 
 
 def test_the_card_goes_through_json_and_back() -> None:
-    made = card(CBAM, Backbone("tiny50", "se", "ab" * 32))
+    made = card(CBAM, Backbone("everyday", "se", "ab" * 32))
     assert Card.from_json(json.loads(json.dumps(made.to_json()))) == made
 
 
@@ -222,7 +222,7 @@ def test_a_backbone_is_a_name_and_never_a_path(adapter: Path, name: str) -> None
         ({"weights": "imagenet", "attention": "cbam"}, "imagenet has no trained attention"),
         ({"fingerprint": "abc"}, "64 hexadecimal digits"),
         ({"fingerprint": 5}, "can't be read"),
-        ({"weights": ["tiny50"]}, "can't be read"),
+        ({"weights": ["everyday"]}, "can't be read"),
         ({"url": "http://example.org"}, "unexpected keyword argument 'url'"),
     ],
 )
@@ -289,44 +289,44 @@ def fake_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package whose bundled CBAM weights are an adapter on the ones without attention."""
     folder = tmp_path / "assets"
     monkeypatch.setattr("vggviz.weights.bundle.assets_folder", lambda: folder)
-    plain = folder / "weights" / "tiny50-none.safetensors"
+    plain = folder / "weights" / "everyday-none.safetensors"
     save_network(drawn(PLAIN), card(PLAIN), plain)
-    under = read_backbone("tiny50")
-    assert under == Backbone("tiny50", "none", sha256(plain))
-    model = with_frozen_convolutions(load_network("tiny50")[0])
-    save_network(model, card(CBAM, under), plain.with_name("tiny50-cbam.safetensors"))
+    under = read_backbone("everyday")
+    assert under == Backbone("everyday", "none", sha256(plain))
+    model = with_frozen_convolutions(load_network("everyday")[0])
+    save_network(model, card(CBAM, under), plain.with_name("everyday-cbam.safetensors"))
     return folder
 
 
 def test_bundled_weights_may_be_adapters(fake_assets: Path, tmp_path: Path) -> None:
     folder = fake_assets / "weights"
-    small, plain = (folder / f"tiny50-{name}.safetensors" for name in ("cbam", "none"))
+    small, plain = (folder / f"everyday-{name}.safetensors" for name in ("cbam", "none"))
     assert small.stat().st_size < plain.stat().st_size / 3
-    model, found = load_network("tiny50", "cbam")
-    assert found.weights == "tiny50"
+    model, found = load_network("everyday", "cbam")
+    assert found.weights == "everyday"
     assert found.fingerprint == sha256(small)
-    assert_same(model, as_written(with_frozen_convolutions(load_network("tiny50")[0])))
+    assert_same(model, as_written(with_frozen_convolutions(load_network("everyday")[0])))
     lines = {(line.weights, line.attention): line for line in list_weights()}
-    assert lines["tiny50", "cbam"].parameters == sum(p.numel() for p in model.parameters())
-    assert lines["tiny50", "cbam"].local
-    assert ("tiny50", "se") not in lines
+    assert lines["everyday", "cbam"].parameters == sum(p.numel() for p in model.parameters())
+    assert lines["everyday", "cbam"].local
+    assert ("everyday", "se") not in lines
     # One's own adapter on bundled weights may lie anywhere, also one on the bundled adapter.
     own = tmp_path / "anywhere" / "own.safetensors"
-    save_network(model, card(CBAM, read_backbone("tiny50", "cbam")), own)
+    save_network(model, card(CBAM, read_backbone("everyday", "cbam")), own)
     assert load_file(own) == {}
     assert_same(load_network(own)[0], as_written(model))
     small.unlink()
-    with pytest.raises(WeightsError, match=r"needs the backbone tiny50 \(cbam\), which this"):
+    with pytest.raises(WeightsError, match=r"needs the backbone everyday \(cbam\), which this"):
         load_network(own)
     plain.write_bytes(plain.read_bytes() + b"\0")
-    with pytest.raises(WeightsError, match="tiny50 has no trained weights for attention 'cbam"):
-        load_network("tiny50", "cbam")
+    with pytest.raises(WeightsError, match="everyday has no trained weights for attention 'cbam"):
+        load_network("everyday", "cbam")
 
 
 def test_only_loading_reads_a_file_through(
     fake_assets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    explainer = Explainer.load("tiny50", "cbam")
+    explainer = Explainer.load("everyday", "cbam")
 
     def again(_: Path) -> str:
         raise AssertionError("hashed again")
@@ -337,7 +337,7 @@ def test_only_loading_reads_a_file_through(
     picture = torch.zeros(64, 64, 3, dtype=torch.uint8).numpy()
     found = explainer.explain(picture, "block5")
     assert found.provenance["fingerprint"] == sha256(
-        fake_assets / "weights" / "tiny50-cbam.safetensors"
+        fake_assets / "weights" / "everyday-cbam.safetensors"
     )
 
 

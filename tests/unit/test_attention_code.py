@@ -335,7 +335,7 @@ def test_a_page_offers_it_where_its_host_names_it(
         page(Settings(attention=f"{code}:Mine, {code}:Heads"))
     choices = offered[0].choices
     assert choices["random"][-2:] == ("mine.py:Mine", "mine.py:Heads")
-    assert "mine.py:Mine" not in choices["tiny50"]
+    assert "mine.py:Mine" not in choices["everyday"]
     with pytest.raises(ValueError, match="has no 'Nothing'"):
         page(Settings(attention=f"{code}:Nothing"))
 

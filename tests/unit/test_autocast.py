@@ -27,10 +27,10 @@ EXAMPLES = sorted((assets_folder() / "examples").glob("*.jpg"))
 
 
 def rounding(pictures: Sequence[Path]) -> dict[str, list[float]]:
-    """What bfloat16 changes on tiny50 with CBAM: for each picture the largest difference of a
+    """What bfloat16 changes on everyday with CBAM: for each picture the largest difference of a
     probability, and whether the likeliest class changed; by stage the rank correlation of each
     Grad-CAM with the exact one."""
-    exact, half = (Explainer.load("tiny50", "cbam", precision=p) for p in ("exact", "bf16"))
+    exact, half = (Explainer.load("everyday", "cbam", precision=p) for p in ("exact", "bf16"))
     found: dict[str, list[float]] = {"probability": [], "changed": []}
     for picture in pictures:
         one = exact.explain(picture)
@@ -99,7 +99,7 @@ def test_folding_changes_nothing_but_the_rounding(
 
 
 def test_nothing_but_exact_is_chosen_by_itself() -> None:
-    assert Explainer.load("tiny50", "none").precision == "exact"
+    assert Explainer.load("everyday", "none").precision == "exact"
 
 
 @pytest.mark.parametrize("precision", ["fp8", "gradients"])

@@ -28,7 +28,7 @@ def test_every_type_is_there_and_small() -> None:
 
 @pytest.mark.parametrize("attention", TYPES)
 def test_a_card_tells_where_the_weights_come_from(attention: str) -> None:
-    model, card = load_network("tiny50", attention)
+    model, card = load_network("everyday", attention)
     assert card.trained == "all"
     assert card.config.attention == attention
     assert len(card.labels) == len(card.wnids) == 50
@@ -36,8 +36,8 @@ def test_a_card_tells_where_the_weights_come_from(attention: str) -> None:
     assert told <= set(card.facts)
     assert card.facts["recipe"]["seed"] == 0
     if attention != "none":
-        assert card.backbone == read_backbone("tiny50", "none")
-    stem = load_network("tiny50", "none")[0]
+        assert card.backbone == read_backbone("everyday", "none")
+    stem = load_network("everyday", "none")[0]
     for one, other in zip(
         model.modules_before("block4"), stem.modules_before("block4"), strict=True
     ):
@@ -48,7 +48,7 @@ def test_a_card_tells_where_the_weights_come_from(attention: str) -> None:
 @pytest.fixture(scope="module")
 def arriving() -> tuple[Preprocess, Tensor, Tensor]:
     """What arrives at block 4 of all validation pictures, once for all types, and their classes."""
-    model, card = load_network("tiny50", "none")
+    model, card = load_network("everyday", "none")
     pixels, kept = read_crops(open_dataset(ARCHIVE, "val"), card.preprocess)
     scaled = pixels.float() / 255
     mean, std = (
@@ -71,7 +71,7 @@ def test_top_1_is_what_the_table_says(
     attention: str, arriving: tuple[Preprocess, Tensor, Tensor]
 ) -> None:
     preprocess, features, targets = arriving
-    model, card = load_network("tiny50", attention)
+    model, card = load_network("everyday", attention)
     assert card.preprocess == preprocess
     with torch.no_grad():
         logits = torch.cat([model(part, "block4") for part in features.split(153)])

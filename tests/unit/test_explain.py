@@ -69,7 +69,7 @@ def test_a_deep_picture_says_how_it_was_shown(tmp_path: Path) -> None:
     """Twelve bits in sixteen, as from a detector; and what a picture of one colour can't show."""
     deep = Image.fromarray(np.linspace(0, 4095, 80 * 80).reshape(80, 80).astype(np.uint16))
     deep.save(tmp_path / "scan.png")
-    explainer = Explainer.load("tiny50")
+    explainer = Explainer.load("everyday")
     found = explainer.explain(tmp_path / "scan.png", "block5")
     assert found.provenance["picture"] == {"stretched": [0.0, 4095.0], "one_colour": False}
     assert found.picture_note().startswith("values 0 to 4095 of the picture file")

@@ -135,7 +135,7 @@ def test_offline_the_cached_copy_is_loaded(
     with pytest.raises(WeightsError) as caught:
         load_network("hf:user/own")
     assert str(caught.value) == (
-        "hf:user/own is not on this machine, and the Hub could not be reached; weights 'tiny50' "
+        "hf:user/own is not on this machine, and the Hub could not be reached; weights 'everyday' "
         "need no network"
     )
     with pytest.raises(WeightsError, match="not pushed: the Hub could not be reached"):
@@ -292,15 +292,15 @@ def test_adapters_travel_where_their_backbone_is_known_by_name(
     with pytest.raises(WeightsError, match=r"a file beside it, and on the Hub there is none"):
         load_network("hf:user/own")
 
-    bundled = tmp_path / "assets" / "weights" / "tiny50-eca.safetensors"
+    bundled = tmp_path / "assets" / "weights" / "everyday-eca.safetensors"
     bundled.parent.mkdir(parents=True)
     bundled.write_bytes(file.read_bytes())
     monkeypatch.setattr("vggviz.weights.bundle.assets_folder", lambda: tmp_path / "assets")
-    save_network(model, replace(CARD, backbone=read_backbone("tiny50", "eca")), on_a_file)
+    save_network(model, replace(CARD, backbone=read_backbone("everyday", "eca")), on_a_file)
     push_to_hub("user/small", on_a_file)
     assert_same(load_network("hf:user/small")[0], model)
     readme = hub.repos["user/small"].commits[0]["README.md"].decode()
-    assert "adapter: it holds what differs from the weights `tiny50 (eca)`" in readme
+    assert "adapter: it holds what differs from the weights `everyday (eca)`" in readme
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_a_class_folder_that_no_one_sees_is_refused_before_training(
              "a\u202eb.safetensors", "\udce9.safetensors", "a\nb.safetensors"]
 )  # fmt: skip
 def test_a_backbone_is_named_as_a_file_can_be(name: str) -> None:
-    with pytest.raises(ValueError, match="a backbone is one of tiny50"):
+    with pytest.raises(ValueError, match="a backbone is one of everyday"):
         Backbone(name, "none", "0" * 64)
 
 

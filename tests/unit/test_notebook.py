@@ -107,13 +107,13 @@ def test_attention_that_is_no_number_or_all_alike_is_shown_too() -> None:
 
 @pytest.fixture(scope="module")
 def explanation() -> Explanation:
-    return Explainer.load("tiny50", "cbam").explain(KOALA, methods=("gradcam", "eigencam"))
+    return Explainer.load("everyday", "cbam").explain(KOALA, methods=("gradcam", "eigencam"))
 
 
 def test_an_explanation(explanation: Explanation) -> None:
     label, share = explanation.target.label, explanation.target.probability
     assert repr(explanation) == (
-        f"<Explanation 'tiny50' cbam: {label!r} {share:.1%}, gradcam, eigencam at 5 stages>"
+        f"<Explanation 'everyday' cbam: {label!r} {share:.1%}, gradcam, eigencam at 5 stages>"
     )
     html = explanation._repr_html_()
     assert len(html) < 200_000

@@ -31,7 +31,7 @@ import multiprocessing, sys, warnings, torch
 from vggviz import Explainer
 
 warnings.simplefilter("ignore")  # of forks in a process with threads
-explainer = Explainer.load("tiny50", "cbam")
+explainer = Explainer.load("everyday", "cbam")
 
 def label(_=None):
     return explainer.explain(sys.argv[1], "block5").target.label

@@ -77,7 +77,7 @@ def made(labels: tuple[str, ...] = ("cat", "dog"), **changes: Any) -> str:
 
 @pytest.fixture(scope="module")
 def explanation() -> Explanation:
-    return Explainer.load("tiny50", "cbam").explain(EXAMPLES / "koala.jpg")
+    return Explainer.load("everyday", "cbam").explain(EXAMPLES / "koala.jpg")
 
 
 def test_every_number_and_picture_is_there(explanation: Explanation) -> None:

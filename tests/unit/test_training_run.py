@@ -203,7 +203,7 @@ def test_random_layers_are_not_kept(
 ) -> None:
     config, out = replace(CONFIG, **keeps), tmp_path / "new" / "own.safetensors"  # type: ignore[arg-type]
     known = (
-        r"--weights tiny50, imagenet, .*imagenet-resnet50, lite, a \.safetensors file, or hf:user"
+        r"--weights everyday, imagenet, .*imagenet-resnet50, lite, a \.safetensors file, or hf:user"
     )
     with pytest.raises(ValueError, match=rf"a fresh network is random: start from .*{known}"):
         run_training(tmp_path / "no data", out, config, NetworkChoice())
@@ -358,7 +358,7 @@ def test_what_the_command_line_says(tmp_path: Path, backbone: Path) -> None:
     for option in (["--freeze-backbone"], ["--train-from", "block4"]):
         refused = run(*option)
         assert refused.exit_code == 2
-        assert "(--weights tiny50, imagenet, imagenet_bn, imagenet-vgg11" in refused.stderr
+        assert "(--weights everyday, imagenet, imagenet_bn, imagenet-vgg11" in refused.stderr
     assert "--whole-head goes with --freeze-backbone" in run("--whole-head").stderr
     from_weights = ("--weights", backbone, "--freeze-backbone", "--stages", "block5")
     done = run(*from_weights)

@@ -54,7 +54,7 @@ def test_the_sources_can_be_tested(built: Path) -> None:
 
 
 def test_assets_travel_inside_the_package(installed: Path) -> None:
-    for name in ("tiny50-none.safetensors", "tiny50-cbam.safetensors"):
+    for name in ("everyday-none.safetensors", "everyday-cbam.safetensors"):
         bundled = (installed / "vggviz" / "assets" / "weights" / name).read_bytes()
         assert bundled == (ROOT / "assets" / "weights" / name).read_bytes()
     assert (installed / "vggviz" / "assets" / "examples" / "examples.json").is_file()

@@ -26,7 +26,7 @@ KOALA = assets_folder() / "examples" / "koala.jpg"
 
 @pytest.fixture(scope="module")
 def explainer() -> Explainer:
-    return Explainer.load("tiny50", "cbam")
+    return Explainer.load("everyday", "cbam")
 
 
 def pixels(uri: str) -> npt.NDArray[np.int64]:

@@ -27,7 +27,7 @@ def test_the_library_and_explain_need_neither(tmp_path: Path) -> None:
         "import importlib, vggviz\n"
         "from vggviz import Explainer\n"
         "for name in vggviz.__all__: getattr(vggviz, name)\n"
-        "explainer = Explainer.load(weights='tiny50', attention='cbam')\n"
+        "explainer = Explainer.load(weights='everyday', attention='cbam')\n"
         f"html = explainer.explain({str(PICTURE)!r}).report()\n"
         "for room in ('benchmark', 'data', 'evaluation.maps', 'training', 'training.seed_study'):\n"
         "    importlib.import_module(f'vggviz.{room}')\n"

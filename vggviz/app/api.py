@@ -47,7 +47,7 @@ MAPS = 64
 def explain(
     session: Session,
     image: UploadedPicture | None,
-    weights: str = "tiny50",
+    weights: str = "everyday",
     attention: str = "cbam",
     stages: str = "all",
     methods: str = "gradcam",
@@ -61,7 +61,7 @@ def explain(
 
     Args:
         image: The picture.
-        weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
+        weights: 'everyday' (trained, 84 classes) or 'random' (untrained, full size).
         attention: One of {attention}.
         stages: 'all' for block1 to block5, or names with commas: block4, conv5_4, pool5.
         methods: CAM methods with commas, of {methods}.
@@ -74,7 +74,7 @@ def explain(
 def figure(
     session: Session,
     image: UploadedPicture | None,
-    weights: str = "tiny50",
+    weights: str = "everyday",
     attention: str = "cbam",
     stages: str = "all",
     methods: str = "gradcam",
@@ -88,7 +88,7 @@ def figure(
 
     Args:
         image: The picture.
-        weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
+        weights: 'everyday' (trained, 84 classes) or 'random' (untrained, full size).
         attention: One of {attention}.
         stages: 'all' for block1 to block5, or names with commas.
         methods: CAM methods with commas, of {methods}.
@@ -106,7 +106,7 @@ def figure(
 def pixel(
     session: Session,
     image: UploadedPicture | None,
-    weights: str = "tiny50",
+    weights: str = "everyday",
     attention: str = "self_attention",
     stage: str = "block4",
     row: int = 0,
@@ -120,9 +120,9 @@ def pixel(
 
     Args:
         image: The picture.
-        weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
+        weights: 'everyday' (trained, 84 classes) or 'random' (untrained, full size).
         attention: self_attention, the one built-in type with a map for each position.
-        stage: block4 or block5 for tiny50.
+        stage: block4 or block5 for everyday.
         row: The query's row on the stage's grid, from 0 at the top.
         column: The query's column, from 0 at the left.
         head: One head, from 0; -1 for the mean over all heads.
@@ -153,7 +153,7 @@ def pixel(
 def faithfulness(
     session: Session,
     image: UploadedPicture | None,
-    weights: str = "tiny50",
+    weights: str = "everyday",
     attention: str = "cbam",
     stage: str = "block5",
     method: str = "gradcam",
@@ -167,7 +167,7 @@ def faithfulness(
 
     Args:
         image: The picture.
-        weights: 'tiny50' (trained, 50 classes) or 'random' (untrained, full size).
+        weights: 'everyday' (trained, 84 classes) or 'random' (untrained, full size).
         attention: One of {attention}.
         stage: block1 to block5.
         method: One CAM method, of {methods}.
@@ -281,7 +281,7 @@ def build(networks: Networks) -> None:
     with gr.Row(visible=False):
         field = partial(gr.Textbox, visible=False)
         image = Picture(label="image")
-        weights = field("tiny50", label="weights")
+        weights = field("everyday", label="weights")
         attention = field("cbam", label="attention")
         stages = field("all", label="stages")
         methods = field("gradcam", label="methods")

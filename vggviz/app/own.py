@@ -18,7 +18,7 @@ from vggviz.gradio_private import NoStub
 from vggviz.weights import STOCK, WeightsError, fingerprint, read_card, stock_file
 
 SIZE = 24 << 20
-"""The most bytes of a file: a whole network of tiny50's size has 10.1 MB, its adapters less, and
+"""The most bytes of a file: a whole network of everyday's size has 10.1 MB, its adapters less, and
 half as much again leaves room for more width or classes."""
 PICKLED = (".pth", ".pt", ".ckpt", ".tar", ".bin")
 HEADER = 1 << 20  # bytes of JSON: thousands of labels

@@ -70,7 +70,7 @@ class MeasureValues:
 
 def _page() -> Take:
     """A picture's bytes in, all that the page shows of it out: the pictures in turn."""
-    explainer, files = Explainer.load("tiny50", "cbam"), itertools.cycle(_pictures())
+    explainer, files = Explainer.load("everyday", "cbam"), itertools.cycle(_pictures())
 
     def take() -> float:
         file = next(files)
@@ -88,7 +88,7 @@ def _page() -> Take:
 
 def _again() -> Take:
     """The same picture once more, at another opacity: no pass."""
-    explainer, cache = Explainer.load("tiny50", "cbam"), Cache()
+    explainer, cache = Explainer.load("everyday", "cbam"), Cache()
     file = _pictures()[0]
     opacities = itertools.cycle((0.3, 0.5, 0.7))
     explain_cached(cache, explainer, file)
@@ -103,7 +103,7 @@ def _again() -> Take:
 
 def _faithful() -> Take:
     """Deletion and insertion of one Grad-CAM at block 5."""
-    explainer, file = Explainer.load("tiny50", "cbam"), _pictures()[0]
+    explainer, file = Explainer.load("everyday", "cbam"), _pictures()[0]
     explanation = explainer.explain(file, "block5")
     pixels, heatmap = explainer.preprocess(file), explanation.heatmaps["block5", "gradcam"].values
 
@@ -175,7 +175,7 @@ def _load() -> Take:
     """`Explainer.load` of the bundled network, torch being there already."""
     program = (
         "import torch, time; t = time.perf_counter(); from vggviz import Explainer; "
-        "Explainer.load('tiny50'); print(time.perf_counter() - t)"
+        "Explainer.load('everyday'); print(time.perf_counter() - t)"
     )
     return lambda: _printed_number(program)
 
@@ -226,9 +226,9 @@ def find_works(known: bool) -> tuple[Callable[[], Tensor], Callable[[], tuple[in
 
 
 MEASURES: dict[str, Measure] = {
-    "page": Measure("tiny50, all that the page shows of a picture", "ms", "p95 ≤ 60", _page, 8),
-    "again": Measure("tiny50, a second view of the same picture", "ms", "≤ 20", _again, 8),
-    "faithful": Measure("tiny50, deletion and insertion of one map", "s", "≤ 2", _faithful),
+    "page": Measure("everyday, all that the page shows of a picture", "ms", "p95 ≤ 60", _page, 8),
+    "again": Measure("everyday, a second view of the same picture", "ms", "≤ 20", _again, 8),
+    "faithful": Measure("everyday, deletion and insertion of one map", "s", "≤ 2", _faithful),
     "find": Measure(
         "find_attention + Grad-CAM of one stage, SE-ResNet-50 at 224 px: first search",
         "× bare forward",
@@ -242,5 +242,5 @@ MEASURES: dict[str, Measure] = {
         "peak memory of five maps at 224 px", "× bare forward and backward", "≤ 1.5", _memory
     ),
     "import": Measure("import vggviz", "s", "≤ 0.1", _import),
-    "load": Measure("Explainer.load('tiny50') beyond importing torch", "s", "≤ 1.5", _load),
+    "load": Measure("Explainer.load('everyday') beyond importing torch", "s", "≤ 1.5", _load),
 }

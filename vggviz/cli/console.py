@@ -27,7 +27,7 @@ CLASSES_HELP = (
     "double quotes: 'koala,\"tabby, tabby cat\"'."
 )
 WEIGHTS_HELP = (
-    "tiny50; lite; imagenet, imagenet_bn, or imagenet-vgg16, imagenet-resnet50 and others (`vggviz "
+    "everyday; lite; imagenet, imagenet_bn, or imagenet-vgg16, imagenet-resnet50 and others (`vggviz "
     "models` lists them); random; a .safetensors file; or hf:user/repo."
 )
 

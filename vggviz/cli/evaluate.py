@@ -54,7 +54,7 @@ def evaluate(
             "ImageNet, COCO, Pascal VOC or CUB-200-2011."
         ),
     ],
-    weights: Annotated[str, typer.Option(help=WEIGHTS_HELP)] = "tiny50",
+    weights: Annotated[str, typer.Option(help=WEIGHTS_HELP)] = "everyday",
     attention: Annotated[
         str | None,
         typer.Option(

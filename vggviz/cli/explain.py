@@ -52,7 +52,7 @@ ENGINE_HELP = (
 def explain(
     images: Annotated[list[Path], Argument(help="Pictures, or folders of pictures.")],
     out: Annotated[Path, Option(help="Folder for the results.")] = Path("out"),
-    weights: Weights = "tiny50",
+    weights: Weights = "everyday",
     attention: Attention = None,
     network: NetworkName = None,
     checkpoint: Checkpoint = None,

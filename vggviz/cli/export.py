@@ -28,7 +28,7 @@ ATTENTION_IN_HELP = (
 
 def export(
     out: Annotated[Path, Option(help="The ONNX file.")],
-    weights: Annotated[str, Option(help=WEIGHTS_HELP)] = "tiny50",
+    weights: Annotated[str, Option(help=WEIGHTS_HELP)] = "everyday",
     attention: Annotated[
         str | None, Option(help="none, or of: {attention}. A weights file brings its own name.")
     ] = None,

@@ -28,7 +28,7 @@ def find(
     from vggviz.explainer import Explainer
 
     name, options = resolve_network(
-        network, "tiny50", checkpoint=checkpoint, size=size, pretrained=pretrained
+        network, "everyday", checkpoint=checkpoint, size=size, pretrained=pretrained
     )
     explainer = or_fail(Explainer.load, name, **options)
     model, side = explainer.model, explainer.preprocess.size

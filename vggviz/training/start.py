@@ -65,7 +65,7 @@ def starting_network(
     out: Path,
 ) -> Start:
     """The network that is trained to write `out`, for these classes; without labels it keeps its
-    own. Raises ValueError for what is nothing to start from."""
+    own, and where the labels are the same their WordNet ids, if the data has none. Raises ValueError for what is nothing to start from."""
     generator = torch.Generator().manual_seed(config.seed)
     if network.weights == "none":
         if not config.image_sizes:
@@ -86,8 +86,9 @@ def starting_network(
     source, card = _source(network, config)
     same = card.config.attention == network.attention
     stages, blend = (card.config.stages, card.config.blend) if same else ((), "residual")
-    if config.unlabelled is not None:
+    if config.unlabelled is not None or (card.labels == labels and not wnids):
         labels, wnids = card.labels, card.wnids
+    if config.unlabelled is not None:
         stages, blend = source.stages[-2:], "replace"
     chosen = replace(
         card.config,

@@ -28,14 +28,14 @@ __all__ = [
     "checked_labels",
 ]
 
-BUNDLED = "tiny50"
+BUNDLED = "everyday"
 """The weights that come with the package."""
 STOCK = {"imagenet": "vgg19", "imagenet_bn": "vgg19_bn"}
 STOCK |= {f"imagenet-{name}": name for name in TORCHVISION if name not in STOCK.values()}
 STOCK |= {"lite": "efficientnet_lite0"}
 """The architectures of ImageNet weights by the weights' names: torchvision's, and 'lite'."""
 WEIGHTS = {
-    BUNDLED: "VGG19-BN at half width, 50 everyday classes of Tiny ImageNet; bundled",
+    BUNDLED: "VGG19-BN at half width, 84 everyday classes; bundled",
     **{
         name: f"torchvision's {architecture}, 1,000 ImageNet classes; downloaded once"
         for name, architecture in STOCK.items()
@@ -58,7 +58,7 @@ class WeightsError(Error, ValueError):
 class Backbone:
     """The weights whose tensors complete an adapter: their name, and the SHA-256 of their file.
 
-    `weights` is 'tiny50' with an `attention`, a key of `STOCK` (with attention 'none'), or the bare
+    `weights` is 'everyday' with an `attention`, a key of `STOCK` (with attention 'none'), or the bare
     name of a .safetensors file beside the adapter, which must not be an adapter itself.
 
     Raises ValueError for anything else: a path, 'random', a malformed fingerprint.

