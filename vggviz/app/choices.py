@@ -8,7 +8,7 @@ from vggviz.app.markup import attention_title, stage_titles
 from vggviz.app.own import OwnNetwork
 from vggviz.app.session import Session
 from vggviz.explainer import Explainer
-from vggviz.locales import text
+from vggviz.locales import class_name, text
 from vggviz.weights import STOCK, WEIGHTS
 
 __all__ = [
@@ -60,9 +60,10 @@ def attention_choices(session: Session, weights: str) -> Choices:
 def class_choices(labels: Sequence[str], lang: str = "en", none: str = "predicted") -> Choices:
     """The classes by index, since two may have the same label, in alphabetical order; before them
     '', with the text `shell.<none>`."""
-    order = sorted(range(len(labels)), key=lambda index: labels[index].lower())
+    names = [class_name(lang, label) for label in labels]
+    order = sorted(range(len(names)), key=lambda index: names[index].lower())
     first = (text(lang, f"shell.{none}"), "")
-    return [first, *((labels[index], str(index)) for index in order)]
+    return [first, *((names[index], str(index)) for index in order)]
 
 
 def stage_choices(stages: Sequence[str], lang: str = "en") -> Choices:

@@ -26,6 +26,7 @@ from vggviz.app.tabs import TABS
 from vggviz.app.view import View
 from vggviz.explanation import FORMATS
 from vggviz.locales import preferred_language, text
+from vggviz.weights import REPLACED
 
 __all__ = ["build", "download", "menu", "open_link"]
 
@@ -108,7 +109,10 @@ def open_link(
     run_request: int,
 ) -> tuple[Any, ...]:
     """The page's components (`COMPONENTS`) and a new `run_request` as the page opens by a link.
-    Parts of the link that do not exist are ignored, with a warning."""
+    Parts of the link that do not exist are ignored, with a warning; of weights that others
+    replaced it is said."""
+    if (name := parameters.get("weights", "")) in REPLACED:
+        gr.Info(escape(session.text("take.replaced", name=name, by=REPLACED[name])))
     state, ignored = read_query(session, parameters, pictures, ("explore", *TABS))
     if ignored:
         listed = ", ".join(f"{name}={parameters[name][:40]}" for name in ignored)

@@ -16,6 +16,7 @@ from vggviz.app.session import Session
 from vggviz.app.shell import OPACITY, Shell
 from vggviz.app.view import View, view_options
 from vggviz.locales import LANGUAGES
+from vggviz.weights import REPLACED
 
 __all__ = [
     "COMPONENTS",
@@ -80,6 +81,8 @@ def read_query(
     """
     if "site" in parameters:  # links made before version 0.2
         parameters = {"stage": parameters["site"], **parameters}
+    if parameters.get("weights") in REPLACED:
+        parameters = {**parameters, "weights": REPLACED[parameters["weights"]]}
     if parameters.get("tab") == "lessons":  # which are a card now: the browser opens it
         parameters = {**parameters, "tab": ""}
     requested = {name: parameters.get(name, "") for name in PageState._fields}

@@ -27,8 +27,8 @@ CLASSES_HELP = (
     "double quotes: 'koala,\"tabby, tabby cat\"'."
 )
 WEIGHTS_HELP = (
-    "everyday; lite; imagenet, imagenet_bn, or imagenet-vgg16, imagenet-resnet50 and others (`vggviz "
-    "models` lists them); random; a .safetensors file; or hf:user/repo."
+    "everyday; lite; imagenet, imagenet_bn, or imagenet-vgg16, imagenet-resnet50 and others "
+    "(`vggviz models` lists them); random; a .safetensors file; or hf:user/repo."
 )
 
 

@@ -1,7 +1,8 @@
 """Every text of page, report and errors, by language and key: one JSON file per language.
 
 A key is '<part>.<name>'; `{names}` in a text are filled in with values. English is complete, and
-stands in for whatever another file lacks. To add a language, add its file.
+stands in for whatever another file lacks. To add a language, add its file, and in `classes` one
+with the names of the bundled network's classes, by their English labels.
 """
 
 from __future__ import annotations
@@ -10,7 +11,15 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["LANGUAGES", "TEXTS", "preferred_language", "section", "text", "translated"]
+__all__ = [
+    "LANGUAGES",
+    "TEXTS",
+    "class_name",
+    "preferred_language",
+    "section",
+    "text",
+    "translated",
+]
 
 
 def _load(folder: Path) -> dict[str, dict[str, str]]:
@@ -42,6 +51,17 @@ def text(lang: str, key: str, **values: object) -> str:
 def translated(lang: str, key: str, english: str) -> str:
     """The text of `key` in `lang`, or `english`, which stands in a spec and not in en.json."""
     return TEXTS.get(lang, TEXTS["en"]).get(key, english)
+
+
+CLASSES: Mapping[str, Mapping[str, str]] = {
+    file.stem: json.loads(file.read_text("utf-8"))
+    for file in (Path(__file__).parent / "classes").glob("*.json")
+}
+
+
+def class_name(lang: str, label: str) -> str:
+    """The name in `lang` of the class with this English label, or the label where it has none."""
+    return CLASSES.get(lang, {}).get(label, label)
 
 
 def section(lang: str, part: str) -> dict[str, str]:

@@ -65,7 +65,8 @@ def starting_network(
     out: Path,
 ) -> Start:
     """The network that is trained to write `out`, for these classes; without labels it keeps its
-    own, and where the labels are the same their WordNet ids, if the data has none. Raises ValueError for what is nothing to start from."""
+    own, and where the labels are the same its WordNet ids, if the data has none. Raises ValueError
+    for what is nothing to start from."""
     generator = torch.Generator().manual_seed(config.seed)
     if network.weights == "none":
         if not config.image_sizes:

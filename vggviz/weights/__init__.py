@@ -11,6 +11,7 @@ from vggviz.weights.bundle import (
 )
 from vggviz.weights.card import (
     BUNDLED,
+    REPLACED,
     WEIGHTS,
     Backbone,
     Card,
@@ -25,6 +26,7 @@ from vggviz.weights.tensors import fingerprint, read_card, write_safetensors
 
 __all__ = [
     "BUNDLED",
+    "REPLACED",
     "STOCK",
     "WEIGHTS",
     "Backbone",

@@ -18,6 +18,7 @@ from vggviz.types import Error, InputError, matching
 
 __all__ = [
     "BUNDLED",
+    "REPLACED",
     "STOCK",
     "WEIGHTS",
     "Backbone",
@@ -30,6 +31,8 @@ __all__ = [
 
 BUNDLED = "everyday"
 """The weights that come with the package."""
+REPLACED = {"tiny50": BUNDLED}
+"""The weights that came with versions up to 0.2, and those that took their place."""
 STOCK = {"imagenet": "vgg19", "imagenet_bn": "vgg19_bn"}
 STOCK |= {f"imagenet-{name}": name for name in TORCHVISION if name not in STOCK.values()}
 STOCK |= {"lite": "efficientnet_lite0"}
@@ -58,10 +61,11 @@ class WeightsError(Error, ValueError):
 class Backbone:
     """The weights whose tensors complete an adapter: their name, and the SHA-256 of their file.
 
-    `weights` is 'everyday' with an `attention`, a key of `STOCK` (with attention 'none'), or the bare
-    name of a .safetensors file beside the adapter, which must not be an adapter itself.
+    `weights` is 'everyday' with an `attention`, a key of `STOCK` (with attention 'none'), or the
+    bare name of a .safetensors file beside the adapter, which must not be an adapter itself.
 
-    Raises ValueError for anything else: a path, 'random', a malformed fingerprint.
+    Raises WeightsError for a key of `REPLACED`, ValueError for anything else: a path, 'random', a
+    malformed fingerprint.
     """
 
     weights: str
@@ -69,6 +73,9 @@ class Backbone:
     fingerprint: str
 
     def __post_init__(self) -> None:
+        if self.weights in REPLACED:
+            by = REPLACED[self.weights]
+            raise WeightsError("replaced_backbone", backbone=self.weights, by=by)
         if self.weights not in WEIGHTS and not _is_bare_name(self.weights):
             known = ", ".join(name for name in WEIGHTS if name != "random")
             raise ValueError(

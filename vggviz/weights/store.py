@@ -11,7 +11,7 @@ import torch
 from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.weights.adapters import difference, read
 from vggviz.weights.bundle import bundled_file, bundled_types
-from vggviz.weights.card import BUNDLED, WEIGHTS, Card, WeightsError
+from vggviz.weights.card import BUNDLED, REPLACED, WEIGHTS, Card, WeightsError
 from vggviz.weights.hub import PREFIX, fetch
 from vggviz.weights.refusal import explain_refusal
 from vggviz.weights.stock import STOCK, load_stock
@@ -56,6 +56,8 @@ def load_network(
     else:
         if Path(name).exists():
             raise explain_refusal(Path(name))
+        if name in REPLACED:
+            raise WeightsError("replaced_weights", name=name, by=REPLACED[name])
         raise WeightsError("no_weights", name=name, known=", ".join(WEIGHTS), prefix=PREFIX)
     return model.eval().requires_grad_(False), card
 

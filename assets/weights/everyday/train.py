@@ -4,10 +4,10 @@
     python -m everyday.train FOLDER finetune
 
 FOLDER holds what `everyday.unify` and `everyday.soft_labels` left, and start.safetensors, a network
-of tiny50's 50 classes. `pretrain` starts from it and learns all classes, small views first; `finetune` keeps the everyday classes
-only. The loss is (1 − d)·cross-entropy + d·T²·KL to the soft labels. Accuracy is that of an
-exponential moving average of the weights, which is also what is kept. Each epoch appends a line to
-FOLDER/<phase>.jsonl; FOLDER/<phase>.pt is the checkpoint.
+of tiny50's 50 classes. `pretrain` starts from it and learns all classes, small views first;
+`finetune` keeps the everyday classes only. The loss is (1 − d)·cross-entropy + d·T²·KL to the soft
+labels. Accuracy is that of an exponential moving average of the weights, which is also what is
+kept. Each epoch appends a line to FOLDER/<phase>.jsonl; FOLDER/<phase>.pt is the checkpoint.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from vggviz.app.markup import attention_explanation, badge, percent
 from vggviz.app.parts.chips import chips
 from vggviz.app.parts.truth import doubt, knows, truth
 from vggviz.app.result import Result
-from vggviz.locales import text
+from vggviz.locales import class_name, text
 
 __all__ = ["PICK", "about", "answer"]
 
@@ -40,11 +40,13 @@ def answer(lang: str, result: Result) -> str:
             f'<span class="{name}">{escape(text(lang, f"explore.{name}"))}</span>'
             for name in ("with", "without")
         )
-    without = escape(text(lang, key, label=result.off[0].label if result.off else ""))
+    other = class_name(lang, result.off[0].label) if result.off else ""
+    said = escape(class_name(lang, first.label))
+    without = escape(text(lang, key, label=other))
     return (
         f"{_explained(result)}"
         f'<div class="verdict" role="status"><h2>{escape(text(lang, "explore.says"))}{untrained}'
-        f'</h2><p><b title="{escape(first.label)}">{escape(first.label)}</b> '
+        f'</h2><p><b title="{said}">{said}</b> '
         f"<span>{percent(first.probability)}</span></p>{truth(lang, result)}</div>"
         f"{doubt(lang, result)}{_notes(lang, result)}{chips(lang, result)}{knows(lang, result)}"
         f'<div class="further"><ol aria-label="{escape(text(lang, "explore.top"))}">{rows}</ol>'
@@ -84,6 +86,7 @@ def _notes(lang: str, result: Result) -> str:
 
 def _row(lang: str, result: Result, rank: int) -> str:
     ranked = result.top[rank]
+    name = class_name(lang, ranked.label)
     explained = ranked.index == result.target.index
     shares = {"with": ranked.probability}
     if result.off is not None:
@@ -97,8 +100,8 @@ def _row(lang: str, result: Result, rank: int) -> str:
     return (
         f'<li><button type="button" data-class="{ranked.index}" aria-pressed="'
         f'{"true" if explained else "false"}" '
-        f'title="{escape(text(lang, "explore.explain", label=ranked.label))}">'
-        f'<span class="name">{escape(ranked.label)}</span>{bars}</button></li>'
+        f'title="{escape(text(lang, "explore.explain", label=name))}">'
+        f'<span class="name">{escape(name)}</span>{bars}</button></li>'
     )
 
 

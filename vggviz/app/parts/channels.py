@@ -17,7 +17,7 @@ from vggviz.app.markup import (
 )
 from vggviz.app.parts.maps import why_no_attention
 from vggviz.app.result import Floats, Result, StageMaps
-from vggviz.locales import text
+from vggviz.locales import class_name, text
 from vggviz.plotting import data_uri
 
 __all__ = ["CHOOSE", "channel", "channels"]
@@ -105,7 +105,7 @@ def channel(lang: str, result: Result, stage: str, rank: int, colormap: str) -> 
     title = text(lang, "explore.channel", index=index, rank=rank, count=len(order))
     effect = float(effects(stage_maps)[index])
     key = "silent_one" if effect == 0 else "speaks_for" if effect > 0 else "speaks_against"
-    speaks = escape(text(lang, f"explore.{key}", label=result.target.label))
+    speaks = escape(text(lang, f"explore.{key}", label=class_name(lang, result.target.label)))
     return (
         f'<h2 data-rank="{rank}" data-speaks="{key}">{escape(title)} '
         f"<small>{speaks}</small></h2>"

@@ -7,7 +7,7 @@ from html import escape
 from vggviz.app.examples import example_classes
 from vggviz.app.markup import percent
 from vggviz.app.result import Result
-from vggviz.locales import text
+from vggviz.locales import class_name, text
 from vggviz.types import Ranked
 
 __all__ = ["chip_classes", "chips"]
@@ -42,10 +42,10 @@ def chips(lang: str, result: Result) -> str:
 
 
 def _chip(lang: str, ranked: Ranked, target: int) -> str:
-    pressed = ranked.index == target
+    pressed, name = ranked.index == target, class_name(lang, ranked.label)
     return (
         f'<button type="button" class="chip" data-class="{ranked.index}" '
         f'aria-pressed="{"true" if pressed else "false"}" tabindex="{0 if pressed else -1}" '
-        f'title="{escape(text(lang, "explore.explain", label=ranked.label))}">'
-        f"<b>{escape(ranked.label)}</b> <span>{percent(ranked.probability)}</span></button>"
+        f'title="{escape(text(lang, "explore.explain", label=name))}">'
+        f"<b>{escape(name)}</b> <span>{percent(ranked.probability)}</span></button>"
     )

@@ -25,7 +25,7 @@ from vggviz.app.markup import (
 from vggviz.app.result import Floats, Result, StageMaps
 from vggviz.app.view import View
 from vggviz.cam import METHODS
-from vggviz.locales import text
+from vggviz.locales import class_name, text
 from vggviz.metrics.agreement import agreement
 from vggviz.plotting import data_uri
 from vggviz.types import Kind, Ranked
@@ -134,7 +134,7 @@ def _cam(lang: str, result: Result, view: View, role: int) -> _Tile:
     method, target = method_title(lang, view.method), _class(result, role)
     about = "explore.for" if METHODS[view.method].class_specific else "explore.no_class"
     how = escape(method_explanation(lang, view.method))
-    remark = escape(text(lang, about, label=target.label))
+    remark = escape(text(lang, about, label=class_name(lang, target.label)))
     heading = f'<span title="{how}">{escape(method)}</span> <small>{remark}</small>'
     key = (view.stage, view.method, role)
     raw = result.maps.get(key)
@@ -147,7 +147,7 @@ def _cam(lang: str, result: Result, view: View, role: int) -> _Tile:
         lang,
         "explore.cam_alt",
         method=method,
-        label=target.label,
+        label=class_name(lang, target.label),
         block=stage_title(lang, view.stage),
     )
     both = (result.maps.get((view.stage, view.method, one)) for one in (0, 1))

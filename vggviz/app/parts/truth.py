@@ -6,7 +6,7 @@ from html import escape
 
 from vggviz.app.examples import example_classes, is_labelled_error
 from vggviz.app.result import Result
-from vggviz.locales import text
+from vggviz.locales import class_name, text
 from vggviz.weights import doubt_threshold
 
 __all__ = ["doubt", "knows", "truth"]
@@ -17,7 +17,7 @@ def truth(lang: str, result: Result) -> str:
     shows = example_classes(result.request.path)
     if not shows:
         return ""
-    labels = text(lang, "language.list").join(shows)
+    labels = text(lang, "language.list").join(class_name(lang, one) for one in shows)
     if {one.label for one in result.prediction.ranked}.isdisjoint(shows):
         return f'<p class="truth">{escape(text(lang, "explore.truth.unknown", labels=labels))}</p>'
     right = result.top[0].label in shows
@@ -49,7 +49,8 @@ def doubt(lang: str, result: Result) -> str:
 
 def knows(lang: str, result: Result) -> str:
     """All classes of the network in alphabetical order, behind one click."""
-    labels = sorted((one.label for one in result.prediction.ranked), key=str.lower)
+    names = (class_name(lang, one.label) for one in result.prediction.ranked)
+    labels = sorted(names, key=str.lower)
     listed = "".join(f"<li>{escape(label)}</li>" for label in labels)
     name = escape(text(lang, "explore.knows", count=len(labels)))
     return (

@@ -20,7 +20,7 @@ from vggviz.app.session import Session, handler
 from vggviz.app.shell import HIDDEN, PRIVATE, Shell
 from vggviz.app.tabs.panels import html, join, text_percent
 from vggviz.app.tabs.wall import POINT, Channels, wall
-from vggviz.locales import text
+from vggviz.locales import class_name, text
 from vggviz.metrics.agreement import agreement
 from vggviz.types import Kind, Ranked
 from vggviz.weights import bundled_results
@@ -128,7 +128,7 @@ def table(session: Session, rows: Sequence[Row], types: Sequence[str]) -> str:
     done = {one.attention: one for one in rows}
     body = ""
     for key in types:
-        cells = _cells(done[key]) if key in done else [""] * 2
+        cells = _cells(lang, done[key]) if key in done else [""] * 2
         cells += _measured(lang, bundled_results(weights, key), base)
         current = ' class="current"' if key == result.attention else ""
         body += (
@@ -145,9 +145,10 @@ def table(session: Session, rows: Sequence[Row], types: Sequence[str]) -> str:
     )
 
 
-def _cells(one: Row) -> list[str]:
+def _cells(lang: str, one: Row) -> list[str]:
     correlation = "–" if math.isnan(one.agreement) else f"{one.agreement:.2f}".replace("-", "−")
-    prediction = f"<b>{escape(one.first.label)}</b> {escape(text_percent(one.first.probability))}"
+    name = class_name(lang, one.first.label)
+    prediction = f"<b>{escape(name)}</b> {escape(text_percent(one.first.probability))}"
     return [prediction, correlation]
 
 
@@ -176,7 +177,7 @@ def reading(lang: str, rows: Sequence[Row], types: Sequence[str]) -> list[str]:
     """In words: whether all types predict the same class."""
     if len(types) == 1:
         return [text(lang, "types.only")]
-    labels = list(dict.fromkeys(one.first.label for one in rows))
+    labels = list(dict.fromkeys(class_name(lang, one.first.label) for one in rows))
     if len(labels) == 1:
         return [text(lang, "types.same", count=len(rows), label=labels[0])]
     listed = text(lang, "language.list").join(labels)

@@ -22,7 +22,7 @@ from vggviz.app.tabs.panels import (
     stage_update,
     stage_with_attention,
 )
-from vggviz.locales import text
+from vggviz.locales import class_name, text
 from vggviz.metrics.baselines import noise
 from vggviz.metrics.faithfulness import SCALED, Kind, area, scaled_batch_size
 
@@ -80,7 +80,9 @@ def draw(session: Session, stage: str, curves: Curves) -> str:
     total = len(KINDS) * len(names) * POINTS
     done = sum(map(len, curves.values()))
     title = session.text(
-        "faithful.class", label=result.target.label, block=stage_title(lang, stage)
+        "faithful.class",
+        label=class_name(lang, result.target.label),
+        block=stage_title(lang, stage),
     )
     state = session.text("faithful.progress" if done else "faithful.ready", done=done, total=total)
     no_map = [] if "attention" in names else [session.text("faithful.no_map")]
@@ -139,7 +141,7 @@ def _chart(lang: str, result: Result, kind: Kind, curves: Curves, names: list[st
         lang,
         "faithful.chart",
         kind=title,
-        label=result.target.label,
+        label=class_name(lang, result.target.label),
         areas=", ".join(numbers),
     )
     better = text(lang, "faithful.better_low" if kind == "deletion" else "faithful.better_high")

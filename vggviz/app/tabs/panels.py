@@ -17,7 +17,7 @@ from vggviz.app.markup import bar, colour_scale, percent
 from vggviz.app.result import Floats, Pixels, Result
 from vggviz.app.session import Session
 from vggviz.app.shell import OPACITY, Shell
-from vggviz.locales import text
+from vggviz.locales import class_name, text
 from vggviz.plotting import data_uri
 from vggviz.types import Grid, Kind, Ranked
 
@@ -127,11 +127,11 @@ def run_buttons(running: bool) -> tuple[Any, Any]:
     return gr.update(interactive=not running), gr.update(interactive=running)
 
 
-def bars(ranked: Sequence[Ranked], title: str, target: int | None = None) -> str:
+def bars(lang: str, ranked: Sequence[Ranked], title: str, target: int | None = None) -> str:
     """Classes with their probabilities as bars; the `target` class is marked."""
     rows = "".join(
         f"<li{' class=target' if one.index == target else ''}>"
-        f'<span class="name">{escape(one.label)}</span>'
+        f'<span class="name">{escape(class_name(lang, one.label))}</span>'
         f'<span class="share">{percent(one.probability)}</span>'
         f'<span class="bar"><i style="width:{100 * one.probability:.2f}%"></i></span></li>'
         for one in ranked

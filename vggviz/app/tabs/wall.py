@@ -22,7 +22,7 @@ from vggviz.app.markup import (
 )
 from vggviz.app.result import Floats, Result
 from vggviz.app.tabs.panels import shrink
-from vggviz.locales import text
+from vggviz.locales import class_name, text
 from vggviz.plotting import data_uri
 from vggviz.types import Kind, Ranked
 
@@ -83,7 +83,7 @@ def _figure(lang: str, result: Result, key: str, one: Entry | None, shows: tuple
         if shows:
             right = one.first.label in shows
             mark = f'<b class="{"right" if right else "wrong"}">{"✓" if right else "✗"}</b> '
-        label = escape(one.first.label)
+        label = escape(class_name(lang, one.first.label))
         says = f"{mark}{label} <span>{percent(one.first.probability)}</span>"
         view, caption = _view(lang, key, one)
     return (

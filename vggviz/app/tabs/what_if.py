@@ -27,6 +27,7 @@ from vggviz.app.tabs.panels import (
     text_percent,
 )
 from vggviz.explanation import Explanation
+from vggviz.locales import class_name
 from vggviz.metrics.agreement import agreement
 from vggviz.metrics.replacement import REPLACEMENTS, change_to
 from vggviz.types import Kind, Ranked
@@ -107,13 +108,13 @@ def _half(
     maps = ""
     of_attention = result.stages[stage].kind
     for key_, raw, kind in (("attention", attention, of_attention), ("gradcam", gradcam, None)):
-        title = session.text(f"what_if.{key_}", label=result.target.label)
+        title = session.text(f"what_if.{key_}", label=class_name(lang, result.target.label))
         alt = session.text("what_if.alt", map=title, block=stage_title(lang, stage), name=name)
         if raw is None:
             alt = session.text("what_if.no_map")
         caption = f'<figcaption title="{escape(title)}">{escape(title)}</figcaption>'
         maps += f"<figure>{caption}{panel(lang, square, raw, alt, kind)}</figure>"
-    listed = bars(top, session.text("what_if.top", name=name), result.target.index)
+    listed = bars(lang, top, session.text("what_if.top", name=name), result.target.index)
     heading = f"<h2>{escape(name)}</h2>"
     return f'<section class="{key}">{heading}{listed}<div class="pair">{maps}</div></section>'
 
@@ -124,11 +125,14 @@ def reading(session: Session, after: Explanation, names: list[str], stage: str) 
     old, new = result.top[0], after.prediction.top(1)[0]
     now = next(one for one in after.prediction if one.index == old.index)
     same = new.index == old.index
-    answer = {"label": old.label, "before": text_percent(old.probability)}
+    answer = {"label": class_name(session.lang, old.label), "before": text_percent(old.probability)}
     if same:
         sentences = [text("what_if.stays", after=text_percent(now.probability), **answer)]
     else:
-        shares = {"other": new.label, "after": text_percent(new.probability)}
+        shares = {
+            "other": class_name(session.lang, new.label),
+            "after": text_percent(new.probability),
+        }
         sentences = [text("what_if.changes", **shares, **answer)]
     before = torch.from_numpy(result.stages[stage].gradcam)
     rho = agreement(before, after.heatmaps[stage, "gradcam"].raw).spearman
