@@ -17,6 +17,7 @@ import pytest
 
 from vggviz import Explainer
 from vggviz.app import downloads, handlers
+from vggviz.app.downloads import open_link
 from vggviz.app.examples import examples
 from vggviz.app.inputs import UploadedPicture
 from vggviz.app.link import COMPONENTS, PageState, component_updates, page_state, query, read_query
@@ -118,6 +119,19 @@ def test_a_link_brings_back_what_is_shown(take: Take, networks: Networks) -> Non
     assert dict(map(reversed, parts["target"]["choices"]))[parts["target"]["value"]] == "pizza"
     assert parts["stage"]["value"] == "block5"
     assert parts["tabs"]["selected"] == "faithful"
+
+
+def test_a_link_of_an_older_version_says_what_took_the_networks_place(
+    networks: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("gradio.Info", said.append)
+    link = {"example": "koala", "weights": "tiny50", "attention": "cbam"}
+    updates = dict(zip(COMPONENTS, open_link(Session(networks), examples(), link, 0), strict=False))
+    assert updates["weights"]["value"] == "everyday"
+    assert updates["attention"]["value"] == "cbam"
+    assert len(said) == 1
+    assert "tiny50. everyday took its place" in said[0]
 
 
 def test_a_link_carries_how_it_is_looked_at(networks: Networks) -> None:

@@ -27,10 +27,10 @@ from vggviz.app.tabs import TABS
 from vggviz.attention import ATTENTION
 from vggviz.cam import METHODS
 from vggviz.images import Preprocess
-from vggviz.locales import LANGUAGES, TEXTS, preferred_language, text
+from vggviz.locales import CLASSES, LANGUAGES, TEXTS, class_name, preferred_language, text
 from vggviz.networks import NetworkConfig, NetworkError, load_weights
 from vggviz.types import Error, InputError, Kind
-from vggviz.weights import WEIGHTS, Card, WeightsError
+from vggviz.weights import WEIGHTS, Card, WeightsError, bundled_file, read_card
 
 PACKAGE = Path(vggviz.__file__).parent
 FILES = {file.stem: json.loads(file.read_text("utf-8")) for file in PACKAGE.glob("locales/*.json")}
@@ -310,3 +310,15 @@ def test_every_error_is_raised_with_the_values_of_its_text() -> None:
         given = values - {None}  # `**values` stands for any
         assert given <= expected, (file, code)
         assert None in values or given == expected, (file, code)
+
+
+def test_classes_have_names_in_each_language() -> None:
+    labels = read_card(bundled_file("none")).labels
+    assert {"zh"} <= CLASSES.keys() <= LANGUAGES.keys()
+    for lang, names in CLASSES.items():
+        assert sorted(names) == sorted(labels)
+        assert len(set(names.values())) == len(labels)
+        assert all(class_name(lang, label) == names[label] for label in labels)
+    assert class_name("zh", "koala") == "考拉"
+    assert class_name("zh", "axolotl") == "axolotl"
+    assert class_name("en", "koala") == class_name("xx", "koala") == "koala"

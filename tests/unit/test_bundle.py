@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from vggviz.attention import ATTENTION
 from vggviz.data import open_dataset, read_crops
 from vggviz.images import Preprocess
+from vggviz.locales import CLASSES
 from vggviz.weights import assets_folder, bundled_types, load_network, read_backbone
 
 ROOT = Path(__file__).parents[2]
-TYPES = ("none", "gate", "se", "eca", "spatial", "cbam", "self_attention", "softmax", "simam")
+TYPES = ("none", *ATTENTION)
 ARCHIVE = ROOT.parent / "shared" / "data" / "tiny-imagenet-50.zip"
 MEASURED: dict[str, Any] = json.loads((assets_folder() / "weights" / "evaluation.json").read_text())
 
@@ -31,11 +33,14 @@ def test_a_card_tells_where_the_weights_come_from(attention: str) -> None:
     model, card = load_network("everyday", attention)
     assert card.trained == "all"
     assert card.config.attention == attention
-    assert len(card.labels) == len(card.wnids) == 50
+    assert len(card.labels) == len(card.wnids) == 84
+    assert set(card.labels) == set(CLASSES["zh"])
     told = {"data", "recipe", "command", "machine", "hours", "validation", "licence", "limits"}
     assert told <= set(card.facts)
-    assert card.facts["recipe"]["seed"] == 0
-    if attention != "none":
+    if attention == "none":
+        assert {"pretrain", "finetune"} == card.facts["recipe"].keys()
+    else:
+        assert card.facts["recipe"]["seed"] == 0
         assert card.backbone == read_backbone("everyday", "none")
     stem = load_network("everyday", "none")[0]
     for one, other in zip(
@@ -61,7 +66,8 @@ def arriving() -> tuple[Preprocess, Tensor, Tensor]:
             model.features_before(part.contiguous(memory_format=torch.channels_last), "block4")
             for part in parts
         ]
-    targets = open_dataset(ARCHIVE, "val").targets[kept]
+    data = open_dataset(ARCHIVE, "val")
+    targets = torch.tensor([card.wnids.index(wnid) for wnid in data.wnids])[data.targets[kept]]
     return card.preprocess, torch.cat(features), targets
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 __all__ = [
+    "CLASSES",
     "LANGUAGES",
     "TEXTS",
     "class_name",
@@ -57,6 +58,7 @@ CLASSES: Mapping[str, Mapping[str, str]] = {
     file.stem: json.loads(file.read_text("utf-8"))
     for file in (Path(__file__).parent / "classes").glob("*.json")
 }
+"""The names of the bundled network's classes by language code and English label."""
 
 
 def class_name(lang: str, label: str) -> str:
