@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -66,20 +66,23 @@ def examples() -> list[Example]:
 
 @cache
 def _entries() -> list[dict[str, Any]]:
-    """What examples.json says of each picture: its `file`, `label`, WordNet id and `caption`; the
-    `other` class that it shows; whether it is a `labelled_error`, which stays among the examples to
-    be discussed; and its `errors`: what a bundled network with an attention type answers, where
-    that is wrong."""
+    """What examples.json says of each picture: its `file`, `label`, its `synonyms` in other
+    networks, WordNet id and `caption`; the `other` class that it shows; whether it is a `labelled_error`, which stays among the
+    examples to be discussed since bundled networks get it wrong."""
     file = assets_folder() / "examples" / "examples.json"
     entries: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
     return entries
 
 
-def example_classes(path: str | None) -> tuple[str, ...]:
-    """The classes that an example shows, by its path as `examples` gives it; () for a visitor's own
-    picture."""
+def example_classes(path: str | None, known: Collection[str] = ()) -> tuple[str, ...]:
+    """The classes that an example shows, by its path as `examples` gives it, under the names that
+    they have among a network's labels `known`; () for a visitor's own picture."""
     entry = _entry(path)
-    return tuple(entry[key] for key in ("label", "other") if entry.get(key))
+    if not entry:
+        return ()
+    names = (entry["label"], *entry.get("synonyms", ()))
+    first = next((name for name in names if name in known), names[0])
+    return (first, entry["other"]) if "other" in entry else (first,)
 
 
 def is_labelled_error(path: str | None) -> bool:

@@ -17,7 +17,8 @@ def chip_classes(result: Result) -> list[Ranked]:
     """The classes of the chips: both that an example shows where the network knows them, else the
     two most probable; and the class that was chosen where it is neither."""
     known = {one.label: one for one in reversed(result.prediction.ranked)}
-    pair = [known[label] for label in example_classes(result.request.path) if label in known]
+    shows = example_classes(result.request.path, known)
+    pair = [known[label] for label in shows if label in known]
     found = pair if len(pair) == 2 else list(result.top[:2])
     indices = [one.index for one in found]
     return found if result.target.index in indices else [*found, result.target]

@@ -14,11 +14,12 @@ __all__ = ["doubt", "knows", "truth"]
 
 def truth(lang: str, result: Result) -> str:
     """Whether the answer is one of the classes that the example shows; '' for another picture."""
-    shows = example_classes(result.request.path)
+    known = {one.label for one in result.prediction.ranked}
+    shows = example_classes(result.request.path, known)
     if not shows:
         return ""
     labels = text(lang, "language.list").join(class_name(lang, one) for one in shows)
-    if {one.label for one in result.prediction.ranked}.isdisjoint(shows):
+    if known.isdisjoint(shows):
         return f'<p class="truth">{escape(text(lang, "explore.truth.unknown", labels=labels))}</p>'
     right = result.top[0].label in shows
     sentence = escape(text(lang, f"explore.truth.{'right' if right else 'wrong'}", labels=labels))

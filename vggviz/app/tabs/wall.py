@@ -64,7 +64,7 @@ def wall(lang: str, result: Result, entries: Sequence[Entry], types: Sequence[st
     The picture is sent once, as the style sheet's `--square`.
     """
     done = {one.attention: one for one in entries}
-    shows = example_classes(result.request.path)
+    shows = example_classes(result.request.path, {one.label for one in result.prediction.ranked})
     figures = "".join(_figure(lang, result, key, done.get(key), shows) for key in types)
     picture = data_uri(shrink(result.square, SIDE), "jpeg")
     columns = 3 if len(types) <= 9 else 4
