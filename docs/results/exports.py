@@ -40,13 +40,14 @@ a ReLU on or off, in the one or the other, cells of a map jump by up to 1e-2. VG
 networks have random weights, and norms some statistics of noise.
 """
 MOST = ",".join(name for name, method in METHODS.items() if not method.slow)
-TORCHVISION = {
-    "resnet18": "layer3,layer4",
-    "resnet50": "layer4",
-    "mobilenet_v3_small": "all",
-    "efficientnet_b0": "features.7,features.8",
-    "densenet121": "features.denseblock4",
-    "vit_b_32": "encoder.layers.encoder_layer_11.ln_1",
+FOREIGN = {
+    "torchvision:resnet18": "layer3,layer4",
+    "torchvision:resnet50": "layer4",
+    "torchvision:mobilenet_v3_small": "all",
+    "torchvision:efficientnet_b0": "features.7,features.8",
+    "torchvision:densenet121": "features.denseblock4",
+    "torchvision:vit_b_32": "encoder.layers.encoder_layer_11.ln_1",
+    "timm:seresnet18": "layer3,layer4",
 }
 
 
@@ -68,8 +69,8 @@ ROWS = [
     *(Row("everyday", attention, "all", MOST) for attention in bundled_types()),
     *(Row(name, "none", "block4,block5", "gradcam,layercam", 224) for name in VGGS),
     *(
-        Row(f"torchvision:{name}", "", stages, "gradcam,layercam", 224 if "vit" in name else 96)
-        for name, stages in TORCHVISION.items()
+        Row(name, "", stages, "gradcam,layercam", 224 if "vit" in name else 96)
+        for name, stages in FOREIGN.items()
     ),
 ]
 

@@ -16,6 +16,7 @@ import exports
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -116,6 +117,34 @@ def cat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.exit_code == 0, done.output
     assert re.search(r"/cat\.onnx: \d+\.\d MB, 5 outputs, at most \de-\d+ from", done.output)
     return file
+
+
+def test_a_second_file_takes_painted_weights(tmp_path: Path) -> None:
+    plain, painted = tmp_path / "plain.onnx", tmp_path / "painted.onnx"
+    words = f"export --attention spatial --stages block5 --out {plain} --attention-in {painted}"
+    done = CliRunner().invoke(app, words.split())
+    assert done.exit_code == 0, done.output
+    assert [line.split(":")[0] for line in done.output.splitlines()] == [str(plain), str(painted)]
+    explainer = Explainer.load("everyday", "spatial")
+    pixels = explainer.preprocess(Image.open(CAT))
+    inputs = {"pixels": pixels.numpy(), "target": np.array([-1])}
+    own, weights = session(plain).run(["logits", "attention/block5/spatial"], inputs)
+    kept = np.full_like(weights, np.nan)
+    once = session(painted)
+    for given, expected in ((kept, own), (weights, own)):
+        found = once.run(["logits"], {**inputs, "attention_in/block5/spatial": given})[0]
+        np.testing.assert_allclose(found, expected, atol=NEAR)
+    inverted = torch.from_numpy(1 - weights)
+    place = explainer.model.attention_paths()["block5"]
+
+    def paint(path: str, _: str, learned: Tensor) -> Tensor:
+        return inverted.reshape(learned.shape) if path.startswith(place) else learned
+
+    with explainer.model.intervene(paint):
+        expected = explainer.model(pixels)
+    inputs["attention_in/block5/spatial"] = 1 - weights
+    np.testing.assert_allclose(once.run(["logits"], inputs)[0], expected, atol=NEAR)
+    assert np.abs(own - expected.numpy()).max() > 0.01
 
 
 def assert_shown(raw: Any, own: Heatmap) -> None:

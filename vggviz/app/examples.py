@@ -67,8 +67,9 @@ def examples() -> list[Example]:
 @cache
 def _entries() -> list[dict[str, Any]]:
     """What examples.json says of each picture: its `file`, `label`, its `synonyms` in other
-    networks, WordNet id and `caption`; the `other` class that it shows; whether it is a `labelled_error`, which stays among the
-    examples to be discussed since bundled networks get it wrong."""
+    networks, WordNet id and `caption`; the `other` class that it shows; whether it is a
+    `labelled_error`, which stays among them to be discussed, since bundled networks get it wrong.
+    """
     file = assets_folder() / "examples" / "examples.json"
     entries: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
     return entries
