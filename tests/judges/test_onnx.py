@@ -135,7 +135,7 @@ def test_a_second_file_takes_painted_weights(tmp_path: Path) -> None:
         found = once.run(["logits"], {**inputs, "attention_in/block5/spatial": given})[0]
         np.testing.assert_allclose(found, expected, atol=NEAR)
     inverted = torch.from_numpy(1 - weights)
-    place = explainer.model.attention_paths()["block5"]
+    (place,) = explainer.model.attention_paths(["block5"])
 
     def paint(path: str, _: str, learned: Tensor) -> Tensor:
         return inverted.reshape(learned.shape) if path.startswith(place) else learned
