@@ -19,7 +19,7 @@ def test_the_old_name() -> None:
     with pytest.raises(WeightsError) as raised:
         load_network("tiny50", "cbam")
     assert str(raised.value) == (
-        "tiny50 came with versions up to 0.2: choose everyday, which took its place"
+        "tiny50 came with versions before 0.2: choose everyday, which took its place"
     )
 
 
@@ -33,7 +33,7 @@ def test_an_adapter_of_the_old_weights(small_vgg: Callable[..., Network], tmp_pa
     described = json.dumps({**card.to_json(), "backbone": under})
     save_file(load_file(file), file, {"vggviz": described})
     sentence = (
-        "a.safetensors completes tiny50, which came with versions up to 0.2: train it again on "
+        "a.safetensors completes tiny50, which came with versions before 0.2: train it again on "
         "everyday, or open it with one of these"
     )
     for read in (read_card, load_network):

@@ -32,7 +32,7 @@ __all__ = [
 BUNDLED = "everyday"
 """The weights that come with the package."""
 REPLACED = {"tiny50": BUNDLED}
-"""The weights that came with versions up to 0.2, and those that took their place."""
+"""The weights that came with versions before 0.2, and those that took their place."""
 STOCK = {"imagenet": "vgg19", "imagenet_bn": "vgg19_bn"}
 STOCK |= {f"imagenet-{name}": name for name in TORCHVISION if name not in STOCK.values()}
 STOCK |= {"lite": "efficientnet_lite0"}
