@@ -9,7 +9,10 @@ mkdir -p "$work"
 cd "$work"
 
 train() { # name, data, then options
-  [ -f "$1.safetensors" ] || vggviz train --data "$2" --out "$1.safetensors" --resume "${@:3}"
+  local resume=()
+  [ -f "$1.checkpoint.safetensors" ] && resume=(--resume)
+  [ -f "$1.safetensors" ] ||
+    vggviz train --data "$2" --out "$1.safetensors" "${resume[@]}" "${@:3}"
 }
 
 # 1. A network of tiny50's 50 classes: 18 epochs from nothing, then 22 from there.
