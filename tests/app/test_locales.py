@@ -30,7 +30,8 @@ from vggviz.images import Preprocess
 from vggviz.locales import CLASSES, LANGUAGES, TEXTS, class_name, preferred_language, text
 from vggviz.networks import NetworkConfig, NetworkError, load_weights
 from vggviz.types import Error, InputError, Kind
-from vggviz.weights import WEIGHTS, Card, WeightsError, bundled_file, read_card
+from vggviz.weights import WEIGHTS, Card, WeightsError, read_card
+from vggviz.weights.bundle import bundled_file
 
 PACKAGE = Path(vggviz.__file__).parent
 FILES = {file.stem: json.loads(file.read_text("utf-8")) for file in PACKAGE.glob("locales/*.json")}

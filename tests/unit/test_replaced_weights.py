@@ -33,13 +33,13 @@ def test_an_adapter_of_the_old_weights(small_vgg: Callable[..., Network], tmp_pa
     described = json.dumps({**card.to_json(), "backbone": under})
     save_file(load_file(file), file, {"vggviz": described})
     sentence = (
-        "a.safetensors completes tiny50, which came with versions before 0.2: train it again on "
+        "this adapter completes tiny50, which came with versions before 0.2: train it again on "
         "everyday, or open it with one of these"
     )
     for read in (read_card, load_network):
         with pytest.raises(WeightsError) as raised:
             read(file)
         assert str(raised.value) == sentence
-    with pytest.raises(WeightsError, match="completes tiny50"):
+    with pytest.raises(WeightsError, match="adapter completes tiny50"):
         Backbone("tiny50", "none", "0" * 64)
     assert replace(card, backbone=Backbone("everyday", "none", "0" * 64)).backbone

@@ -96,10 +96,8 @@ def read_card(file: Path, longest: int = HEADER) -> Card:
         card = Card.from_json(described)
         resolve(card.config)  # raises for an unknown architecture or stage
         return card
-    except AttentionError as error:
+    except (AttentionError, WeightsError) as error:
         raise WeightsError(error.code, **error.values) from error
-    except WeightsError as error:
-        raise WeightsError(error.code, name=file.name, **error.values) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise WeightsError("bad_description", name=file.name, why=_excerpt(why)) from error
