@@ -45,10 +45,10 @@ attend spatial --epochs 3 --attention-lr 2 --contrast 0.1 --counterfactual 1
 attend cbam --epochs 3 --attention-lr 2 --contrast 0.1 --counterfactual 1
 attend self_attention --epochs 3 --attention-lr 5 --contrast 0.3 --counterfactual 0.5
 attend simam --epochs 3 --counterfactual 1
-attend coordinate --epochs 3 --attention-lr 5 --counterfactual 1
-attend triplet --epochs 3 --attention-lr 5 --counterfactual 1
-attend bam --epochs 3 --attention-lr 5 --counterfactual 1
-attend selective_kernel --epochs 3 --attention-lr 5 --counterfactual 1
+attend coordinate --epochs 2 --attention-lr 5 --counterfactual 1
+attend triplet --epochs 2 --attention-lr 5 --counterfactual 1
+attend bam --epochs 2 --attention-lr 5 --counterfactual 1
+attend selective_kernel --epochs 2 --attention-lr 5 --counterfactual 1
 # The same without attention, for comparison; not in the bundle.
 train control everyday.zip --attention none --weights everyday-none.safetensors \
   --train-from block4 --batch 128 --lr 0.01 --min-scale 0.5 --views 2 --cache views \
