@@ -10,9 +10,9 @@ mkdir -p "$2"
 cd "$2"
 
 if [ ! -d caltech-101-40 ]; then
-  rm -rf part
+  rm -rf part report
   python "$here/lite.py" write "$data" part
-  mv part/* .
+  mv part/report part/caltech-101-40 .
 fi
 for attention in spatial cbam softmax self_attention gate; do
   out=lite-$attention.safetensors
