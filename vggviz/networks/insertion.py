@@ -16,6 +16,7 @@ from vggviz.networks.protocol import Network, fresh_attention
 
 __all__ = ["CutNetwork", "ModuleWithAttention", "channels_at", "insert_attention"]
 
+POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)  # before a classifier
 TOLERANCE = 1e-3
 """Of the largest effect that pictures have on logits: what may differ after a cut."""
 
@@ -51,8 +52,8 @@ class CutNetwork(Network):
 
     A pass from the middle is one over a blank picture in which the module's output is replaced by
     the given features. That is exact where nothing bypasses the module, which is tested with noise.
-    By default `paths` are the last two resolutions, at each the module with the shortest path that
-    is such a cut. `stages` are the paths with '/' for '.', `channels` those of the features by
+    By default `paths` are at the last two resolutions before the classifier's pooling, at each the
+    last module with the shortest path that is such a cut. `stages` are the paths with '/' for '.', `channels` those of the features by
     stage. Attention replaces the features, and is drawn from `generator` (see `Network`).
 
     Raises NetworkError for a path where the network can't be cut, and without `paths` for a network
@@ -165,7 +166,11 @@ def _chosen(network: ForeignNetwork, pixels: Tensor, paths: Collection[str]) -> 
 
 def _default(network: ForeignNetwork, pixels: Tensor) -> dict[str, int]:
     """The channels at the default paths; see `CutNetwork`."""
-    maps = {path: found for path, found in network.maps.items() if found.grid != (1, 1)}
+    maps = {
+        path: found
+        for path, found in network.maps.items()
+        if found.grid != (1, 1) and not isinstance(network.get_submodule(path), POOLS)
+    }
     order = list(maps)
     if not order or maps[order[-1]].axes != "BCHW":
         raise NetworkError("no_last_map")

@@ -49,10 +49,9 @@ def insert_adapter(network: nn.Module, file: Path) -> Card:
         raise WeightsError("other_backbone", name=file.name, **values)
     generator = torch.Generator().manual_seed(0)
     parts = fresh_attention(card.config, dict(card.facts[CHANNELS]), generator, False)
-    attention = nn.ModuleDict(parts)
-    load_weights(attention, read_checkpoint(file))
-    inserted = {stage.replace("/", "."): attention[stage] for stage in card.config.stages}
-    insert_attention(network, inserted)
+    load_weights(nn.ModuleDict(parts), read_checkpoint(file))
+    paths = {stage.replace("/", "."): parts[stage].module for stage in card.config.stages}
+    insert_attention(network, paths)
     return card
 
 
