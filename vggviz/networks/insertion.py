@@ -53,8 +53,10 @@ class CutNetwork(Network):
     A pass from the middle is one over a blank picture in which the module's output is replaced by
     the given features. That is exact where nothing bypasses the module, which is tested with noise.
     By default `paths` are at the last two resolutions before the classifier's pooling, at each the
-    last module with the shortest path that is such a cut. `stages` are the paths with '/' for '.', `channels` those of the features by
-    stage. Attention replaces the features, and is drawn from `generator` (see `Network`).
+    last module with the shortest path that is such a cut.
+
+    `stages` are the paths with '/' for '.', `channels` those of the features by stage. Attention
+    replaces the features, and is drawn from `generator` (see `Network`).
 
     Raises NetworkError for a path where the network can't be cut, and without `paths` for a network
     whose last features are tokens or have channels last.
