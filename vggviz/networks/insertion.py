@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 import torch
@@ -107,6 +107,16 @@ class CutNetwork(Network):
     def modules_before(self, stage: str) -> list[nn.Module]:
         """The whole network: which of its modules run before `stage` is not known."""
         return [self.network]
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Raises NetworkError: where the classifier begins is not known."""
+        raise NetworkError("not_from_stage")
+
+    def _build(self) -> dict[str, int]:
+        raise NotImplementedError
+
+    def _chain(self) -> Iterator[tuple[str, nn.Module, str | None]]:
+        raise NetworkError("not_from_stage")
 
     def _run(
         self, x: Tensor, start: str | None, *, stop: str | None = None, attended: bool = False
