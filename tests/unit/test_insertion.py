@@ -36,11 +36,12 @@ class Residual(nn.Module):
         return self.relu(x + self.conv(self.relu(x.clone())))
 
 class Net(nn.Module):
-    """Skips, a module that runs twice, work in place, and a `view` that needs the usual layout."""
+    """Skips, modules that run twice, work in place, and a `view` that needs the usual layout."""
 
     def __init__(self):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8))
+        self.twice = nn.ReLU()
         self.layer1 = Residual(8)
         self.down = nn.Conv2d(8, 16, 3, stride=2, padding=1)
         self.layer2 = nn.Sequential(Residual(16), Residual(16))
@@ -48,7 +49,7 @@ class Net(nn.Module):
         self.fc = nn.Linear(64, 5)
 
     def forward(self, x):
-        x = torch.relu(self.stem(x))
+        x = self.twice(self.twice(self.stem(x)))
         x = self.layer2(self.down(self.layer1(x)))
         x = torch.relu_(x)
         return self.fc(self.pool(x).view(len(x), -1))
@@ -147,6 +148,7 @@ def test_work_in_place_behind_a_cut_leaves_the_features(code: Path) -> None:
     [
         ("layer1.conv", "attention can't be taught behind 'layer1.conv'"),  # a skip leads around it
         ("layer1.relu", "runs once"),
+        ("twice", "runs once"),  # and would give the same if it ran once
         ("fc", r"\(B, C, H, W\)"),
         ("layer3", "no layer 'layer3'"),
     ],
