@@ -13,6 +13,7 @@ if [ ! -d caltech-101-40 ]; then
   rm -rf part report
   python "$here/lite.py" write "$data" part
   mv part/report part/caltech-101-40 .
+  rmdir part
 fi
 for attention in spatial cbam softmax self_attention gate; do
   out=lite-$attention.safetensors
