@@ -1,14 +1,14 @@
 """Photographs to teach `lite` attention from, and a judge of what was taught.
 
     python assets/weights/lite.py write caltech-101-40.zip FOLDER
-    python assets/weights/lite.py judge FOLDER
+    python assets/weights/lite.py judge FOLDER PAGE
 
 `write` splits Caltech-101's photographs in two by a hash of their names: FOLDER/caltech-101-40 has
 the first `COUNT` of the half 'choose', without their labels; FOLDER/report all of the half 'report'
-whose category is one of ImageNet's 1,000 classes, in a folder for each. `judge` prints a table in
-Markdown of the adapters FOLDER/lite-TYPE.safetensors on these: top-1, how often the answer is that
-of the network without attention, and the points of top-1 lost where each picture's weights become
-their mean, with 95% intervals by bootstrap over pictures.
+whose category is one of ImageNet's 1,000 classes, in a folder for each. `judge` writes PAGE, in
+Markdown, on the adapters FOLDER/lite-TYPE.safetensors: on these photographs their top-1, how often
+their answer is that of the network without attention, and the points of top-1 lost where each
+picture's weights become their mean, with 95% intervals by bootstrap over pictures.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from vggviz.evaluation.pictures import classes_of, load_pictures
 from vggviz.metrics.replacement import change_to
 from vggviz.metrics.statistics import Estimate
 from vggviz.networks import Network
+from vggviz.platform.machine import machine
 from vggviz.weights import load_network
 
 COUNT = 640
@@ -64,9 +65,29 @@ def write(archive: Path, folder: Path) -> None:
         file.write_bytes(dataset.read(dataset.files[index]))
 
 
+TEXT = """# Attention taught to `lite` without labels
+
+Written by `assets/weights/lite.sh caltech-101-40.zip FOLDER`, which also teaches: EfficientNet-Lite0 with
+ImageNet's weights, attention at `block4` and `block5`, {taught} photographs of Caltech-101 without their
+labels and {kept} to watch by, 4 epochs, one seed. Judged on {count} other photographs, of the
+{classes} categories that are among ImageNet's 1,000 classes; no setting was chosen on these. Top-1 counts one
+label as right, though some photographs show more than one of ImageNet's classes.
+
+- Agreement: the answer is that of the network without attention.
+- Lost with their mean: how much better top-1 is than with each picture's weights replaced by their mean.
+
+Intervals are 95%, paired over photographs. Where the attention points was not measured: Caltech-101's
+photographs have no boxes here.
+
+{table}
+
+{machine}, shared.
+"""
+
+
 @torch.no_grad()
-def judge(folder: Path) -> None:
-    """Print the table."""
+def judge(folder: Path, page: Path) -> None:
+    """Write the page."""
     dataset, estimator = open_dataset(folder / "report"), Estimator(seed=0, resamples=10_000)
     plain, card = load_network("lite")
     pictures = load_pictures(dataset, card.preprocess, None)
@@ -74,15 +95,11 @@ def judge(folder: Path) -> None:
     x = torch.cat([plain.features_before(part, STAGE) for part in pictures.images.split(64)])
     answer = answers(plain, x)
     alone = answer == targets
-    print(f"{len(targets)} photographs of {len(dataset.labels)} classes.\n")
-    print("| | top-1 % | top-1 − without, points | agreement % | lost with their mean, points |")
-    print("|---|---|---|---|---|")
-    print(f"| without attention | {100 * float(alone.float().mean()):.1f} | | | |")
-    for attention in ATTENTION:
-        file = folder / f"lite-{attention}.safetensors"
-        if not file.is_file():
-            continue
-        model, _ = load_network(file)
+    head = ("attention", "top-1 %", "top-1 − none, points", "agreement %", "lost with their mean")
+    rows = [("none", f"{100 * float(alone.float().mean()):.1f}", "", "", "")]
+    files = [folder / f"lite-{attention}.safetensors" for attention in ATTENTION]
+    for file in filter(Path.is_file, files):
+        model, card = load_network(file)
         attended = answers(model, x)
         with model.intervene(change_to("uniform", torch.Generator(), {})):
             averaged = answers(model, x)
@@ -93,7 +110,12 @@ def judge(folder: Path) -> None:
             f"{100 * float((attended == answer).float().mean()):.1f}",
             in_points(estimator.difference(correct, averaged == targets).points),
         )
-        print(f"| `{attention}` | " + " | ".join(cells) + " |", flush=True)
+        rows.append((f"`{card.config.attention}`", *cells))
+    facts: dict[str, int] = {"count": len(targets), "classes": len(dataset.labels)}
+    facts |= {"taught": card.facts["train_pictures"], "kept": card.facts["validation_pictures"]}
+    lines = (head, ("---",) * len(head), *rows)
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    page.write_text(TEXT.format(table=table, machine=machine(), **facts), "utf-8")
 
 
 def answers(model: Network, x: Tensor) -> Tensor:

@@ -23,4 +23,4 @@ for attention in spatial cbam softmax self_attention gate; do
     --attention "$attention" --out "$out" --epochs 4 --views 2 --batch 64 --lr 0.005 \
     --workers 0 --cache views "${resume[@]}"
 done
-python "$here/lite.py" judge .
+python "$here/lite.py" judge . "$here/../../docs/results/lite.md"
