@@ -67,17 +67,18 @@ def write(archive: Path, folder: Path) -> None:
 
 TEXT = """# Attention taught to `lite` without labels
 
-Written by `assets/weights/lite.sh caltech-101-40.zip FOLDER`, which also teaches: EfficientNet-Lite0 with
-ImageNet's weights, attention at `block4` and `block5`, {taught} photographs of Caltech-101 without their
-labels and {kept} to watch by, 4 epochs, one seed. Judged on {count} other photographs, of the
-{classes} categories that are among ImageNet's 1,000 classes; no setting was chosen on these. Top-1 counts one
-label as right, though some photographs show more than one of ImageNet's classes.
+Written by `assets/weights/lite.sh caltech-101-40.zip FOLDER`, which also teaches:
+EfficientNet-Lite0 with ImageNet's weights, attention at `block4` and `block5`, {taught} photographs
+of Caltech-101 without their labels and {kept} to watch by, 4 epochs, one seed. Judged on {count}
+other photographs, of the {classes} categories that are among ImageNet's 1,000 classes; no setting
+was chosen on these. Top-1 counts one label as right, though some photographs show more.
 
 - Agreement: the answer is that of the network without attention.
-- Lost with their mean: how much better top-1 is than with each picture's weights replaced by their mean.
+- Lost with their mean: the points of top-1 by which the network is worse with each picture's
+  weights replaced by their mean.
 
-Intervals are 95%, paired over photographs. Where the attention points was not measured: Caltech-101's
-photographs have no boxes here.
+Intervals are 95%, paired over photographs. Where the attention points was not measured: these
+photographs have no boxes.
 
 {table}
 
