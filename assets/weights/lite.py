@@ -31,7 +31,7 @@ from vggviz.networks import Network
 from vggviz.platform.machine import machine
 from vggviz.weights import load_network
 
-COUNT = 640
+COUNT = 1280
 STAGE = "block4"  # the lowest with attention
 LABELS = {
     **{"airplanes": "airliner", "binocular": "binoculars", "camera": "reflex camera"},
@@ -69,7 +69,7 @@ TEXT = """# Attention taught to `lite` without labels
 
 Written by `assets/weights/lite.sh caltech-101-40.zip FOLDER`, which also teaches:
 EfficientNet-Lite0 with ImageNet's weights, attention at `block4` and `block5`, {taught} photographs
-of Caltech-101 without their labels and {kept} to watch by, 4 epochs, one seed. Judged on {count}
+of Caltech-101 without their labels and {kept} to watch by, 8 epochs, one seed. Judged on {count}
 other photographs, of the {classes} categories that are among ImageNet's 1,000 classes; no setting
 was chosen on these. Top-1 counts one label as right, though some photographs show more.
 

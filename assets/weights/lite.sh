@@ -20,7 +20,7 @@ for attention in spatial cbam softmax self_attention gate; do
   resume=()
   [ ! -f "lite-$attention.checkpoint.safetensors" ] || resume=(--resume)
   [ -f "$out" ] || vggviz train --data caltech-101-40 --unlabelled --weights lite \
-    --attention "$attention" --out "$out" --epochs 4 --views 2 --batch 64 --lr 0.005 \
+    --attention "$attention" --out "$out" --epochs 8 --views 2 --batch 32 --lr 0.005 \
     --workers 0 --cache views "${resume[@]}"
 done
 python "$here/lite.py" judge . "$here/../../docs/results/lite.md"
