@@ -68,8 +68,8 @@ def write(archive: Path, folder: Path) -> None:
 TEXT = """# Attention taught to `lite` without labels
 
 Written by `assets/weights/lite.sh caltech-101-40.zip FOLDER`, which also teaches:
-EfficientNet-Lite0 with ImageNet's weights, attention at `block4` and `block5`, {taught} photographs
-of Caltech-101 without their labels and {kept} to watch by, 8 epochs, one seed. Judged on {count}
+EfficientNet-Lite0 with ImageNet's weights, attention at `block4` and `block5`, {training} photographs
+of Caltech-101 without their labels and {validation} to watch by, 8 epochs, one seed. Judged on {count}
 other photographs, of the {classes} categories that are among ImageNet's 1,000 classes; no setting
 was chosen on these. Top-1 counts one label as right, though some photographs show more.
 
@@ -113,7 +113,8 @@ def judge(folder: Path, page: Path) -> None:
         )
         rows.append((f"`{card.config.attention}`", *cells))
     facts: dict[str, int] = {"count": len(targets), "classes": len(dataset.labels)}
-    facts |= {"taught": card.facts["train_pictures"], "kept": card.facts["validation_pictures"]}
+    facts |= {"training": card.facts["train_pictures"]}
+    facts |= {"validation": card.facts["validation_pictures"]}
     lines = (head, ("---",) * len(head), *rows)
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     page.write_text(TEXT.format(table=table, machine=machine(), **facts), "utf-8")

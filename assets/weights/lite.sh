@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # How the bundled attention for `lite` was taught, without labels. Stopped at any moment, the same
-# command goes on. The recipe was fixed before the first run; no setting was chosen by what it is
-# judged on.
+# command goes on. Settings were chosen by agreement on photographs of the half that it is taught
+# from, none by what it is judged on.
 #   pip install '.[train,lite]'
 #   assets/weights/lite.sh caltech-101-40.zip work/
 set -euo pipefail
