@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from page import check
 from PIL import Image
 from served import served
 
@@ -244,7 +245,7 @@ def test_arrows_reveal_and_step_and_a_link_opens_a_step(visit: Callable[..., Any
     page.wait_for_function("location.search.includes('lesson=spatial.flat')")
     link = page.locator("#lesson footer a:visible")
     assert link.get_attribute("href") == "?lesson=spatial.flat"
-    page.get_by_label("English").check(force=True)
+    check(page.get_by_label("English"))
     step.get_by_text(text("en", "lessons.spatial.flat.ask")).wait_for()
     assert step.locator(".reveal").is_visible()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page import ANSWER, CHANNELS, EXAMPLES, MAPS, OPENING, changes, choose, says, upload
+from page import ANSWER, CHANNELS, EXAMPLES, MAPS, OPENING, changes, check, choose, says, upload
 
 from vggviz.attention import ATTENTION
 from vggviz.explainer import Explainer
@@ -29,10 +29,10 @@ def test_a_picture_of_ones_own(visit: Callable[..., Any]) -> None:
 
     picture = "#maps figure:nth-of-type({}) .heat"
     attention, gradcam = (page.get_attribute(picture.format(n), "src") for n in (2, 3))
-    changes(page, MAPS, lambda: page.get_by_label("Block 2", exact=True).check(force=True))
+    changes(page, MAPS, lambda: check(page.get_by_label("Block 2", exact=True)))
     assert "No attention at Block 2." in page.locator("#maps").inner_text()
     assert "Block 4 and Block 5 have it." in page.locator("#maps").inner_text()
-    changes(page, MAPS, lambda: page.get_by_label("Block 5", exact=True).check(force=True))
+    changes(page, MAPS, lambda: check(page.get_by_label("Block 5", exact=True)))
     assert page.get_attribute(picture.format(2), "src") != attention
     assert page.get_attribute(picture.format(3), "src") != gradcam
     assert "Block 5" in page.get_attribute("#maps figure:nth-of-type(3) .base", "alt")
@@ -100,7 +100,7 @@ def test_a_broken_upload_is_a_toast_and_the_last_result_stays(
     page.wait_for_function("document.querySelector('#picture img')?.src.endsWith('koala.jpg')")
     assert {part: page.locator(part).inner_html() for part in kept} == kept
     assert page.locator("#page .error:visible").count() == 0  # no 'Error' over what still holds
-    changes(page, MAPS, lambda: page.get_by_label("Block 5").check(force=True))
+    changes(page, MAPS, lambda: check(page.get_by_label("Block 5")))
 
 
 def test_two_people_at_once_get_what_they_chose(visit: Callable[..., Any]) -> None:

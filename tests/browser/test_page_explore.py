@@ -7,7 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from page import ANSWER, CHANNEL, EXAMPLES, MAPS, OPENING, STRIP, changes, choose, says, upload
+from page import (
+    ANSWER,
+    CHANNEL,
+    EXAMPLES,
+    MAPS,
+    OPENING,
+    STRIP,
+    changes,
+    check,
+    choose,
+    says,
+    upload,
+)
 
 from vggviz.app import LAUNCH, QUEUE, build, handlers
 from vggviz.app.errors import user_error
@@ -61,11 +73,11 @@ def test_a_contrast(visit: Visit) -> None:
 
 def test_views_of_the_same_result(visit: Visit) -> None:
     page = visit()
-    changes(page, MAPS, lambda: page.get_by_label("Picture", exact=True).last.check(force=True))
+    changes(page, MAPS, lambda: check(page.get_by_label("Picture", exact=True).last))
     assert page.locator("#maps .frame").count() == 1
     ends = page.locator("#maps figure:nth-of-type(2) .scale b")
     assert ends.all_inner_texts() == ["0", "1.0"]
-    changes(page, MAPS, lambda: page.get_by_label("Exaggerate", exact=True).check(force=True))
+    changes(page, MAPS, lambda: check(page.get_by_label("Exaggerate", exact=True)))
     assert ends.all_inner_texts() != ["0", "1.0"]
     changes(page, STRIP, lambda: choose(page, "#colours", "viridis"))
 
@@ -97,7 +109,7 @@ def test_other_methods_are_computed_when_asked_for(visit: Visit) -> None:
         changes(page, MAPS, lambda title=title: choose(page, "#method", title))
         page.get_by_role("heading", name=f"{title} for").wait_for()
         page.locator("#maps figure:nth-of-type(3) .heat").wait_for()
-    page.get_by_label("Block 5", exact=True).check(force=True)
+    check(page.get_by_label("Block 5", exact=True))
     page.locator("#maps figure:nth-of-type(3) .heat").wait_for()  # computed here, too
 
 
@@ -162,7 +174,7 @@ def test_the_language_follows_the_browser_and_the_switch(visit: Visit) -> None:
     assert "注意力" in page.locator("#maps").inner_text()
     changes(page, MAPS, lambda: upload(page, EXAMPLES / "koala.jpg"))
     assert "The" not in page.locator("#maps").inner_text()
-    changes(page, ANSWER, lambda: page.get_by_label("English").check(force=True))
+    changes(page, ANSWER, lambda: check(page.get_by_label("English")))
     page.locator("#answer h2", has_text="The network says").wait_for()
     page.get_by_role("heading", name="Where does the network look?").wait_for()
     says(page, Explainer.load("tiny50", "cbam").explain(EXAMPLES / "koala.jpg").prediction.top(5))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page import ANSWER, EXAMPLES, MAPS, OPENING, changes, choose, says, upload
+from page import ANSWER, EXAMPLES, MAPS, OPENING, changes, check, choose, says, upload
 
 from vggviz.app.toolbar import PICTURE_BYTES
 from vggviz.explainer import Explainer
@@ -148,7 +148,7 @@ def test_the_view_lives_in_the_address(visit: Visit) -> None:
     assert "example" not in page.url  # nothing was chosen
     changes(page, MAPS, page.locator(".chip").nth(1).click)
     page.wait_for_url("**target=tabby**")
-    changes(page, MAPS, lambda: page.get_by_label("Block 5", exact=True).check(force=True))
+    changes(page, MAPS, lambda: check(page.get_by_label("Block 5", exact=True)))
     page.wait_for_url("**stage=block5**")
     page.go_back()
     page.locator("#stage label.selected", has_text="Block 4").wait_for()

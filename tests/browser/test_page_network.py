@@ -12,7 +12,7 @@ import pytest
 import seed_listing
 import torch
 from conftest import WAIT
-from page import ANSWER, EXAMPLES, MAPS, READY, changes, choose, says, show, upload
+from page import ANSWER, EXAMPLES, MAPS, READY, changes, check, choose, says, show, upload
 from served import SERVE, Served, served
 
 from vggviz import Explainer
@@ -61,7 +61,7 @@ def test_every_tab_of_a_foreign_network(own: Served, browser: Any, options: dict
     for index in range(stages.count()):
         if not page.locator("#stage input").nth(index).is_checked():
             box = page.locator("#stage input").nth(index)
-            changes(page, MAPS, lambda box=box: box.check(force=True))
+            changes(page, MAPS, lambda box=box: check(box))
     for tab in READY:
         show(page, tab)
     show(page, "pixel")
@@ -70,7 +70,7 @@ def test_every_tab_of_a_foreign_network(own: Served, browser: Any, options: dict
     stage = page.locator("#what-stage input").first
     stage.wait_for(state="attached")
     before = page.locator("#what-if .html-container").inner_html()
-    page.get_by_label("Without effect").check(force=True)
+    check(page.get_by_label("Without effect"))
     page.wait_for_function(
         "before => document.querySelector('#what-if .html-container').innerHTML !== before",
         arg=before,

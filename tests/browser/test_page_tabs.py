@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page import EXAMPLES, OPENING, changes, choose, upload
+from page import EXAMPLES, OPENING, changes, check, choose, upload
 from PIL import Image
 
 from vggviz.app.markup import attention_title
@@ -93,7 +93,7 @@ def test_all_blocks_and_their_figure(visit: Visit, tmp_path: Path) -> None:
     )
     assert 0 < weighing < 5
     assert page.locator("#blocks img").count() == weighing + 5 + 5
-    changes(page, GRID, lambda: page.get_by_label("HiResCAM").check(force=True))
+    changes(page, GRID, lambda: check(page.get_by_label("HiResCAM")))
     heads = page.locator("#blocks tbody th").all_inner_texts()
     order = [METHODS[key].title for key in METHODS if key in ("gradcam", "hirescam", "layercam")]
     assert heads == ["Attention", *order]
@@ -133,7 +133,7 @@ def test_all_types_as_a_wall_and_as_numbers(visit: Visit) -> None:
     place = "getComputedStyle(document.querySelector('#types .wall')).getPropertyValue('--x')"
     assert float(page.evaluate(place).rstrip("%")) == pytest.approx(25, abs=1)
     assert not page.locator("#types table").is_visible()
-    page.get_by_label("Numbers", exact=True).check(force=True)
+    check(page.get_by_label("Numbers", exact=True))
     page.locator("#types table").wait_for()
     assert not page.locator("#types .wall").is_visible()
 
@@ -143,10 +143,10 @@ def test_what_if(visit: Visit) -> None:
     go(page, "What if")
     says(page, "#what-if", "Nothing is changed yet")
     labels = page.locator("#what-if .after .name").all_inner_texts()
-    changes(page, IF, lambda: page.get_by_label("Without effect").check(force=True))
+    changes(page, IF, lambda: check(page.get_by_label("Without effect")))
     says(page, "#what-if .reading", "rank correlation")
     assert page.locator("#what-if .before .name").all_inner_texts() == labels
-    changes(page, IF, lambda: page.get_by_role("radio", name="As learned").check(force=True))
+    changes(page, IF, lambda: check(page.get_by_role("radio", name="As learned")))
     says(page, "#what-if", "Nothing is changed yet")
     slider = page.locator("#what-layers input[type=range]")
     slider.focus()
@@ -188,13 +188,13 @@ def test_a_tab_speaks_the_language_that_is_chosen_while_it_is_open(visit: Visit)
     page = visit()
     go(page, "What if")
     says(page, "#what-if", "Nothing is changed yet")
-    page.get_by_label("中文").check(force=True)
+    check(page.get_by_label("中文"))
     says(page, "#what-if", "尚未改变")
     # Another tab at the very moment at which the language is set.
-    page.get_by_label("English").check(force=True)
+    check(page.get_by_label("English"))
     page.get_by_role("tab").nth(5).click()
     says(page, "#faithful", "Probability of golden retriever")
-    page.get_by_label("中文").check(force=True)
+    check(page.get_by_label("中文"))
     page.get_by_role("tab").nth(4).click()
     says(page, "#what-if", "尚未改变")
     assert page.locator("#what-if").get_by_text("Nothing is changed yet").count() == 0

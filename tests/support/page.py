@@ -23,6 +23,20 @@ def choose(page: Any, dropdown: str, option: str) -> None:
     page.get_by_role("option", name=option, exact=True).click()
 
 
+def check(box: Any) -> None:
+    """Choose a radio button or check a box, again where an answer that arrived at the same moment
+    set it back."""
+    from playwright.sync_api import expect
+
+    for _ in range(4):
+        box.click(force=True)
+        try:
+            return expect(box).to_be_checked(timeout=3_000)
+        except AssertionError:
+            continue
+    raise AssertionError(f"{box} stays unchecked")
+
+
 def changes(page: Any, part: str, act: Callable[[], object]) -> None:
     """Do something, and wait until it shows in that part of the page."""
     before = page.locator(part).inner_html()
