@@ -68,10 +68,11 @@ def write(archive: Path, folder: Path) -> None:
 TEXT = """# Attention taught to `lite` without labels
 
 Written by `assets/weights/lite.sh caltech-101-40.zip FOLDER`, which also teaches:
-EfficientNet-Lite0 with ImageNet's weights, attention at `block4` and `block5`, {training} photographs
-of Caltech-101 without their labels and {validation} to watch by, 8 epochs, one seed. Judged on {count}
-other photographs, of the {classes} categories that are among ImageNet's 1,000 classes; no setting
-was chosen on these. Top-1 counts one label as right, though some photographs show more.
+EfficientNet-Lite0 with ImageNet's weights, attention at `block4` and `block5`, {training}
+photographs of Caltech-101 without their labels and {validation} to watch by, 8 epochs, one seed.
+Judged on {count} other photographs, of the {classes} categories that are among ImageNet's 1,000
+classes; no setting was chosen on these. Top-1 counts one label as right, though some photographs
+show more.
 
 - Agreement: the answer is that of the network without attention.
 - Lost with their mean: the points of top-1 by which the network is worse with each picture's
