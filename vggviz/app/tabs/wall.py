@@ -15,7 +15,6 @@ from vggviz.app.markup import (
     attention_explanation,
     attention_title,
     bar,
-    colour_scale,
     heat,
     percent,
     stage_title,
@@ -24,6 +23,7 @@ from vggviz.app.result import Floats, Result
 from vggviz.app.tabs.panels import shrink
 from vggviz.locales import text
 from vggviz.plotting import data_uri
+from vggviz.plotting.scale import colour_scale
 from vggviz.types import Kind, Ranked
 
 __all__ = ["POINT", "Channels", "wall"]
