@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -18,7 +18,7 @@ from vggviz.app.parts.maps import why_not_compared
 from vggviz.app.result import SMALL, Floats, stage_maps
 from vggviz.app.session import Session, handler
 from vggviz.app.shell import HIDDEN, PRIVATE, Shell
-from vggviz.app.tabs.panels import html, join, text_percent
+from vggviz.app.tabs.panels import connect_buttons, html, join, run_buttons, text_percent
 from vggviz.app.tabs.wall import POINT, Channels, wall
 from vggviz.locales import text
 from vggviz.metrics.agreement import agreement
@@ -189,6 +189,17 @@ def _views(session: Session) -> dict[str, Any]:
     return {"choices": choices, "label": session.text("types.view")}
 
 
+def _with_buttons(contents: Callable[[Session, str], Iterator[str]]) -> Callable[..., Any]:
+    """`contents`, each with the buttons of a run: after another result came during a run, the next
+    one begins as that run ends."""
+
+    def call(session: Session, stage: str) -> Iterator[tuple[Any, ...]]:
+        for one in contents(session, stage):
+            yield one, *run_buttons(True)
+
+    return call
+
+
 _VIEW = "(view) => document.documentElement.classList.toggle('numbers', view === 'numbers')"
 
 
@@ -201,7 +212,7 @@ def build(shell: Shell) -> None:
             gr.Button(size="sm", elem_classes="act", elem_id="types-start"), value="types.start"
         )
         stop = shell.labelled(
-            gr.Button(size="sm", elem_classes="act quiet", elem_id="types-stop"),
+            gr.Button(size="sm", elem_classes="act quiet", elem_id="types-stop", interactive=False),
             value="types.stop",
         )
         view = shell.labelled(
@@ -217,11 +228,11 @@ def build(shell: Shell) -> None:
     part = html("", js_on_load=POINT, elem_id="types", elem_classes="told", min_height=700)
     how: dict[str, Any] = {
         "inputs": [session, shell.stage],
-        "outputs": part,
+        "outputs": [part, start, stop],
         "concurrency_id": "network",
         **HIDDEN,
     }
-    pressed = start.click(run, **how)
-    opened = session.change(begin, cancels=pressed, **how)
-    stop.click(None, None, None, cancels=[pressed, opened], **PRIVATE)
-    shell.tabs.select(None, None, None, cancels=[pressed, opened], **PRIVATE)
+    pressed = start.click(_with_buttons(run), **how)
+    opened = session.change(_with_buttons(begin), cancels=pressed, **how)
+    begins = [start.click, session.change]
+    connect_buttons(start, stop, begins, [pressed, opened], [shell.tabs.select])
