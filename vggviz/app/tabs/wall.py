@@ -88,7 +88,7 @@ def _figure(lang: str, result: Result, key: str, one: Entry | None, shows: tuple
         view, caption = _view(lang, key, one)
     return (
         f'<figure class="kind{current}"><header><h2>{name}</h2><p class="truth">{says}</p></header>'
-        f'<div class="place">{view}</div>{caption}'
+        f'<div class="place">{view}</div><figcaption>{caption}</figcaption>'
         f'<div class="mechanism"><p>{escape(attention_explanation(lang, key))}</p>'
         f"{drawing(lang, key)}</div></figure>"
     )
