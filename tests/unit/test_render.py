@@ -423,7 +423,7 @@ def test_a_gate_that_weighs_all_alike_looks_so_unless_it_is_stretched() -> None:
         pixels = np.asarray(panel(figure, name).images[0].get_array(), dtype=int)
         contrast[scale] = int(np.ptp(pixels, axis=(0, 1)).max())
         assert around(figure, name)[3:6] == [*ends, "range only 0.040 (4%)"]
-        (line,) = panel(figure, f"{name}; span").patches
+        (line,) = panel(figure, f"{name}; colour span").patches
         assert isinstance(line, Rectangle)
         assert (line.get_x(), line.get_x() + line.get_width()) == pytest.approx(span, abs=1e-6)
     assert contrast["raw"] < 15

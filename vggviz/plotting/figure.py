@@ -110,7 +110,7 @@ def figure(
                 page.image((x, y + HEAD, CELL, CELL), blend, name)
                 bar = (x, y + HEAD + CELL + 0.06, CELL, 0.12)
                 page.image(bar, table(COLORMAPS[0])[None, :256], f"{name}; colour bar")
-                page.rule(x, y + HEAD + CELL + 0.2, CELL, panel.scale.span, f"{name}; span")
+                page.rule(x, y + HEAD + CELL + 0.2, CELL, panel.scale.span, f"{name}; colour span")
             base = y + HEAD + CELL + 0.38
             for end, (part, side) in enumerate(zip(panel.ends, ("left", "right"), strict=False)):
                 page.text(x + CELL * end, base, part, 12, ha=side)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -18,7 +19,7 @@ from vggviz.app.parts.maps import why_not_compared
 from vggviz.app.result import SMALL, Floats, stage_maps
 from vggviz.app.session import Session, handler
 from vggviz.app.shell import HIDDEN, PRIVATE, Shell
-from vggviz.app.tabs.panels import connect_buttons, html, join, run_buttons, text_percent
+from vggviz.app.tabs.panels import html, join, run_buttons, text_percent
 from vggviz.app.tabs.wall import POINT, Channels, wall
 from vggviz.locales import text
 from vggviz.metrics.agreement import agreement
@@ -189,17 +190,6 @@ def _views(session: Session) -> dict[str, Any]:
     return {"choices": choices, "label": session.text("types.view")}
 
 
-def _with_buttons(contents: Callable[[Session, str], Iterator[str]]) -> Callable[..., Any]:
-    """`contents`, each with the buttons of a run: after another result came during a run, the next
-    one begins as that run ends."""
-
-    def call(session: Session, stage: str) -> Iterator[tuple[Any, ...]]:
-        for one in contents(session, stage):
-            yield one, *run_buttons(True)
-
-    return call
-
-
 _VIEW = "(view) => document.documentElement.classList.toggle('numbers', view === 'numbers')"
 
 
@@ -226,13 +216,28 @@ def build(shell: Shell) -> None:
         )
         view.change(None, view, None, js=_VIEW, **PRIVATE)
     part = html("", js_on_load=POINT, elem_id="types", elem_classes="told", min_height=700)
-    how: dict[str, Any] = {
-        "inputs": [session, shell.stage],
-        "outputs": [part, start, stop],
-        "concurrency_id": "network",
+    both, quiet = [start, stop], {"queue": False, **HIDDEN}
+    request = gr.State((0, False))  # the number of a run, and whether the button began it
+
+    def draw(session: Session, stage: str, request: tuple[int, bool]) -> Iterator[str]:
+        yield from (run if request[1] else begin)(session, stage)
+
+    @handler
+    def ask(session: Session, request: tuple[int, bool], pressed: bool) -> tuple[Any, ...]:
+        return (request[0] + 1, pressed), *run_buttons(True)
+
+    running = request.change(
+        draw,
+        [session, shell.stage, request],
+        part,
+        concurrency_id="network",
+        trigger_mode="multiple",
         **HIDDEN,
-    }
-    pressed = start.click(_with_buttons(run), **how)
-    opened = session.change(_with_buttons(begin), cancels=pressed, **how)
-    begins = [start.click, session.change]
-    connect_buttons(start, stop, begins, [pressed, opened], [shell.tabs.select])
+    )
+    running.then(lambda: run_buttons(False), None, both, **quiet)
+    # First: Gradio's events come in this order, and one that cancels must not cancel the next run.
+    ends = [stop.click, shell.tabs.select]
+    gr.on([start.click, session.change, *ends], None, None, None, cancels=running, **PRIVATE)
+    for event, pressed in ((start.click, True), (session.change, False)):
+        event(partial(ask, pressed=pressed), [session, request], [request, *both], **HIDDEN)
+    gr.on(ends, lambda: run_buttons(False), None, both, **quiet)

@@ -15,9 +15,9 @@ from vggviz.app.result import Result
 from vggviz.app.session import Session, handler
 from vggviz.app.shell import HIDDEN, Shell
 from vggviz.app.tabs.panels import (
-    connect_buttons,
     html,
     join,
+    run_buttons,
     stage_radio,
     stage_update,
     stage_with_attention,
@@ -191,9 +191,19 @@ def build(shell: Shell) -> None:
             value="faithful.stop",
         )
     content = html("", elem_id="faithful", elem_classes="told", min_height=560)
+    both = [start, stop]
+    start.click(lambda: run_buttons(True), None, both, queue=False, **HIDDEN)
     running = start.click(run, [session, stage], content, concurrency_id="network", **HIDDEN)
+    running.then(lambda: run_buttons(False), None, both, queue=False, **HIDDEN)
     session.change(update_tab, [session, shell.stage], [stage, content], cancels=running, **HIDDEN)
     stage.input(update_tab, [session, stage], [stage, content], cancels=running, **HIDDEN)
     # Another tab, result or stage stops the measurement: no one would see its end.
-    left = [shell.tabs.select, session.change, stage.input]
-    connect_buttons(start, stop, [start.click], [running], left)
+    gr.on(
+        [stop.click, shell.tabs.select, session.change, stage.input],
+        lambda: run_buttons(False),
+        None,
+        both,
+        cancels=running,
+        queue=False,
+        **HIDDEN,
+    )

@@ -16,7 +16,7 @@ from vggviz.app.choices import stage_choices
 from vggviz.app.markup import bar, percent
 from vggviz.app.result import Floats, Pixels, Result
 from vggviz.app.session import Session
-from vggviz.app.shell import HIDDEN, OPACITY, Shell
+from vggviz.app.shell import OPACITY, Shell
 from vggviz.locales import text
 from vggviz.plotting import data_uri
 from vggviz.plotting.scale import colour_scale
@@ -25,7 +25,6 @@ from vggviz.types import Grid, Kind, Ranked
 __all__ = [
     "bars",
     "cell",
-    "connect_buttons",
     "html",
     "join",
     "panel",
@@ -127,19 +126,6 @@ def cell(row: int, column: int, grid: Grid) -> str:
 def run_buttons(running: bool) -> tuple[Any, Any]:
     """Updates of the buttons that start and stop a long run: only one can be pressed."""
     return gr.update(interactive=not running), gr.update(interactive=running)
-
-
-def connect_buttons(
-    start: gr.Button, stop: gr.Button, begin: Sequence[Any], runs: Sequence[Any], end: Sequence[Any]
-) -> None:
-    """Let only `stop` be pressed from the events `begin` on, and only `start` once one of the
-    `runs` is over, or an event of `end` came, which cancels them."""
-    both = [start, stop]
-    how: dict[str, Any] = {"queue": False, **HIDDEN}
-    gr.on(begin, lambda: run_buttons(True), None, both, **how)
-    for run in runs:
-        run.then(lambda: run_buttons(False), None, both, **how)
-    gr.on([*end, stop.click], lambda: run_buttons(False), None, both, cancels=[*runs], **how)
 
 
 def bars(ranked: Sequence[Ranked], title: str, target: int | None = None) -> str:
