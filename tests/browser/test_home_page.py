@@ -259,10 +259,14 @@ def test_arrows_step_lessons_in_stage_mode(visit: Callable[..., Any]) -> None:
     question = page.get_by_text(text("en", "lessons.sees.halves.ask"), exact=True)
     question.wait_for()
     first = LESSONS[0].steps[0]
-    page.locator(f'#answer .explained[data-example="{first.state.example}"]').wait_for()
+    page.locator(f'#answer .explained[data-example="{first.state.example}"]').wait_for(
+        state="attached"
+    )
     assert page.locator("#lesson :is(button, a):visible").count() == 0
     page.keyboard.press("ArrowRight")  # reveals, and does what the student should
     page.locator("#lesson .reveal:visible").wait_for()
+    page.wait_for_timeout(800)  # of a scroll that there must not be
+    assert question.bounding_box()["y"] >= page.locator("#lesson").bounding_box()["y"]
     page.locator(first.done).wait_for(state="attached")
     sizes = "all => all.map((one) => parseFloat(getComputedStyle(one).fontSize))"
     assert min(page.locator("#lesson p:visible").evaluate_all(sizes)) >= 28

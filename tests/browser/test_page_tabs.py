@@ -257,7 +257,8 @@ PHONE = {
 }
 """The first picture of each tab, and its first setting."""
 
-SMALL_TARGETS = """() => [...document.querySelectorAll(".tabitem :is(button, summary, label)")]
+SMALL_TARGETS = """() => [...document.querySelectorAll(".tabitem *")]
+  .filter((one) => one.matches("button, summary, label:has(input)"))
   .filter((one) => one.checkVisibility())
   .map((one) => [one.getBoundingClientRect(), one.outerHTML.slice(0, 90)])
   .filter(([box]) => box.height > 1 && box.height < 43.5).map(([box, html]) => html)"""
