@@ -18,7 +18,7 @@ from vggviz.cam import CAMs, MapError, Targets, cams, heatmap, prediction
 from vggviz.explanation import Explanation
 from vggviz.export import Exporter
 from vggviz.images import Crop, ImageSource, Preprocess, open_image
-from vggviz.networks import ForeignNetwork, Network
+from vggviz.networks import ForeignNetwork, Network, is_network_name
 from vggviz.platform import precision as fast
 from vggviz.platform.device import choose_device
 from vggviz.platform.machine import library_versions
@@ -105,14 +105,14 @@ class Explainer(Exporter):
         `ATTENTION`, by default 'cbam' for weights by name and what a file holds. `changes` are then
         those of `load_network`. Or for a network by name ('timm:seresnet50', 'mynet.py:build',
         'torchvision:vit_b_16'), which brings its own attention; `changes` are then those of
-        `load_foreign`: `pretrained`, `checkpoint`, `labels`, `size` and others.
+        `load_foreign`: `pretrained`, `checkpoint`, `adapter`, `labels`, `size` and others.
 
         Raises WeightsError or NetworkError where they cannot be had, ValueError for an unknown
         precision, device or attention, or one that is not the file's.
         """
         fast.check_precision(precision)  # before a long load
         device = choose_device(device)
-        if network_card.is_network_name(str(weights)):
+        if is_network_name(str(weights)):
             if attention is not None:
                 raise ValueError(f"{weights} brings its own attention")
             parts = network_card.load_foreign(str(weights), **changes)

@@ -102,14 +102,15 @@ class Explanation:
             f"{self.target.probability:.1%}{maps} at {len(self.stages)} stages>"
         )
 
-    def panels(self, lang: str = "en") -> Panels:
+    def panels(self, lang: str = "en", scale: str = "raw") -> Panels:
         """Attention and maps as they are drawn, with their texts: a row for each kind of attention,
-        then for each method."""
+        then for each method. Colours go from 0 to 1 for weights in [0, 1], else from 0 to the map's
+        largest value; with the `scale` 'stretch' from its smallest to its largest value."""
         titles = {
             key: translated(lang, f"method.{key}.name", method.title)
             for key, method in METHODS.items()
         }
-        return plotting.panels(self.attention, self.heatmaps, titles, lang)
+        return plotting.panels(self.attention, self.heatmaps, titles, lang, scale)
 
     def _repr_html_(self) -> str:
         """The result in a notebook."""
@@ -187,8 +188,9 @@ class Explanation:
             lang=lang,
         )
 
-    def report(self, title: str = "", link: str = "", lang: str = "en") -> str:
-        """One page of HTML to read and to print, with all pictures in it: see `plotting.report`."""
+    def report(self, title: str = "", link: str = "", lang: str = "en", scale: str = "raw") -> str:
+        """One page of HTML to read and to print, with all pictures in it: see `plotting.report`;
+        `scale` is that of the colours, as in `panels`."""
         key, made = self.provenance["config"]["attention"], self.provenance
         attention = key
         if key in ATTENTION:
@@ -214,7 +216,7 @@ class Explanation:
         return plotting.report(
             self.image,
             self.prediction,
-            self.panels(lang),
+            self.panels(lang, scale),
             target=self.target,
             title=title,
             subtitle=f"{self.network} · {made['weights']} · {attention}",

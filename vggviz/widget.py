@@ -184,10 +184,10 @@ def _tile(panel: Panel, explanation: Explanation, stage: str) -> dict[str, Any]:
     if panel.target is not None:
         title = f"{title}: {explanation.target.label}"
     tile = {"title": title, "alt": f"{title}, {stage}", "ends": panel.ends, "size": panel.size}
-    if panel.flat:
+    if panel.scale.flat:
         return tile
     if panel.values.ndim == 1:
         return {**tile, "path": chart(panel), "count": len(panel.values)}
     side = len(explanation.image)
-    rgb = np.rint(255 * colours(resize(panel.values, (side, side)))).astype(np.uint8)
+    rgb = np.rint(255 * colours(resize(panel.unit, (side, side)))).astype(np.uint8)
     return {**tile, "heat": data_uri(rgb)}

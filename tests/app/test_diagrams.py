@@ -19,7 +19,9 @@ def test_every_type_is_drawn_from_its_line(attention: str) -> None:
     line = re.split(r"\s*(?:=>|[|>;]| : )\s*", ATTENTION[attention].diagram)
     assert words == ["x", *(word.strip() for word in line), "y"]
     _, _, width, height = map(float, image.attrib["viewBox"].split())
-    assert width == WIDTH <= 342  # a phone's 390 pixels without margins, so 13 pixels stay 13
+    assert width == WIDTH <= 332  # a phone's 360 pixels without margins
+    assert f"min-width:{WIDTH}px" in image.attrib["style"]  # so that 14 pixels stay 14
+    assert float(image.attrib["font-size"]) >= 14
     boxes = [
         tuple(float(box.attrib[name]) for name in ("x", "y", "width")) for box in image.iter("rect")
     ]

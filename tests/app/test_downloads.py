@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from vggviz.app.examples import examples
 from vggviz.app.inputs import UploadedPicture
 from vggviz.app.link import COMPONENTS, PageState, component_updates, page_state, query, read_query
 from vggviz.app.networks import Networks
+from vggviz.app.parts.maps import maps
 from vggviz.app.session import Session
 from vggviz.app.tabs import TABS
 from vggviz.app.view import View, view_options
@@ -54,11 +56,9 @@ def upload(file: Path, path: str = "") -> UploadedPicture:
 @pytest.fixture
 def take(session: Session) -> Take:
     def call(format: str, lang: str = "en", tab: str = "explore", **changes: Any) -> Any:
-        target = changes.pop("target", "47")
+        target, view = changes.pop("target", "47"), changes.pop("view", View("block5"))
         visitor = replace(session, lang=lang, **changes)
-        return downloads.download(
-            visitor, View("block5"), target, examples(), format, tab, "http://x/"
-        )
+        return downloads.download(visitor, view, target, examples(), format, tab, "http://x/")
 
     return call
 
@@ -93,6 +93,17 @@ def test_report(take: Take) -> None:
     assert '<html lang="zh-Hans">' in report
     assert "http://x/?example=koala&amp;weights=everyday" in report
     assert all(take(kind)["type"] == type for kind, type in downloads.TYPES.items())
+
+
+@pytest.mark.parametrize("scale", ["raw", "stretch"])
+def test_the_report_has_the_colours_of_the_screen(take: Take, session: Session, scale: str) -> None:
+    """Where a map's values lie on its colour bar is written under the bar."""
+    view = View("block5", scale=scale)
+    place = re.compile(r"left:([\d.]+)%;\s*right:([\d.]+)%")
+    shown = place.findall(maps("en", session.current, view))
+    assert len(shown) == 2  # attention and Grad-CAM
+    assert set(shown) <= set(place.findall(content(take("html", view=view)).decode()))
+    assert (set(shown) == {("0.0", "0.0")}) == (scale == "stretch")
 
 
 def test_every_button_has_a_format() -> None:

@@ -23,7 +23,7 @@ from vggviz.app.handlers import (
     translate_choices,
 )
 from vggviz.app.inputs import UploadedPicture
-from vggviz.app.markup import bar, canvas, colour_scale, heat, percent
+from vggviz.app.markup import bar, canvas, heat, percent
 from vggviz.app.networks import Networks
 from vggviz.app.parts.channels import channel, channels, effects, ranking
 from vggviz.app.parts.maps import maps as maps_html
@@ -39,6 +39,7 @@ from vggviz.locales import text
 from vggviz.metrics.agreement import agreement
 from vggviz.networks import Network
 from vggviz.networks.vgg import VGG
+from vggviz.plotting.scale import colour_scale
 from vggviz.weights import Card
 
 LABELS = tuple(f"thing {k}" for k in range(10))

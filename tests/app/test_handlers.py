@@ -38,6 +38,7 @@ from vggviz.images import ImageError, Preprocess
 from vggviz.networks import Network
 from vggviz.networks.vgg import VGG
 from vggviz.plotting import data_uri
+from vggviz.plotting.numbers import range_text
 from vggviz.weights import Card, WeightsError, bundled_types
 
 LABELS = ('<b>bold</b> & "quoted"', "koala", "kiwi", *(f"thing {k}" for k in range(3, 10)))
@@ -110,7 +111,7 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
         assert np.abs(decoded(got) - 255 * wanted).max() <= 24  # what JPEG makes of edges
         assert np.abs(decoded(got) - 255 * wanted).mean() <= 2
     for map in maps:
-        assert all(end in drawn.maps for end in markup.range_text(map.min(), map.max()))
+        assert all(end in drawn.maps for end in range_text(map.min(), map.max()))
     said = "This attention weighs channels, not places."
     assert (said in drawn.maps) == (attention in ("se", "eca", "selective_kernel"))
     assert ("No attention in this network." in drawn.maps) == (attention == "none")
@@ -120,7 +121,7 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
     assert ("This attention weighs places, not channels." in drawn.channels) == places_only
     if channel is not None:
         assert (
-            f"highest weight {markup.range_text(channel.min(), channel.max())[1]} (channel "
+            f"highest weight {range_text(channel.min(), channel.max())[1]} (channel "
             in drawn.channels
         )
         for extreme in (channel.max(), channel.min()):  # several dead channels may weigh the same
@@ -571,7 +572,7 @@ class TestPicture:
 def test_both_ends_have_the_digits_that_tell_them_apart(
     low: float, high: float, ends: tuple[str, str]
 ) -> None:
-    assert markup.range_text(low, high) == ends
+    assert range_text(low, high) == ends
 
 
 @pytest.mark.parametrize(

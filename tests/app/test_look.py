@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from vggviz.app import handlers, page_events
-from vggviz.app.examples import example_classes, examples
+from vggviz.app.examples import example_classes, examples, strip
 from vggviz.app.inputs import UploadedPicture
 from vggviz.app.link import COMPONENTS, address, component_updates, read_query
 from vggviz.app.networks import Networks
@@ -64,6 +65,17 @@ def test_chips_are_what_the_example_shows_or_the_two_most_probable(
     assert html.count('aria-pressed="true"') == html.count('tabindex="0"') == 1
     assert "Attention stays" in html
     assert "Attention stays" not in chips("en", explained(pair(), attention="se").current)
+
+
+def test_captions_of_examples_are_in_the_language_of_the_page() -> None:
+    english, chinese = (
+        re.findall(r'title="([^"]+)"', strip(examples(), lang)) for lang in ("en", "zh")
+    )
+    assert len(english) == len(chinese) == len(examples())
+    assert english[3] == "A lesser (red) panda on a branch, right of the centre."
+    assert not [caption for caption in english if re.search("[一-鿿]", caption)]
+    assert not [caption for caption in chinese if not re.search("[一-鿿]", caption)]
+    assert f'aria-label="示例：{chinese[3]}"' in strip(examples(), "zh")
 
 
 def test_the_address_brings_back_the_view_and_tells_nothing_of_ones_own(

@@ -250,6 +250,40 @@ def test_arrows_reveal_and_step_and_a_link_opens_a_step(visit: Callable[..., Any
     assert step.locator(".reveal").is_visible()
 
 
+def test_arrows_step_lessons_in_stage_mode(visit: Callable[..., Any]) -> None:
+    page = visit(width=1920, height=1080)
+    page.keyboard.press("f")
+    page.locator("html.stage-mode").wait_for(state="attached")
+    assert not page.locator("#lesson").is_visible()
+    page.keyboard.press("ArrowRight")  # opens the first lesson
+    question = page.get_by_text(text("en", "lessons.sees.halves.ask"), exact=True)
+    question.wait_for()
+    first = LESSONS[0].steps[0]
+    page.locator(f'#answer .explained[data-example="{first.state.example}"]').wait_for(
+        state="attached"
+    )
+    assert page.locator("#lesson :is(button, a):visible").count() == 0
+    page.keyboard.press("ArrowRight")  # reveals, and does what the student should
+    page.locator("#lesson .reveal:visible").wait_for()
+    page.wait_for_timeout(800)  # of a scroll that there must not be
+    assert question.bounding_box()["y"] >= page.locator("#lesson").bounding_box()["y"]
+    page.locator(first.done).wait_for(state="attached")
+    sizes = "all => all.map((one) => parseFloat(getComputedStyle(one).fontSize))"
+    assert min(page.locator("#lesson p:visible").evaluate_all(sizes)) >= 28
+    band = page.locator("#lesson").bounding_box()
+    scales = [one.bounding_box() for one in page.locator("#maps .scale").all()]
+    assert all(box["y"] + box["height"] <= band["y"] for box in scales if box)
+    text_end = page.locator("#lesson .reveal:visible").bounding_box()
+    assert text_end["y"] + text_end["height"] <= 1080
+    page.keyboard.press("ArrowRight")
+    page.get_by_text(text("en", "lessons.sees.window.ask"), exact=True).wait_for()
+    page.keyboard.press("ArrowLeft")
+    question.wait_for()
+    page.keyboard.press("Escape")
+    page.locator("#lesson header").wait_for()  # the card beside the page, at this step
+    assert "lesson=sees.halves" in page.url
+
+
 def test_a_formulas_letters_light_up_and_a_phone_has_a_sheet(visit: Callable[..., Any]) -> None:
     page = visit("lesson=spatial.where", width=390)
     card = page.locator("#lesson")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page import EXAMPLES, OPENING, changes, check, choose, upload
+from page import EXAMPLES, OPENING, changes, check, choose, show, upload
 from PIL import Image
 
 from vggviz.app.markup import attention_title
@@ -138,6 +138,39 @@ def test_all_types_as_a_wall_and_as_numbers(visit: Visit) -> None:
     assert not page.locator("#types .wall").is_visible()
 
 
+WATCH = """() => {
+  const [start, stop] = ["#types-start", "#types-stop"].map((one) => document.querySelector(one));
+  window.states = [];
+  new MutationObserver(() => {
+    const bar = document.querySelector("#types progress");
+    window.states.push(`${start.disabled} ${stop.disabled}`);
+    if (window.stops && !stop.disabled && bar.value < bar.max) stop.click();
+  }).observe(document.body, {subtree: true, childList: true, attributeFilter: ["disabled"]});
+}"""
+
+
+def test_only_start_or_stop_of_the_wall_can_be_pressed(visit: Visit) -> None:
+    page = visit()
+    start, stop = page.locator("#types-start"), page.locator("#types-stop")
+    go(page, "All types")
+    runs(page, "#types")
+    page.locator("#types-start:enabled").wait_for()
+    assert stop.is_disabled()
+    page.evaluate(WATCH)
+    start.click()
+    page.wait_for_function("window.states.includes('true false')")
+    page.locator("#types-start:enabled").wait_for()
+    runs(page, "#types")
+    assert stop.is_disabled()
+    page.evaluate("window.stops = true")
+    start.click()
+    page.wait_for_function("window.states.at(-1) === 'false true'")
+    page.wait_for_timeout(1500)  # what was under way when it was stopped
+    bar = page.locator("#types progress").evaluate("(bar) => [bar.value, bar.max]")
+    assert bar[0] < bar[1]
+    assert start.is_enabled()
+
+
 def test_what_if(visit: Visit) -> None:
     page = visit()
     go(page, "What if")
@@ -213,6 +246,42 @@ def test_no_tab_computes_unseen(visit: Visit) -> None:
     page.wait_for_timeout(1500)
     assert page.locator("#blocks table[data-old]").count() == 1
     changes(page, GRID, lambda: upload(page, EXAMPLES / "koala.jpg"))
+
+
+PHONE = {
+    "pixel": ("#pixel .canvas", "#pixel-stage label"),
+    "blocks": ("#blocks td .well", "#blocks-methods label"),
+    "types": ("#types .place", "#types-view label"),
+    "what_if": ("#what-if .after .panel", "#what-weights label"),
+    "faithful": ("#faithful .curves", "#faithful-stage label"),
+}
+"""The first picture of each tab, and its first setting."""
+
+SMALL_TARGETS = """() => [...document.querySelectorAll(".tabitem *")]
+  .filter((one) => one.matches("button, summary, label:has(input)"))
+  .filter((one) => one.checkVisibility())
+  .map((one) => [one.getBoundingClientRect(), one.outerHTML.slice(0, 90)])
+  .filter(([box]) => box.height > 1 && box.height < 43.5).map(([box, html]) => html)"""
+
+
+def test_a_phone_has_the_map_and_its_settings_on_one_screen(visit: Visit) -> None:
+    page = visit(390, 844, query="&attention=self_attention", more=False)
+    for tab, (picture, setting) in PHONE.items():
+        show(page, tab)
+        place = page.locator(picture).first
+        place.evaluate("(place) => place.scrollIntoView({block: 'start'})")
+        top, below, bar = (
+            one.bounding_box() for one in (place, page.locator(setting).first, page.locator("#ask"))
+        )
+        assert top["y"] >= -1, tab
+        assert top["y"] + top["height"] <= below["y"], tab
+        assert below["y"] + below["height"] <= bar["y"], tab
+        assert page.evaluate(SMALL_TARGETS) == [], tab
+    show(page, "pixel")
+    page.mouse.wheel(0, 400)
+    page.wait_for_function("scrollY > 200")
+    for part in ("#pixel .canvas", "#pixel .average .well"):  # both stay above the heads
+        assert 0 <= page.locator(part).bounding_box()["y"] < 120
 
 
 @pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])

@@ -22,6 +22,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
@@ -79,7 +80,9 @@ def full(
 def figure_of(
     picture: np.ndarray, predicted: Prediction, attention: Any, maps: Any, **more: Any
 ) -> Figure:
-    rows = render.panels(attention, maps, lang=more.get("lang", "en"))
+    rows = render.panels(
+        attention, maps, lang=more.get("lang", "en"), scale=more.pop("scale", "raw")
+    )
     return render.figure(picture, predicted, rows, **{"title": "T", **more})
 
 
@@ -289,7 +292,7 @@ def test_inputs_are_never_modified() -> None:
 # The figure
 
 
-def test_every_panel_tells_stage_kind_resolution_and_raw_range() -> None:
+def test_every_panel_says_stage_kind_resolution_and_what_the_colours_stand_for() -> None:
     attention = {
         "block2": (record("channel", "block2", 1), record("spatial", "block2", 2)),
         "block5": (record("channel", "block5", 3), record("spatial", "block5", 4, 1e-6)),
@@ -302,11 +305,11 @@ def test_every_panel_tells_stage_kind_resolution_and_raw_range() -> None:
     assert around(figure, "block2; gradcam") == ["block2", "4×4", "gradcam", "−0.250", "12.5"]
     assert around(figure, "block5; gradcam") == ["block5", "4×4", "gradcam", "0", "3.21×10⁻⁷"]
     for stage in attention:
-        channel, spatial = attention[stage]
+        channel = attention[stage][0]
         found = around(figure, f"{stage}; spatial attention")
         assert found[:3] == [stage, "6×4", "spatial attention"]
         ends = [number(text) for text in found[3:5]]
-        assert ends == pytest.approx([spatial.low, spatial.high], rel=5e-3)
+        assert ends == [0, 1]  # of weights of positions, whatever these are
         found = around(figure, f"{stage}; channel attention")
         assert found[:3] == [stage, "24 channels", "channel attention"]
         assert {"weight", "channels, sorted", "0", "1"} <= set(found)
@@ -332,11 +335,12 @@ def test_attention_is_shown_by_its_view() -> None:
     for one in records["block3"]:
         shown = panel(figure, f"block3; {one.kind} attention").images[0].get_array()
         assert one.spatial is not None
-        values, low, high = render.stretch(one.spatial.numpy())
-        np.testing.assert_array_equal(shown, render.overlay(crop(), values))
+        high = 1.0 if one.kind == "volume" else float(one.spatial.max())
+        values = (one.spatial / high).numpy()
+        np.testing.assert_allclose(shown, render.overlay(crop(), values), atol=2)  # of 255
         found = around(figure, f"block3; {one.kind} attention")
         assert found[1] == ("3×2" if one.kind == "token" else "6×4")
-        assert found[3:5] == [f"{low:#.3g}", f"{high:#.3g}"]
+        assert found[3:5] == ["0", f"{high:#.3g}"]
     assert "mean over channels" in around(figure, "block3; volume attention")
     assert "received by each position" in around(figure, "block3; token attention")
 
@@ -378,12 +382,12 @@ def test_a_map_without_any_number_is_flat() -> None:
     ("low", "high", "note"),
     [
         (0.499, 0.501, "range only 0.0020 (0.4%)"),
-        (0.49, 0.5, None),  # exactly 2 %
-        (0.4901, 0.5, "range only 0.0099 (2%)"),
+        (0.46, 0.5, "range only 0.040 (8%)"),
+        (0.44, 0.5, None),  # more than a tenth
         (0.0, 1e-9, None),
     ],
 )
-def test_a_tiny_range_is_annotated(low: float, high: float, note: str | None) -> None:
+def test_a_nearly_flat_map_is_annotated(low: float, high: float, note: str | None) -> None:
     maps = {("block1", "gradcam"): heatmap("gradcam", "block1", low, high)}
     found = texts(figure_of(crop(), prediction(), {}, maps))
     assert [text for text in found if text.startswith("range")] == ([note] if note else [])
@@ -394,15 +398,36 @@ def test_a_tiny_range_is_annotated(low: float, high: float, note: str | None) ->
     [
         (0.4997, 0.5003, ["0.4997", "0.5003"]),
         (0.49999, 0.50001, ["0.49999", "0.50001"]),
-        (0.4999999, 0.5000009, ["0.500", "+1.0×10⁻⁶"]),
+        (0.4999999, 0.5000009, ["0.500000", "0.500001"]),
+        (1.23451e-10, 1.23459e-10, ["1.23×10⁻¹⁰", "+8.0×10⁻¹⁵"]),
     ],
 )
 def test_close_ends_get_the_digits_that_tell_them_apart(
     low: float, high: float, ends: list[str]
 ) -> None:
     maps = {("block1", "gradcam"): heatmap("gradcam", "block1", low, high)}
-    figure = figure_of(crop(), prediction(), {}, maps)
+    figure = figure_of(crop(), prediction(), {}, maps, scale="stretch")
     assert around(figure, "block1; gradcam")[3:5] == ends
+
+
+def test_a_gate_that_weighs_all_alike_looks_so_unless_it_is_stretched() -> None:
+    weights = torch.linspace(0.51, 0.55, 24).reshape(4, 6)
+    records = {"block4": (AttentionRecord("block4", "spatial", weights, (4, 6)),)}
+    grey, name = np.full((32, 32, 3), 128, np.uint8), "block4; spatial attention"
+    contrast: dict[str, int] = {}
+    for scale, ends, span in (
+        ("raw", ["0", "1.00"], (0.51, 0.55)),
+        ("stretch", ["0.510", "0.550"], (0, 1)),
+    ):
+        figure = figure_of(grey, prediction(), records, {}, scale=scale)
+        pixels = np.asarray(panel(figure, name).images[0].get_array(), dtype=int)
+        contrast[scale] = int(np.ptp(pixels, axis=(0, 1)).max())
+        assert around(figure, name)[3:6] == [*ends, "range only 0.040 (4%)"]
+        (line,) = panel(figure, f"{name}; colour span").patches
+        assert isinstance(line, Rectangle)
+        assert (line.get_x(), line.get_x() + line.get_width()) == pytest.approx(span, abs=1e-6)
+    assert contrast["raw"] < 15
+    assert contrast["stretch"] > 100
 
 
 def test_a_method_that_knows_no_class_says_so() -> None:

@@ -9,7 +9,7 @@ from vggviz.app.own import OwnNetwork
 from vggviz.app.session import Session
 from vggviz.explainer import Explainer
 from vggviz.locales import class_name, text
-from vggviz.weights import STOCK, WEIGHTS
+from vggviz.weights import STOCK, WEIGHTS, bundled_types
 
 __all__ = [
     "Choices",
@@ -35,26 +35,39 @@ def first_stage(explainer: Explainer, stage: str = "") -> str:
 
 def network_choices(session: Session) -> Choices:
     """The networks of the page, then those of the session."""
-    shared = [(_network_title(key, session.lang), key) for key in session.networks.choices]
+    shared = [(_network_title(session, key), key) for key in session.networks.choices]
     return [*shared, *((_own_title(own, session.lang), key) for key, own in session.own.items())]
 
 
-def _network_title(key: str, lang: str) -> str:
+def _network_title(session: Session, key: str) -> str:
+    if key in session.networks.unmeasured:
+        return session.text("explore.network.unmeasured", name=key)
     if key in STOCK:
-        return text(lang, "explore.network.imagenet", name=key)
-    return text(lang, f"explore.network.{key}") if key in WEIGHTS else key
+        kind = "taught" if bundled_types(key) else "imagenet"
+        return session.text(f"explore.network.{kind}", name=key)
+    return session.text(f"explore.network.{key}") if key in WEIGHTS else key
 
 
 def _own_title(network: OwnNetwork, lang: str) -> str:
+    if network.unmeasured:
+        return text(lang, "explore.network.unmeasured", name=network.name)
     count = len(network.labels)
     kind = "own_untrained" if network.trained == "nothing" else "own_one" if count == 1 else "own"
     return text(lang, f"explore.network.{kind}", name=network.name, count=count)
 
 
 def attention_choices(session: Session, weights: str) -> Choices:
-    """The attention types of these weights."""
+    """The attention types of these weights; where some come taught, the others say that they are
+    untrained."""
     types = session.networks.types(weights, session.own)
-    return [(attention_title(session.lang, key), key) for key in types]
+    taught = bundled_types(weights) if weights in STOCK else ()
+    choices: Choices = []
+    for key in types:
+        title = attention_title(session.lang, key)
+        if taught and key not in ("none", *taught):
+            title = session.text("explore.type_untrained", title=title)
+        choices.append((title, key))
+    return choices
 
 
 def class_choices(labels: Sequence[str], lang: str = "en", none: str = "predicted") -> Choices:

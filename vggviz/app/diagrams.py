@@ -11,9 +11,10 @@ from vggviz.locales import text
 
 __all__ = ["WIDTH", "diagram", "drawing"]
 
-WIDTH = 340  # units, which are pixels on a phone
+WIDTH = 304  # units, which are pixels where there is no more room: the type has at least TYPE
+TYPE = 14
 MAIN = 14  # x of the line from the input x at the top to the output y at the bottom
-LETTER, PADDING, GAP = 7.6, 12, 11
+LETTER, PADDING, GAP = 8, 8, 8
 ROW, BOX = 34, 22  # heights
 
 
@@ -43,8 +44,9 @@ def drawing(lang: str, attention: str) -> str:
     label = text(lang, "explore.diagram_alt", line=attention_explanation(lang, attention))
     return (
         f'<svg viewBox="0 0 {WIDTH} {y + 26:g}" role="img" aria-label="{escape(label)}" '
-        f'style="display:block;width:100%;max-width:{1.1 * WIDTH:g}px" fill="none" '
-        f'stroke="currentColor" font-size="13" text-anchor="middle">{"".join(shapes)}</svg>'
+        f'style="display:block;width:100%;min-width:{WIDTH}px;max-width:{1.2 * WIDTH:g}px" '
+        f'fill="none" stroke="currentColor" font-size="{TYPE}" text-anchor="middle">'
+        f"{''.join(shapes)}</svg>"
     )
 
 

@@ -90,7 +90,7 @@ def download(
     stem = f"vggviz-{stem.strip('-')[:60]}"
     if format == "html":
         link = f"{address}?{query(state)}" if state and address else ""
-        content = explanation.report(lang=session.lang, link=link).encode()
+        content = explanation.report(lang=session.lang, link=link, scale=view.scale).encode()
     else:
         title = f"{explanation.network}: {result.top[0].label}"
         content = FORMATS[format](explanation, title, session.lang)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -16,7 +16,7 @@ from PIL import Image
 from vggviz.files import atomic_write
 from vggviz.gradio_private import get_upload_folder
 from vggviz.images import open_image
-from vggviz.locales import text
+from vggviz.locales import LANGUAGES, text
 from vggviz.plotting import data_uri
 from vggviz.weights import assets_folder
 
@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 
 
 class Example(NamedTuple):
-    """A bundled picture: its file, the class that it shows, a sentence on it, and a second class
-    where it shows two."""
+    """A bundled picture: its file, the class that it shows, a sentence on it by language, and a
+    second class where it shows two."""
 
     file: Path
     label: str
-    caption: str
+    captions: Mapping[str, str]
     other: str = ""
 
 
@@ -59,7 +59,12 @@ def examples() -> list[Example]:
             copy.unlink(missing_ok=True)
         folder = bundled
     return [
-        Example(folder / entry["file"], entry["label"], entry["caption"], entry.get("other", ""))
+        Example(
+            folder / entry["file"],
+            entry["label"],
+            {"en": entry["caption"], **{lang: entry[lang] for lang in LANGUAGES if lang in entry}},
+            entry.get("other", ""),
+        )
         for entry in entries
     ]
 
@@ -67,9 +72,9 @@ def examples() -> list[Example]:
 @cache
 def _entries() -> list[dict[str, Any]]:
     """What examples.json says of each picture: its `file`, `label`, its `synonyms` in other
-    networks, WordNet id and `caption`; the `other` class that it shows; whether it is a
-    `labelled_error`, which stays among them to be discussed, since bundled networks get it wrong.
-    """
+    networks, WordNet id and `caption`, which is also there in other languages, by their codes; the
+    `other` class that it shows; whether it is a `labelled_error`, which stays among them to be
+    discussed, since bundled networks get it wrong."""
     file = assets_folder() / "examples" / "examples.json"
     entries: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
     return entries
@@ -102,10 +107,11 @@ def _entry(path: str | None) -> dict[str, Any]:
 def strip(pictures: Sequence[Example], lang: str = "en") -> str:
     """The HTML of a button for each picture; `PICK` reports which one was clicked."""
     buttons = "".join(
-        f'<button type="button" data-index="{index}" title="{escape(example.caption)}" '
-        f'aria-label="{escape(text(lang, "shell.example", caption=example.caption))}">'
+        f'<button type="button" data-index="{index}" title="{escape(caption)}" '
+        f'aria-label="{escape(text(lang, "shell.example", caption=caption))}">'
         f'<img src="{_thumbnail(example.file)}" width="96" height="96" alt=""></button>'
         for index, example in enumerate(pictures)
+        for caption in [example.captions.get(lang, example.captions["en"])]
     )
     return f'<div role="group" aria-label="{text(lang, "shell.examples")}">{buttons}</div>'
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import gradio as gr
 
 from vggviz.app.choices import attention_choices, class_choices, first_stage, stage_choices
 from vggviz.app.examples import Example, example_classes
+from vggviz.app.inputs import event_data
 from vggviz.app.session import Session
 from vggviz.app.shell import OPACITY, Shell
 from vggviz.app.view import View, view_options
@@ -24,6 +25,7 @@ __all__ = [
     "address",
     "component_updates",
     "components",
+    "connect",
     "page_state",
     "query",
     "read_query",
@@ -61,6 +63,28 @@ class PageState(NamedTuple):
 def components(shell: Shell) -> list[Any]:
     """The components that `component_updates` sets."""
     return [shell.view[one] if one in shell.view else getattr(shell, one) for one in COMPONENTS]
+
+
+def connect(shell: Shell, part: gr.HTML, function: Callable[..., Any], **how: Any) -> None:
+    """Set the page's components by what the script of `part` asks for, with a `select` event.
+
+    `function` takes a session, the event's data, which come from a browser and may be anything, and
+    `run_request`; it returns the updates of `COMPONENTS` and a new `run_request`. `how` are further
+    arguments of the event.
+    """
+
+    def ask(session: Session, run_request: int, event: gr.EventData) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = function(session, event_data(event), run_request)
+        return found
+
+    part.select(
+        shell.bind(ask),
+        [*shell.states, shell.run_request],
+        [*components(shell), shell.run_request],
+        concurrency_id="network",
+        trigger_mode="always_last",
+        **how,
+    )
 
 
 def query(state: PageState) -> str:

@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Sequence
 from html import escape
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,59 +19,28 @@ from vggviz.cam import METHODS
 from vggviz.images import Crop
 from vggviz.locales import text, translated
 from vggviz.plotting import data_uri
-from vggviz.plotting.panels import number
+from vggviz.plotting.numbers import number
+from vggviz.plotting.scale import ColourScale
 from vggviz.plotting.stages import headings
-from vggviz.types import Kind
 
 __all__ = [
-    "ColourScale",
     "attention_explanation",
     "attention_title",
     "badge",
     "bar",
     "canvas",
-    "colour_scale",
     "heat",
     "method_explanation",
     "method_title",
     "number",
     "percent",
     "placeholder",
-    "range_text",
     "size",
     "stage_title",
     "stage_titles",
 ]
 
 TITLE = 16  # characters of a stage's title in a row of stages
-NEARLY = 0.1  # share of the colour range: a map that takes less of it looks the same everywhere
-GATES = ("channel", "spatial", "volume", "axis")  # weights in [0, 1]; others sum to 1
-
-
-class ColourScale(NamedTuple):
-    """The raw values at both ends of a map's colours (`low`, `high`), and the smallest and the
-    largest value of the map itself (`least`, `most`).
-
-    `flat` where all its values are equal; `nearly_flat` where they take less than `NEARLY` of the
-    range of values that such a map can have, so that only exaggerated colours tell them apart.
-    """
-
-    low: float
-    high: float
-    least: float
-    most: float
-    flat: bool
-    nearly_flat: bool
-
-    @property
-    def range_text(self) -> tuple[str, str]:
-        """Both ends as text; of a flat map its one value, twice."""
-        return range_text(*((self.least, self.most) if self.flat else (self.low, self.high)))
-
-    def unit(self, raw: Floats) -> Floats:
-        """The raw values as shares of the colour range: 0 is `low`, 1 is `high`."""
-        extent = self.high - self.low
-        return (raw - np.float32(self.low)) / np.float32(extent if extent > 0 else 1)
 
 
 def attention_title(lang: str, attention: str) -> str:
@@ -111,26 +79,6 @@ def stage_titles(lang: str, stages: Sequence[str]) -> dict[str, str]:
     parts in which they differ."""
     short = headings(stages, lambda name: len(name) <= TITLE)
     return {stage: stage_title(lang, short[stage]) for stage in stages}
-
-
-def colour_scale(
-    raw: Floats, scale: str, kind: Kind | None = None, top: float = 0.0
-) -> ColourScale:
-    """The colour scale of a raw map.
-
-    'raw' is honest, and makes maps comparable: it goes from 0, or the smallest value where that is
-    negative, to 1 for gates, else to the largest value or `top`, whichever is larger. 'stretch'
-    exaggerates: it goes from the map's smallest to its largest value.
-    """
-    _, least, most = render.stretch(raw)
-    flat = not most - least > 1e-6 * max(abs(least), abs(most))  # but for rounding of float32
-    if not math.isfinite(least):
-        return ColourScale(least, most, least, most, flat, nearly_flat=False)
-    low, high = min(0.0, least), max(1.0 if kind in GATES else 0.0, most, top)
-    nearly = not flat and most - least < NEARLY * (high - low)
-    if scale == "stretch":
-        low, high = least, most
-    return ColourScale(low, high, least, most, flat, nearly)
 
 
 def heat(raw: Floats, scale: ColourScale, colormap: str, side: int) -> Pixels:
@@ -183,9 +131,8 @@ def bar(lang: str, scale: ColourScale, colormap: str = render.COLORMAPS[0]) -> s
     stops = render.gradient(colormap)
     used = ""
     if math.isfinite(scale.least):
-        ends = np.array([scale.least, scale.most], dtype=np.float32)
-        left, right = (100 * scale.unit(ends)).tolist()
-        used = f'<u style="left:{left:.1f}%;right:{100 - right:.1f}%"></u>'
+        left, right = scale.span
+        used = f'<u style="left:{100 * left:.1f}%;right:{100 - 100 * right:.1f}%"></u>'
     return (
         f'<div class="scale"><b>{low}</b><i style="background:linear-gradient(90deg,{stops})">'
         f"{used}</i><b>{high}</b></div>"
@@ -216,12 +163,3 @@ def percent(probability: float) -> str:
     if 99.95 <= percent < 100:
         return "&gt;99.9%"
     return f"{percent:.1f}%" if percent < 10 or 99 < percent < 100 else f"{percent:.0f}%"
-
-
-def range_text(low: float, high: float) -> tuple[str, str]:
-    """Both numbers with the fewest digits, from two up, with which they differ."""
-    for digits in range(2, 8):
-        found = number(low, digits), number(high, digits)
-        if found[0] != found[1]:
-            return found
-    return number(low, 2), number(high, 2)

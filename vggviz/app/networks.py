@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 from types import MappingProxyType
@@ -52,6 +52,8 @@ class Networks:
     `named` are networks of any kind, by a name that `open_network` takes, with the other arguments
     of `Explainer.load`: they are loaded in the constructor, stay loaded, and come first. They and
     own networks compute on `device`, others where `load` puts them.
+
+    `unmeasured` are the weights whose card says so (see `Card`), named networks included.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Networks:
         seconds: float = math.inf,
         named: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
         device: str | torch.device = "cpu",
+        unmeasured: Collection[str] = (),
     ) -> None:
         self._device = device
         self._named: dict[str, tuple[str, Explainer]] = {}
@@ -71,6 +74,8 @@ class Networks:
             self._named[explainer.card.config.to_json()["network"]] = name, explainer
         found = {key: (one.card.config.attention,) for key, (_, one) in self._named.items()}
         self.choices = {**found, **{weights: tuple(types) for weights, types in choices.items()}}
+        taught = (key for key, (_, one) in self._named.items() if one.card.unmeasured)
+        self.unmeasured = frozenset((*unmeasured, *taught))
         self._load = load
         self._max_parameters = max_parameters
         self.cache = Cache(cache_bytes)
@@ -81,15 +86,16 @@ class Networks:
 
     @classmethod
     def bundled(cls) -> Networks:
-        """The bundled trained networks, ImageNet's whose files are already on this machine, and an
-        untrained one of each attention type."""
+        """The bundled trained networks, ImageNet's whose files are already on this machine, types
+        with bundled attention first, and an untrained one of each attention type."""
         types = ("cbam", *(key for key in ("none", *ATTENTION) if key != "cbam"))
         trained = tuple(key for key in types if key in bundled_types())
         known = {BUNDLED: trained} if trained else {}
         known["random"] = types
         for name in STOCK:  # the page never starts a download
             if stock_file(name).is_file():
-                known[name] = types
+                taught = bundled_types(name)
+                known[name] = tuple(sorted(types, key=lambda key: key not in taught))
         return cls(known)
 
     def types(self, weights: str, own: OwnNetworks = NO_NETWORKS) -> tuple[str, ...]:

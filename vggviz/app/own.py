@@ -49,6 +49,7 @@ class OwnNetwork:
 
     `fingerprint`, the SHA-256 of the file, is its key: nobody without the file can guess it.
     `network` is the key of the page's network that a file without a description fits, else ''.
+    `unmeasured` is as in its `Card`.
     """
 
     file: Path
@@ -58,6 +59,7 @@ class OwnNetwork:
     attention: str
     labels: tuple[str, ...]
     network: str = ""
+    unmeasured: bool = False
 
     @classmethod
     def admit(cls, file: Path, find_fit: FindFit = lambda shapes: None) -> OwnNetwork:
@@ -105,6 +107,7 @@ class OwnNetwork:
             trained=card.trained,
             attention=card.config.attention,
             labels=card.labels,
+            unmeasured=card.unmeasured,
         )
 
     @classmethod

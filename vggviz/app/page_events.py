@@ -11,8 +11,7 @@ import gradio as gr
 from vggviz.app.downloads import open_link
 from vggviz.app.errors import user_error
 from vggviz.app.examples import Example
-from vggviz.app.inputs import event_data
-from vggviz.app.link import COMPONENTS, components
+from vggviz.app.link import COMPONENTS, connect
 from vggviz.app.session import Session, handler
 from vggviz.app.shell import HIDDEN, Shell
 
@@ -51,14 +50,7 @@ def answer(
 def build(shell: Shell, carrier: gr.HTML, pictures: Sequence[Example]) -> None:
     """Connect the component with the script `LISTEN`."""
 
-    def ask(session: Session, run_request: int, event: gr.EventData) -> tuple[Any, ...]:
-        return answer(session, pictures, event_data(event), run_request)
+    def ask(session: Session, data: Mapping[str, Any], run_request: int) -> tuple[Any, ...]:
+        return answer(session, pictures, data, run_request)
 
-    carrier.select(
-        shell.bind(ask),
-        [*shell.states, shell.run_request],
-        [*components(shell), shell.run_request],
-        concurrency_id="network",
-        trigger_mode="always_last",
-        **HIDDEN,
-    )
+    connect(shell, carrier, ask, **HIDDEN)

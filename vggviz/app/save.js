@@ -30,9 +30,12 @@
     if (!colours) return write(x, y + 14, 18, low);
     const stops = colours.map((colour, at) =>
       `<stop offset="${at / (colours.length - 1)}" stop-color="${colour}"/>`).join("");
+    const span = part.querySelector("u")?.style; // of the map's values
+    const [left, right] = [span?.left, span?.right].map((value) => (TILE - 140) * parseFloat(value) / 100);
     return `<linearGradient id="${id}">${stops}</linearGradient>`
       + write(x, y + 14, 18, low)
       + `<rect x="${x + 70}" y="${y + 4}" width="${TILE - 140}" height="9" rx="4" fill="url(#${id})"/>`
+      + (span ? `<rect class="span" x="${x + 70 + left}" y="${y + 16}" width="${Math.max(3, TILE - 140 - left - right)}" height="3"/>` : "")
       + write(x + TILE, y + 14, 18, high, 'text-anchor="end"');
   };
 

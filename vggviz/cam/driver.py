@@ -131,6 +131,7 @@ def cams(
     taps = {
         path: replace(reading, weights=reading.weights.detach().to(home))
         for path, reading in trace.taps.items()
+        if foreign is None  # else they are among the findings
     }
     watched = {path: outputs[path].to(home) for path in watch}
     here = _by_layer(foreign, layers, findings, home)

@@ -28,6 +28,7 @@ from vggviz.cli.console import (
 )
 from vggviz.cli.map_report import report_maps
 from vggviz.cli.network import (
+    Adapter,
     Checkpoint,
     Device,
     Labels,
@@ -64,6 +65,7 @@ def evaluate(
     ] = None,
     network: NetworkName = None,
     checkpoint: Checkpoint = None,
+    adapter: Adapter = None,
     labels: Labels = None,
     size: Size = None,
     mean: Mean = "",
@@ -130,6 +132,7 @@ def evaluate(
         network,
         weights,
         checkpoint=checkpoint,
+        adapter=adapter,
         labels=labels,
         size=size,
         mean=mean,
@@ -210,8 +213,8 @@ def _subjects(
 ) -> tuple[dict[str, Explainer], str]:
     """The networks by name, and the name of the reference among them."""
     from vggviz import ATTENTION, Explainer
+    from vggviz.networks import is_network_name
     from vggviz.weights import BUNDLED, WEIGHTS, bundled_types
-    from vggviz.weights.network_card import is_network_name
 
     load = partial(or_fail, partial(Explainer.load, **options))
     if against is not None and (name in WEIGHTS or is_network_name(name)):

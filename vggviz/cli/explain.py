@@ -23,6 +23,7 @@ from vggviz.cli.console import (
     split_list,
 )
 from vggviz.cli.network import (
+    Adapter,
     Checkpoint,
     Device,
     Labels,
@@ -56,6 +57,7 @@ def explain(
     attention: Attention = None,
     network: NetworkName = None,
     checkpoint: Checkpoint = None,
+    adapter: Adapter = None,
     labels: Labels = None,
     size: Size = None,
     mean: Mean = "",
@@ -102,6 +104,7 @@ def explain(
         network,
         weights,
         checkpoint=checkpoint,
+        adapter=adapter,
         labels=labels,
         size=size,
         mean=mean,

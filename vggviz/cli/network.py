@@ -10,6 +10,7 @@ import typer
 from vggviz.cli.console import fail, or_fail, split_list
 
 __all__ = [
+    "Adapter",
     "Checkpoint",
     "Device",
     "Labels",
@@ -33,6 +34,13 @@ NetworkName = Annotated[
 Checkpoint = Annotated[
     Path | None,
     typer.Option(help="The network's weights: .safetensors, .pth, .pt, .pth.tar or .ckpt."),
+]
+Adapter = Annotated[
+    Path | None,
+    typer.Option(
+        help="Attention for that network with these weights, as `vggviz train --unlabelled "
+        "--network` writes it."
+    ),
 ]
 Device = Annotated[
     str, typer.Option(help="cpu, cuda or mps; auto: CUDA where it is, else MPS, else the CPU.")
@@ -64,9 +72,10 @@ def resolve_network(
     std: str = "",
     pretrained: bool = False,
     multi_label: bool = False,
+    adapter: Path | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """The name and the other arguments for `Explainer.load`. Stops where they make no sense."""
-    from vggviz.weights.network_card import is_network_name
+    from vggviz.networks import is_network_name
 
     name = network or weights
     given = {
@@ -77,6 +86,7 @@ def resolve_network(
         "std": numbers("--std", std),
         "pretrained": pretrained,
         "multi_label": multi_label,
+        "adapter": None if adapter is None else str(adapter),
     }
     options = {key: value for key, value in given.items() if value not in (None, False)}
     if options and not is_network_name(name):

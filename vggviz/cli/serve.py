@@ -10,6 +10,7 @@ import typer
 
 from vggviz.cli.console import fail, or_fail, print_error, print_line, print_lines
 from vggviz.cli.network import (
+    Adapter,
     Checkpoint,
     Labels,
     Mean,
@@ -43,6 +44,7 @@ def serve(
     ] = None,
     network: NetworkName = None,
     checkpoint: Checkpoint = None,
+    adapter: Adapter = None,
     labels: Labels = None,
     size: Size = None,
     mean: Mean = "",
@@ -70,8 +72,8 @@ def serve(
         from vggviz.server import Settings, page, run
     except ModuleNotFoundError as error:
         fail(f"the page needs {error.name}: pip install 'vggviz[app]'")
+    from vggviz.networks import is_network_name
     from vggviz.server.lan import lan_address, qr_code
-    from vggviz.weights.network_card import is_network_name
 
     if password == "":  # as of a variable that is not set: better none than an open page
         fail("--password must not be empty")
@@ -83,6 +85,7 @@ def serve(
         network,
         weights or "",
         checkpoint=checkpoint,
+        adapter=adapter,
         labels=labels,
         size=size,
         mean=mean,

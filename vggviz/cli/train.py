@@ -23,7 +23,17 @@ from vggviz.cli.console import (
     print_unreadable,
     split_list,
 )
-from vggviz.cli.network import Device
+from vggviz.cli.network import (
+    Checkpoint,
+    Device,
+    Labels,
+    Mean,
+    NetworkName,
+    Pretrained,
+    Size,
+    Std,
+    resolve_network,
+)
 from vggviz.texts import visible
 
 START_HELP = "What to start from: none for a fresh VGG19-BN, or " + WEIGHTS_HELP.replace(
@@ -36,6 +46,13 @@ def train(
     out: Annotated[Path, Option(help="The .safetensors file to write.")],
     attention: Annotated[str, Option(help="none, or one of: {attention}.")] = "cbam",
     weights: Annotated[str, Option(help=START_HELP)] = "none",
+    network: NetworkName = None,
+    checkpoint: Checkpoint = None,
+    labels: Labels = None,
+    size: Size = None,
+    mean: Mean = "",
+    std: Std = "",
+    pretrained: Pretrained = False,
     unlabelled: Annotated[
         bool,
         Option(
@@ -49,7 +66,10 @@ def train(
     whole_head: Annotated[
         bool, Option(help="With --freeze-backbone: all of the head, 239 MB in full-size VGG19.")
     ] = False,
-    stages: Annotated[str | None, Option(help="Where attention is: block4,block5.")] = None,
+    stages: Annotated[
+        str | None,
+        Option(help="Where attention is: block4,block5; module paths of a --network."),
+    ] = None,
     blend: Annotated[str | None, Option(help="residual or replace.")] = None,
     train_from: Annotated[
         str | None, Option(help="Train this stage and those after it only, such as block4.")
@@ -104,6 +124,7 @@ def train(
     except ModuleNotFoundError as error:
         fail(f"training needs {error.name}: pip install 'vggviz[train]'")
     from vggviz import load_attention
+    from vggviz.networks import is_network_name
     from vggviz.platform.device import choose_device
     from vggviz.training import Progress, TrainConfig, TrainError
     from vggviz.training.terms import TERMS, Terms
@@ -113,7 +134,17 @@ def train(
         fail(
             "--whole-head goes with --freeze-backbone: without it all of the head is trained anyway"
         )
-    fresh = weights == "none"
+    name, options = resolve_network(
+        network,
+        weights,
+        checkpoint=checkpoint,
+        labels=labels,
+        size=size,
+        mean=mean,
+        std=std,
+        pretrained=pretrained,
+    )
+    fresh = name == "none"
     if unlabelled and (attention == "none" or classes or teacher or freeze_backbone or train_from):
         fail(
             "--unlabelled trains attention only and keeps all classes: it goes with --attention, "
@@ -162,11 +193,12 @@ def train(
             out,
             config,
             NetworkChoice(
-                weights=weights,
+                weights=name,
                 attention=or_fail(load_attention, attention),
                 stages=split_list(stages) if stages else None,
                 blend=blend,
                 width=width,
+                options=options,
             ),
             classes=split_list(classes) if classes else None,
             teacher=teacher,
@@ -187,7 +219,7 @@ def train(
     finally:
         bar.close()
     if main:
-        count = len(read_card(out).labels)
+        count = len(read_card(out, foreign=True).labels)
         top5 = f", {accuracy['top5']:.1%} (top-5)" if "top5" in accuracy else ""
         size = out.stat().st_size
         print_line(
@@ -196,12 +228,18 @@ def train(
         )
         if unlabelled:
             print_line("agreement is with the answers of the network without attention")
-        if unlabelled and weights.startswith("imagenet"):
+        if unlabelled and (name.startswith("imagenet") or is_network_name(name)):
             print_line(
                 "not measured by vggviz's authors on these weights: judge it on boxes with "
                 "`vggviz evaluate --metrics localisation`"
             )
-        print_line(f"vggviz serve --weights {shlex.quote(str(out))}")
+        if is_network_name(name):
+            print_line(
+                f"show it with --adapter {shlex.quote(str(out))} beside --network and its other "
+                "options in vggviz explain, evaluate and serve"
+            )
+        else:
+            print_line(f"vggviz serve --weights {shlex.quote(str(out))}")
 
 
 def _command() -> str:

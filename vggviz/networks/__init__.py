@@ -10,7 +10,8 @@ from vggviz.networks.checkpoint import class_count, load_weights, read_checkpoin
 from vggviz.networks.config import NetworkConfig, check_choice
 from vggviz.networks.efficientnet_lite import EfficientNetLite0
 from vggviz.networks.foreign import ForeignNetwork
-from vggviz.networks.named import NetworkError, open_network
+from vggviz.networks.insertion import CutNetwork, insert_attention
+from vggviz.networks.named import NetworkError, is_network_name, open_network
 from vggviz.networks.protocol import AttentionStage, Network
 from vggviz.networks.resnet import ResNet50
 from vggviz.networks.vgg import VGG, VGGS
@@ -19,12 +20,15 @@ __all__ = [
     "ARCHITECTURES",
     "TORCHVISION",
     "AttentionStage",
+    "CutNetwork",
     "ForeignNetwork",
     "Network",
     "NetworkConfig",
     "NetworkError",
     "build_network",
     "class_count",
+    "insert_attention",
+    "is_network_name",
     "load_weights",
     "open_network",
     "read_checkpoint",

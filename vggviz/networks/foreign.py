@@ -118,9 +118,14 @@ class ForeignNetwork(Network):
         """Logits (B, K) of normalised pictures (B, 3, H, W)."""
         if stage is not None:
             raise NetworkError("not_from_stage")
+        return self.run(x, len(x))
+
+    def run(self, x: Tensor, count: int) -> Tensor:
+        """Logits (`count`, K) of normalised pictures (B, 3, H, W); `count` is not B where a module
+        returns features of another number of pictures (see `replace_output`)."""
         if self._grey:
             x = torch.einsum("bchw,c->bhw", x, x.new_tensor(GREY))[:, None]
-        return _logits(self._network(x), x.shape[0], self._output)
+        return _logits(self._network(x), count, self._output)
 
     def train(self, mode: bool = True) -> ForeignNetwork:
         """As for any module."""

@@ -12,11 +12,17 @@ from torch import nn
 from vggviz.platform.python_file import nearest, run_file
 from vggviz.types import Error
 
-__all__ = ["NetworkError", "open_network"]
+__all__ = ["NetworkError", "is_network_name", "open_network"]
 
 
 class NetworkError(Error, ValueError):
     """A network that can't be opened, explained, or loaded with the given weights."""
+
+
+def is_network_name(name: str) -> bool:
+    """Whether `open_network` takes such a name: 'timm:…', 'torchvision:…' or 'FILE.py:NAME'."""
+    home = name.rpartition(":")[0]
+    return home in ("timm", "torchvision") or home.endswith(".py")
 
 
 def open_network(

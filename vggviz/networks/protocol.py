@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from threading import Lock
 from typing import Literal
@@ -16,7 +16,7 @@ from vggviz.hooks.capture import Change, bypass, intervene
 from vggviz.networks.config import NetworkConfig
 from vggviz.types import InputError
 
-__all__ = ["AttentionStage", "Network"]
+__all__ = ["AttentionStage", "Network", "fresh_attention", "rng_lock"]
 
 rng_lock = Lock()  # for what draws from PyTorch's global generator, as modules do
 
@@ -85,7 +85,7 @@ class Network(nn.Module):
                 initialise(part, generator)
         if not hasattr(self, "attention"):
             self.attention = nn.ModuleDict()
-        self.attention.update(_attention(config, channels, generator, empty))
+        self.attention.update(fresh_attention(config, channels, generator, empty))
         self.attention.to(device)
         named, self.layers = self.layers, {}
         ends = {path: stage for path, _, stage in self._chain() if stage is not None}
@@ -276,14 +276,15 @@ def initialise(part: nn.Module, generator: torch.Generator | None = None) -> Non
             raise TypeError(f"no way is known to initialise a {type(module).__name__}")
 
 
-def _attention(
+def fresh_attention(
     config: NetworkConfig,
-    channels: dict[str, int],
+    channels: Mapping[str, int],
     generator: torch.Generator | None,
     empty: bool,
 ) -> dict[str, AttentionStage]:
-    """Attention by stage, on the CPU. PyTorch's global generator is left as it was, but for the
-    one number that is drawn where `generator` is None and the network is not `empty`."""
+    """Attention at the stages of `config`, with `channels` by stage, on the CPU. PyTorch's global
+    generator is left as it was, but for the one number that is drawn where `generator` is None and
+    the network is not `empty`."""
     if config.attention == "none":
         return {}
     where = torch.device("cpu") if generator is None else generator.device

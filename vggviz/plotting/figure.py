@@ -10,8 +10,9 @@ import numpy as np
 from vggviz.locales import section, text
 from vggviz.plotting.fonts import drawable, missing, scripts
 from vggviz.plotting.maps import COLORMAPS, Pixels, overlay, table
+from vggviz.plotting.numbers import number
 from vggviz.plotting.page import BAR, CELL, LINE, WIDE, Page, fits, fold
-from vggviz.plotting.panels import ACCENT, GREY, Panel, Panels, number, size
+from vggviz.plotting.panels import ACCENT, GREY, Panel, Panels, size
 from vggviz.plotting.stages import headings
 from vggviz.types import Prediction, Ranked
 
@@ -35,8 +36,9 @@ def figure(
     """The picture for a lecture: the crop and its top 5, a column a stage, a row a view.
 
     `crop` uint8 RGB (H, W, 3) is what the network saw. Each row of `panels` shows one kind of
-    attention or one method, stage by stage: maps over positions as overlays, channel weights as a
-    sorted chart, with resolution and raw range. The class labelled `target` is marked; `note` goes
+    attention or one method, stage by stage: maps over positions as overlays, with resolution, what
+    the ends of the colours stand for, and a line along the values that the map has; channel weights
+    as a sorted chart with their range. The class labelled `target` is marked; `note` goes
     to the foot. Texts are plain, never markup. What no font on this machine can draw is replaced
     (labels by 'class 7'), and the foot says so.
     """
@@ -96,16 +98,19 @@ def figure(
         for stage, panel in row.items():
             x, name = start + stages.index(stage) * (CELL + GAP), f"{stage}; {panel.kind}"
             page.heading(x, y, CELL, names[plain[stage]], panel.title, panel.size, points)
-            if panel.flat:
+            if panel.scale.flat:
                 page.image((x, y + HEAD, CELL, CELL), np.full((2, 2, 3), 0.95), name)
                 page.text(x + 0.25, y + HEAD + CELL / 2, words["flat"], 13, color=GREY)
             elif panel.values.ndim == 1:
-                page.chart(x, y + HEAD, panel, name, [p for p in row.values() if not p.flat], words)
+                page.chart(
+                    x, y + HEAD, panel, name, [p for p in row.values() if not p.scale.flat], words
+                )
             else:
-                blend = overlay(crop, panel.values)
+                blend = overlay(crop, panel.unit)
                 page.image((x, y + HEAD, CELL, CELL), blend, name)
                 bar = (x, y + HEAD + CELL + 0.06, CELL, 0.12)
                 page.image(bar, table(COLORMAPS[0])[None, :256], f"{name}; colour bar")
+                page.rule(x, y + HEAD + CELL + 0.2, CELL, panel.scale.span, f"{name}; colour span")
             base = y + HEAD + CELL + 0.38
             for end, (part, side) in enumerate(zip(panel.ends, ("left", "right"), strict=False)):
                 page.text(x + CELL * end, base, part, 12, ha=side)
@@ -124,10 +129,11 @@ def _label(one: Ranked, words: Mapping[str, str]) -> str:
 
 
 def _notes(panel: Panel, words: Mapping[str, str]) -> list[tuple[str, str]]:
-    """What stands under a panel, with its colour: that its range is narrow, and the remark."""
+    """What stands under a panel, with its colour: that it is nearly flat, and the remark."""
     notes = [(panel.remark, GREY)] if panel.remark else []
-    if panel.narrow:
-        span, share = number(panel.high - panel.low, 2), number(100 * panel.narrow, 1)
+    scale = panel.scale
+    if scale.nearly_flat:
+        span, share = number(scale.most - scale.least, 2), number(100 * scale.share, 1)
         notes.insert(0, (words["range"].format(range=span, share=share), ACCENT))
     return notes
 

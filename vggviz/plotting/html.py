@@ -15,7 +15,8 @@ from PIL import Image
 from vggviz.inline import bars
 from vggviz.locales import section, text
 from vggviz.plotting.maps import Pixels, data_uri, gradient, overlay
-from vggviz.plotting.panels import Panel, Panels, number, stage_name
+from vggviz.plotting.numbers import number
+from vggviz.plotting.panels import Panel, Panels, stage_name
 from vggviz.types import Prediction, Ranked
 
 if TYPE_CHECKING:
@@ -43,11 +44,11 @@ def report(
 ) -> str:
     """A page of HTML in the language `lang`, a key of `LANGUAGES`.
 
-    The crop, the top 5 and how to read maps, then the rows of `panels`, a map a stage with its raw
-    range. `title` is by default the predicted class, `subtitle` stands beside it, `notes` below it,
-    `footer` at the end; `link` is an address that shows the same. `explanations` are a sentence for
-    each CAM method, by key. All of these are text, never markup. Pictures are inlined, there is no
-    script, and the page forbids itself to fetch.
+    The crop, the top 5 and how to read maps, then the rows of `panels`, a map a stage with what its
+    colours stand for. `title` is by default the predicted class, `subtitle` stands beside it,
+    `notes` below it, `footer` at the end; `link` is an address that shows the same. `explanations`
+    are a sentence for each CAM method, by key. All of these are text, never markup. Pictures are
+    inlined, there is no script, and the page forbids itself to fetch.
     """
     words = section(lang, "report")
     ranks = list(enumerate(prediction, 1))
@@ -123,11 +124,12 @@ def _template(name: str) -> Template:
 def chart(panel: Panel) -> str:
     """An SVG path of the raw channel weights from the highest down, one unit wide each, 100 high
     from 0 to `_scale`."""
-    raw = np.sort(panel.values.astype(np.float64))[::-1] * (panel.high - panel.low) + panel.low
+    raw = np.sort(panel.values.astype(np.float64))[::-1]
     heights = [f"{100 - 100 * max(0.0, value) / _scale(panel):.2f}" for value in raw]
     return "M0 100" + "".join(f"V{height}H{x}" for x, height in enumerate(heights, 1)) + "V100Z"
 
 
 def _scale(panel: Panel) -> float:
     """The power of ten at or above the highest weight."""
-    return 10.0 ** math.ceil(math.log10(panel.high)) if panel.high > 0 else 1.0
+    most = panel.scale.most
+    return 10.0 ** math.ceil(math.log10(most)) if most > 0 else 1.0

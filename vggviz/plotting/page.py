@@ -119,6 +119,12 @@ class Page:
         axes.imshow(pixels, interpolation="bicubic", origin="upper")
         axes.set_aspect("auto" if len(pixels) == 1 else "equal")
 
+    def rule(self, x: float, y: float, width: float, span: tuple[float, float], name: str) -> None:
+        """A line from one share of the `width` to another."""
+        axes = self.axes((x, y, width, 0.025), name)
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        axes.barh(0.5, max(span[1] - span[0], 0.01), 1, span[0], color=INK)
+
     def heading(
         self, x: float, y: float, width: float, name: str, kind: str, size: str, points: float = 15
     ) -> None:
@@ -160,11 +166,12 @@ class Page:
         words: Mapping[str, str],
     ) -> None:
         """Channel weights, sorted, on one scale a row from 0: what differs little looks alike."""
-        low, high = min(0.0, *(p.low for p in row)), max(0.0, *(p.high for p in row))
+        low = min(0.0, *(p.scale.least for p in row))
+        high = max(0.0, *(p.scale.most for p in row))
         high = 10.0 ** math.ceil(math.log10(high)) if high else high
         axes = self.axes((x + 0.25, y + 0.05, CELL - 0.25, CELL - 0.05), name)
         axes.set(xlim=(0, len(panel.values)), ylim=(low, high))
-        raw = np.sort(panel.values.astype(np.float64)) * (panel.high - panel.low) + panel.low
+        raw = np.sort(panel.values.astype(np.float64))
         axes.stairs(raw, fill=True, color=PALE)
         axes.stairs(raw, baseline=None, color=INK, linewidth=2)
         axes.plot((0, 0, len(raw)), (high, low, low), color=GREY, linewidth=1, clip_on=False)

@@ -7,44 +7,44 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 
 from vggviz.locales import section, text
-from vggviz.plotting.maps import Map, stretch
+from vggviz.plotting.maps import Map
+from vggviz.plotting.numbers import number, range_text
+from vggviz.plotting.scale import ColourScale, colour_scale
 from vggviz.types import AttentionRecord, Heatmap
 
 ACCENT, GREY = "#b3440a", "#59636e"
 # Attention that is no map by itself is shown as one: 'figure.<text>' says how.
 VIEWS = {"volume": "mean", "axis": "mean", "token": "received"}
-NARROW = 0.02  # a range below this share of the largest value is pointed out: colours exaggerate it
-SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Panel(NamedTuple):
-    """A map (H, W) or channel weights (C,), `values` in [0, 1], with the raw range `low` to `high`.
+    """A map (H, W) or channel weights (C,): raw `values`, NaN for what is not finite, and their
+    colour `scale`.
 
     `kind` is a kind of attention, such as 'channel attention', or the key of a CAM method; `title`
     is how it is shown. `target` is the class of a method's map, None where it knows no class.
-    `flat` maps have one value only. `size` is width × height or the number of channels, `ends` the
-    raw range as one or two texts, `remark` what else is said ('' for nothing).
+    `size` is width × height or the number of channels. `ends` are two texts, what the ends of a
+    map's colours stand for, or one: the range of channel weights, or the one value of all.
+    `remark` is what else is said ('' for nothing).
     """
 
     kind: str
     title: str
     target: int | None
     values: Map
-    low: float
-    high: float
-    flat: bool
+    scale: ColourScale
     size: str
     ends: tuple[str, ...]
     remark: str
 
     @property
-    def narrow(self) -> float:
-        """(high − low) / high where that is below `NARROW`, and else 0."""
-        spread = self.high - self.low
-        return spread / self.high if not self.flat and spread < NARROW * self.high else 0.0
+    def unit(self) -> Map:
+        """The values as shares of the colour range."""
+        return self.scale.unit(self.values)
 
 
 class Panels(NamedTuple):
@@ -59,10 +59,11 @@ def panels(
     heatmaps: Mapping[tuple[str, str], Heatmap],
     titles: Mapping[str, str] | None = None,
     lang: str = "en",
+    scale: str = "raw",
 ) -> Panels:
     """One row for each kind of `attention`, by stage, then one for each method of `heatmaps`, by
     (stage, method); stages stand as they come. `titles` are those of methods, by default their
-    keys."""
+    keys. `scale` is that of the colours: see `colour_scale`."""
     words = section(lang, "figure")
     rows: dict[tuple[str, int], dict[str, Panel]] = {}
     for stage, records in attention.items():
@@ -71,15 +72,15 @@ def panels(
             remark = words[view_name] if view_name else ""
             for view in record.views:
                 nth = sum(stage in row for (other, _), row in rows.items() if other == kind)
-                panel = _panel(
-                    words, kind, words[record.kind], None, remark, *stretch(view.numpy())
-                )
+                raw, title = view.numpy(), words[record.kind]
+                colours = colour_scale(raw, scale, record.kind)
+                panel = _panel(words, kind, title, None, remark, raw, colours)
                 rows.setdefault((kind, nth), {})[stage] = panel
     for (stage, method), map in heatmaps.items():
         remark = words["no_class"] if map.target is None else ""
         title = (titles or {}).get(method, method)
-        raw = map.values.numpy(), map.low, map.high
-        panel = _panel(words, method, title, map.target, remark, *raw)
+        raw = map.raw.numpy()
+        panel = _panel(words, method, title, map.target, remark, raw, colour_scale(raw, scale))
         rows.setdefault((method, -1), {})[stage] = panel
     stages = dict.fromkeys((*(stage for stage, _ in heatmaps), *attention))
     used = [stage for stage in stages if any(stage in row for row in rows.values())]
@@ -92,22 +93,29 @@ def _panel(
     title: str,
     target: int | None,
     remark: str,
-    values: Map,
-    low: float,
-    high: float,
+    raw: Map,
+    scale: ColourScale,
 ) -> Panel:
-    # No more than float32's rounding tells the values apart, or there is none.
-    flat = not high - low > 1e-6 * max(abs(low), abs(high))
-    # As many digits as it takes to tell the ends apart, or, beyond what fits, their difference.
-    pairs = [(number(low, digits), number(high, digits)) for digits in (3, 4, 5)]
-    offset = (number(low, 3), f"+{number(high - low, 2)}")
-    ends = next((p for p in pairs if p[0] != p[1] and len(max(p, key=len)) < 12), offset)
-    span: tuple[str, ...] = (" … ".join(ends),) if values.ndim == 1 else ends
-    if flat:
-        what = "everywhere" if math.isfinite(low) else "no_numbers"
-        span = (words[what].format(value=ends[0]),)
+    ends: tuple[str, ...]
+    values = np.where(np.isfinite(raw), raw, np.nan)
+    if scale.flat:
+        what = "everywhere" if math.isfinite(scale.least) else "no_numbers"
+        ends = (words[what].format(value=number(scale.least, 3)),)
+    elif values.ndim == 1:
+        ends = (" … ".join(_ends(scale.least, scale.most)),)
+    else:
+        ends = _ends(scale.low, scale.high)
     count = words["channels"].format(count=len(values)) if values.ndim == 1 else size(values)
-    return Panel(kind, title, target, values, low, high, flat, count, span, remark)
+    return Panel(kind, title, target, values, scale, count, ends, remark)
+
+
+def _ends(low: float, high: float) -> tuple[str, str]:
+    """Both ends of a range, or, where that is too long to stand beside each other, the lower one
+    and the difference."""
+    ends = range_text(low, high, 3)
+    if len(max(ends, key=len)) < 12:
+        return ends
+    return number(low, 3), f"+{number(high - low, 2)}"
 
 
 def stage_name(stage: str, lang: str) -> str:
@@ -119,12 +127,3 @@ def stage_name(stage: str, lang: str) -> str:
 def size(pixels: npt.NDArray[Any]) -> str:
     """Width × height of a map or a picture."""
     return f"{pixels.shape[1]}×{len(pixels)}"
-
-
-def number(value: float, digits: int) -> str:
-    """With so many significant digits, in letters that a page can set: 3.21×10⁻⁷; '–' for none."""
-    if not math.isfinite(value):
-        return "–"
-    mantissa, _, exponent = f"{value:#.{digits}g}".partition("e")
-    power = f"×10{str(int(exponent)).translate(SUPERSCRIPT)}" if exponent else ""
-    return (mantissa.rstrip(".").replace("-", "−") + power) if value else "0"

@@ -61,8 +61,10 @@ def load_networks(
             types = bundled.get(preload) or tuple(dict.fromkeys(("cbam", "none", *ATTENTION)))
             found = networks({preload: types, **{k: v for k, v in bundled.items() if k != preload}})
         else:
-            preload, types = file.name, (read_card(file).config.attention,)
-            found = networks({preload: types, **bundled}, load=load_by_name)
+            card = read_card(file)
+            preload, types = file.name, (card.config.attention,)
+            unmeasured = (preload,) if card.unmeasured else ()
+            found = networks({preload: types, **bundled}, load=load_by_name, unmeasured=unmeasured)
         found.get(preload, types[0])
     except WeightsError as error:
         if not is_name:

@@ -16,7 +16,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 from vggviz.hooks.capture import Trace, capture, evaluating, intervene
 from vggviz.images import Preprocess
-from vggviz.networks import Network
+from vggviz.networks import CutNetwork, Network
 from vggviz.training.checkpoint import State, load_checkpoint, save_checkpoint
 from vggviz.training.config import Progress, TrainConfig, TrainError
 from vggviz.training.examples import Examples, plain_views, view_batches
@@ -86,7 +86,9 @@ def train(
         if config.unlabelled is None
         else set_attention_trainable(model)
     )
-    model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model.to(device)
+    if not isinstance(model, CutNetwork):  # others' code may rely on the usual layout
+        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = _optimizer(model, config)
     state, pictures = State(), examples.fingerprint()
     if resume and checkpoint.is_file():

@@ -17,6 +17,7 @@ from torch import Tensor
 from vggviz.data import Dataset, open_parts, open_unlabelled, read_crops
 from vggviz.files import atomic_write
 from vggviz.images import ImageError, Preprocess
+from vggviz.networks import CutNetwork
 from vggviz.platform.machine import machine
 from vggviz.texts import visible
 from vggviz.training import Examples, Progress, TrainConfig, TrainError, measure, train
@@ -32,6 +33,7 @@ from vggviz.weights import (
     save_network,
 )
 from vggviz.weights.card import LABEL, checked_labels
+from vggviz.weights.foreign_adapter import save_adapter
 from vggviz.weights.tensors import check_path
 
 __all__ = ["NetworkChoice", "run_training"]
@@ -72,8 +74,9 @@ def run_training(
     can't be read, which is then left out; where it is None the error is raised.
 
     The file is an adapter where the run starts from named weights, or from a file in the same
-    folder, and does not train all convolutions (`config.freeze_backbone`, `config.train_from`). It
-    is complete otherwise, also where that backbone would be overwritten or has changed meanwhile.
+    folder, and does not train all convolutions (`config.freeze_backbone`, `config.train_from`), and
+    in a network that vggviz did not build (`save_adapter`). It is complete otherwise, also where
+    that backbone would be overwritten or has changed meanwhile.
 
     Raises DataError, ImageError, TrainError, WeightsError, and ValueError, also where layers of a
     network with random weights would be frozen.
@@ -131,11 +134,12 @@ def run_training(
         cache=cache or views,
         workers=workers,
     )
+    part = model.attention if isinstance(model, CutNetwork) else model  # what is written
     try:
-        written = as_written(model.state_dict(), backbone, out)
+        written = as_written(part.state_dict(), backbone, out)
     except WeightsError:  # the backbone is gone: write a complete file, or hours would be lost
-        backbone, written = None, as_written(model.state_dict(), None, out)
-    model.load_state_dict(written)
+        backbone, written = None, as_written(part.state_dict(), None, out)
+    part.load_state_dict(written)
     accuracy = measure(model.cpu(), validation_examples, preprocess, workers=workers)
     card = Card(
         weights=visible(out.stem)[:LABEL],
@@ -158,10 +162,13 @@ def run_training(
         },
     )
     if PartialState().is_main_process:
-        try:
-            save_network(model, card, out)
-        except WeightsError:  # the backbone changed after it was checked
-            save_network(model, replace(card, backbone=None), out)
+        if isinstance(model, CutNetwork):
+            save_adapter(model, card, out)
+        else:
+            try:
+                save_network(model, card, out)
+            except WeightsError:  # the backbone changed after it was checked
+                save_network(model, replace(card, backbone=None), out)
         checkpoint.unlink(missing_ok=True)
         shutil.rmtree(views, ignore_errors=True)
     return accuracy
@@ -178,7 +185,7 @@ def _nothing_to_resume(
             f"there is no checkpoint {checkpoint.name} in {out.parent}{there}: give the --out of "
             "the run that was stopped, or start one without --resume"
         )
-    facts = read_card(out).facts
+    facts = read_card(out, foreign=True).facts
     before = current_names({**facts.get("recipe", {}), **facts.get("network", {})})
     now = {**asdict(config), **network.facts()}
     # What is unset would be filled in from the data and the weights.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from vggviz.images import Preprocess
-from vggviz.networks import Network, NetworkConfig, build_network
+from vggviz.networks import CutNetwork, Network, NetworkConfig, build_network, is_network_name
 from vggviz.training.config import TrainConfig
 from vggviz.weights import (
     BUNDLED,
@@ -20,6 +21,7 @@ from vggviz.weights import (
     load_network,
     read_backbone,
 )
+from vggviz.weights.network_card import load_foreign
 
 __all__ = ["NetworkChoice", "Start", "freezes_layers", "no_backbone", "starting_network"]
 
@@ -31,7 +33,9 @@ class NetworkChoice:
     `weights` is 'none' (a fresh VGG19-BN of `width` with the 'gap' head), a name that
     `load_network` knows other than 'random', or a file. By default `stages` and `blend` are those
     of the weights where these have the same attention, which is then trained further, and else all
-    stages and 'residual'; without labels, the last two stages and 'replace'.
+    stages and 'residual'; without labels, the last two stages and 'replace'. Or `weights` is the
+    name of a network that `open_network` takes, `options` are those of `load_foreign`, and `stages`
+    are module paths (see `CutNetwork`): for training without labels.
     """
 
     weights: str = "none"
@@ -39,10 +43,16 @@ class NetworkChoice:
     stages: tuple[str, ...] | None = None
     blend: str | None = None
     width: float = 0.5
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def facts(self) -> dict[str, Any]:
-        """The fields for a card, with the name of a weights file but not its folder."""
-        return {**asdict(self), "weights": Path(self.weights).name}
+        """The fields for a card, with the names of files but not their folders."""
+        options = {
+            name: Path(value).name if name == "checkpoint" else value
+            for name, value in self.options.items()
+            if name != "labels"  # which the card has
+        }
+        return {**asdict(self), "weights": Path(self.weights).name, "options": options}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +78,8 @@ def starting_network(
     own, and where the labels are the same its WordNet ids, if the data has none. Raises ValueError
     for what is nothing to start from."""
     generator = torch.Generator().manual_seed(config.seed)
+    if is_network_name(network.weights):
+        return _start_of_foreign(network, config, generator)
     if network.weights == "none":
         if not config.image_sizes:
             raise ValueError(
@@ -111,6 +123,26 @@ def starting_network(
         resize = round(preprocess.resize * size / preprocess.size)
         preprocess = replace(preprocess, size=size, resize=resize)
     return Start(model, preprocess, labels, wnids, backbone)
+
+
+def _start_of_foreign(
+    network: NetworkChoice, config: TrainConfig, generator: torch.Generator
+) -> Start:
+    """A network that vggviz did not build, with attention behind some of its modules."""
+    if config.unlabelled is None:
+        raise ValueError("only attention can be trained in such a network: add --unlabelled")
+    foreign, card = load_foreign(network.weights, **network.options)
+    if card.trained == "nothing" and not network.weights.rpartition(":")[0].endswith(".py"):
+        raise ValueError(
+            f"{network.weights} has random weights, whose answers teach nothing: add --pretrained "
+            "or --checkpoint"
+        )
+    if card.config.multi_label:
+        raise ValueError("without labels a network needs two classes or more")
+    preprocess, paths = card.preprocess, network.stages or ()
+    name = card.config.network
+    model = CutNetwork(foreign, name, preprocess.size, network.attention, paths, generator)
+    return Start(model, preprocess, card.labels, card.wnids)
 
 
 def _source(network: NetworkChoice, config: TrainConfig) -> tuple[Network, Card]:

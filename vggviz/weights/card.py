@@ -137,6 +137,14 @@ class Card(Generic[Config]):
     fingerprint: str = ""
     backbone: Backbone | None = None
 
+    @property
+    def unmeasured(self) -> bool:
+        """Whether attention was taught without labels on weights on which vggviz's authors measured
+        nothing of the kind: torchvision's, and networks that vggviz did not build."""
+        under = None if self.backbone is None else self.backbone.weights
+        foreign = isinstance(self.config, ForeignConfig)
+        return "agreement" in self.facts and (foreign or (under in STOCK and under != "lite"))
+
     def index(self, target: int | str) -> int:
         """The class index of an index, a label or a WordNet id; a text of digits that is a label is
         that label. Exact names come first, ids before labels; case counts only where it tells

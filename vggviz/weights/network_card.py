@@ -21,16 +21,11 @@ from vggviz.networks import (
     read_checkpoint,
 )
 from vggviz.weights.card import Card, ForeignCard, ForeignConfig
+from vggviz.weights.foreign_adapter import insert_adapter
 from vggviz.weights.stock import torchvision_preprocess
 from vggviz.weights.tensors import fingerprint
 
-__all__ = ["foreign_network", "is_network_name", "load_foreign", "network_preprocess"]
-
-
-def is_network_name(name: str) -> bool:
-    """Whether `open_network` takes such a name: 'timm:…', 'torchvision:…' or 'FILE.py:NAME'."""
-    home = name.rpartition(":")[0]
-    return home in ("timm", "torchvision") or home.endswith(".py")
+__all__ = ["foreign_network", "load_foreign", "network_preprocess"]
 
 
 def load_foreign(
@@ -44,15 +39,18 @@ def load_foreign(
     std: float | Sequence[float] | None = None,
     output: int | str | None = None,
     multi_label: bool = False,
+    adapter: str | Path | None = None,
 ) -> tuple[ForeignNetwork, ForeignCard]:
     """The network of a name that `open_network` takes, and its card.
 
     Its weights are random, `pretrained`, or those in the `checkpoint` (see `read_checkpoint`),
     whose last layer tells the number of classes. Size of pictures, mean and standard deviation are
-    by default those of torchvision's and timm's own weights, or 224 and ImageNet's. Others as for
-    `foreign_network`.
+    by default those of torchvision's and timm's own weights, or 224 and ImageNet's. `adapter` is a
+    file with attention for the network with these weights (see `insert_adapter`), which brings its
+    own preprocessing and labels. Others as for `foreign_network`.
 
-    Raises NetworkError where network or weights can't be had or don't fit each other.
+    Raises NetworkError or WeightsError where network, weights or adapter can't be had or don't fit
+    each other.
     """
     file = None if checkpoint is None else Path(checkpoint)
     if file is not None and pretrained:
@@ -68,15 +66,22 @@ def load_foreign(
                 network = open_network(name, num_classes=count)
             load_weights(network, state)
     defaults, categories = _defaults(name, network)
+    facts: dict[str, Any] = {
+        "weights": file.name if file else "pretrained" if pretrained else "random",
+        "trained": "all" if file or pretrained else "nothing",
+        "fingerprint": fingerprint(file) if file else "",
+    }
+    if adapter is not None:
+        card = insert_adapter(network, Path(adapter))
+        defaults, labels = card.preprocess, labels or card.labels
+        facts = {"weights": card.weights, "fingerprint": card.fingerprint, "facts": card.facts}
     preprocess = network_preprocess(size, mean, std, defaults)
     return foreign_network(
         network,
         preprocess,
         labels=categories if labels is None and pretrained else labels,
         name=name if ".py:" not in name else Path(name).name,
-        weights=file.name if file else "pretrained" if pretrained else "random",
-        trained="all" if file or pretrained else "nothing",
-        fingerprint=fingerprint(file) if file else "",
+        **facts,
         output=output,
         multi_label=multi_label,
     )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vggviz.attention.build import AttentionError
 from vggviz.files import atomic_write
-from vggviz.networks import build_network, resolve
+from vggviz.networks import build_network, is_network_name, resolve
 from vggviz.weights.card import Card, WeightsError
 from vggviz.weights.refusal import explain_refusal
 
@@ -68,11 +68,12 @@ def check_path(file: Path) -> None:
         raise WeightsError("path_not_utf8", name=file.name) from error
 
 
-def read_card(file: Path, longest: int = HEADER) -> Card:
+def read_card(file: Path, longest: int = HEADER, *, foreign: bool = False) -> Card:
     """The card in a weights file's metadata, without a fingerprint; no tensor is read.
 
     Raises WeightsError where there is no such file, where its card is missing or invalid, or where
-    its metadata has more than `longest` bytes, which are then not read.
+    its metadata has more than `longest` bytes, which are then not read; and, unless `foreign`, for
+    an adapter on a network that vggviz did not build (see `foreign_adapter`).
     """
     check_path(file)
     if not file.exists():
@@ -94,9 +95,15 @@ def read_card(file: Path, longest: int = HEADER) -> Card:
         described = json.loads(metadata["vggviz"])
         json.dumps(described, ensure_ascii=False).encode()  # half a surrogate pair is no text
         card = Card.from_json(described)
-        resolve(card.config)  # raises for an unknown architecture or stage
+        if not is_network_name(card.config.architecture):
+            resolve(card.config)  # raises for an unknown architecture or stage
+        elif not foreign:
+            network = _excerpt(card.config.architecture)
+            raise WeightsError("adapter_needs_network", name=file.name, network=network)
         return card
-    except (AttentionError, WeightsError) as error:
+    except WeightsError:  # a ValueError
+        raise
+    except AttentionError as error:
         raise WeightsError(error.code, **error.values) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)

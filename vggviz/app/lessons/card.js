@@ -70,6 +70,7 @@ const visit = (lesson, step) => {
   draw();
   article().scrollIntoView({block: "nearest"});
   setTimeout(() => {
+    if (root.classList.contains("stage-mode")) return; // where nothing is folded away or scrolled to
     const parts = open && article() ? [...document.querySelectorAll(article().dataset.look)] : [];
     if (parts.some((one) => !one.getClientRects().length)) window.vggviz?.more(true); // folded away
     const block = matchMedia("(max-width: 760px)").matches ? "start" : "nearest";
@@ -181,7 +182,10 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   arrow(by);
 });
-document.addEventListener("vggviz:step", (event) => arrow(event.detail.by)); // in stage mode
+document.addEventListener("vggviz:step", ({detail: {by}}) => { // in stage mode
+  if (open && current) arrow(by);
+  else if (by > 0) visit(current?.lesson ?? find("section").dataset.lesson, current?.step);
+});
 
 // The letters of a formula light up what they stand for.
 const letters = (event) => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,9 @@ import gradio as gr
 from vggviz.app.errors import user_error
 from vggviz.app.examples import examples
 from vggviz.app.formulas import FORMULAS
-from vggviz.app.inputs import event_data
 from vggviz.app.lessons.facts import measured_facts
 from vggviz.app.lessons.steps import LESSONS, Lesson, Step
-from vggviz.app.link import component_updates, components
+from vggviz.app.link import component_updates, connect
 from vggviz.app.session import Session, handler
 from vggviz.app.shell import PRIVATE, Shell
 from vggviz.locales import text
@@ -145,16 +145,7 @@ def build(shell: Shell) -> None:
     part = gr.HTML(card(), js_on_load=_SCRIPT, apply_default_css=False, elem_id="lesson")
     shell.labelled(part, lambda session: {"value": card(session.lang)})
 
-    def pressed(session: Session, run_request: int, event: gr.EventData) -> tuple[Any, ...]:
-        data = event_data(event)
+    def press(session: Session, data: Mapping[str, Any], run_request: int) -> tuple[Any, ...]:
         return go(session, data.get("lesson"), data.get("step"), data.get("show"), run_request)
 
-    part.select(
-        shell.bind(pressed),
-        [*shell.states, shell.run_request],
-        [*components(shell), shell.run_request],
-        concurrency_id="network",
-        trigger_mode="always_last",
-        show_progress_on=[part],
-        **PRIVATE,
-    )
+    connect(shell, part, press, show_progress_on=[part], **PRIVATE)

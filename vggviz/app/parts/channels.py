@@ -6,19 +6,13 @@ from html import escape
 
 import numpy as np
 
-from vggviz.app.markup import (
-    ColourScale,
-    bar,
-    heat,
-    number,
-    placeholder,
-    range_text,
-    stage_title,
-)
+from vggviz.app.markup import bar, heat, number, placeholder, stage_title
 from vggviz.app.parts.maps import why_no_attention
 from vggviz.app.result import Floats, Result, StageMaps
 from vggviz.locales import class_name, text
 from vggviz.plotting import data_uri
+from vggviz.plotting.numbers import range_text
+from vggviz.plotting.scale import ColourScale, colour_scale
 
 __all__ = ["CHOOSE", "channel", "channels"]
 
@@ -88,8 +82,7 @@ def channel(lang: str, result: Result, stage: str, rank: int, colormap: str) -> 
     index = int(order[rank - 1])
     before = stage_maps.features[index].astype(np.float32)
     after = stage_maps.weighed[index].astype(np.float32)
-    low, high = float(min(before.min(), after.min(), 0)), float(max(before.max(), after.max()))
-    scale = ColourScale(low, high, low, high, flat=False, nearly_flat=False)
+    scale = colour_scale(np.stack((before, after)))
     volume = stage_maps.kind == "volume"
     weight = number(float(stage_maps.channels[index]), 3)
     tiles = [

@@ -13,7 +13,6 @@ from vggviz.app.markup import (
     badge,
     bar,
     canvas,
-    colour_scale,
     heat,
     method_explanation,
     method_title,
@@ -28,6 +27,7 @@ from vggviz.cam import METHODS
 from vggviz.locales import class_name, text
 from vggviz.metrics.agreement import agreement
 from vggviz.plotting import data_uri
+from vggviz.plotting.scale import colour_scale
 from vggviz.types import Kind, Ranked
 
 __all__ = ["maps", "why_no_attention", "why_not_compared"]

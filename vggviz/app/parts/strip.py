@@ -8,11 +8,12 @@ import numpy as np
 from PIL import Image
 
 from vggviz import plotting as render
-from vggviz.app.markup import badge, colour_scale
+from vggviz.app.markup import badge
 from vggviz.app.result import Pixels, Result
 from vggviz.app.view import View
 from vggviz.locales import text
 from vggviz.plotting import data_uri
+from vggviz.plotting.scale import colour_scale
 
 __all__ = ["strip"]
 

@@ -72,7 +72,7 @@ def _grid(session: Session, explanation: Explanation, methods: Sequence[str]) ->
     return (
         f'{note}<div class="wide" tabindex="0" role="region" '
         f'aria-label="{escape(session.text("blocks.grid"))}">'
-        f'<table class="grid" style="min-width:max(720px,{width}px)">'
+        f'<table class="grid" style="--lines:{1 + len(titles)};min-width:max(720px,{width}px)">'
         f"<thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody></table></div>{how}"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -18,7 +19,7 @@ from vggviz.app.parts.maps import why_not_compared
 from vggviz.app.result import SMALL, Floats, stage_maps
 from vggviz.app.session import Session, handler
 from vggviz.app.shell import HIDDEN, PRIVATE, Shell
-from vggviz.app.tabs.panels import html, join, text_percent
+from vggviz.app.tabs.panels import html, join, run_buttons, text_percent
 from vggviz.app.tabs.wall import POINT, Channels, wall
 from vggviz.locales import class_name, text
 from vggviz.metrics.agreement import agreement
@@ -202,7 +203,7 @@ def build(shell: Shell) -> None:
             gr.Button(size="sm", elem_classes="act", elem_id="types-start"), value="types.start"
         )
         stop = shell.labelled(
-            gr.Button(size="sm", elem_classes="act quiet", elem_id="types-stop"),
+            gr.Button(size="sm", elem_classes="act quiet", elem_id="types-stop", interactive=False),
             value="types.stop",
         )
         view = shell.labelled(
@@ -216,13 +217,28 @@ def build(shell: Shell) -> None:
         )
         view.change(None, view, None, js=_VIEW, **PRIVATE)
     part = html("", js_on_load=POINT, elem_id="types", elem_classes="told", min_height=700)
-    how: dict[str, Any] = {
-        "inputs": [session, shell.stage],
-        "outputs": part,
-        "concurrency_id": "network",
+    both, quiet = [start, stop], {"queue": False, **HIDDEN}
+    request = gr.State((0, False))  # the number of a run, and whether the button began it
+
+    def draw(session: Session, stage: str, request: tuple[int, bool]) -> Iterator[str]:
+        yield from (run if request[1] else begin)(session, stage)
+
+    @handler
+    def ask(session: Session, request: tuple[int, bool], pressed: bool) -> tuple[Any, ...]:
+        return (request[0] + 1, pressed), *run_buttons(True)
+
+    running = request.change(
+        draw,
+        [session, shell.stage, request],
+        part,
+        concurrency_id="network",
+        trigger_mode="multiple",
         **HIDDEN,
-    }
-    pressed = start.click(run, **how)
-    opened = session.change(begin, cancels=pressed, **how)
-    stop.click(None, None, None, cancels=[pressed, opened], **PRIVATE)
-    shell.tabs.select(None, None, None, cancels=[pressed, opened], **PRIVATE)
+    )
+    running.then(lambda: run_buttons(False), None, both, **quiet)
+    # First: Gradio's events come in this order, and one that cancels must not cancel the next run.
+    ends = [stop.click, shell.tabs.select]
+    gr.on([start.click, session.change, *ends], None, None, None, cancels=running, **PRIVATE)
+    for event, pressed in ((start.click, True), (session.change, False)):
+        event(partial(ask, pressed=pressed), [session, request], [request, *both], **HIDDEN)
+    gr.on(ends, lambda: run_buttons(False), None, both, **quiet)

@@ -13,12 +13,13 @@ from PIL import Image
 
 from vggviz import plotting as render
 from vggviz.app.choices import stage_choices
-from vggviz.app.markup import bar, colour_scale, percent
+from vggviz.app.markup import bar, percent
 from vggviz.app.result import Floats, Pixels, Result
 from vggviz.app.session import Session
 from vggviz.app.shell import OPACITY, Shell
 from vggviz.locales import class_name, text
 from vggviz.plotting import data_uri
+from vggviz.plotting.scale import colour_scale
 from vggviz.types import Grid, Kind, Ranked
 
 __all__ = [
@@ -57,8 +58,8 @@ def panel(
 ) -> str:
     """The HTML of a raw map (h, w) over the picture with its colour bar; of the picture alone where
     the map is flat, and of `alt` alone where it is None. `kind` is that of attention (see
-    `colour_scale`). `mark` is HTML that is laid over the
-    picture; `bare` leaves the colour bar out."""
+    `colour_scale`). `mark` is HTML that is laid over the picture; `bare` leaves the colour bar out.
+    """
     if raw is None:
         return f'<div class="panel"><div class="well none"><span>{escape(alt)}</span></div></div>'
     scale = colour_scale(raw, "raw", kind)

@@ -15,7 +15,6 @@ from vggviz.app.markup import (
     attention_explanation,
     attention_title,
     bar,
-    colour_scale,
     heat,
     percent,
     stage_title,
@@ -24,6 +23,7 @@ from vggviz.app.result import Floats, Result
 from vggviz.app.tabs.panels import shrink
 from vggviz.locales import class_name, text
 from vggviz.plotting import data_uri
+from vggviz.plotting.scale import colour_scale
 from vggviz.types import Kind, Ranked
 
 __all__ = ["POINT", "Channels", "wall"]
@@ -88,7 +88,7 @@ def _figure(lang: str, result: Result, key: str, one: Entry | None, shows: tuple
         view, caption = _view(lang, key, one)
     return (
         f'<figure class="kind{current}"><header><h2>{name}</h2><p class="truth">{says}</p></header>'
-        f'<div class="place">{view}</div>{caption}'
+        f'<div class="place">{view}</div><figcaption>{caption}</figcaption>'
         f'<div class="mechanism"><p>{escape(attention_explanation(lang, key))}</p>'
         f"{drawing(lang, key)}</div></figure>"
     )
