@@ -1,15 +1,16 @@
 """Measure when a network should say 'this may be none of the things that I know'.
 
-    python assets/weights/unknown.py tiny50 tiny-imagenet-50.zip tiny-imagenet-150.zip
+    python assets/weights/unknown.py everyday tiny-imagenet-50.zip tiny-imagenet-150.zip
 
 The first archive holds validation pictures of the network's own classes, the second training
-pictures of other classes, of which `COUNT` a class are taken. A picture's score is the probability
-of the answer (Hendrycks and Gimpel 2017, arXiv:1610.02136) or the energy, log Σ_k exp(z_k) of the
-logits z (Liu et al. 2020, arXiv:2010.03759); a low score is doubted. Half of the pictures, by a
-hash of the file's name, choose the threshold, below which lie `DOUBTED` of the known; the other
-half gives the rates that are reported. The score by which more of the choosing half's unknown
-pictures are doubted, over all attention types, is taken. Writes unknown-<weights>.json beside this
-file.
+pictures of others, of which `COUNT` a class are taken, without those that one of everyday's classes
+is made of. (`everyday` was pretrained on these other classes, too, under their own names.) A
+picture's score is the probability of the answer (Hendrycks and Gimpel 2017, arXiv:1610.02136) or
+the energy, log Σ_k exp(z_k) of the logits z (Liu et al. 2020, arXiv:2010.03759); a low score is
+doubted. Half of the pictures, by a hash of the file's name, choose the threshold, below which lie
+`DOUBTED` of the known; the other half gives the rates that are reported. The score by which more of
+the choosing half's unknown pictures are doubted, over all attention types, is taken. Writes
+unknown-<weights>.json beside this file.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from everyday.classes import read_classes
 from torch import Tensor
 
 from vggviz.data import Dataset, open_dataset, read_crops
@@ -41,11 +43,13 @@ def digest(file: str) -> int:
 
 
 def others(archive: str, known: Dataset) -> Dataset:
-    """`COUNT` pictures of each class of `archive` that `known` does not have, by their hashes."""
+    """`COUNT` pictures, by their hashes, of each class of `archive` that neither `known` has nor
+    belongs to a class of `everyday`."""
     data = open_dataset(archive, "train")
+    members = {name for one in read_classes() if one.in_network for name in one.members}
     chosen: list[int] = []
     for target, wnid in enumerate(data.wnids):
-        if wnid not in known.wnids:
+        if wnid not in known.wnids and wnid not in members:
             members = torch.nonzero(data.targets == target)[:, 0].tolist()
             chosen += sorted(members, key=lambda index: digest(data.files[index]))[:COUNT]
     return data.subset(torch.tensor(chosen))
