@@ -46,12 +46,12 @@ def others(archive: str, known: Dataset) -> Dataset:
     """`COUNT` pictures, by their hashes, of each class of `archive` that neither `known` has nor
     belongs to a class of `everyday`."""
     data = open_dataset(archive, "train")
-    members = {name for one in read_classes() if one.in_network for name in one.members}
+    taken = {name for one in read_classes() if one.in_network for name in one.members}
     chosen: list[int] = []
     for target, wnid in enumerate(data.wnids):
-        if wnid not in known.wnids and wnid not in members:
-            members = torch.nonzero(data.targets == target)[:, 0].tolist()
-            chosen += sorted(members, key=lambda index: digest(data.files[index]))[:COUNT]
+        if wnid not in known.wnids and wnid not in taken:
+            pictures = torch.nonzero(data.targets == target)[:, 0].tolist()
+            chosen += sorted(pictures, key=lambda index: digest(data.files[index]))[:COUNT]
     return data.subset(torch.tensor(chosen))
 
 
