@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from everyday.archive import add, sorted_by_label
 from everyday.augment import augment, plain, random_affine, recolour, vary_sharpness
 from everyday.classes import (
     EverydayClass,
@@ -33,6 +36,7 @@ from everyday.train import (
 from everyday.unify import laplacian_energy, shrink, squares
 from torch import nn
 
+from vggviz.data import open_dataset
 from vggviz.networks import NetworkConfig, build_network
 
 JPEG = {0: [4] * 64, 1: [6] * 64}  # quantisation tables
@@ -136,6 +140,24 @@ def test_pictures_of_fewer_classes() -> None:
     assert [fewer.labels[target] for target in fewer.targets] == pictures.labels
     assert order.tolist() == [0, 2, 1, 3]
     assert fewer.of_part("train").tolist() == [0, 2, 3]
+
+
+def test_an_archive_lists_pictures_in_the_order_of_the_soft_labels(tmp_path: Path) -> None:
+    colours = [10, 60, 110, 160, 210, 250]
+    array = np.stack([np.full((16, 16, 3), value, np.uint8) for value in colours])
+    array[..., 2] //= 2  # blue and red differ
+    targets, labels = torch.tensor([2, 0, 1, 0, 2, 1]), ["crab", "Ant", "bee"]
+    pictures = Pictures(array, list("abcdef"), targets, ["train"] * 6, labels, 3)
+    indices, names = sorted_by_label(pictures, torch.tensor([0, 1, 2, 3, 4, 5]))
+    assert names == ["Ant", "Ant", "bee", "bee", "crab", "crab"]
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        for part in ("train", "val"):
+            add(archive, part, names, pictures.pixels(indices))
+    data = open_dataset(tmp_path / "some.zip", "train")
+    assert data.labels == ("Ant", "bee", "crab")
+    for place, index in enumerate(indices.tolist()):
+        assert data.labels[int(data.targets[place])] == labels[int(targets[index])]
+        assert np.array_equal(np.asarray(data.image(place)), array[index])
 
 
 # Views -----------------------------------------------------------------------------------------
