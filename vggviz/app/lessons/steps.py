@@ -219,7 +219,7 @@ LESSONS = (
                 done=viewed(method="hirescam"),
                 show=_TWO._replace(method="hirescam"),
             ),
-            Step(*("finds", _TWO, "#maps", 2), facts=("pointing",)),
+            Step(*("finds", _TWO, "#maps", 1), facts=("pointing",)),
         ),
         {"L": CAM_TILE, "z": "#answer", "x": "#network", "w": CAM_TILE},
     ),
