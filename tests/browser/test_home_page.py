@@ -19,7 +19,7 @@ from served import served
 from vggviz import Explainer
 from vggviz.app.lessons.steps import LESSONS
 from vggviz.app.tabs import TABS
-from vggviz.locales import text
+from vggviz.locales import class_name, text
 from vggviz.weights import assets_folder
 
 EXAMPLES = assets_folder() / "examples"
@@ -118,7 +118,7 @@ def test_every_file_arrives_and_opens(visit: Callable[..., Any], folder: Path) -
 def test_a_copied_link_opens_the_same(visit: Callable[..., Any]) -> None:
     page = visit("example=orange&attention=softmax&stage=block5&lang=zh&tab=what_if")
     page.locator("#what-if .halves").wait_for()
-    says(page, "orange")
+    says(page, class_name("zh", "orange"))
     page.locator("#take summary", has_text=text("zh", "take.name")).click()
     page.locator("#take button[data-format=link]").click()
     page.locator("#take output", has_text=text("zh", "take.copied")).wait_for()
@@ -129,7 +129,7 @@ def test_a_copied_link_opens_the_same(visit: Callable[..., Any]) -> None:
     )
     other = visit(link.partition("?")[2])
     other.locator("#what-if .halves").wait_for()
-    says(other, "orange")
+    says(other, class_name("zh", "orange"))
     assert other.locator("#picture img").get_attribute("src").endswith("orange.jpg")
 
 

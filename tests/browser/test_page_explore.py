@@ -27,6 +27,7 @@ from vggviz.app.markup import attention_title
 from vggviz.app.networks import Networks
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
+from vggviz.locales import class_name
 from vggviz.weights import bundled_types
 
 Visit = Callable[..., Any]
@@ -194,6 +195,6 @@ def test_at_a_phones_width_nothing_scrolls_sideways(visit: Visit) -> None:
     page.locator("#answer h2", has_text="网络的回答").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.locator("#more .more").click()
-    changes(page, MAPS, lambda: choose(page, "#contrast", "pizza"))
+    changes(page, MAPS, lambda: choose(page, "#contrast", class_name("zh", "pizza")))
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert page.locator("#channels svg").is_visible()

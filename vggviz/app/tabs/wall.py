@@ -67,9 +67,8 @@ def wall(lang: str, result: Result, entries: Sequence[Entry], types: Sequence[st
     shows = example_classes(result.request.path, {one.label for one in result.prediction.ranked})
     figures = "".join(_figure(lang, result, key, done.get(key), shows) for key in types)
     picture = data_uri(shrink(result.square, SIDE), "jpeg")
-    columns = 3 if len(types) <= 9 else 4
     return (
-        f'<div class="wall" style="--columns:{columns};--square:url({picture})" '
+        f'<div class="wall" style="--columns:3;--square:url({picture})" '
         f"{'data-complete' if len(done) == len(types) else ''}>{figures}</div>"
     )
 
