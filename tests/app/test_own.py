@@ -143,7 +143,7 @@ def test_an_adapter_stands_on_the_bundled_network(networks: Networks, tmp_path: 
     assert details["provenance"]["config"]["attention"] == "eca"
 
     describe(file, backbone={**read_card(file).to_json()["backbone"], "fingerprint": "0" * 64})
-    with pytest.raises(gr.Error, match=r"^'mine\.safetensors was trained on another copy of tiny5"):
+    with pytest.raises(gr.Error, match=r"^'mine\.safetensors was trained on another copy of every"):
         open_own(Session(networks, own=own), file, photo(), *OPENS)
 
 

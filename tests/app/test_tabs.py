@@ -198,12 +198,12 @@ class TestTypes:
     def test_what_was_measured_stands_beside_it(self) -> None:
         base, cbam = bundled_results("everyday", "none"), bundled_results("everyday", "cbam")
         assert all_types._measured("en", cbam, base) == [
-            "72.5",
-            "−0.4 <small>(−1.6 to +0.8)</small>",
+            "73.9",
+            "+0.7 <small>(−0.7 to +2.0)</small>",
             "17,128",
-            "1.06",
+            "1.03",
         ]
-        assert all_types._measured("en", base, base) == ["73.0", "–", "0", "1"]
+        assert all_types._measured("en", base, base) == ["73.2", "–", "0", "1"]
         assert all_types._measured("en", None, base) == ["–"] * 4
 
 

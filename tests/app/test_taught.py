@@ -72,7 +72,7 @@ def test_without_bundled_attention_lite_is_untrained(
         ("imagenet-resnet50", AGREEMENT, True),
         ("imagenet", {"validation": {"top1": 0.9}}, False),  # trained with labels
         ("lite", AGREEMENT, False),
-        ("tiny50", AGREEMENT, False),
+        ("everyday", AGREEMENT, False),
     ],
 )
 def test_what_was_not_measured_is_said_beside_the_name(

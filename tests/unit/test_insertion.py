@@ -235,7 +235,7 @@ def test_from_photographs_to_a_picture(photos: Path, code: Path, tmp_path: Path)
     [
         (["--network", "torchvision:resnet18"], "has random weights, whose answers teach nothing"),
         (["--network", "timm:resnet18", "--stages", "layer4"], "add --pretrained or --checkpoint"),
-        (["--weights", "tiny50", "--size", "64"], "--size can't be given with 'tiny50'"),
+        (["--weights", "everyday", "--size", "64"], "--size can't be given with 'everyday'"),
     ],
 )
 def test_what_is_no_start(more: list[str], words: str, photos: Path, tmp_path: Path) -> None:

@@ -20,7 +20,15 @@ from vggviz.locales import LANGUAGES, text
 from vggviz.plotting import data_uri
 from vggviz.weights import assets_folder
 
-__all__ = ["PICK", "Example", "example_classes", "examples", "is_labelled_error", "strip"]
+__all__ = [
+    "PICK",
+    "Example",
+    "example_classes",
+    "examples",
+    "is_labelled_error",
+    "is_shown",
+    "strip",
+]
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +97,12 @@ def example_classes(path: str | None, known: Collection[str] = ()) -> tuple[str,
     names = (entry["label"], *entry.get("synonyms", ()))
     first = next((name for name in names if name in known), names[0])
     return (first, entry["other"]) if "other" in entry else (first,)
+
+
+def is_shown(path: str | None, label: str) -> bool:
+    """Whether an example shows the class with this label or synonym."""
+    entry = _entry(path)
+    return label in (entry.get("label"), entry.get("other"), *entry.get("synonyms", ()))
 
 
 def is_labelled_error(path: str | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from vggviz.app.examples import example_classes, is_labelled_error
+from vggviz.app.examples import example_classes, is_labelled_error, is_shown
 from vggviz.app.result import Result
 from vggviz.locales import class_name, text
 from vggviz.weights import doubt_threshold
@@ -21,7 +21,7 @@ def truth(lang: str, result: Result) -> str:
     labels = text(lang, "language.list").join(class_name(lang, one) for one in shows)
     if known.isdisjoint(shows):
         return f'<p class="truth">{escape(text(lang, "explore.truth.unknown", labels=labels))}</p>'
-    right = result.top[0].label in shows
+    right = is_shown(result.request.path, result.top[0].label)
     sentence = escape(text(lang, f"explore.truth.{'right' if right else 'wrong'}", labels=labels))
     if not right and is_labelled_error(result.request.path):
         sentence += f" {escape(text(lang, 'explore.truth.discuss'))}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from vggviz import plotting as render
 from vggviz.app.diagrams import drawing
-from vggviz.app.examples import example_classes
+from vggviz.app.examples import example_classes, is_shown
 from vggviz.app.markup import (
     attention_explanation,
     attention_title,
@@ -64,8 +64,7 @@ def wall(lang: str, result: Result, entries: Sequence[Entry], types: Sequence[st
     The picture is sent once, as the style sheet's `--square`.
     """
     done = {one.attention: one for one in entries}
-    shows = example_classes(result.request.path, {one.label for one in result.prediction.ranked})
-    figures = "".join(_figure(lang, result, key, done.get(key), shows) for key in types)
+    figures = "".join(_figure(lang, result, key, done.get(key)) for key in types)
     picture = data_uri(shrink(result.square, SIDE), "jpeg")
     return (
         f'<div class="wall" style="--columns:3;--square:url({picture})" '
@@ -73,14 +72,14 @@ def wall(lang: str, result: Result, entries: Sequence[Entry], types: Sequence[st
     )
 
 
-def _figure(lang: str, result: Result, key: str, one: Entry | None, shows: tuple[str, ...]) -> str:
+def _figure(lang: str, result: Result, key: str, one: Entry | None) -> str:
     name = escape(attention_title(lang, key))
     current = " current" if key == result.attention else ""
     says = view = caption = ""
     if one is not None:
         mark = ""
-        if shows:
-            right = one.first.label in shows
+        if example_classes(result.request.path):
+            right = is_shown(result.request.path, one.first.label)
             mark = f'<b class="{"right" if right else "wrong"}">{"✓" if right else "✗"}</b> '
         label = escape(class_name(lang, one.first.label))
         says = f"{mark}{label} <span>{percent(one.first.probability)}</span>"
