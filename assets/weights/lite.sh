@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How the bundled attention for `lite` was taught, without labels. Stopped at any moment, the same
+# How attention for `lite` is taught, without labels. Stopped at any moment, the same
 # command goes on. Settings were chosen by agreement on photographs of the half that it is taught
 # from, none by what it is judged on.
 #   pip install '.[train,lite]'
