@@ -301,6 +301,6 @@ def test_bundled_weights_load_offline_and_are_small(attention: str) -> None:
     assert card.weights == "everyday"
     assert card.config.attention == attention
     assert card.trained == "all"
-    assert len(card.labels) == len(card.wnids) == 50
+    assert len(card.labels) == len(card.wnids) == 84
     assert card.labels[card.wnids.index("n02165456")] == "ladybug"
     assert sum(parameter.numel() for parameter in model.parameters()) > 5_000_000

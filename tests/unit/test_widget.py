@@ -82,7 +82,7 @@ def test_each_choice_is_drawn_anew(explainer: Explainer) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("stage", "block6"), ("method", "nope"), ("target", 50), ("target", -1), ("opacity", 1.5)],
+    [("stage", "block6"), ("method", "nope"), ("target", 84), ("target", -1), ("opacity", 1.5)],
 )
 def test_a_choice_that_there_is_not(explainer: Explainer, name: str, value: object) -> None:
     import traitlets

@@ -118,7 +118,7 @@ class ForeignNetwork(Network):
         """Logits (B, K) of normalised pictures (B, 3, H, W)."""
         if stage is not None:
             raise NetworkError("not_from_stage")
-        return self.run(x, len(x))
+        return self.run(x, x.shape[0])
 
     def run(self, x: Tensor, count: int) -> Tensor:
         """Logits (`count`, K) of normalised pictures (B, 3, H, W); `count` is not B where a module
