@@ -127,7 +127,11 @@
   const start = () => {
     if (!$("#maps .looks") || !$("#picture input[type=file]")) return setTimeout(start, 100);
     if (here().has("more")) document.documentElement.classList.add("more");
-    if (key) setTimeout(() => reopen(key), 300); // the choices of the link come first
+    if (key) afterAnswer();
+  };
+  const afterAnswer = () => { // to the link's choices, which would replace the picture
+    if (!$("#answer .verdict")) return setTimeout(afterAnswer, 100);
+    reopen(key);
   };
   start();
 }
