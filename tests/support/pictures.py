@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,3 +39,16 @@ def refusal(source: Any) -> str:
     message = str(caught.value)
     assert re.fullmatch(r"[^\n]+[^.\n]\.", message), "one sentence"
     return message
+
+
+def write_squares(folder: Path, count: int = 40) -> Path:
+    """Pictures of noise in a new folder, each with a bright square somewhere, of one of three
+    colours."""
+    generator = np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(count):
+        pixels = generator.integers(0, 80, (40, 40, 3))
+        row, column = generator.integers(0, 24, 2)
+        pixels[row : row + 16, column : column + 16, number % 3] += 150
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    return folder

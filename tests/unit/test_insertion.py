@@ -7,10 +7,9 @@ from contextlib import AbstractContextManager
 from copy import deepcopy
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pictures import write_squares
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -168,15 +167,7 @@ def test_the_default_places(code: Path) -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    generator = np.random.default_rng(0)
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(40):
-        pixels = generator.integers(0, 80, (40, 40, 3))
-        row, column = generator.integers(0, 24, 2)
-        pixels[row : row + 16, column : column + 16, number % 3] += 150
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
-    return folder
+    return write_squares(tmp_path / "photos")
 
 
 def run(*words: object) -> tuple[int, str]:

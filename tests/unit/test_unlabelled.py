@@ -6,9 +6,9 @@ import math
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from pictures import write_squares
 from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
@@ -209,15 +209,7 @@ def test_pictures_without_labels(tmp_path: Path) -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    generator = np.random.default_rng(0)
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(40):
-        pixels = generator.integers(0, 80, (40, 40, 3))
-        row, column = generator.integers(0, 24, 2)
-        pixels[row : row + 16, column : column + 16, number % 3] += 150
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
-    return folder
+    return write_squares(tmp_path / "photos")
 
 
 @pytest.fixture
