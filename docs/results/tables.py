@@ -3,11 +3,12 @@
     python docs/results/tables.py
 
 A table stands in a page between `<!-- table NAME -->` and `<!-- end -->`; NAME is a key of
-`TABLES`. `data` holds what `vggviz bench --json`, `vggviz compare` (comparison.json) and
-`tests/support/load.py --json` wrote, `maps-in-full.md` what `vggviz evaluate --metrics all` wrote,
-and `assets/weights/evaluation.json` what `vggviz evaluate --json` wrote. Of the runs of
-bench*.json, load.json and comparison.json before 2026-11-30 only the published figures were kept:
-not every round's.
+`TABLES`. `data` holds what `vggviz bench --json`, `vggviz compare` (comparison.json), `vggviz
+evaluate` on the control of `assets/weights/make.sh` (control.json) and `tests/support/load.py
+--json` wrote, `maps-in-full.md` what `vggviz evaluate --metrics all` wrote, and
+`assets/weights/evaluation.json` what `vggviz evaluate --json` wrote. Of the control, and of the
+runs of bench*.json, load.json and comparison.json before 2026-11-30, only the published figures
+were kept: not every round's.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def evaluation() -> dict[str, Any]:
 
 
 def accuracy() -> str:
-    """Accuracy and cost of the bundled network, without attention and with each type."""
+    """Accuracy and cost of the bundled network, without attention and with each type; the control
+    is the network without attention, trained on as those with attention were (`make.sh`)."""
     rows = []
     for name, one in evaluation().items():
         against, cost = one["against"], one["cost"]
@@ -78,6 +80,8 @@ def accuracy() -> str:
             f"{cost['multiply_adds'] / 1e6:.0f} M",
             f"{cost['ratio']['value']:.2f}" if cost["ratio"] else "1",
         ])  # fmt: skip
+    control = [f"{100 * read('control.json')[key]:.1f}" for key in ("top1", "top5")]
+    rows.insert(1, ["`none`, trained on", *control, *[""] * 3, *rows[0][6:]])
     head = ["", "top-1 %", "top-5 %", "calibration error %", "top-1 − `none`, points", "McNemar p"]
     return table([*head, "parameters", "multiply-adds", "latency × `none`"], rows)
 

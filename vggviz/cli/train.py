@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,10 @@ def train(
             "that the weights give without it."
         ),
     ] = False,
+    price: Annotated[
+        float | None,
+        Option(min=0, help="With --unlabelled, what features that pass cost: 6; of a gate 8."),
+    ] = None,
     freeze_backbone: Annotated[
         bool, Option(help="Train only attention, γ, norms and the last layer: a small file.")
     ] = False,
@@ -150,6 +155,11 @@ def train(
             "--unlabelled trains attention only and keeps all classes: it goes with --attention, "
             "and without --classes, --teacher, --freeze-backbone and --train-from"
         )
+    if price is not None and not unlabelled:
+        fail("--price goes with --unlabelled")
+    terms = TERMS.get(attention, Terms())
+    if price is not None:
+        terms = replace(terms, price=price)
     sizes = parse_image_sizes(image_sizes or ("32,48,64" if fresh else ""))
     config = TrainConfig(
         epochs=epochs or (24 if fresh else 10),
@@ -167,7 +177,7 @@ def train(
         whole_head=whole_head,
         train_from=train_from,
         views=views,
-        unlabelled=TERMS.get(attention, Terms()) if unlabelled else None,
+        unlabelled=terms if unlabelled else None,
         seed=seed,
     )
     measured = "agreement" if unlabelled else "validation"

@@ -20,18 +20,25 @@ Array = npt.NDArray[Any]
 BATCH = 3
 
 
-def differences(file: Path, network: Traceable) -> dict[str, float]:
+def differences(file: Path, network: Traceable, *, layout: bool = True) -> dict[str, float]:
     """The largest difference of each output of an ONNX file from what `network` gives, by name.
 
     Three pictures of noise, other ones and more of them than the file was traced with; the targets
     are −1, 0 and 1; attention that is an input is NaN for the first picture, and otherwise drawn
-    from [0, 1). Maps are compared as they are shown, each scaled to [0, 1]. Where rounding turns a
-    ReLU on or off, maps of low stages differ by more than rounding: see `rounding`.
+    from [0, 1). Maps are compared as they are shown, each scaled to [0, 1].
+
+    With `layout`, onnxruntime optimises as it does by default: it lays channels out in blocks
+    (NCHWc), and convolutions add up in another order than PyTorch's. Where that rounding turns a
+    ReLU on or off, a gradient appears or is gone, and maps differ by more than rounding. Without
+    `layout`, all its other optimisations are on (ORT_ENABLE_EXTENDED).
     """
     import onnxruntime
 
     inputs = _inputs(network)
     options = onnxruntime.SessionOptions()
+    if not layout:
+        levels = onnxruntime.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(file, options, ["CPUExecutionProvider"])
     values = {name: value.numpy() for name, value in zip(network.inputs, inputs, strict=True)}
