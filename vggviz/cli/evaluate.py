@@ -27,18 +27,7 @@ from vggviz.cli.console import (
     write_or_fail,
 )
 from vggviz.cli.map_report import report_maps
-from vggviz.cli.network import (
-    Adapter,
-    Checkpoint,
-    Device,
-    Labels,
-    Mean,
-    NetworkName,
-    Pretrained,
-    Size,
-    Std,
-    resolve_network,
-)
+from vggviz.cli.network import Device, NetworkOptions, takes_network
 from vggviz.platform.machine import machine
 from vggviz.texts import visible
 
@@ -47,6 +36,7 @@ if TYPE_CHECKING:
     from vggviz.data import Dataset
 
 
+@takes_network("multi_label")
 def evaluate(
     data: Annotated[
         Path,
@@ -63,14 +53,7 @@ def evaluate(
             "only the code that it was trained with."
         ),
     ] = None,
-    network: NetworkName = None,
-    checkpoint: Checkpoint = None,
-    adapter: Adapter = None,
-    labels: Labels = None,
-    size: Size = None,
-    mean: Mean = "",
-    std: Std = "",
-    pretrained: Pretrained = False,
+    network: NetworkOptions = NetworkOptions(),
     against: Annotated[
         Path | None, typer.Option(help="Weights file that a weights file is compared with.")
     ] = None,
@@ -128,17 +111,7 @@ def evaluate(
     if as_json is not None and metrics is not None:
         fail("--json is for the tables of accuracy and cost: --metrics writes to --out")
     dataset, training = _pictures(data, part, half)
-    name, options = resolve_network(
-        network,
-        weights,
-        checkpoint=checkpoint,
-        adapter=adapter,
-        labels=labels,
-        size=size,
-        mean=mean,
-        std=std,
-        pretrained=pretrained,
-    )
+    name, options = network.resolve(weights)
     subjects, reference = _subjects(name, attention, against, {**options, "device": device})
     if as_json is not None:
         _prepare(as_json.parent, "--json")  # before the work, which takes minutes

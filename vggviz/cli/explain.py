@@ -22,19 +22,7 @@ from vggviz.cli.console import (
     print_line,
     split_list,
 )
-from vggviz.cli.network import (
-    Adapter,
-    Checkpoint,
-    Device,
-    Labels,
-    Mean,
-    MultiLabel,
-    NetworkName,
-    Pretrained,
-    Size,
-    Std,
-    resolve_network,
-)
+from vggviz.cli.network import Device, NetworkOptions, takes_network
 
 Weights = Annotated[str, Option(help=WEIGHTS_HELP)]
 Attention = Annotated[
@@ -50,20 +38,13 @@ ENGINE_HELP = (
 )
 
 
+@takes_network()
 def explain(
     images: Annotated[list[Path], Argument(help="Pictures, or folders of pictures.")],
     out: Annotated[Path, Option(help="Folder for the results.")] = Path("out"),
     weights: Weights = "everyday",
     attention: Attention = None,
-    network: NetworkName = None,
-    checkpoint: Checkpoint = None,
-    adapter: Adapter = None,
-    labels: Labels = None,
-    size: Size = None,
-    mean: Mean = "",
-    std: Std = "",
-    pretrained: Pretrained = False,
-    multi_label: MultiLabel = False,
+    network: NetworkOptions = NetworkOptions(),
     stages: Annotated[str, Option(help="all, or names: block4,block5,conv5_4.")] = "all",
     methods: Annotated[str, Option(help="CAM methods, of: {methods}.")] = "gradcam",
     target: Annotated[
@@ -100,18 +81,7 @@ def explain(
     if lang not in LANGUAGES:
         fail(f"no language {lang!r}: choose from {', '.join(LANGUAGES)}")
     used = or_fail(check_methods, split_list(methods))
-    name, options = resolve_network(
-        network,
-        weights,
-        checkpoint=checkpoint,
-        adapter=adapter,
-        labels=labels,
-        size=size,
-        mean=mean,
-        std=std,
-        pretrained=pretrained,
-        multi_label=multi_label,
-    )
+    name, options = network.resolve(weights)
     request = stages, used, target, endings, full_range, options, lang
     job = Job(str(out), name, attention, precision, *request)
     worker = or_fail(Worker, asdict(job), device)

@@ -8,17 +8,7 @@ from typing import Annotated
 from typer import Option
 
 from vggviz.cli.console import WEIGHTS_HELP, or_fail, print_line, split_list
-from vggviz.cli.network import (
-    Checkpoint,
-    Labels,
-    Mean,
-    MultiLabel,
-    NetworkName,
-    Pretrained,
-    Size,
-    Std,
-    resolve_network,
-)
+from vggviz.cli.network import NetworkOptions, takes_network
 
 ATTENTION_IN_HELP = (
     "A second file, in which attention is an input, too: numbers take the place of the network's "
@@ -26,20 +16,14 @@ ATTENTION_IN_HELP = (
 )
 
 
+@takes_network("adapter")
 def export(
     out: Annotated[Path, Option(help="The ONNX file.")],
     weights: Annotated[str, Option(help=WEIGHTS_HELP)] = "everyday",
     attention: Annotated[
         str | None, Option(help="none, or of: {attention}. A weights file brings its own name.")
     ] = None,
-    network: NetworkName = None,
-    checkpoint: Checkpoint = None,
-    labels: Labels = None,
-    size: Size = None,
-    mean: Mean = "",
-    std: Std = "",
-    pretrained: Pretrained = False,
-    multi_label: MultiLabel = False,
+    network: NetworkOptions = NetworkOptions(),
     stages: Annotated[str, Option(help="all, or names: block4,block5,conv5_4.")] = "all",
     methods: Annotated[str, Option(help="CAM methods, of: {methods}.")] = "gradcam",
     uint8: Annotated[
@@ -55,17 +39,7 @@ def export(
     """
     from vggviz.explainer import Explainer
 
-    name, options = resolve_network(
-        network,
-        weights,
-        checkpoint=checkpoint,
-        labels=labels,
-        size=size,
-        mean=mean,
-        std=std,
-        pretrained=pretrained,
-        multi_label=multi_label,
-    )
+    name, options = network.resolve(weights)
     explainer = or_fail(Explainer.load, name, attention, **options)
     for file in (out, attention_in):
         if file is None:

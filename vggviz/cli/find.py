@@ -9,17 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from vggviz.cli.console import or_fail, print_line, print_lines
-from vggviz.cli.network import Checkpoint, NetworkName, Pretrained, Size, resolve_network
+from vggviz.cli.network import NetworkOptions, takes_network
 
 
+@takes_network("adapter", "labels", "mean", "std", "multi_label")
 def find(
     image: Annotated[
         Path | None, typer.Argument(help="A picture; by default one of random colours.")
     ] = None,
-    network: NetworkName = None,
-    checkpoint: Checkpoint = None,
-    size: Size = None,
-    pretrained: Pretrained = False,
+    network: NetworkOptions = NetworkOptions(),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the attention in a network: stage, path, kind, shape, range of weights."""
@@ -27,9 +25,7 @@ def find(
 
     from vggviz.explainer import Explainer
 
-    name, options = resolve_network(
-        network, "everyday", checkpoint=checkpoint, size=size, pretrained=pretrained
-    )
+    name, options = network.resolve("everyday")
     explainer = or_fail(Explainer.load, name, **options)
     model, side = explainer.model, explainer.preprocess.size
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)

@@ -2,100 +2,120 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from vggviz.cli.console import fail, or_fail, split_list
 
-__all__ = [
-    "Adapter",
-    "Checkpoint",
-    "Device",
-    "Labels",
-    "Mean",
-    "MultiLabel",
-    "NetworkName",
-    "Pretrained",
-    "Size",
-    "Std",
-    "resolve_network",
-]
+__all__ = ["Device", "NetworkOptions", "takes_network"]
 
-NetworkName = Annotated[
-    str | None,
-    typer.Option(
-        "--network",
-        help="timm:NAME, torchvision:NAME, FILE.py:NAME (a class or function of your own; the file "
-        "is run), or what --weights takes.",
-    ),
-]
-Checkpoint = Annotated[
-    Path | None,
-    typer.Option(help="The network's weights: .safetensors, .pth, .pt, .pth.tar or .ckpt."),
-]
-Adapter = Annotated[
-    Path | None,
-    typer.Option(
-        help="Attention for that network with these weights, as `vggviz train --unlabelled "
-        "--network` writes it."
-    ),
-]
 Device = Annotated[
     str, typer.Option(help="cpu, cuda or mps; auto: CUDA where it is, else MPS, else the CPU.")
 ]
-Labels = Annotated[
-    Path | None, typer.Option(help="A text file with the network's classes, one a line, in order.")
-]
-Size = Annotated[int | None, typer.Option(min=1, help="Side of the network's pictures in pixels.")]
-Mean = Annotated[
-    str, typer.Option(help="Mean of pixels in [0, 1]: one number, or three with commas.")
-]
-Std = Annotated[str, typer.Option(help="Their standard deviation, as --mean.")]
-Pretrained = Annotated[
-    bool, typer.Option("--pretrained", help="Download torchvision's or timm's weights.")
-]
-MultiLabel = Annotated[
-    bool, typer.Option("--multi-label", help="A picture can have several classes: sigmoids.")
-]
 
 
-def resolve_network(
-    network: str | None,
-    weights: str,
-    *,
-    checkpoint: Path | None = None,
-    labels: Path | None = None,
-    size: int | None = None,
-    mean: str = "",
-    std: str = "",
-    pretrained: bool = False,
-    multi_label: bool = False,
-    adapter: Path | None = None,
-) -> tuple[str, dict[str, Any]]:
-    """The name and the other arguments for `Explainer.load`. Stops where they make no sense."""
-    from vggviz.networks import is_network_name
+@dataclass(frozen=True, slots=True)
+class NetworkOptions:
+    """The options that name a network of any kind; `takes_network` gives them to a command."""
 
-    name = network or weights
-    given = {
-        "checkpoint": None if checkpoint is None else str(checkpoint),
-        "labels": None if labels is None else or_fail(read_labels, labels),
-        "size": size,
-        "mean": numbers("--mean", mean),
-        "std": numbers("--std", std),
-        "pretrained": pretrained,
-        "multi_label": multi_label,
-        "adapter": None if adapter is None else str(adapter),
-    }
-    options = {key: value for key, value in given.items() if value not in (None, False)}
-    if options and not is_network_name(name):
-        names = ", ".join(f"--{key.replace('_', '-')}" for key in options)
-        fail(
-            f"{names} can't be given with {name!r}, only with a --network such as "
-            "torchvision:resnet50, timm:seresnet50 or mynet.py:build"
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="timm:NAME, torchvision:NAME, FILE.py:NAME (a class or function of your own; the "
+            "file is run), or what --weights takes.",
+        ),
+    ] = None
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="The network's weights: .safetensors, .pth, .pt, .pth.tar or .ckpt."),
+    ] = None
+    adapter: Annotated[
+        Path | None,
+        typer.Option(
+            help="Attention for that network with these weights, as `vggviz train --unlabelled "
+            "--network` writes it."
+        ),
+    ] = None
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="A text file with the network's classes, one a line, in order."),
+    ] = None
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the network's pictures in pixels.")
+    ] = None
+    mean: Annotated[
+        str, typer.Option(help="Mean of pixels in [0, 1]: one number, or three with commas.")
+    ] = ""
+    std: Annotated[str, typer.Option(help="Their standard deviation, as --mean.")] = ""
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Download torchvision's or timm's weights.")
+    ] = False
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="A picture can have several classes: sigmoids.")
+    ] = False
+
+    def resolve(self, weights: str) -> tuple[str, dict[str, Any]]:
+        """The name and the other arguments for `Explainer.load`, `weights` where there is no
+        --network. Stops where they make no sense."""
+        from vggviz.networks import is_network_name
+
+        name = self.network or weights
+        given = {
+            "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
+            "labels": None if self.labels is None else or_fail(read_labels, self.labels),
+            "size": self.size,
+            "mean": numbers("--mean", self.mean),
+            "std": numbers("--std", self.std),
+            "pretrained": self.pretrained,
+            "multi_label": self.multi_label,
+            "adapter": None if self.adapter is None else str(self.adapter),
+        }
+        options = {key: value for key, value in given.items() if value not in (None, False)}
+        if options and not is_network_name(name):
+            names = ", ".join(f"--{key.replace('_', '-')}" for key in options)
+            fail(
+                f"{names} can't be given with {name!r}, only with a --network such as "
+                "torchvision:resnet50, timm:seresnet50 or mynet.py:build"
+            )
+        return name, options
+
+
+def takes_network(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator of a command with a parameter `network: NetworkOptions`: on the command line the
+    fields of that class stand in its place, but for those named in `without`."""
+    hints = get_type_hints(NetworkOptions, include_extras=True)
+    options = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hint
         )
-    return name, options
+        for field in fields(NetworkOptions)
+        if field.name not in without
+        for hint in [hints[field.name]]
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def wrapped(**values: Any) -> None:
+            chosen = {option.name: values.pop(option.name) for option in options}
+            command(**values, network=NetworkOptions(**chosen))
+
+        signature = inspect.signature(command, eval_str=True)
+        parameters: list[inspect.Parameter] = []
+        for parameter in signature.parameters.values():
+            replaced = options if parameter.name == "network" else [parameter]
+            keyword = inspect.Parameter.KEYWORD_ONLY
+            parameters += [one.replace(kind=keyword) for one in replaced]
+        wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {one.name: one.annotation for one in parameters}
+        return wrapped
+
+    return decorate
 
 
 def numbers(option: str, text: str) -> list[float] | None:

@@ -9,21 +9,11 @@ from typing import Annotated
 import typer
 
 from vggviz.cli.console import fail, or_fail, print_error, print_line, print_lines
-from vggviz.cli.network import (
-    Adapter,
-    Checkpoint,
-    Labels,
-    Mean,
-    MultiLabel,
-    NetworkName,
-    Pretrained,
-    Size,
-    Std,
-    resolve_network,
-)
+from vggviz.cli.network import NetworkOptions, takes_network
 from vggviz.platform.malloc import limit_malloc
 
 
+@takes_network()
 def serve(
     host: Annotated[
         str | None, typer.Option(help="The address to listen on; by default this machine only.")
@@ -42,15 +32,7 @@ def serve(
             "file of any size (the page itself takes up to 24 MB)."
         ),
     ] = None,
-    network: NetworkName = None,
-    checkpoint: Checkpoint = None,
-    adapter: Adapter = None,
-    labels: Labels = None,
-    size: Size = None,
-    mean: Mean = "",
-    std: Std = "",
-    pretrained: Pretrained = False,
-    multi_label: MultiLabel = False,
+    network: NetworkOptions = NetworkOptions(),
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or mps; auto, the default, takes what is there.")
     ] = None,
@@ -81,25 +63,14 @@ def serve(
         **{"host": host, "port": port, "password": password},
         **{"preload": weights, "attention": attention, "device": device, "engine": engine},
     }
-    name, facts = resolve_network(
-        network,
-        weights or "",
-        checkpoint=checkpoint,
-        adapter=adapter,
-        labels=labels,
-        size=size,
-        mean=mean,
-        std=std,
-        pretrained=pretrained,
-        multi_label=multi_label,
-    )
+    name, facts = network.resolve(weights or "")
     named = {}
     if is_network_name(name):
         if engine == "ray":
             fail(f"replicas load weights by name or from a file, not --network {name}")
         named = {name: facts}
-    elif network:
-        options["preload"] = network
+    elif network.network:
+        options["preload"] = network.network
     settings = or_fail(Settings.from_environ, os.environ)
     chosen = {name: value for name, value in options.items() if value is not None}
     settings = or_fail(lambda: replace(settings, **chosen))  # type: ignore[arg-type]

@@ -24,17 +24,7 @@ from vggviz.cli.console import (
     print_unreadable,
     split_list,
 )
-from vggviz.cli.network import (
-    Checkpoint,
-    Device,
-    Labels,
-    Mean,
-    NetworkName,
-    Pretrained,
-    Size,
-    Std,
-    resolve_network,
-)
+from vggviz.cli.network import Device, NetworkOptions, takes_network
 from vggviz.texts import visible
 
 START_HELP = "What to start from: none for a fresh VGG19-BN, or " + WEIGHTS_HELP.replace(
@@ -42,18 +32,13 @@ START_HELP = "What to start from: none for a fresh VGG19-BN, or " + WEIGHTS_HELP
 )
 
 
+@takes_network("adapter", "multi_label")
 def train(
     data: Annotated[Path, Option(help="Folder of class folders, or Tiny ImageNet; or a zip.")],
     out: Annotated[Path, Option(help="The .safetensors file to write.")],
     attention: Annotated[str, Option(help="none, or one of: {attention}.")] = "cbam",
     weights: Annotated[str, Option(help=START_HELP)] = "none",
-    network: NetworkName = None,
-    checkpoint: Checkpoint = None,
-    labels: Labels = None,
-    size: Size = None,
-    mean: Mean = "",
-    std: Std = "",
-    pretrained: Pretrained = False,
+    network: NetworkOptions = NetworkOptions(),
     unlabelled: Annotated[
         bool,
         Option(
@@ -139,16 +124,7 @@ def train(
         fail(
             "--whole-head goes with --freeze-backbone: without it all of the head is trained anyway"
         )
-    name, options = resolve_network(
-        network,
-        weights,
-        checkpoint=checkpoint,
-        labels=labels,
-        size=size,
-        mean=mean,
-        std=std,
-        pretrained=pretrained,
-    )
+    name, options = network.resolve(weights)
     fresh = name == "none"
     if unlabelled and (attention == "none" or classes or teacher or freeze_backbone or train_from):
         fail(
