@@ -23,14 +23,28 @@ from vggviz.networks.protocol import Network, rng_lock
 from vggviz.platform.python_file import nearest
 from vggviz.types import POSITIONS, InputError
 
-__all__ = ["MAX_STAGES", "ForeignNetwork"]
+__all__ = ["MAX_STAGES", "ForeignNetwork", "WrappedNetwork"]
 
 MAX_STAGES = 8
 """The most names in `ForeignNetwork.stages`."""
 GREY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601, as Pillow's convert("L")
 
 
-class ForeignNetwork(Network):
+class WrappedNetwork(Network):
+    """A network around another one, whose layers are not known as a chain."""
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Raises NetworkError: where the classifier begins is not known."""
+        raise NetworkError("not_from_stage")
+
+    def _build(self) -> dict[str, int]:
+        raise NotImplementedError
+
+    def _chain(self) -> Iterator[tuple[str, nn.Module, str | None]]:
+        raise NetworkError("not_from_stage")
+
+
+class ForeignNetwork(WrappedNetwork):
     """Any classifier as a `Network`, from one forward pass over a picture of `size` × `size`.
 
     It shares children, parameters and buffers with `network`, which is put into evaluation mode, so
@@ -231,16 +245,6 @@ class ForeignNetwork(Network):
     def gammas(self) -> dict[str, float]:
         """{}: γ is a parameter of vggviz's own networks."""
         return {}
-
-    def classify(self, x: Tensor) -> Tensor:
-        """Raises NetworkError: where the classifier begins is not known."""
-        raise NetworkError("not_from_stage")
-
-    def _build(self) -> dict[str, int]:
-        raise NotImplementedError
-
-    def _chain(self) -> Iterator[tuple[str, nn.Module, str | None]]:
-        raise NetworkError("not_from_stage")
 
 
 def _logits(output: Any, batch: int, which: int | str | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 
 import torch
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from vggviz.hooks.capture import capture, replace_output
 from vggviz.networks.config import NetworkConfig
-from vggviz.networks.foreign import ForeignNetwork
+from vggviz.networks.foreign import ForeignNetwork, WrappedNetwork
 from vggviz.networks.named import NetworkError
-from vggviz.networks.protocol import Network, fresh_attention
+from vggviz.networks.protocol import fresh_attention
 
 __all__ = ["CutNetwork", "ModuleWithAttention", "channels_at", "insert_attention"]
 
@@ -46,7 +46,7 @@ def insert_attention(network: nn.Module, attention: Mapping[str, nn.Module]) -> 
         setattr(network.get_submodule(parent), name, with_attention)
 
 
-class CutNetwork(Network):
+class CutNetwork(WrappedNetwork):
     """A network of others with attention behind the modules at `paths`, which runs from and up to
     each of them. The network itself stays as it is.
 
@@ -107,16 +107,6 @@ class CutNetwork(Network):
     def modules_before(self, stage: str) -> list[nn.Module]:
         """The whole network: which of its modules run before `stage` is not known."""
         return [self.network]
-
-    def classify(self, x: Tensor) -> Tensor:
-        """Raises NetworkError: where the classifier begins is not known."""
-        raise NetworkError("not_from_stage")
-
-    def _build(self) -> dict[str, int]:
-        raise NotImplementedError
-
-    def _chain(self) -> Iterator[tuple[str, nn.Module, str | None]]:
-        raise NetworkError("not_from_stage")
 
     def _run(
         self, x: Tensor, start: str | None, *, stop: str | None = None, attended: bool = False
