@@ -111,7 +111,8 @@ def content(session: Session, record: AttentionRecord, position: Cell) -> str:
         f"{cell(*position, record.grid)}</div>{_bar()}</figure>"
         f'<div id="pixel-looks">{_instead(session)}<p class="reading" data-opening> </p>'
         f"{_sinks(lang, sent)}"
-        f'<p class="each">{escape(join(lang, notes))}</p><div class="heads">{each}</div></div>'
+        f'<p class="each">{escape(join(lang, notes))}</p>'
+        f'<div class="heads" style="--columns:{min(max(heads, 3), 6)}">{each}</div></div>'
         "</div>"
     )
 
