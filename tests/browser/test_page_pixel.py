@@ -166,3 +166,22 @@ def test_a_finger_moves_the_place(visit: Visit, browser: Any, record: AttentionR
     send("touchEnd")
     page.wait_for_timeout(200)
     looks_like(page, record, 7, 7)
+
+
+def test_a_lesson_is_followed_by_pointing(visit: Visit, record: AttentionRecord) -> None:
+    page = visit(query="&lesson=self.asks", more=False)
+    step = page.locator("#lesson article:not([hidden])")
+    step.locator("[data-option]").first.wait_for()
+    page.locator("#pixel .reading[data-opening][data-row]").wait_for()
+    page.locator("#pixel .instead-of").wait_for(state="detached")  # once the step has set the page
+    step.locator("[data-option]").first.click()
+    assert not step.locator(".reveal").is_visible()
+    page.locator("#pixel .canvas").evaluate("(part) => part.scrollIntoView({block: 'center'})")
+    page.mouse.move(*at(page, 6, 4, record.grid))
+    step.locator(".reveal").wait_for()
+    page.locator("#lesson .next:visible").click()
+    step = page.locator('#lesson article[data-step="corner"]')
+    step.locator("[data-option]").first.click()
+    step.locator(".show").click()
+    step.locator(".reveal").wait_for()
+    page.locator("#asked", has_text="row 1,").wait_for()
