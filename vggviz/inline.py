@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["bars", "data_uri", "heat", "ramp"]
+__all__ = ["bars", "colour_range", "data_uri", "heat"]
 
 
 def data_uri(pixels: npt.NDArray[np.uint8], kind: str = "jpeg") -> str:
@@ -41,30 +41,39 @@ def bars(rows: Iterable[tuple[str, float]], marked: str = "") -> str:
     )
 
 
-def heat(values: npt.NDArray[Any], caption: str, side: int = 160) -> str:
-    """A map (H, W) or a vector (C,) in [0, 1] in the colours of 'inferno', and what is said of it.
+def colour_range(
+    least: float, most: float, gates: bool = False, top: float = 0.0
+) -> tuple[float, float]:
+    """The raw values at both ends of honest colours, which make maps comparable: from 0, or the
+    smallest value where that is negative, to 1 for `gates`, else to the largest value or `top`,
+    whichever is larger."""
+    return min(0.0, least), max(1.0 if gates else 0.0, most, top)
 
-    Each value is one square, and `side` pixels the width on the page. NaN is white.
+
+def heat(raw: npt.NDArray[Any], caption: str, gates: bool = False, side: int = 160) -> str:
+    """A raw map (H, W) or vector (C,) in the colours of 'inferno' over its `colour_range`, and what
+    is said of it.
+
+    Each value is one square, and `side` pixels the width on the page. A flat map is dark, unless
+    it is one of `gates`; what is no finite number is white.
     """
     import matplotlib
 
-    rows = np.atleast_2d(values)
+    values = np.where(np.isfinite(raw), raw, np.nan).astype(np.float64)
+    known = values[~np.isnan(values)]
+    least, most = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    low, high = colour_range(least, most, gates)
+    if least == most and not gates:
+        low = least
+    rows = np.atleast_2d((values - low) / ((high - low) or 1))
     pixels = matplotlib.colormaps["inferno"].with_extremes(bad="white")(
         np.ma.masked_invalid(rows), bytes=True
     )
-    height = 24 if values.ndim == 1 else round(side * len(rows) / rows.shape[1])
+    height = 24 if raw.ndim == 1 else round(side * len(rows) / rows.shape[1])
+    said = f"{caption}; colours from {low:.3g} to {high:.3g}"
     return (
-        f'<figure style="display:inline-block;margin:0 8px 8px 0"><img alt="{escape(caption)}" '
+        f'<figure style="display:inline-block;margin:0 8px 8px 0"><img alt="{escape(said)}" '
         f'style="width:{side}px;height:{height}px;image-rendering:pixelated" '
         f'src="{data_uri(np.ascontiguousarray(pixels[..., :3]), "png")}">'
-        f'<figcaption style="font-size:11px">{escape(caption)}</figcaption></figure>'
+        f'<figcaption style="font-size:11px">{escape(said)}</figcaption></figure>'
     )
-
-
-def ramp(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """(values − lowest) / (highest − lowest) of the finite values; zeros where they are all equal,
-    NaN where a value is no number."""
-    raw = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
-    known = raw[~np.isnan(raw)]
-    low, high = (known.min(), known.max()) if known.size else (0.0, 0.0)
-    return np.asarray((raw - low) / ((high - low) or 1))

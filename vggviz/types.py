@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "GATES",
     "POSITIONS",
     "AttentionRecord",
     "Error",
@@ -34,6 +35,8 @@ __all__ = [
 Kind = Literal["channel", "spatial", "volume", "token", "pool", "axis", "branch", "other"]
 POSITIONS: tuple[Kind, ...] = ("spatial", "volume", "token", "pool")
 """The kinds that have a weight for every position."""
+GATES: tuple[Kind, ...] = ("channel", "spatial", "volume", "axis")
+"""The kinds whose weights lie in [0, 1], each on its own; those of the others sum to 1."""
 Grid = tuple[int, int]
 
 
@@ -115,7 +118,7 @@ class AttentionRecord:
     def _repr_html_(self) -> str:
         """For notebooks: the first of the views, or else the raw weights as rows."""
         view = self.views[0] if self.views else self.weights.reshape(-1, self.weights.shape[-1])
-        return inline.heat(inline.ramp(view.numpy()), repr(self)[1:-1])
+        return inline.heat(view.numpy(), repr(self)[1:-1], self.kind in GATES)
 
     @property
     def views(self) -> tuple[Tensor, ...]:
@@ -283,7 +286,7 @@ class Heatmap:
 
     def _repr_html_(self) -> str:
         """For notebooks: the map."""
-        return inline.heat(self.values.numpy(), repr(self)[1:-1])
+        return inline.heat(self.raw.numpy(), repr(self)[1:-1])
 
     @property
     def flat(self) -> bool:

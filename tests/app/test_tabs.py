@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import math
 import re
 from collections.abc import Callable
@@ -16,12 +17,14 @@ import torch
 from gradio.utils import deep_hash
 from PIL import Image
 
+from vggviz.app.attention_rows import attention_rows
 from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import Networks
 from vggviz.app.parts.maps import why_not_compared
 from vggviz.app.result import Request
 from vggviz.app.session import Session
 from vggviz.app.tabs import all_stages, all_types, faithful, pixel, what_if
+from vggviz.app.tabs.panels import text_percent
 from vggviz.attention import ATTENTION
 from vggviz.explainer import Explainer
 from vggviz.hooks.capture import capture
@@ -79,14 +82,17 @@ class TestPixel:
         with torch.no_grad(), capture(explainer.model) as trace:
             explainer.model(pixels)
         weights = trace.taps["attention.block4.module.token"].weights[0]  # (heads, N, M)
-        record = pixel.token_record(session, "block4")
-        height, width = pixel.query_grid(session.current, "block4")
+        record = pixel.token_records(session.explanation())["block4"]
+        height, width = record.grid
         expected = weights[:, 2 * width + 3].mean(0).reshape(record.keys or ())
         torch.testing.assert_close(record.query(2, 3), expected)
-        told = pixel.attention_maps(session, "block4", pixel.Cell(2, 3))
-        assert len(re.findall("<img", told)) == 1 + len(weights)  # the mean, then each head
+        told = pixel.content(session, record, pixel.Cell(2, 3))
+        assert told.count("<canvas") == 1 + len(weights)  # the mean, then each head
         assert told.count(f"left:{300 / width:.3f}%;top:{200 / height:.3f}%") == 1 + len(weights)
-        assert "The place in row 3, column 4" in told
+        sent = drawn(told)
+        assert (sent["count"], sent["layers"]) == (height * width, 1 + len(weights))
+        most = sent["views"][0]["readings"][2 * width + 3][1]
+        assert most == text_percent(float(expected.max()))
 
     def test_tabs_share_the_explanation_that_is_shown(self, networks: Networks) -> None:
         """No pass where the cache has it, and the same without a cache."""
@@ -94,8 +100,7 @@ class TestPixel:
         runs: list[None] = []
         model = networks.get("small", "self_attention").model
         handle = model.register_forward_hook(lambda *_: runs.append(None))
-        cell = pixel.Cell(1, 1)
-        expected = pixel.attention_maps(session, "block5", cell)
+        _, expected = pixel.update_tab(session, "block5")
         pixel.update_tab(session, "block4")
         all_stages.grid(session, ["gradcam"])
         what_if.update_tab(session, "learned", 0, "block4")
@@ -107,36 +112,89 @@ class TestPixel:
         handle.remove()
         bare = Networks(networks.choices, networks.get, cache_bytes=1000)
         again = Session(bare, session.current)
-        assert pixel.attention_maps(again, "block5", cell) == expected
+        assert pixel.update_tab(again, "block5")[1] == expected
 
-    def test_in_words_by_hand(self) -> None:
-        """Of four places the first looks at the last with 0.6, at itself with 0.1."""
-        weights = torch.tensor([[[0.1, 0.1, 0.2, 0.6]] * 4] * 2)
-        record = AttentionRecord("block5", "token", weights, (2, 2), (2, 2))
-        said = pixel.reading("en", record, pixel.Cell(0, 0))
-        assert "looks most at row 2, column 2 (60%), and at itself with 10%" in said
-        assert "Half of its attention rests on 1 of 4 places." in said
-        assert "each place would have 25%" in said
-        even = AttentionRecord("b", "token", torch.full((2, 4, 4), 0.25), (2, 2), (2, 2))
-        said = pixel.reading("en", even, pixel.Cell(0, 0))
-        assert "on 2 of 4 places" in said
-        assert "It hardly prefers any place" in said
+    @pytest.mark.parametrize("chosen", ["cbam", "none"])
+    def test_whatever_type_is_chosen_self_attention_is_shown(
+        self, networks: Networks, chosen: str
+    ) -> None:
+        session, asking = opened(networks, chosen), opened(networks, "self_attention")
+        runs: list[None] = []
+        handle = networks.get("small", "self_attention").model.register_forward_hook(
+            lambda *_: runs.append(None)
+        )
+        stage, told = pixel.update_tab(session, "block4")
+        assert runs == [None]  # the cache has the other type's explanation for another class
+        handle.remove()
+        assert (stage["value"], stage["visible"]) == ("block4", True)
+        record = pixel.token_records(asking.explanation())["block4"]
+        assert drawn(told)["views"] == attention_rows(record, 0)["views"]
+        title = {"cbam": "CBAM", "none": "a network without attention"}[chosen]
+        assert f"Shown with self-attention: you chose {title}" in told
+        assert "Shown with self-attention" not in pixel.update_tab(asking, "block4")[1]
 
-    def test_other_types_say_what_to_choose(self, networks: Networks) -> None:
-        stage, canvas, told, choose = pixel.update_tab(opened(networks, "cbam"), "block4")
-        assert canvas == ""
-        assert not stage["visible"]
-        assert choose["visible"]
-        assert "Only in self-attention" in told
+    def test_a_stage_that_is_too_large_is_asked_place_by_place(
+        self, networks: Networks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        session = opened(networks, "cbam")
+        whole = drawn(pixel.change_stage(session, "block4"))
+        monkeypatch.setattr("vggviz.app.attention_rows.LIMIT", 16)
+        told = pixel.change_stage(session, "block4")
+        assert drawn(told)["count"] == 1
+        assert "click on a place" in told
+        row, column = 2, 3
+        event = gr.EventData(None, {"row": row, "column": column})
+        sent = drawn(pixel.click(session, "block4", event))
+        index = row * whole["columns"] + column
+        assert (sent["first"], sent["count"]) == (index, 1)
+        assert sent["views"][0]["readings"] == [whole["views"][0]["readings"][index]]
+
+    def test_places_that_nearly_all_look_at_are_named(self, networks: Networks) -> None:
+        weights = torch.full((2, 16, 16), 0.04)
+        weights[:, :, 6] = 0.4
+        record = AttentionRecord("block4", "token", weights, (4, 4), (4, 4))
+        session = opened(networks, "self_attention")
+        told = pixel.content(session, record, pixel.Cell(0, 0))
+        assert "1 place that nearly all look at: row 2, column 3." in told
+        assert told.count('class="cell sink" style="left:50.000%;top:25.000%') == 1
+        assert 'role="switch">Hide it<' in told
+        weights[:] = torch.tensor([0.1] * 6 + [0.04] * 10)  # 1.6 times the even share
+        assert "sinks" not in drawn_words(pixel.content(session, record, pixel.Cell(0, 0)))
+        wide = torch.tensor([0.1] * 6 + [0.4 / 58] * 58).expand(1, 64, 64)
+        record = AttentionRecord("block4", "token", wide, (8, 8), (8, 8))
+        told = pixel.content(session, record, pixel.Cell(0, 0))
+        assert "6 places that nearly all look at: row 1, column 1; " in told
+        assert "; row 1, column 4; and 2 more." in told
+        assert told.count("cell sink") == 6
+        even = AttentionRecord("b", "token", torch.full((2, 16, 16), 1 / 16), (4, 4), (4, 4))
+        assert "sinks" not in drawn_words(pixel.content(session, even, pixel.Cell(0, 0)))
 
     @pytest.mark.parametrize(
         "event", [{}, {"row": -1, "column": 0}, {"row": 0, "column": 4}, {"row": "0", "column": 0}]
     )
-    def test_a_place_that_is_none_is_refused(self, event: dict[str, Any]) -> None:
-        session = Session(Networks({}))
+    def test_a_place_that_is_none_is_refused(
+        self, networks: Networks, event: dict[str, Any]
+    ) -> None:
+        session = opened(networks, "self_attention")
         assert pixel.clicked_cell(session, {"row": 3, "column": 3}, (4, 4)) == (3, 3)
         with pytest.raises(gr.Error, match="no such place"):
             pixel.clicked_cell(session, event, (4, 4))
+        with pytest.raises(gr.Error, match="no such place"):
+            pixel.click(session, "block4", gr.EventData(None, {**event, "column": 99}))
+        with pytest.raises(gr.Error, match="no such place"):
+            pixel.click(session, "block9", gr.EventData(None, {"row": 0, "column": 0}))
+
+
+def drawn_words(told: str) -> str:
+    """The HTML without what the script is sent."""
+    return re.sub("data-attention='[^']*'", "", told)
+
+
+def drawn(told: str) -> dict[str, Any]:
+    """What the script of the tab is sent."""
+    (found,) = re.findall("data-attention='([^']*)'", told)
+    sent: dict[str, Any] = json.loads(html.unescape(found))
+    return sent
 
 
 class TestBlocks:
@@ -368,13 +426,10 @@ def test_nothing_is_computed_before_a_tab_is_opened(networks: Networks, lang: st
 
 def test_a_network_without_queries_says_so(networks: Networks) -> None:
     session = opened(networks, "cbam")
-    *_, told, choose = pixel.update_tab(session, "block4")
-    assert "no place can be asked" in told
-    assert choose["visible"] is True
     only = Networks({"small": ("cbam",)}, networks.get)
-    *_, told, choose = pixel.update_tab(Session(only, session.current), "block4")
+    stage, told = pixel.update_tab(Session(only, session.current), "block4")
     assert "no self-attention" in told
-    assert choose["visible"] is False
+    assert stage["visible"] is False
 
 
 def test_a_toast_is_in_the_language_of_the_page(networks: Networks) -> None:

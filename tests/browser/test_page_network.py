@@ -65,7 +65,7 @@ def test_every_tab_of_a_foreign_network(own: Served, browser: Any, options: dict
     for tab in READY:
         show(page, tab)
     show(page, "pixel")
-    page.locator("#pixel .heads img").nth(3).wait_for(state="attached")
+    page.locator("#pixel .heads figure").nth(3).wait_for(state="attached")
     show(page, "what_if")
     stage = page.locator("#what-stage input").first
     stage.wait_for(state="attached")

@@ -12,7 +12,6 @@ from PIL import Image
 
 from vggviz.app.markup import attention_title
 from vggviz.app.tabs import TABS
-from vggviz.app.tabs.panels import text_percent
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
 from vggviz.locales import text
@@ -20,8 +19,8 @@ from vggviz.weights import bundled_types
 
 Visit = Callable[..., Any]
 
-LOOKS, GRID, ROWS, IF, CURVES = (
-    f"#{part} .html-container" for part in ("pixel-looks", "blocks", "types", "what-if", "faithful")
+GRID, ROWS, IF, CURVES = (
+    f"#{part} .html-container" for part in ("blocks", "types", "what-if", "faithful")
 )
 HOME = OPENING
 OVER = """([part, all]) => {
@@ -41,45 +40,6 @@ def runs(page: Any, part: str, *, whole: bool = True) -> None:
 
 def says(page: Any, part: str, text: str) -> None:
     page.locator(part, has_text=text).first.wait_for()
-
-
-def test_a_pixel_is_asked_by_mouse_and_keyboard(visit: Visit) -> None:
-    page = visit()
-    go(page, "Ask a pixel")
-    says(page, "#pixel", "no place can be asked")  # CBAM has no queries
-    page.get_by_role("button", name="Choose self-attention").click()
-    page.locator("#pixel .heads img").nth(3).wait_for()  # at Block 4, as in Explore
-    assert page.locator("#attention input").input_value() == attention_title("en", "self_attention")
-
-    record = Explainer.load("everyday", "self_attention").explain(HOME).attention["block4"][0]
-    height, width = record.grid
-    canvas = page.locator("#pixel .canvas")
-    box = canvas.bounding_box()
-    row, column = 1, width - 2
-    at = {
-        "x": box["width"] * (column + 0.5) / width,
-        "y": box["height"] * (row + 0.5) / height,
-    }
-    changes(page, LOOKS, lambda: canvas.click(position=at))
-    looks_like(page, record, row, column)
-
-    changes(page, LOOKS, lambda: canvas.press("ArrowDown"))
-    looks_like(page, record, row + 1, column)
-    changes(page, LOOKS, lambda: canvas.press("ArrowLeft"))
-    looks_like(page, record, row + 1, column - 1)
-
-
-def looks_like(page: Any, record: Any, row: int, column: int) -> None:
-    """What is said of this place is what the network's weights are."""
-    weights = record.query(row, column)  # (H, W)
-    to_row, to_column = divmod(int(weights.argmax()), weights.shape[1])
-    says(
-        page,
-        "#pixel .reading",
-        f"The place in row {row + 1}, column {column + 1} looks most at row {to_row + 1}, "
-        f"column {to_column + 1} ({text_percent(float(weights.max()))})",
-    )
-    assert page.locator("#asked").inner_text() == f"row {row + 1}, column {column + 1}"
 
 
 def test_all_blocks_and_their_figure(visit: Visit, tmp_path: Path) -> None:
@@ -278,10 +238,11 @@ def test_a_phone_has_the_map_and_its_settings_on_one_screen(visit: Visit) -> Non
         assert below["y"] + below["height"] <= bar["y"], tab
         assert page.evaluate(SMALL_TARGETS) == [], tab
     show(page, "pixel")
-    page.mouse.wheel(0, 400)
-    page.wait_for_function("scrollY > 200")
-    for part in ("#pixel .canvas", "#pixel .average .well"):  # both stay above the heads
-        assert 0 <= page.locator(part).bounding_box()["y"] < 120
+    page.locator("#pixel figure").first.evaluate("(part) => part.scrollIntoView({block: 'start'})")
+    heads, strip = (
+        page.locator(one).bounding_box() for one in ("#pixel .heads", ".controls:has(#pixel-stage)")
+    )
+    assert heads["y"] + heads["height"] <= strip["y"]  # with the map, while a finger moves
 
 
 @pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])

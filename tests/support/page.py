@@ -61,7 +61,7 @@ def says(page: Any, top: tuple[Ranked, ...]) -> None:
 
 
 READY = {
-    "pixel": ":is(#pixel, #pixel-looks) :is(.average, .nothing)",
+    "pixel": "#pixel :is(.canvas, .nothing)",
     "blocks": "#blocks tbody tr:nth-child(3)",
     "types": "#types .kind:last-child .place > *",
     "what_if": "#what-if .halves",

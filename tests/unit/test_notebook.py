@@ -17,6 +17,7 @@ from PIL import Image
 from vggviz.explainer import Explainer
 from vggviz.explanation import Explanation
 from vggviz.files import assets_folder
+from vggviz.plotting.scale import colour_scale
 from vggviz.types import AttentionRecord, Heatmap, Prediction, Ranked
 
 KOALA = assets_folder() / "examples" / "koala.jpg"
@@ -76,6 +77,26 @@ def test_a_heatmap_is_shown_in_its_colours() -> None:
     (shown,) = alone(found._repr_html_()).pictures()
     expected = colormaps["inferno"](values.numpy(), bytes=True)[..., :3]
     np.testing.assert_array_equal(shown, expected)
+    assert "colours from -0.5 to 12.5" in alone(found._repr_html_()).said
+
+
+def test_a_nearly_flat_map_looks_nearly_flat() -> None:
+    """As on the page: colours go from 0 to the largest value, of gates to 1."""
+    values = torch.tensor([[0.0, 1.0]])
+    shown = {}
+    for name, found, share in (
+        ("map", Heatmap(values, "gradcam", "block5", 3, 9.5, 10.0), [0.95, 1]),
+        ("gates", AttentionRecord("b", "spatial", 0.4 + 0.02 * values, (1, 2)), [0.4, 0.42]),
+        ("shares", AttentionRecord("b", "pool", torch.tensor([0.45, 0.55]), (1, 2)), [9 / 11, 1]),
+    ):
+        (shown[name],) = alone(found._repr_html_()).pictures()
+        raw = found.raw if isinstance(found, Heatmap) else found.spatial
+        kind = None if isinstance(found, Heatmap) else found.kind
+        assert raw is not None
+        on_the_page = colour_scale(raw.numpy(), "raw", kind).unit(raw.numpy())
+        np.testing.assert_allclose(on_the_page, [share], atol=1e-6)
+        expected = colormaps["inferno"](np.array([share]), bytes=True)[..., :3]
+        np.testing.assert_allclose(shown[name].astype(int), expected, atol=3)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +116,9 @@ def test_attention(kind: Any, shape: tuple[int, ...], text: str) -> None:
     found = AttentionRecord("block4", kind, weights, (2, 3), (2, 3) if kind == "token" else None)
     assert repr(found) == f"<AttentionRecord {text} at 'block4': 0.2 to 0.8>"
     (shown,) = alone(found._repr_html_()).pictures()
-    expected = colormaps["inferno"](np.linspace(0, 1, 6, dtype=np.float32), bytes=True)[:, :3]
+    top = 1 if kind in ("channel", "spatial", "volume") else 0.8
+    share = np.linspace(0.2 / top, 0.8 / top, 6, dtype=np.float32)
+    expected = colormaps["inferno"](share, bytes=True)[:, :3]
     np.testing.assert_allclose(shown.reshape(6, 3).astype(int), expected, atol=3)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "data_uri",
     "gradient",
     "overlay",
+    "palette",
     "resize",
     "stretch",
 ]
@@ -50,6 +51,11 @@ def table(colormap: str) -> npt.NDArray[np.float32]:
         raise ValueError(f"no colour map {colormap!r}: choose one of {', '.join(COLORMAPS)}")
     colours = matplotlib.colormaps[colormap](np.arange(256))[:, :3]
     return np.vstack((colours, np.full((1, 3), 0.5))).astype(np.float32)
+
+
+def palette(colormap: str = COLORMAPS[0]) -> bytes:
+    """The 256 colours of a colour map as RGB, three bytes each."""
+    return np.rint(255 * table(colormap)[:256]).astype(np.uint8).tobytes()
 
 
 @lru_cache

@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from vggviz.inline import colour_range
 from vggviz.plotting.maps import Map, stretch
 from vggviz.plotting.numbers import range_text
-from vggviz.types import Kind
+from vggviz.types import GATES, Kind
 
 __all__ = ["ColourScale", "colour_scale"]
 
 NEARLY = 0.1  # share of the colour range: a map that takes less of it looks the same everywhere
-GATES = ("channel", "spatial", "volume", "axis")  # weights in [0, 1]; others sum to 1
 
 
 class ColourScale(NamedTuple):
@@ -62,15 +62,14 @@ def colour_scale(
 ) -> ColourScale:
     """The colour scale of a raw map of any shape; `kind` is that of attention, None for a CAM.
 
-    'raw' is honest, and makes maps comparable: it goes from 0, or the smallest value where that is
-    negative, to 1 for gates, else to the largest value or `top`, whichever is larger. 'stretch'
-    exaggerates: it goes from the map's smallest to its largest value.
+    'raw' is honest, and makes maps comparable: see `colour_range`. 'stretch' exaggerates: it goes
+    from the map's smallest to its largest value.
     """
     _, least, most = stretch(raw)
     flat = not most - least > 1e-6 * max(abs(least), abs(most))  # but for rounding of float32
     if not math.isfinite(least):
         return ColourScale(least, most, least, most, flat, 1.0)
-    low, high = min(0.0, least), max(1.0 if kind in GATES else 0.0, most, top)
+    low, high = colour_range(least, most, kind in GATES, top)
     share = (most - least) / ((high - low) or 1)
     if scale == "stretch":
         low, high = least, most

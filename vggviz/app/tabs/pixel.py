@@ -1,26 +1,39 @@
-"""The tab 'Ask a pixel': the self-attention of one position of the picture."""
+"""The tab 'Ask a pixel': the self-attention of the position that one points at."""
 
 from __future__ import annotations
 
+import base64
+import json
+import math
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 import numpy as np
 
+from vggviz.app.attention_rows import attention_rows
 from vggviz.app.errors import user_error
 from vggviz.app.inputs import event_data
-from vggviz.app.markup import placeholder, stage_title
-from vggviz.app.result import Result
+from vggviz.app.markup import attention_title, placeholder, stage_title
 from vggviz.app.session import Session, handler
-from vggviz.app.shell import HIDDEN, PRIVATE, Shell
-from vggviz.app.tabs.panels import cell, html, join, panel, shrink, text_percent
+from vggviz.app.shell import HIDDEN, OPACITY, PRIVATE, Shell
+from vggviz.app.tabs.panels import cell, html, join, shrink
+from vggviz.explanation import Explanation
 from vggviz.locales import text
 from vggviz.plotting import data_uri
-from vggviz.types import AttentionRecord
+from vggviz.plotting.maps import gradient, palette
+from vggviz.types import AttentionRecord, Grid
 
 NAME = "pixel.name"
+
+ASKED = "self_attention"  # the type that is shown where the chosen one has no queries
+LINES = 28  # cells a side of the finest grid whose lines are drawn
+NAMED = 4  # places that are listed
+
+_SCRIPT = Path(__file__).with_name("pixel.js").read_text(encoding="utf-8")
+_TELL = 'watch("value", () => document.dispatchEvent(new CustomEvent("vggviz:pixel-row")));'
 
 
 class Cell(NamedTuple):
@@ -30,30 +43,39 @@ class Cell(NamedTuple):
     column: int
 
 
-def token_stages(result: Result) -> list[str]:
-    """The stages where each position has attention of its own."""
-    records = {
-        stage: result.details["stages"][stage].get("attention", ()) for stage in result.stages
+def asked_attention(session: Session) -> str | None:
+    """The attention type whose positions can be asked: that of the result where it has queries,
+    else self-attention where these weights have it, else None."""
+    result = session.current
+    if any(
+        record["kind"] == "token"
+        for one in result.details["stages"].values()
+        for record in one.get("attention", ())
+    ):
+        return result.request.attention
+    types = session.networks.types(result.request.weights, session.own)
+    return ASKED if ASKED in types else None
+
+
+def token_records(explanation: Explanation) -> dict[str, AttentionRecord]:
+    """The attention of every position, by the stages that have such."""
+    return {
+        stage: record
+        for stage, records in explanation.attention.items()
+        for record in records[::-1]
+        if record.kind == "token"
     }
-    return [
-        stage for stage, found in records.items() if any(one["kind"] == "token" for one in found)
-    ]
 
 
-def token_record(session: Session, stage: str) -> AttentionRecord:
-    """The attention of all positions at a stage, from the cache where it holds it."""
-    records = session.explanation(methods=("gradcam",)).attention[stage]
-    return next(record for record in records if record.kind == "token")
-
-
-def first_cell(result: Result, stage: str) -> Cell:
+def first_cell(explanation: Explanation, record: AttentionRecord) -> Cell:
     """The first position: where Grad-CAM is largest, so that it lies on the object."""
-    gradcam, grid = result.stages[stage].gradcam, query_grid(result, stage)
-    row, column = np.unravel_index(int(gradcam.argmax()), gradcam.shape)
-    return Cell(int(row) * grid[0] // gradcam.shape[0], int(column) * grid[1] // gradcam.shape[1])
+    gradcam, (height, width) = explanation.heatmaps[record.stage, "gradcam"].raw, record.grid
+    rows, columns = gradcam.shape
+    row, column = divmod(int(np.nan_to_num(gradcam.numpy()).argmax()), columns)
+    return Cell(row * height // rows, column * width // columns)
 
 
-def clicked_cell(session: Session, event: Mapping[str, Any], grid: tuple[int, int]) -> Cell:
+def clicked_cell(session: Session, event: Mapping[str, Any], grid: Grid) -> Cell:
     """The position that was clicked. `event` comes from a browser and may be anything."""
     found = [event.get("row"), event.get("column")]
     if not all(isinstance(n, int) and 0 <= n < size for n, size in zip(found, grid, strict=True)):
@@ -61,37 +83,68 @@ def clicked_cell(session: Session, event: Mapping[str, Any], grid: tuple[int, in
     return Cell(*found)  # type: ignore[arg-type]
 
 
-def query_grid(result: Result, stage: str) -> tuple[int, int]:
-    """(H, W), where the queries of this stage lie."""
-    records = result.details["stages"][stage]["attention"]
-    height, width = next(record["grid"] for record in records if record["kind"] == "token")
-    return height, width
-
-
-def attention_maps(session: Session, stage: str, position: Cell) -> str:
-    """The HTML of the position's attention, the mean over heads and each head, and a reading."""
-    return _attention_maps(session.lang, session.current, token_record(session, stage), position)
-
-
-def canvas(lang: str, result: Result, stage: str, position: Cell) -> str:
-    """The HTML of the picture to click on, with the outline of the query position."""
-    height, width = query_grid(result, stage)
-    label = text(lang, "pixel.canvas", rows=height, columns=width)
-    return (
-        f'<h2>{escape(text(lang, "pixel.ask"))} <small id="asked" aria-live="polite">'
-        f"{_position_text(lang, position)}</small></h2>"
-        f'<div class="well canvas" tabindex="0" role="application" aria-label="{escape(label)}" '
-        f'data-rows="{height}" data-columns="{width}" data-row="{position.row}" '
-        f'data-column="{position.column}" data-place="{escape(text(lang, "pixel.place"))}">'
-        f'<img src="{data_uri(result.square)}" width="{len(result.square)}" '
-        f'height="{len(result.square)}" alt="" draggable="false">'
-        f"{_grid_lines(height, width)}{cell(*position, (height, width))}</div>"
+def content(session: Session, record: AttentionRecord, position: Cell) -> str:
+    """The HTML of the picture to point at, and of what `pixel.js` fills in: the average over heads
+    on the picture, each head beside it, and a reading. `position` is asked first."""
+    lang, result = session.lang, session.current
+    index = position.row * record.grid[1] + position.column
+    sent = attention_rows(record, index)
+    label = text(lang, "pixel.canvas", rows=record.grid[0], columns=record.grid[1])
+    heads = sent["layers"] - 1
+    each = "".join(
+        f"<figure><figcaption>{escape(text(lang, 'pixel.head', number=head + 1))}</figcaption>"
+        f'<div class="well photo">{_HEAT}{cell(*position, record.grid)}</div>{_bar()}</figure>'
+        for head in range(heads)
     )
+    notes = [text(lang, "pixel.each" if heads else "pixel.average_only", heads=sent["heads"])]
+    if sent["count"] == 1:
+        notes = [text(lang, "pixel.large", places=f"{math.prod(record.grid):,}"), *notes]
+    return (
+        f'<div class="asking" style="--photo:url({data_uri(shrink(result.square, 224))})" '
+        f'data-opening="{index}" {_data(lang, sent)}>'
+        f"<figure><h2>{escape(text(lang, 'pixel.average'))} "
+        f'<small id="asked" aria-live="polite"> </small></h2>'
+        f'<div class="well canvas" tabindex="0" role="application" aria-label="{escape(label)}">'
+        f'<img src="{data_uri(result.square)}" width="{len(result.square)}" '
+        f'height="{len(result.square)}" alt="" draggable="false">{_HEAT}'
+        f"{_grid_lines(*record.grid)}{_outlines(sent)}"
+        f"{cell(*position, record.grid)}</div>{_bar()}</figure>"
+        f'<div id="pixel-looks">{_instead(session)}<p class="reading" data-opening> </p>'
+        f"{_sinks(lang, sent)}"
+        f'<p class="each">{escape(join(lang, notes))}</p>'
+        f'<div class="heads" style="--columns:{min(max(heads, 3), 6)}">{each}</div></div>'
+        "</div>"
+    )
+
+
+_HEAT = f'<canvas aria-hidden="true" style="opacity:{OPACITY}"></canvas>'
+
+
+def _bar() -> str:
+    """A colour bar from 0; the script sets the largest weight, or in its place says of a flat map
+    that it is flat."""
+    return (
+        f'<div class="scale"><b>0</b><i style="background:linear-gradient(90deg,{gradient()})">'
+        f"</i><b> </b></div>"
+    )
+
+
+def _data(lang: str, sent: Mapping[str, Any]) -> str:
+    """What the script draws, as an attribute; texts with names in braces, which it fills in."""
+    reading = text(lang, "pixel.reading")
+    texts = {
+        "place": text(lang, "pixel.place"),
+        "flat": text(lang, "explore.flat"),
+        "spread": join(lang, [reading, text(lang, "pixel.spread")]),
+        "focus": join(lang, [reading, text(lang, "pixel.focus")]),
+    }
+    data = json.dumps({**sent, "texts": texts, "colours": base64.b64encode(palette()).decode()})
+    return "data-attention='{}'".format(escape(data, quote=False).replace("'", "&#39;"))
 
 
 def _grid_lines(rows: int, columns: int) -> str:
     """The grid lines between positions, '' where they would be too many."""
-    if max(rows, columns) > 28:
+    if max(rows, columns) > LINES:
         return ""
     path = "".join(f"M0 {n}H{columns}" for n in range(1, rows))
     path += "".join(f"M{n} 0V{rows}" for n in range(1, columns))
@@ -101,170 +154,114 @@ def _grid_lines(rows: int, columns: int) -> str:
     )
 
 
-def _position_text(lang: str, position: Cell) -> str:
-    return escape(text(lang, "pixel.place", row=position.row + 1, column=position.column + 1))
+def _outlines(sent: Mapping[str, Any]) -> str:
+    """The outlines of the places that nearly all look at."""
+    height, width = sent["keys"]
+    found = (cell(place // width, place % width, (height, width)) for place in sent["sinks"])
+    return "".join(one.replace('class="cell"', 'class="cell sink"') for one in found)
 
 
-def _attention_maps(lang: str, result: Result, record: AttentionRecord, position: Cell) -> str:
-    heads = len(record.weights)
-    opening = " data-opening" if position == first_cell(result, record.stage) else ""
-    mark = cell(*position, record.grid)
-    small = shrink(result.square, 224)
-
-    def one(head: int | None, name: str, square: Any) -> str:
-        place = {"row": position.row + 1, "column": position.column + 1}
-        alt = text(lang, "pixel.alt", name=name, **place)
-        return panel(lang, square, record.query(*position, head).numpy(), alt, mark=mark)
-
-    average = text(lang, "pixel.average_how", heads=heads)
-    each = "".join(
-        f"<figure><figcaption>{escape(name)}</figcaption>{one(head, name, small)}</figure>"
-        for head in range(heads)
-        for name in [text(lang, "pixel.head", number=head + 1)]
-    )
+def _sinks(lang: str, sent: Mapping[str, Any]) -> str:
+    """The names of the places that nearly all look at, why there are such, and a switch that hides
+    them; '' where there are none."""
+    places, width = sent["sinks"], sent["keys"][1]
+    if not places:
+        return ""
+    names = [
+        text(lang, "pixel.place", row=place // width + 1, column=place % width + 1)
+        for place in places[:NAMED]
+    ]
+    if len(places) > NAMED:
+        names.append(text(lang, "pixel.more", count=len(places) - NAMED))
+    key = "pixel.sinks" if len(places) > 1 else "pixel.sink"
+    named = text(lang, key, count=len(places), places=text(lang, "language.and").join(names))
+    hide = escape(text(lang, "pixel.hide" if len(places) > 1 else "pixel.hide_one"))
     return (
-        f'<figure class="average"><h2>{escape(text(lang, "pixel.average"))} '
-        f"<small>{escape(average)}</small></h2>{one(None, average, result.square)}</figure>"
-        f'<div class="heads">{each}</div>'
-        f'<p class="reading" data-row="{position.row + 1}"{opening}>'
-        f"{escape(reading(lang, record, position))}</p>"
+        f'<div class="sinks"><div>{escape(named)} {_term(lang, "why")}</div>'
+        f'<label><input type="checkbox" role="switch">{hide}</label></div>'
     )
 
 
-def reading(lang: str, record: AttentionRecord, position: Cell) -> str:
-    """In words: the position's largest weight, its weight on itself, and how spread its weights
-    are."""
-    assert record.keys is not None
-    weights = record.query(*position).flatten()  # (M,)
-    (height, width), (rows, columns) = record.keys, record.grid
-    to_row, to_column = divmod(int(weights.argmax()), width)
-    itself = weights[position.row * height // rows * width + position.column * width // columns]
-    half = 1 + int((weights.sort(descending=True).values.cumsum(0) < 0.5 * weights.sum()).sum())
-    even = 1 / len(weights)
-    spread = float(weights.max()) < 1.5 * even
-    summary = text(
-        lang,
-        "pixel.reading",
-        row=position.row + 1,
-        column=position.column + 1,
-        to_row=to_row + 1,
-        to_column=to_column + 1,
-        most=text_percent(float(weights.max())),
-        half=half,
-        all=len(weights),
-        **{"self": text_percent(float(itself))},
+def _term(lang: str, key: str) -> str:
+    """A word of the text, `pixel.<key>`, that explains itself when it is pressed."""
+    name = escape(text(lang, f"pixel.{key}"))
+    parts = "".join(f"<p>{escape(part)}</p>" for part in text(lang, f"pixel.{key}_text").split("|"))
+    title = escape(text(lang, f"pixel.{key}_title"))
+    return (
+        f'<button type="button" class="term" popovertarget="pixel-{key}">{name}</button>'
+        f'<div id="pixel-{key}" class="meaning" popover tabindex="0" role="dialog" '
+        f'aria-label="{title}"><h2>{title}</h2>{parts}</div>'
     )
-    ending = text(lang, "pixel.spread" if spread else "pixel.focus", even=text_percent(even))
-    return join(lang, [summary, ending])
+
+
+def _instead(session: Session) -> str:
+    """That self-attention is shown in the place of the chosen type, '' where it was chosen."""
+    chosen = session.current.request.attention
+    if asked_attention(session) == chosen:
+        return ""
+    key = "pixel.instead" if chosen != "none" else "pixel.instead_none"
+    sentence = session.text(key, chosen=attention_title(session.lang, chosen))
+    return f'<p class="instead-of">{escape(sentence)}</p>'
 
 
 @handler
-def update_tab(session: Session, stage: str) -> tuple[Any, ...]:
-    """After another result: the updates of the stages, the canvas, the attention of its first
-    position, and the button that chooses self-attention. Without self-attention in the network the
-    third is a hint, and the button is visible where these weights have that type."""
-    result, stages = session.current, token_stages(session.current)
-    if not stages:
-        types = session.networks.types(result.request.weights, session.own)
-        could = "self_attention" in types
-        key = "pixel.other" if could else "pixel.none"
-        hint = placeholder(session.text(key), session.text(f"{key}_hint"), "nothing")
-        return gr.update(visible=False), "", hint, gr.update(visible=could)
-    stage = stage if stage in stages else stages[-1]
-    choices = [(stage_title(session.lang, one), one) for one in stages]
-    chosen = gr.update(choices=choices, value=stage, visible=len(stages) > 1)
-    position = first_cell(result, stage)
-    content = canvas(session.lang, result, stage, position)
-    return chosen, content, attention_maps(session, stage, position), gr.update(visible=False)
+def update_tab(session: Session, stage: str) -> tuple[Any, str]:
+    """After another result: the update of the stages, and the attention of a first position, or a
+    hint where no network of these weights has self-attention."""
+    attention = asked_attention(session)
+    if attention is None:
+        hint = session.text("pixel.none_hint")
+        return gr.update(visible=False), placeholder(session.text("pixel.none"), hint, "nothing")
+    explanation = session.explanation(attention=attention)
+    records = token_records(explanation)
+    stage = stage if stage in records else [*records][-1]
+    choices = [(stage_title(session.lang, one), one) for one in records]
+    chosen = gr.update(choices=choices, value=stage, visible=len(records) > 1)
+    record = records[stage]
+    return chosen, content(session, record, first_cell(explanation, record))
 
 
 @handler
-def change_stage(session: Session, stage: str) -> tuple[str, str]:
-    """After another stage: the canvas and the attention of its first position."""
-    if stage not in token_stages(session.current):
-        return "", ""
-    position = first_cell(session.current, stage)
-    content = canvas(session.lang, session.current, stage, position)
-    return content, attention_maps(session, stage, position)
+def change_stage(session: Session, stage: str) -> str:
+    """After another stage: the attention of its first position."""
+    return update_tab(session, stage)[1]
 
 
 @handler
 def click(session: Session, stage: str, event: gr.EventData) -> str:
-    """The attention of the position that was clicked."""
-    if stage not in token_stages(session.current):
+    """The attention of the position that was clicked, of a stage that is too large to be sent: for
+    the script, as `content` has it."""
+    attention, records = asked_attention(session), {}
+    if attention and stage in session.explainer(attention).model.listed_stages():
+        records = token_records(session.explanation((stage,), (), attention=attention))
+    if stage not in records:
         raise user_error(session.text("pixel.no_place"))
-    grid = query_grid(session.current, stage)
-    return attention_maps(session, stage, clicked_cell(session, event_data(event), grid))
+    record = records[stage]
+    position = clicked_cell(session, event_data(event), record.grid)
+    index = position.row * record.grid[1] + position.column
+    sent = attention_rows(record, index, alone=True)
+    return f"<i {_data(session.lang, sent)}></i>"
+
+
+def _line(lang: str) -> str:
+    """What there is to do, with the word 'query' explained."""
+    line = escape(text(lang, "pixel.line")).replace("{query}", _term(lang, "query"))
+    keys = escape(text(lang, "pixel.line_keys"))
+    return f'<div class="line">{line} <span>{keys}</span></div>'
 
 
 def build(shell: Shell) -> None:
     """Lay the tab out and connect it; called inside its `gr.Tab`."""
     session = shell.sessions["pixel"] = gr.State(None)
-    shell.line("pixel.line")
+    shell.labelled(html(_line("en")), lambda session: {"value": _line(session.lang)})
     with gr.Row(elem_classes="controls"):
         stage = shell.labelled(
             gr.Radio([], visible=False, elem_classes="segments", elem_id="pixel-stage"),
             label="pixel.stage",
         )
-    with gr.Row(elem_id="pixel"):
-        picture = html("", js_on_load=_CANVAS_SCRIPT, elem_id="pixel-canvas")
-        content = html("", elem_id="pixel-looks")
-    choose = shell.labelled(
-        gr.Button(visible=False, size="sm", elem_classes="act", elem_id="pixel-choose"),
-        value="pixel.choose",
-    )
-    how: dict[str, Any] = {"concurrency_id": "network", "show_progress_on": content, **PRIVATE}
-    session.change(update_tab, [session, shell.stage], [stage, picture, content, choose], **how)
-    stage.input(change_stage, [session, stage], [picture, content], **how)
-    picture.select(click, [session, stage], content, trigger_mode="multiple", **{**how, **HIDDEN})
-    choose.click(
-        lambda request: ("self_attention", request + 1),
-        shell.run_request,
-        [shell.attention, shell.run_request],
-        **HIDDEN,
-    )
-
-
-# The outline moves in the browser, before the server's answer.
-_CANVAS_SCRIPT = """
-const ask = (canvas, row, column) => {
-  const rows = Number(canvas.dataset.rows), columns = Number(canvas.dataset.columns);
-  row = Math.max(0, Math.min(rows - 1, row));
-  column = Math.max(0, Math.min(columns - 1, column));
-  if (row === Number(canvas.dataset.row) && column === Number(canvas.dataset.column)) return;
-  Object.assign(canvas.dataset, {row, column});
-  const cell = canvas.querySelector(".cell");
-  cell.style.left = 100 * column / columns + "%";
-  cell.style.top = 100 * row / rows + "%";
-  element.querySelector("#asked").textContent =
-    canvas.dataset.place.replace("{row}", row + 1).replace("{column}", column + 1);
-  if (waiting === null) send(canvas);
-};
-// At most one request in 150 ms, and always one for the last position.
-let waiting = null;
-const send = (canvas) => {
-  const [row, column] = [canvas.dataset.row, canvas.dataset.column].map(Number);
-  trigger("select", {row, column});
-  waiting = setTimeout(() => {
-    waiting = null;
-    const now = [canvas.dataset.row, canvas.dataset.column].map(Number);
-    if (now[0] !== row || now[1] !== column) send(canvas);
-  }, 150);
-};
-element.addEventListener("click", (event) => {
-  const canvas = event.target.closest(".canvas");
-  if (!canvas) return;
-  const box = canvas.getBoundingClientRect();
-  ask(canvas, Math.floor((event.clientY - box.top) / box.height * canvas.dataset.rows),
-    Math.floor((event.clientX - box.left) / box.width * canvas.dataset.columns));
-});
-const moves = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]};
-element.addEventListener("keydown", (event) => {
-  const canvas = event.target.closest(".canvas"), move = moves[event.key];
-  if (!canvas || !move) return;
-  event.preventDefault();
-  const step = Math.ceil(canvas.dataset.rows / 28);
-  ask(canvas, Number(canvas.dataset.row) + step * move[0],
-    Number(canvas.dataset.column) + step * move[1]);
-});
-"""
+    part = html("", js_on_load=_SCRIPT, elem_id="pixel")
+    row = html("", js_on_load=_TELL, elem_id="pixel-row")
+    how: dict[str, Any] = {"concurrency_id": "network", "show_progress_on": part, **PRIVATE}
+    session.change(update_tab, [session, shell.stage], [stage, part], **how)
+    stage.input(change_stage, [session, stage], part, **how)
+    part.select(click, [session, stage], row, trigger_mode="multiple", **{**how, **HIDDEN})
