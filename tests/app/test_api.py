@@ -156,7 +156,7 @@ def test_what_is_refused_is_said_in_the_callers_language(app: str, koala: Any) -
 
 def test_each_endpoint_is_documented_and_no_other_is_public(client: Any) -> None:
     known = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(known) == {"/explain", "/figure", "/pixel", "/faithfulness"}
+    assert set(known) == {"/explain", "/figure", "/pixel", "/faithfulness", "/paint"}
     asked = [part["parameter_name"] for part in known["/explain"]["parameters"]]
     assert asked == ["image", "weights", "attention", "stages", "methods", "target"]
 
@@ -177,7 +177,7 @@ def test_the_same_over_mcp(app: str) -> None:
             return tools, await session.call_tool("explain", given)
 
     tools, answer = asyncio.run(talk())
-    assert {tool.name for tool in tools} == {"explain", "figure", "pixel", "faithfulness"}
+    assert {tool.name for tool in tools} == {"explain", "figure", "pixel", "faithfulness", "paint"}
     for tool in tools:
         described = tool.inputSchema["properties"]
         assert all(part.get("description") for part in described.values()), described

@@ -61,6 +61,7 @@ def says(page: Any, top: tuple[Ranked, ...]) -> None:
 
 
 READY = {
+    "paint": "#paint :is(.moving, .nothing)",
     "pixel": ":is(#pixel, #pixel-looks) :is(.average, .nothing)",
     "blocks": "#blocks tbody tr:nth-child(3)",
     "types": "#types .kind:last-child .place > *",

@@ -94,7 +94,7 @@ _STYLE = "".join(
     (Path(__file__).parent / name).read_text(encoding="utf-8")
     for name in (
         *("style.css", "explore.css", "downloads.css", "tabs.css", "stage.css", "phone.css"),
-        *("credible.css", "lessons/card.css", "tabs/wall.css"),
+        *("credible.css", "lessons/card.css", "tabs/wall.css", "tabs/paint.css"),
     )
 )
 _SCRIPTS = "".join(
