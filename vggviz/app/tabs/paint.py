@@ -72,21 +72,17 @@ def stroke(session: Session, event: gr.EventData) -> str:
     An empty code stands for the learned weights."""
     data = event_data(event)
     stage, code, number = (data.get(name) for name in ("stage", "code", "number"))
-    grounds = grounds_of(session)
-    if (
-        not isinstance(stage, str)
-        or stage not in grounds.stages
-        or not isinstance(code, str)
-        or type(number) is not int
-        or abs(number) > 2**53
-    ):
+    if type(number) is not int or abs(number) > 2**53 or not isinstance(code, str):
         raise user_error(session.text("trouble.view"))
     explainer, painted = session.explainer(), None
-    if code:
-        ground = grounds.stages[stage]
-        mask = decode(code, ground.size)
-        with session.networks.strokes.enter(session.lang):
-            painted = explainer.prediction(painted_logits(explainer.model, ground, mask))
+    with session.networks.strokes.enter(session.lang):
+        grounds = grounds_of(session)
+        if not isinstance(stage, str) or stage not in grounds.stages:
+            raise user_error(session.text("trouble.view"))
+        if code:
+            ground = grounds.stages[stage]
+            logits = painted_logits(explainer.model, ground, decode(code, ground.size))
+            painted = explainer.prediction(logits)
     learned, goal = explainer.prediction(grounds.logits), painting_target(session.current)
     return answer(session.lang, learned, painted, goal, stage, number)
 
