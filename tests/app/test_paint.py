@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from vggviz.app import build
 from vggviz.app.examples import examples, painting_goal
@@ -28,6 +29,7 @@ from vggviz.app.slots import Slots
 from vggviz.app.tabs import paint
 from vggviz.app.tabs.paint_view import Goal, answer, painting_target
 from vggviz.attention import ATTENTION
+from vggviz.attention.se import SqueezeExcitation
 from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
 from vggviz.networks import Network
@@ -174,6 +176,18 @@ def test_types_without_such_weights_offer_one_that_has(networks: Networks) -> No
     shown, _, _, choose = paint.update_tab(opened(networks, "none", weights="bare"), "block4")
     assert "no attention that could be painted" in shown
     assert not choose["visible"]
+
+
+def test_a_network_of_others_says_why_it_cannot_be_painted() -> None:
+    layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), SqueezeExcitation(8), nn.Flatten())
+    model = nn.Sequential(layers, nn.Linear(8 * 30 * 30, 10)).eval()
+    networks = Networks({"small": ("channel",)}, lambda *_: Explainer.of(model, size=32))
+    session = opened(networks, "channel")
+    shown, tools, said, choose = paint.update_tab(session, "0.0")
+    assert "This network can't be painted on." in html.unescape(shown)
+    assert (tools, said, choose["visible"]) == ("", "", False)
+    with pytest.raises(gr.Error, match="can be run on from a stage"):
+        paint.stroke(session, event(stage="0.0", code="A", number=1))
 
 
 def test_channels_come_by_what_they_contribute(networks: Networks) -> None:

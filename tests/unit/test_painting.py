@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from vggviz.attention import ATTENTION
 from vggviz.cache import Cache
 from vggviz.explainer import Explainer
+from vggviz.hooks.capture import capture
 from vggviz.networks import Network
 from vggviz.networks.foreign import ForeignNetwork
 from vggviz.networks.paint_code import decode, encode, read_mask
 from vggviz.networks.painting import (
     MOST_CELLS,
     PaintGround,
+    paint,
     paint_grounds,
     painted_logits,
     painted_weights,
@@ -84,6 +86,22 @@ def test_paint_is_the_network_written_out(
         expected = by_hand(network, stage, lambda module, x: WRITTEN[attention](module, x, mask))  # noqa: B023
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
         assert not torch.allclose(found, paint_grounds(network, pixels()).logits, atol=1e-4)
+
+
+def test_other_stages_keep_their_attention(small_vgg: Callable[..., Network]) -> None:
+    """Also where the whole network runs, with weights of the same kind before the stage."""
+    network = small_vgg(attention="spatial", stages=STAGES).eval()
+    ground = paint_grounds(network, pixels()).stages["block5"]
+    mask = mask_of(ground.size)
+    with torch.no_grad(), capture(network) as own:
+        network(pixels())
+    with torch.no_grad(), paint(network, ground, mask), capture(network) as trace:
+        found = network(pixels())[0]
+    torch.testing.assert_close(found, painted_logits(network, ground, mask))
+    for stage in ("block3", "block4", "block5"):
+        tap = f"attention.{stage}.module.spatial"
+        expected = mask[None] if stage == "block5" else own.taps[tap].weights
+        torch.testing.assert_close(trace.taps[tap].weights, expected)
 
 
 @pytest.mark.parametrize("attention", ["cbam", "spatial", "se", "eca", "softmax"])

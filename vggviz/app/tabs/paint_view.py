@@ -165,10 +165,10 @@ def answer(
     return (
         f'<div data-number="{number}" data-won="{str(won).lower()}" '
         f'data-painted="{str(painted is not None).lower()}">'
-        f'<h2 class="goal" role="status"><b>{escape(said)}</b> <small>{escape(hint)}</small></h2>'
+        f'<h2 class="goal"><b>{escape(said)}</b> <small>{escape(hint)}</small></h2>'
         f'<p class="caption columns" aria-hidden="true">{columns}</p>'
         f'<ol class="bars moving" aria-label="{title}">{listed}</ol>'
-        f'<p class="reading">{escape(_reading(lang, learned, painted))}</p></div>'
+        f'<p class="reading" role="status">{escape(_reading(lang, learned, painted))}</p></div>'
     )
 
 
