@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 from page import OPENING
-from served import SERVE, served
+from served import SERVE, Served, served
 from student import API, Student, students
 
 from vggviz.networks.paint_code import LETTERS
@@ -110,17 +110,25 @@ def parts_id(config: dict[str, Any], tab: str) -> int:
     return int(found[0])
 
 
-async def measure(address: str, count: int, seconds: float) -> dict[str, Any]:
-    """Quantiles of the seconds that a stroke takes, with so many painters at once."""
-    async with students(address, count) as people:
+def cpu_seconds(server: Served) -> float:
+    """The processor time of the server until now."""
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def measure(server: Served, count: int, seconds: float) -> dict[str, Any]:
+    """Quantiles of the seconds that a stroke takes, with so many painters at once, and the
+    processor time that the server spends on one."""
+    async with students(server.address, count) as people:
         painters = [Painter(one) for one in people]
         for one in painters:
             await one.open()
         load, start = os.getloadavg()[0], time.perf_counter()
-        chance = random.Random(0)
+        chance, cpu = random.Random(0), cpu_seconds(server)
         await asyncio.gather(
             *(one.paint(start + seconds, random.Random(chance.random())) for one in painters)
         )
+        cpu = cpu_seconds(server) - cpu
     times = sorted(value for one in painters for value in one.seconds)
     assert all(len(one.answers) > 3 for one in painters), "the answer does not move"
     cuts = statistics.quantiles(times, n=100, method="inclusive")
@@ -131,6 +139,7 @@ async def measure(address: str, count: int, seconds: float) -> dict[str, Any]:
         "p50": round(cuts[49], 3),
         "p95": round(cuts[94], 3),
         "max": round(times[-1], 3),
+        "cpu_each": round(cpu / len(times), 4),
         "load_before": round(load, 2),
         "cores": os.cpu_count(),
     }
@@ -146,7 +155,7 @@ def main() -> None:
         command = (*SERVE, "--port", "{port}", "--host", "127.0.0.1")
         with served(Path(folder), command) as server:
             try:
-                found = asyncio.run(measure(server.address, asked.painters, asked.seconds))
+                found = asyncio.run(measure(server, asked.painters, asked.seconds))
             except httpx.HTTPError:
                 print(server.printed())
                 raise
