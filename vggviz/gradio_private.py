@@ -68,10 +68,16 @@ API_TEXTS = re.compile(rb"window\.gradio_api_info = .*?;?</script>", re.DOTALL)
 
 
 def request_kind(path: str) -> str | None:
-    """What a POST to `path` is: 'work' for the queue (calls over MCP soon are), 'upload', 'login',
-    'cancel', or None for anything else."""
+    """What a POST to `path` is: 'work' for the queue (calls over MCP soon are), 'quick' for an
+    event outside of it, 'upload', 'login', 'cancel', or None for anything else.
+
+    By the quick routes Gradio runs only events that the page itself keeps out of the queue: for
+    any other it answers 404, whatever the request says, since `QUEUE` has `api_open` False.
+    """
     if path.endswith("/queue/join") or f"{API}/call/" in path or MCP in path:
         return "work"
+    if f"{API}/run/" in path or f"{API}/api/" in path:
+        return "quick"
     if path.endswith("/upload"):
         return "upload"
     if path.rstrip("/").endswith(("/cancel", "/reset")):

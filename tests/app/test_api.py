@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from served import PATIENT, served
 
@@ -98,6 +99,32 @@ def test_pixel(client: Any, koala: Any) -> None:
     np.testing.assert_allclose(told["map"], record.query(9, 0), atol=1e-5)
 
 
+def test_paint(client: Any, koala: Any) -> None:
+    explainer = Explainer.load("everyday", "spatial")
+    crop = explainer.explain(KOALA, methods=()).image
+    rows = [[(row * column) / 81 for column in range(10)] for row in range(10)]
+
+    def change(path: str, kind: str, weights: torch.Tensor) -> torch.Tensor:
+        first = path.startswith("attention.block4.")
+        return torch.tensor(rows).expand_as(weights).clone() if first else weights
+
+    with torch.no_grad(), explainer.model.intervene(change):
+        (logits,) = explainer.model(explainer.preprocess.normalise(crop)[None])
+    wanted = [one._asdict() for one in explainer.prediction(logits).top(5)]
+    told = client.predict(koala, attention="spatial", mask=rows, api_name="/paint")
+    assert (told["stage"], told["kind"], told["size"]) == ("block4", "spatial", [10, 10])
+    assert told["learned"][0]["label"] == "koala"
+    assert [one["label"] for one in told["painted"]] == [one["label"] for one in wanted]
+    for one, other in zip(told["painted"], wanted, strict=True):
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-4)
+    assert told["painted"] != told["learned"]
+    again = client.predict(koala, attention="spatial", mask=told["code"], api_name="/paint")
+    assert again["code"] == told["code"]
+    assert again["painted"][0]["probability"] == pytest.approx(wanted[0]["probability"], abs=0.02)
+    bare = client.predict(koala, attention="spatial", api_name="/paint")
+    assert bare["painted"] == bare["learned"] == told["learned"]
+
+
 def test_faithfulness(client: Any, koala: Any) -> None:
     told = client.predict(koala, attention="none", api_name="/faithfulness")
     explainer = Explainer.load("everyday", "none")
@@ -131,6 +158,12 @@ def test_faithfulness(client: Any, koala: Any) -> None:
         ("/pixel", {"attention": "cbam"}, "No self-attention at block4"),
         ("/faithfulness", {"stage": "conv5_4"}, "One stage of block1"),
         ("/faithfulness", {"method": "gradcam,layercam"}, "one method"),
+        ("/paint", {"stage": "block1"}, "choose from block4, block5"),
+        ("/paint", {"attention": "self_attention"}, "choose from no stage"),
+        ("/paint", {"mask": [[0, 1]]}, "10 rows of 10 numbers from 0 to 1"),
+        ("/paint", {"mask": [[2] * 10] * 10}, "10 rows of 10 numbers from 0 to 1"),
+        ("/paint", {"mask": "A+"}, "a text of 100 letters"),
+        ("/paint", {"attention": "softmax", "mask": "A" * 100}, "nothing is painted"),
     ],
 )
 def test_what_can_not_be_is_a_sentence(
@@ -156,7 +189,7 @@ def test_what_is_refused_is_said_in_the_callers_language(app: str, koala: Any) -
 
 def test_each_endpoint_is_documented_and_no_other_is_public(client: Any) -> None:
     known = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(known) == {"/explain", "/figure", "/pixel", "/faithfulness"}
+    assert set(known) == {"/explain", "/figure", "/pixel", "/faithfulness", "/paint"}
     asked = [part["parameter_name"] for part in known["/explain"]["parameters"]]
     assert asked == ["image", "weights", "attention", "stages", "methods", "target"]
 
@@ -177,7 +210,7 @@ def test_the_same_over_mcp(app: str) -> None:
             return tools, await session.call_tool("explain", given)
 
     tools, answer = asyncio.run(talk())
-    assert {tool.name for tool in tools} == {"explain", "figure", "pixel", "faithfulness"}
+    assert {tool.name for tool in tools} == {"explain", "figure", "pixel", "faithfulness", "paint"}
     for tool in tools:
         described = tool.inputSchema["properties"]
         assert all(part.get("description") for part in described.values()), described

@@ -200,7 +200,7 @@ def test_no_route_is_new_and_none_is_gone() -> None:
     assert all(any(part in path for path in paths) for part in (FILES, HEARTBEAT))
     assert all(OPEN.fullmatch(path) for path in ("/", "/theme.css", "/gradio_api/login_check"))
     kinds = {path: request_kind(path) for path in paths if request_kind(path)}
-    assert set(kinds.values()) == {"work", "upload", "cancel", "login"}
+    assert set(kinds.values()) == {"work", "quick", "upload", "cancel", "login"}
 
 
 def test_the_login_pages_html_holds_the_description_of_the_api() -> None:

@@ -141,7 +141,7 @@ def test_the_opening_and_the_terms(config: dict[str, Any]) -> None:
     assert len(states) >= 4
     assert not any("value" in state["props"] for state in states)
     public = [d["api_name"] for d in config["dependencies"] if d["api_visibility"] == "public"]
-    assert public == ["explain", "figure", "pixel", "faithfulness"]
+    assert public == ["explain", "figure", "pixel", "faithfulness", "paint"]
     assert not config["show_error"]
     assert not config["run_history"]
     assert config["max_file_size"] == 24 << 20

@@ -134,7 +134,7 @@ def test_work_that_takes_too_long_is_ended_with_a_sentence(server: Served) -> No
 
 
 def test_nobody_passes_the_queue_by(server: Served) -> None:
-    """The routes for direct calls know no limit of how many run at once, nor a rate."""
+    """The routes for direct calls know no limit of how many run at once, and a high rate."""
     for route in ("run", "api"):
         body = {"data": [None, "everyday", "cbam", "all", "gradcam", ""]}
         refused = httpx.post(f"{server.address}{API}/{route}/explain", json=body, **PATIENT)

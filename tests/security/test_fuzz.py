@@ -143,7 +143,7 @@ def tried(run: Callable[[], Any]) -> Any:
     return None
 
 
-@pytest.mark.parametrize("name", ["explain", "figure", "pixel", "faithfulness"])
+@pytest.mark.parametrize("name", ["explain", "figure", "pixel", "faithfulness", "paint"])
 def test_the_named_functions(
     networks: Networks, picture: UploadedPicture, unexpected: Callable[[], None], name: str
 ) -> None:
@@ -160,6 +160,7 @@ def test_the_named_functions(
         "row": st.integers(-1, 2),
         "column": st.integers(-1, 2),
         "head": st.integers(-1, 4),
+        "mask": st.sampled_from(["", "____", "A" * 16, [[0, 1], [1, 0.5]], [[math.nan] * 2] * 2]),
     }
     taken = ("session", "image")
     names = [n for n in inspect.signature(function).parameters if n not in taken]
@@ -202,7 +203,20 @@ def test_a_view_may_be_anything(view: list[Any]) -> None:
 
 
 EVENT = st.sampled_from(
-    ["index", "rank", "row", "column", "lesson", "step", "show", "format", "tab", "address", "path"]
+    [
+        "index",
+        "rank",
+        "row",
+        "column",
+        "lesson",
+        "step",
+        "show",
+        "format",
+        "tab",
+        "address",
+        "path",
+        "code",
+    ]
 )
 
 
@@ -242,7 +256,7 @@ def test_each_event_of_the_page(
     (lang,) = (block for block in states if block.value == "en")
     (calls,) = (fn.outputs for fn in events if fn.name == "update")
     assert len(events) > 25
-    assert len(calls) == 5
+    assert len(calls) == 6
 
     def run(fn: Any, data: Any, event: Any, link: str, language: str, opened: bool) -> None:
         state = SessionState(demo)

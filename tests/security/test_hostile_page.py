@@ -465,7 +465,7 @@ def test_odd_requests_get_an_answer_and_leave_no_trace(web: httpx.Client, page: 
                 data = [None] * len(one["inputs"])
                 done, said = ask(web, {"fn_index": one["id"], "data": data, "event_data": event})
                 assert done or sound(said), (one["id"], event, said)
-    for name in ("explain", "figure", "pixel", "faithfulness", "nothing", "__init__"):
+    for name in ("explain", "figure", "pixel", "faithfulness", "paint", "nothing", "__init__"):
         for body in (
             {},
             {"data": []},

@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 
 from vggviz.server.logs import JsonLines
 from vggviz.server.metrics import Meters
-from vggviz.server.rate_limit import RateLimit, Traffic
+from vggviz.server.rate_limit import QUICK, RateLimit, Traffic
 
 
 def made(traffic: Traffic) -> TestClient:
@@ -23,6 +23,11 @@ def made(traffic: Traffic) -> TestClient:
     @app.post("/gradio_api/queue/join")
     def join() -> int:
         return traffic.under_way
+
+    @app.post("/gradio_api/run/predict")
+    @app.post("/gradio_api/api/predict/")
+    def run() -> None:
+        pass
 
     @app.post("/gradio_api/upload")
     def upload() -> None:
@@ -76,10 +81,10 @@ def test_who_stops_takes_no_new_work_but_answers_all_else() -> None:
 def test_the_rate_is_of_each_address_and_of_the_last_minute() -> None:
     traffic = Traffic(rate=2)
     asked = [("a", 0.0), ("a", 30.0), ("a", 59.0), ("b", 59.0), ("a", 60.0), ("a", 61.0)]
-    found = [traffic.exceeds_rate(address, now) for address, now in asked]
+    found = [traffic.exceeds_rate("work", address, now) for address, now in asked]
     # a's third is refused; at 60 its first is a minute old, and what was refused does not count.
     assert found == [False, False, True, False, False, True]
-    assert not any(Traffic().exceeds_rate("a", 0.0) for _ in range(1000))
+    assert not any(Traffic().exceeds_rate("work", "a", 0.0) for _ in range(1000))
 
 
 def test_a_rate_is_told_to_the_one_who_meets_it() -> None:
@@ -108,6 +113,16 @@ def test_uploads_have_a_rate_of_their_own_and_go_on_while_the_server_stops() -> 
     assert found == [200, 200, 200, 429, 200, 429]
     traffic.stopping, traffic.rate = True, 0
     assert client.post("/gradio_api/upload").status_code == 200  # for what waits already
+
+
+def test_quick_requests_have_a_rate_of_their_own_that_suits_strokes() -> None:
+    client = made(Traffic(rate=1))
+    paths = ("run/predict", "api/predict/")
+    asked = [client.post(f"/gradio_api/{paths[n % 2]}").status_code for n in range(QUICK + 1)]
+    assert asked == [200] * QUICK + [429]
+    assert client.post("/gradio_api/queue/join").status_code == 200
+    refused = client.post("/gradio_api/run/predict").json()
+    assert refused["detail"].startswith(f"That was more than {QUICK} in a minute")
 
 
 def test_guesses_of_the_password_have_a_rate() -> None:

@@ -61,6 +61,7 @@ def says(page: Any, top: tuple[Ranked, ...]) -> None:
 
 
 READY = {
+    "paint": "#paint :is(.moving, .nothing)",
     "pixel": "#pixel :is(.canvas, .nothing)",
     "blocks": "#blocks tbody tr:nth-child(3)",
     "types": "#types .kind:last-child .place > *",

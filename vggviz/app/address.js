@@ -4,7 +4,7 @@
   const PICTURE = "vggviz.picture", OPACITY = 0.55, WAIT = 30000; // ms
   const LARGEST = 3 << 20; // bytes of a picture that fit into the tab's storage as text
   const OURS = "example weights attention stage target contrast method layout on colours scale thumbnails"
-    .split(" ").concat("opacity", "tab", "lang", "own", "more", "site");
+    .split(" ").concat("opacity", "tab", "lang", "own", "more", "site", "paint");
   const COMPARED = ["example", "weights", "attention", "stage", "target", "contrast", "own"];
   const here = () => new URLSearchParams(location.search);
   const pictures = new Map();
@@ -19,6 +19,8 @@
     if (tab && tab !== "explore") query.set("tab", tab);
     const share = document.documentElement.style.getPropertyValue("--opacity");
     if (share && Math.abs(share - OPACITY) > 0.005) query.set("opacity", Number(share).toFixed(2));
+    const paint = tab === "paint" && $("#paint-board .board")?.dataset.code;
+    if (paint) query.set("paint", paint);
     if (!query.has("example") && own) query.set("own", own);
     if (language) query.set("lang", document.documentElement.lang);
     if (document.documentElement.classList.contains("more")) query.set("more", "1");
@@ -59,7 +61,7 @@
     first ??= query;
     if (settling || query === last) return;
     const [old, now] = [new URLSearchParams(last ?? ""), new URLSearchParams(query)];
-    for (const one of [old, now]) ["opacity", "more"].forEach((name) => one.delete(name));
+    for (const one of [old, now]) ["opacity", "more", "paint"].forEach((name) => one.delete(name));
     write(`${old}` === `${now}` ? "replaceState" : "pushState", query);
     last = query;
   };

@@ -19,28 +19,22 @@ import gradio as gr
 import torch
 
 from vggviz import plotting as render
+from vggviz.app.api_paint import paint
+from vggviz.app.api_request import MAPS, check_texts, explanation_of, split_names
 from vggviz.app.errors import sentence, user_error
 from vggviz.app.inputs import Picture, UploadedPicture
 from vggviz.app.json_output import JSONOutput
-from vggviz.app.markup import method_title
 from vggviz.app.networks import Networks
-from vggviz.app.result import SMALL
 from vggviz.app.session import Session, handler
 from vggviz.attention import ATTENTION
-from vggviz.cache import explain_cached
-from vggviz.cam import METHODS, check_methods
+from vggviz.cam import METHODS
 from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.gradio_private import is_mcp_call
-from vggviz.images import ImageError
-from vggviz.images.isolated import shared_decoder
 from vggviz.locales import preferred_language
 from vggviz.metrics import faithfulness as curves
 
-__all__ = ["build", "explain", "faithfulness", "figure", "pixel"]
-
-MAPS = 64
-"""The most stages × methods of one request: drawing a figure can't be interrupted."""
+__all__ = ["MAPS", "build", "explain", "faithfulness", "figure", "paint", "pixel"]
 
 
 @handler
@@ -67,7 +61,7 @@ def explain(
         methods: CAM methods with commas, of {methods}.
         target: A class as its label, index or WordNet id; empty for the predicted class.
     """
-    return _explanation(session, image, weights, attention, stages, methods, target).to_json()
+    return explanation_of(session, image, weights, attention, stages, methods, target).to_json()
 
 
 @handler
@@ -97,7 +91,7 @@ def figure(
     """
     if format not in tuple(FIGURES):
         raise user_error(session.text("api.format", given=format, known=", ".join(FIGURES)))
-    explanation = _explanation(session, image, weights, attention, stages, methods, target)
+    explanation = explanation_of(session, image, weights, attention, stages, methods, target)
     kind, draw = FIGURES[format]
     return f"data:{kind};base64,{base64.b64encode(draw(explanation, session.lang)).decode()}"
 
@@ -127,7 +121,7 @@ def pixel(
         column: The query's column, from 0 at the left.
         head: One head, from 0; -1 for the mean over all heads.
     """
-    explanation = _explanation(session, image, weights, attention, stage, "", "")
+    explanation = explanation_of(session, image, weights, attention, stage, "", "")
     records = [one for one in explanation.attention.get(stage, ()) if one.kind == "token"]
     if not records:
         raise user_error(session.text("api.queries", stage=stage, attention=attention))
@@ -173,14 +167,14 @@ def faithfulness(
         method: One CAM method, of {methods}.
         target: A class as its label, index or WordNet id; empty for the predicted class.
     """
-    _check_texts(session, weights, attention, stage, method, target)
-    explainer, methods = session.networks.get(weights or "", attention or ""), _names(method)
+    check_texts(session, weights, attention, stage, method, target)
+    explainer, methods = session.networks.get(weights or "", attention or ""), split_names(method)
     if stage not in explainer.model.stages or len(methods) != 1:
         stages = ", ".join(explainer.model.stages)
         raise user_error(session.text("api.one", stages=stages))
     (method,) = methods
     check = session.deadline()
-    explanation = _explanation(session, image, weights, attention, stage, method, target)
+    explanation = explanation_of(session, image, weights, attention, stage, method, target)
     if (stage, method) not in explanation.heatmaps:
         raise user_error(session.text("api.map", method=method, stage=stage, attention=attention))
     maps = {method: explanation.heatmaps[stage, method].raw}
@@ -215,59 +209,6 @@ def _curves(
     return found
 
 
-def _explanation(
-    session: Session,
-    image: UploadedPicture | None,
-    weights: str,
-    attention: str,
-    stages: str,
-    methods: str,
-    target: str,
-) -> Explanation:
-    """`explain_cached` with the arguments of the API, which are texts. Raises gr.Error."""
-    if image is None:
-        raise user_error(session.text("api.picture"))
-    _check_texts(session, weights, attention, stages, methods, target)
-    explainer = session.networks.get(weights or "", attention or "")
-    chosen = _names(methods)
-    slow = [name for name in chosen if name in METHODS and METHODS[name].slow]
-    if slow and explainer.preprocess.size > SMALL:
-        title = method_title(session.lang, slow[0])
-        raise user_error(session.text("api.passes", method=title, weights=weights))
-    try:
-        every = (stages or "").strip() == "all"
-        places = explainer.model.stages if every else _names(stages)
-        if len(places) * max(1, len(chosen)) > MAPS:
-            raise user_error(session.text("api.maps", most=MAPS))
-        index = session.class_index(explainer, (target or "").strip())
-        (explanation,) = explain_cached(
-            session.networks.cache,
-            explainer,
-            image.source,
-            (index,),
-            places,
-            check_methods(chosen),
-            open_image=shared_decoder().open_image,
-            progress=session.deadline(),
-        )
-        return explanation
-    except (gr.Error, ImageError):  # which are ValueErrors, too
-        raise
-    except ValueError as error:
-        raise user_error(sentence(error, session.lang)) from error
-
-
-def _check_texts(session: Session, *values: object) -> None:
-    """Raise gr.Error for a value that is neither a text nor null."""
-    if not all(isinstance(one, str | None) for one in values):
-        raise user_error(session.text("api.texts"))
-
-
-def _names(texts: str | None) -> list[str]:
-    """The names between commas, each once; none for None, which API clients may send."""
-    return list(dict.fromkeys(name.strip() for name in (texts or "").split(",") if name.strip()))
-
-
 FIGURES: Mapping[str, tuple[str, Callable[[Explanation, str], bytes]]] = {
     "png": ("image/png", lambda explanation, lang: render.png(explanation.figure(lang=lang))),
     "svg": ("image/svg+xml", lambda explanation, lang: render.svg(explanation.figure(lang=lang))),
@@ -295,12 +236,14 @@ def build(networks: Networks) -> None:
         head = gr.Number(-1, precision=0, label="head")
         last = field("block5", label="stage")
         method = field("gradcam", label="method")
+        mask = gr.JSON(label="mask")
         common = [image, weights, attention, stages, methods, target]
         endpoints: list[tuple[Callable[..., Any], list[Any], Any]] = [
             (explain, common, explanation),
             (figure, [*common, format], figure_),
             (pixel, [image, weights, self_attention, stage, row, column, head], explanation),
             (faithfulness, [image, weights, attention, last, method, target], explanation),
+            (paint, [image, weights, attention, stage, mask], explanation),
         ]
         for function, inputs, output in endpoints:
             endpoint = _endpoint(function, networks)

@@ -210,7 +210,9 @@ async (file) => {
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
     status.textContent = file.name;
   } else if (file?.query) {
-    const text = location.origin + location.pathname + "?" + file.query;
+    const paint = new URLSearchParams(location.search).get("paint"); // which the browser alone has
+    const query = file.query + (paint ? "&paint=" + paint : "");
+    const text = location.origin + location.pathname + "?" + query;
     try {
       await navigator.clipboard.writeText(text);
     } catch {  // only a page of https or of this machine may use the clipboard's own interface

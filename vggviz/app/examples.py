@@ -23,10 +23,12 @@ from vggviz.weights import assets_folder
 __all__ = [
     "PICK",
     "Example",
+    "PaintingGoal",
     "example_classes",
     "examples",
     "is_labelled_error",
     "is_shown",
+    "painting_goal",
     "strip",
 ]
 
@@ -81,8 +83,8 @@ def examples() -> list[Example]:
 def _entries() -> list[dict[str, Any]]:
     """What examples.json says of each picture: its `file`, `label`, its `synonyms` in other
     networks, WordNet id and `caption`, which is also there in other languages, by their codes; the
-    `other` class that it shows; whether it is a `labelled_error`, which stays among them to be
-    discussed, since bundled networks get it wrong."""
+    `other` class that it shows; the `goal` of painting (`PaintingGoal`); whether it is a
+    `labelled_error`, which stays among them to be discussed, as bundled networks get it wrong."""
     file = assets_folder() / "examples" / "examples.json"
     entries: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
     return entries
@@ -97,6 +99,22 @@ def example_classes(path: str | None, known: Collection[str] = ()) -> tuple[str,
     names = (entry["label"], *entry.get("synonyms", ()))
     first = next((name for name in names if name in known), names[0])
     return (first, entry["other"]) if "other" in entry else (first,)
+
+
+class PaintingGoal(NamedTuple):
+    """A class that the network everyday with CBAM says of an example when attention at `stage` is
+    painted as `code` (see `networks.paint_code`); found by gradient ascent."""
+
+    label: str
+    stage: str
+    code: str
+
+
+def painting_goal(path: str | None) -> PaintingGoal | None:
+    """What painting attention can make the network say of an example, by its path as `examples`
+    gives it; None where nothing was found, and for a visitor's own picture."""
+    goal = _entry(path).get("goal")
+    return PaintingGoal(**goal) if goal else None
 
 
 def is_shown(path: str | None, label: str) -> bool:

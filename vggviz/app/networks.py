@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from vggviz.app.own import Fit, OwnNetwork
+from vggviz.app.slots import Slots
 from vggviz.attention import ATTENTION
 from vggviz.cache import Cache
 from vggviz.explainer import Explainer
@@ -80,6 +81,7 @@ class Networks:
         self._max_parameters = max_parameters
         self.cache = Cache(cache_bytes)
         self.seconds = seconds
+        self.strokes = Slots(running=1, waiting=40, seconds=5)
         self._loaded: OrderedDict[tuple[str, str], Explainer] = OrderedDict()
         self._lock = Lock()
         self._loading: WeakValueDictionary[tuple[str, str], Lock] = WeakValueDictionary()

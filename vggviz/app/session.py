@@ -18,13 +18,14 @@ from vggviz.app.errors import boundary, user_error
 from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import NO_NETWORKS, Networks, OwnNetworks
 from vggviz.app.result import Pixels, Request, Result
-from vggviz.cache import explain_cached, store_explanations
+from vggviz.cache import explain_cached, picture_digest, store_explanations
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer, Report
 from vggviz.explanation import Explanation
 from vggviz.hooks.capture import Change
 from vggviz.locales import text
 from vggviz.metrics.faithfulness import SCALED, Kind, perturb
+from vggviz.networks.painting import Grounds, paint_grounds
 from vggviz.platform.device import move_to, run_network
 
 __all__ = ["Session", "handler"]
@@ -178,6 +179,21 @@ class Session:
             (found,) = explainer.explain_crop(
                 result.crop, result.where, (result.target.index,), result.names
             )
+        return found
+
+    def paint_grounds(self, explainer: Explainer, crop: Pixels) -> Grounds:
+        """What can be painted for a crop, the network's input (S, S, 3), from the cache where it
+        holds it: a stroke then costs only the part of the network from its stage on.
+
+        Raises InputError for a network that can't be run from a stage on.
+        """
+        digest, _ = picture_digest(crop)
+
+        def run() -> Grounds:
+            pixels = explainer.preprocess.normalise(crop)[None]
+            return paint_grounds(explainer.model, move_to(explainer.model, pixels))
+
+        found: Grounds = self.networks.cache.compute(("paint", ref(explainer), digest), run)
         return found
 
     def curve(

@@ -95,6 +95,7 @@ _STYLE = "".join(
     for name in (
         *("style.css", "explore.css", "downloads.css", "tabs.css", "stage.css", "phone.css"),
         *("credible.css", "lessons/card.css", "tabs/wall.css", "tabs/pixel.css"),
+        "tabs/paint.css",
     )
 )
 _SCRIPTS = "".join(

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 QUIET = {"/healthz", "/metrics"}  # requested every few seconds: they would fill the log
 MINUTE = 60.0
+QUICK = 100  # times the rate: a painter sends up to 12 requests a second, a class has one address
 ADDRESSES = 4096  # remembered for the rate; the least recently used are forgotten
 
 
@@ -27,7 +28,8 @@ ADDRESSES = 4096  # remembered for the rate; the least recently used are forgott
 class Traffic:
     """The requests of one server: how many are being answered, and whether more are accepted.
 
-    `rate` is the most requests of one kind and address in a minute, 0 for no limit; heartbeats,
+    `rate` is the most requests of one kind and address in a minute, 0 for no limit, and `QUICK`
+    times that of quick ones, which run outside of the queue and take milliseconds; heartbeats,
     which last as long as a page is open, are not counted in `under_way`. All changes happen in the
     server's event loop; other threads only read, and set `stopping`.
     """
@@ -38,18 +40,23 @@ class Traffic:
     stopping: bool = False
     _times: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
 
-    def exceeds_rate(self, key: str, now: float) -> bool:
-        """Whether `key`, a kind and an address, has had `rate` requests in the last minute; if
-        not, this one is counted. `now` in seconds never falls."""
-        if not self.rate:
+    def limit(self, kind: str) -> int:
+        """The most requests of this kind and one address in a minute, 0 for no limit."""
+        return self.rate * QUICK if kind == "quick" else self.rate
+
+    def exceeds_rate(self, kind: str, address: str, now: float) -> bool:
+        """Whether an address has had its `limit` of this kind in the last minute; if not, this
+        request is counted. `now` in seconds never falls."""
+        if not (most := self.limit(kind)):
             return False
+        key = f"{kind} {address}"
         times = self._times.setdefault(key, deque())
         self._times.move_to_end(key)
         if len(self._times) > ADDRESSES:
             self._times.popitem(last=False)
         while times and now - times[0] >= MINUTE:
             times.popleft()
-        if len(times) >= self.rate:
+        if len(times) >= most:
             return True
         times.append(now)
         return False
@@ -89,14 +96,14 @@ class RateLimit:
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         """The answer to a request that is not let through, None for any other."""
         kind = request_kind(scope["path"]) if scope["method"] == "POST" else None
-        key, now = f"{kind} {client_address(scope)}", time.monotonic()
+        address, now = client_address(scope), time.monotonic()
         if self.traffic.stopping and kind == "work":
             status = 503
             sentence = "The server is about to restart: please try again in a minute."
-        elif kind and self.traffic.exceeds_rate(key, now):
+        elif kind and self.traffic.exceeds_rate(kind, address, now):
             status = 429
             sentence = (
-                f"That was more than {self.traffic.rate} in a minute: please wait a moment, "
+                f"That was more than {self.traffic.limit(kind)} in a minute: please wait a moment, "
                 "then try again."
             )
         else:

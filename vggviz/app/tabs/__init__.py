@@ -1,10 +1,11 @@
 """The tabs beside Explore: one file each, with its name's key and how it is built."""
 
-from vggviz.app.tabs import all_stages, all_types, faithful, pixel, what_if
+from vggviz.app.tabs import all_stages, all_types, faithful, paint, pixel, what_if
 
 __all__ = ["TABS"]
 
 TABS = {
+    "paint": paint,
     "pixel": pixel,
     "blocks": all_stages,
     "types": all_types,
