@@ -244,6 +244,21 @@ def test_a_network_of_someone_else(tmp_path: Path) -> None:
     assert max(far.values()) < NEAR, far
 
 
+def test_grouped_convolutions_whose_weights_lie_channels_last(tmp_path: Path) -> None:
+    """Second derivatives of groups fix the batch, and of 1×1 weights PyTorch calls both orders
+    contiguous: pooling then changes strides in place."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 12, 3, 1, 1, groups=4), nn.ReLU()]
+        layers += [nn.Conv2d(12, 12, 1), nn.Softplus(), nn.AdaptiveAvgPool2d(1)]
+        network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(12, 5))
+        explainer = Explainer.of(network.to(memory_format=torch.channels_last), size=24)
+    far = explainer.export(tmp_path / "groups.onnx", "0,3", ("gradcam", "shapleycam"))
+    assert {"gradcam/0", "shapleycam/0"} < set(far)
+    assert max(far.values()) < NEAR, far
+    assert network[1].groups == 4  # a copy was changed
+
+
 class Eigenvalues(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.linalg.eigvalsh(x.mean(1))[:, :4]

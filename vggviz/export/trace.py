@@ -86,7 +86,8 @@ class Traceable:
             if METHODS[method].slow:
                 known = ", ".join(key for key, spec in METHODS.items() if not spec.slow)
                 raise ExportError("export_slow", method=METHODS[method].title, known=known)
-        self.model = plain(model)
+        second = any(METHODS[method].needs == "curvature" for method in methods)
+        self.model = plain(model, second_derivatives=second)
         self.layers, self.methods, self.uint8 = layers, methods, uint8
         generator = torch.Generator().manual_seed(0)
         noise = torch.rand(BATCH, 3, size, size, generator=generator)
@@ -183,19 +184,31 @@ class Traceable:
         return cams(self.model, pixels, layers, self.methods, targets, specs=specs)
 
 
-def plain(model: Network) -> Network:
+def plain(model: Network, *, second_derivatives: bool = False) -> Network:
     """A copy on the CPU, frozen, in float32, that changes nothing in place, whose weights lie as
     their shapes say, and whose batch norms are a factor and a summand: what else there is stays in
-    the trace as operators that ONNX lacks, or that fix the batch."""
+    the trace as operators that ONNX lacks, or that fix the batch. For `second_derivatives` its
+    grouped convolutions are plain ones, with zeros between the groups."""
     model = deepcopy(model).requires_grad_(False).to("cpu", torch.float32).eval()
     for parameter in model.parameters():
-        parameter.data = parameter.data.contiguous()
+        parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
     for module in model.modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]
         if type(module) in NORMS and module.running_mean is not None:
             module.forward = _affine(module)  # type: ignore[arg-type]
+        if second_derivatives and isinstance(module, nn.Conv2d) and module.groups > 1:
+            module.weight = nn.Parameter(_dense(module.weight, module.groups), False)
+            module.groups = 1
     return model
+
+
+def _dense(weight: Tensor, groups: int) -> Tensor:
+    """The weight (C', C, h, w) of a plain convolution that equals the one of `weight`
+    (C', C/groups, h, w) in groups."""
+    blocks = weight.unflatten(0, (groups, -1))  # (g, C'/g, C/g, h, w)
+    unit = torch.eye(groups).to(weight)[:, None, :, None, None, None]  # (g, 1, g, 1, 1, 1)
+    return (unit * blocks[:, :, None]).flatten(2, 3).flatten(0, 1)
 
 
 def _affine(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Callable[[Tensor], Tensor]:
