@@ -162,8 +162,8 @@ def test_faithfulness(client: Any, koala: Any) -> None:
         ("/paint", {"attention": "self_attention"}, "choose from no stage"),
         ("/paint", {"mask": [[0, 1]]}, "10 rows of 10 numbers from 0 to 1"),
         ("/paint", {"mask": [[2] * 10] * 10}, "10 rows of 10 numbers from 0 to 1"),
-        ("/paint", {"mask": "A+"}, "a text of 100 letters"),
-        ("/paint", {"attention": "softmax", "mask": "A" * 100}, "nothing is painted"),
+        ("/paint", {"mask": "A+"}, "no text of 100 letters"),
+        ("/paint", {"attention": "softmax", "mask": "A" * 100}, "Nothing is painted"),
     ],
 )
 def test_what_can_not_be_is_a_sentence(
