@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # How attention for `lite` is taught, without labels. Stopped at any moment, the same
-# command goes on. Settings were chosen by agreement on photographs of the half that it is taught
-# from, none by what it is judged on.
+# command goes on. How settings were chosen stands in docs/results/lite.md.
 #   pip install '.[train,lite]'
 #   assets/weights/lite.sh caltech-101-40.zip work/
 set -euo pipefail
@@ -15,12 +14,14 @@ if [ ! -d caltech-101-40 ]; then
   mv part/report part/caltech-101-40 .
   rmdir part
 fi
-for attention in spatial cbam softmax self_attention gate; do
+# At a higher price than 1, cbam's gates shut out everything from the first epoch on.
+for type in spatial:5 cbam:1 softmax:6 self_attention:6 gate:3; do
+  attention=${type%:*} price=${type#*:}
   out=lite-$attention.safetensors
   resume=()
   [ ! -f "lite-$attention.checkpoint.safetensors" ] || resume=(--resume)
   [ -f "$out" ] || vggviz train --data caltech-101-40 --unlabelled --weights lite \
-    --attention "$attention" --out "$out" --epochs 8 --views 2 --batch 32 --lr 0.005 \
-    --workers 0 --cache views "${resume[@]}"
+    --attention "$attention" --price "$price" --out "$out" --epochs 8 --views 2 --batch 32 \
+    --lr 0.005 --workers 0 --cache views "${resume[@]}"
 done
 python "$here/lite.py" judge . "$here/../../docs/results/lite.md"

@@ -44,6 +44,7 @@ cells of a map jump by up to 1e-2. 'One order' is with this one optimisation off
 reason. VGGs and torchvision's networks have random weights, and norms some statistics of noise.
 """
 MOST = ",".join(name for name, method in METHODS.items() if not method.slow)
+LITE = ("none", *bundled_types("lite"))
 FOREIGN = {
     "torchvision:resnet18": "layer3,layer4",
     "torchvision:resnet50": "layer4",
@@ -71,7 +72,7 @@ class Row(NamedTuple):
 
 ROWS = [
     *(Row("everyday", attention, "all", MOST) for attention in bundled_types()),
-    Row("lite", "none", "all", "gradcam,layercam"),
+    *(Row("lite", attention, "all", "gradcam,layercam") for attention in LITE),
     *(Row(name, "none", "block4,block5", "gradcam,layercam", 224) for name in VGGS),
     *(
         Row(name, "", stages, "gradcam,layercam", 224 if "vit" in name else 96)

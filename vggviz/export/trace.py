@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
@@ -188,7 +189,7 @@ def plain(model: Network, *, second_derivatives: bool = False) -> Network:
     """A copy on the CPU, frozen, in float32, that changes nothing in place, whose weights lie as
     their shapes say, and whose batch norms are a factor and a summand: what else there is stays in
     the trace as operators that ONNX lacks, or that fix the batch. For `second_derivatives` its
-    grouped convolutions are plain ones, with zeros between the groups."""
+    grouped convolutions are sums of matrix products."""
     model = deepcopy(model).requires_grad_(False).to("cpu", torch.float32).eval()
     for parameter in model.parameters():
         parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
@@ -198,17 +199,37 @@ def plain(model: Network, *, second_derivatives: bool = False) -> Network:
         if type(module) in NORMS and module.running_mean is not None:
             module.forward = _affine(module)  # type: ignore[arg-type]
         if second_derivatives and isinstance(module, nn.Conv2d) and module.groups > 1:
-            module.weight = nn.Parameter(_dense(module.weight, module.groups), False)
-            module.groups = 1
+            module._conv_forward = _by_taps(module)  # type: ignore[assignment, method-assign]
     return model
 
 
-def _dense(weight: Tensor, groups: int) -> Tensor:
-    """The weight (C', C, h, w) of a plain convolution that equals the one of `weight`
-    (C', C/groups, h, w) in groups."""
-    blocks = weight.unflatten(0, (groups, -1))  # (g, C'/g, C/g, h, w)
-    unit = torch.eye(groups).to(weight)[:, None, :, None, None, None]  # (g, 1, g, 1, 1, 1)
-    return (unit * blocks[:, :, None]).flatten(2, 3).flatten(0, 1)
+def _by_taps(conv: nn.Conv2d) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    """What a grouped convolution computes of (x, weight, bias), as a sum of matrix products, one
+    for each position (i, j) of the kernel: y = Σ_ij W_ij x_ij, x_ij the features that lie there,
+    by group. The second derivative of PyTorch's own fixes the batch."""
+    groups, (down, across), (high, wide) = conv.groups, conv.stride, conv.dilation
+    pad = conv._reversed_padding_repeated_twice
+    how = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x = F.pad(x, pad, how)
+        kernel = weight.shape[2:]
+        height = (x.shape[2] - high * (kernel[0] - 1) - 1) // down + 1
+        width = (x.shape[3] - wide * (kernel[1] - 1) - 1) // across + 1
+        weights = weight.unflatten(0, (groups, -1))  # (g, C'/g, C/g, h, w)
+        rows = torch.arange(height) * down
+        columns = torch.arange(width) * across
+        products: list[Tensor] = []
+        for i in range(kernel[0]):
+            for j in range(kernel[1]):
+                part = x[:, :, rows + i * high][..., columns + j * wide]
+                parts = part.unflatten(1, (groups, -1)).flatten(3)  # (B, g, C/g, N)
+                products.append(weights[..., i, j] @ parts)
+        y: Tensor = sum(products, products[0].new_zeros(())).flatten(1, 2)
+        y = y.unflatten(2, (height, width))
+        return y if bias is None else y + bias[:, None, None]
+
+    return forward
 
 
 def _affine(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Callable[[Tensor], Tensor]:
