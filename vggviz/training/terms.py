@@ -30,4 +30,5 @@ TERMS: dict[str, Terms] = {
     "self_attention": Terms(counterfactual=0.03),
     "gate": Terms(price=8.0),
 }
-"""The terms by attention type, `Terms()` for all others. What each was worth: `docs/results`."""
+"""The terms by attention type, `Terms()` for all others, chosen on the half `choose` of the boxes
+(`vggviz.data.halves`). What they reach: docs/results/unlabelled.md."""
