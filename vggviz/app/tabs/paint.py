@@ -34,6 +34,13 @@ def grounds_of(session: Session) -> Grounds:
     return session.paint_grounds(session.explainer(), session.current.crop)
 
 
+def paintable_type(session: Session) -> str | None:
+    """The attention type to offer where the chosen one can't be painted, None where these weights
+    have no such."""
+    types = session.networks.types(session.current.request.weights, session.own)
+    return next((one for one in INSTEAD if one in types), None)
+
+
 @handler
 def update_tab(session: Session, stage: str) -> tuple[Any, ...]:
     """After another result: the picture to paint on, its tools, the answer with the learned
@@ -48,8 +55,7 @@ def update_tab(session: Session, stage: str) -> tuple[Any, ...]:
         )
         return hint, "", "", gr.update(visible=False)
     if not stages:
-        types = session.networks.types(result.request.weights, session.own)
-        other = next((one for one in INSTEAD if one in types), None)
+        other = paintable_type(session)
         key = "paint.other" if other else "paint.none"
         hint = placeholder(session.text(key), session.text(f"{key}_hint"), "nothing")
         title = attention_title(session.lang, other or "none")
@@ -111,8 +117,7 @@ def build(shell: Shell) -> None:
     picture.select(stroke, session, said, queue=False, trigger_mode="multiple", **HIDDEN)
 
     def choose_type(session: Session, run_request: int) -> tuple[str, int]:
-        types = session.networks.types(session.current.request.weights, session.own)
-        other = next((one for one in INSTEAD if one in types), session.current.request.attention)
+        other = paintable_type(session) or session.current.request.attention
         return other, run_request + 1
 
     choose.click(
