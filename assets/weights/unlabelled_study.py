@@ -2,12 +2,13 @@
 
     python assets/weights/unlabelled_study.py DATA FOLDER [WEIGHTS] [HALF] [TYPES]
 
-DATA has Tiny ImageNet's layout and boxes. For every type with three seeds, and with the controls
-'shuffled' and 'wrong' of `vggviz.training.terms.Terms`, attention at block 4 of WEIGHTS (by default
-the bundled network) learns from 60 training pictures of each class, without their labels. FOLDER
-keeps pictures, networks and results; stopped at any moment, the same command goes on. The
-validation pictures of HALF ('choose' to choose settings, 'report', the default, to judge) are
-judged by:
+DATA has Tiny ImageNet's layout and boxes. Attention at block 4 of WEIGHTS (by default the bundled
+network) learns from 60 training pictures of each class, without their labels: for HALF 'report',
+the default, every type with three seeds, and with the controls 'shuffled' and 'wrong' of
+`vggviz.training.terms.Terms`; for 'choose', where settings are chosen, with each term of the loss
+left out by itself, and the counterfactual added where a type has none. FOLDER keeps pictures,
+networks and results; stopped at any moment, the same command goes on. The validation pictures of
+HALF are judged by:
 
 - top-1, and what is lost when each picture's weights become their mean;
 - attention's energy in the box, and pointing at objects that the picture's middle misses, beside
@@ -53,6 +54,8 @@ from vggviz.weights import BUNDLED
 TYPES = ("spatial", "cbam", "softmax", "self_attention", "gate")
 STAGE, PER_CLASS, SEEDS = "block4", 60, (0, 1, 2)
 RECIPE = TrainConfig(epochs=8, image_sizes=(), batch=64, lr=0.01, attention_lr=1.0, views=2)
+COUNTERFACTUAL = 0.03
+"""Its weight where it is added to a type that has none."""
 MEASURES = ("top-1", "lost with their mean", "energy", "off-centre", "kept", "smuggled")
 
 
@@ -71,9 +74,21 @@ def write_pictures(data: Path, folder: Path) -> Path:
     return pictures
 
 
-def teach(pictures: Path, out: Path, weights: str, attention: str, seed: int, control: str) -> None:
+def variants(attention: str, half: str) -> dict[str, Terms]:
+    """The losses to compare for an attention type, by name; 'own' is the one that it has."""
+    own = TERMS.get(attention, Terms())
+    if half == "report":
+        controls = {name: replace(own, answers=name) for name in ("shuffled", "wrong")}
+        return {"own": own, **controls}
+    found = {"own": own, "without keep": replace(own, keep=0.0)}
+    found |= {"without need": replace(own, need=0.0), "without price": replace(own, price=0.0)}
+    if own.counterfactual:
+        return found | {"without counterfactual": replace(own, counterfactual=0.0)}
+    return found | {"with counterfactual": replace(own, counterfactual=COUNTERFACTUAL)}
+
+
+def teach(pictures: Path, out: Path, weights: str, attention: str, seed: int, terms: Terms) -> None:
     """Write the adapter `out`, or go on where a run of it was stopped."""
-    terms = replace(TERMS.get(attention, Terms()), answers=control)  # type: ignore[arg-type]
     choice = NetworkChoice(weights, attention, (STAGE,))
     checkpoint = out.with_name(f"{out.stem}.checkpoint.safetensors")
     recipe = replace(RECIPE, seed=seed, unlabelled=terms)
@@ -190,19 +205,19 @@ def main(data: Path, folder: Path, weights: str, half: str, types: Sequence[str]
     print("| | learned from | " + " | ".join(columns) + " |")
     print("|---|---|" + "---|" * len(columns))
     for attention in types:
-        for control in ("own", "shuffled", "wrong"):
+        for name, terms in variants(attention, half).items():
             results = []
-            for seed in SEEDS if control == "own" else SEEDS[:1]:
-                out = folder / f"{attention}-{control}-{seed}.safetensors"
+            for seed in SEEDS if (name, half) == ("own", "report") else SEEDS[:1]:
+                out = folder / f"{attention}-{name.replace(' ', '-')}-{seed}.safetensors"
                 if not out.is_file():
-                    teach(pictures, out, weights, attention, seed, control)
+                    teach(pictures, out, weights, attention, seed, terms)
 
                 def measure(file: Path = out, kind: str = attention) -> dict[str, float]:
                     return judge(file, data, half, kind)
 
                 results.append(once(folder / f"{out.stem}-{half}.json", measure))
             cells = [interval([result[column] for result in results]) for column in columns]
-            print(f"| `{attention}` | {control} | " + " | ".join(cells) + " |", flush=True)
+            print(f"| `{attention}` | {name} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,10 @@ GRADIO = {
 """What is Gradio's own and can't be mended from outside: rule and place, and what it is."""
 
 
+NO_FADE = ".html-container.pending { animation: none !important; }"
+"""What is about to be replaced fades: contrast is judged on what stands."""
+
+
 def violations(page: Any, where: str) -> list[str]:
     """What axe-core finds, but for what is Gradio's own, a line for each part of the page: and
     what it finds of contrast in the other theme."""
@@ -47,6 +51,7 @@ def test_every_tab_is_for_everyone(
     query = f"&example=golden-retriever&attention={attention}&contrast=pizza"
     page = visit(width, 900, theme, locale, query)
     page.emulate_media(reduced_motion="reduce")
+    page.add_style_tag(content=NO_FADE)
     page.locator("#maps figure:nth-of-type(4) .heat").wait_for()
     page.locator("#take summary").click()
     found = violations(page, "explore")
