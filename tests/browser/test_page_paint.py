@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 import torch
 from page import EXAMPLES, OPENING, choose, show
+from PIL import Image
 
 from vggviz.explainer import Explainer
 from vggviz.networks.paint_code import decode
@@ -177,6 +179,18 @@ def test_a_link_brings_the_paint_back_and_the_goal_is_won(
     assert re.match(rf"It says {GOAL['label']} now: \d+%", page.locator("h2.goal b").inner_text())
     assert code(page) == paint
     says(page, network, grounds)
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as picture").click()
+    assert saved.value.suggested_filename == f"vggviz-{OPENING.stem}-painted.png"
+    picture = np.asarray(Image.open(saved.value.path()).convert("RGB")).astype(int)
+    assert picture.shape == (720, 1280, 3)
+    photo = Image.open(OPENING).convert("RGB").resize((10, 10), Image.Resampling.BOX)
+    cells = picture[40:680, 40:680].reshape(10, 64, 10, 64, 3).mean((1, 3))
+    light = decode(GOAL["code"], (10, 10)).numpy()
+    dimmed = np.asarray(photo) * (0.2 + 0.8 * light[..., None]) + 9 * 0.8 * (1 - light[..., None])
+    assert np.abs(cells - dimmed).mean() < 15
+    assert (picture[165:195, 720:1000].min(-1) < 100).any()  # the first class's name
+
     stroke(page, [(0.5, 0.5), (0.6, 0.5)])
     page.wait_for_function("old => !location.search.includes(old)", arg=GOAL["code"])
     page.wait_for_function(SETTLED)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page import OPENING, show
+from page import OPENING, check, show
 
 from vggviz.app.tabs.panels import text_percent
 from vggviz.explainer import Explainer
@@ -93,6 +93,10 @@ def test_the_map_follows_the_pointer_without_a_request(
         canvas.press("ArrowUp")
     looks_like(page, record, 0, 4)
     assert requests == []
+
+    check(page.locator("#language input").last)  # Chinese
+    page.locator("#asked", has_text="行").wait_for()
+    page.locator("#pixel .reading[data-row='1']:not([data-opening])").wait_for()  # stays pinned
 
 
 def test_places_that_all_look_at_can_be_hidden(visit: Visit, record: AttentionRecord) -> None:

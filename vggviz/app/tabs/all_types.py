@@ -80,9 +80,11 @@ def row(session: Session, attention: str, stage: str) -> Row:
 
 @handler
 def run(session: Session, stage: str) -> Iterator[str]:
-    """The tab's HTML, again after each type."""
+    """The tab's HTML with empty places, which takes what showed another picture away, and again
+    after each type."""
     types = session.networks.types(session.current.request.weights, session.own)
     rows: list[Row] = []
+    yield content(session, rows, types)
     check = session.deadline()
     for attention in types:
         rows.append(row(session, attention, stage))

@@ -24,7 +24,7 @@ NAME = "paint.name"
 
 _SCRIPT = "".join(
     Path(__file__).with_name(name).read_text(encoding="utf-8")
-    for name in ("paint.js", "paint_input.js")
+    for name in ("paint.js", "paint_input.js", "paint_save.js")
 )
 INSTEAD = ("cbam", "spatial", "softmax", "gate")  # types that can be painted, the best first
 

@@ -128,6 +128,8 @@ def tools(lang: str, grounds: Grounds, stage: str) -> str:
         for index, name in enumerate(("brush", "erase"))
     )
     acts = "".join(map(button, ("undo", "clear", "learned"))) + button("compare", False)
+    title = escape(text(lang, "paint.save_title"))
+    acts += button("save", extra=f' aria-label="{title}" title="{title}"')
     pages = "".join(
         f'<button type="button" class="button" data-page="{step}" '
         f'aria-label="{escape(text(lang, f"paint.page.{name}"))}">{sign}</button>'

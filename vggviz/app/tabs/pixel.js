@@ -92,14 +92,20 @@ const redraw = () => {
   framed = true;
 };
 
+const whole = () => data.count === data.rows * data.columns;
+
 // Gradio changes the elements that are there into those of a new value, and so undoes what was drawn.
+// A place stays pinned where the same rows arrive again, as in another language.
+let rows = "";
 const open = () => {
   root = find(".asking");
   data = null;
   if (!root) return;
   read(root);
-  pinned = Number(root.dataset.opening);
   pointed = null;
+  const arrived = JSON.stringify([root.style.cssText, data.rows, data.columns, data.readings]);
+  if (arrived !== rows || !whole()) pinned = Number(root.dataset.opening);
+  rows = arrived;
   redraw();
 };
 watch("value", open);
@@ -121,7 +127,6 @@ const send = () => {
     if (pinned !== query) send();
   }, 150);
 };
-const whole = () => data.count === data.rows * data.columns;
 const pin = (query) => {
   const same = query === pinned;
   pinned = query;
