@@ -63,6 +63,9 @@ SHORT = re.compile(r".*/(login|logout|gradio_api/(reset|cancel))/?")
 CACHEABLE = ("/", "/config", "/gradio_api/info")
 """Routes with the same answer for everyone, where there is no password."""
 
+STATIC = ("/assets/", "/static/", "/theme.css")
+"""Where the paths of Gradio's scripts, styles and fonts begin, which never change."""
+
 API_TEXTS = re.compile(rb"window\.gradio_api_info = .*?;?</script>", re.DOTALL)
 """The description of the API in the page's HTML, which the login page holds as well."""
 

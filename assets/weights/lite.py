@@ -1,14 +1,16 @@
 """Photographs to teach `lite` attention from, and a judge of what was taught.
 
     python assets/weights/lite.py write caltech-101-40.zip FOLDER
-    python assets/weights/lite.py judge FOLDER PAGE
+    python assets/weights/lite.py judge FOLDER PAGE tiny-imagenet-50.zip
 
 `write` splits Caltech-101's photographs in two by a hash of their names: FOLDER/caltech-101-40 has
 the first `COUNT` of the half 'choose', without their labels; FOLDER/report all of the half 'report'
 whose category is one of ImageNet's 1,000 classes, in a folder for each. `judge` writes PAGE, in
 Markdown, on the adapters FOLDER/lite-TYPE.safetensors: on these photographs their top-1, how often
 their answer is that of the network without attention, and the points of top-1 lost where each
-picture's weights become their mean, with 95% intervals by bootstrap over pictures.
+picture's weights become their mean, with 95% intervals by bootstrap over pictures; and on the boxes
+of the half 'report' of Tiny ImageNet's validation pictures, enlarged from 64 pixels, where the
+attention at `STAGE` points.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ import torch
 from torch import Tensor
 
 from vggviz.attention import ATTENTION
-from vggviz.data import open_dataset
+from vggviz.data import Dataset, open_dataset, take_half
 from vggviz.data.halves import half_of
 from vggviz.evaluation.estimator import Estimator
+from vggviz.evaluation.maps import evaluate_maps
 from vggviz.evaluation.pictures import classes_of, load_pictures
+from vggviz.explainer import Explainer
 from vggviz.metrics.replacement import change_to
 from vggviz.metrics.statistics import Estimate
 from vggviz.networks import Network
@@ -67,8 +71,8 @@ def write(archive: Path, folder: Path) -> None:
 
 TEXT = """# Attention taught to `lite` without labels
 
-Written by `assets/weights/lite.sh caltech-101-40.zip FOLDER`, which also teaches:
-EfficientNet-Lite0 with ImageNet's weights, attention at `block4` and `block5`, {training}
+Written by `assets/weights/lite.sh caltech-101-40.zip FOLDER tiny-imagenet-50.zip`, which also
+teaches: EfficientNet-Lite0 with ImageNet's weights, attention at `block4` and `block5`, {training}
 photographs of Caltech-101 without their labels and {validation} to watch by, 8 epochs, one seed.
 Judged on {count} other photographs, of the {classes} categories that are among ImageNet's 1,000
 classes. Prices were chosen by agreement on the 256, after one to four runs a type; those of
@@ -80,8 +84,12 @@ photographs show more.
 - Lost with their mean: the points of top-1 by which the network is worse with each picture's
   weights replaced by their mean.
 
-Intervals are 95%, paired over photographs. Where the attention points was not measured: these
-photographs have no boxes.
+- Energy: the share of the map at `block4` that lies in the object's box; off-centre: how often its
+  peak lies in a box that the picture's middle misses. These photographs have no boxes, so both are
+  of {boxes} validation pictures of Tiny ImageNet, half `report`, enlarged from 64 pixels. `none`:
+  LayerCAM at `block4`, told the true class.
+
+Intervals are 95%, paired over photographs, and over pictures.
 
 `spatial` and `softmax` come with vggviz. The three others answer one of the page's examples
 otherwise than `lite` does (such as 'Egyptian cat' for a tabby), and are made by the same command.
@@ -92,18 +100,21 @@ otherwise than `lite` does (such as 'Egyptian cat' for a tabby), and are made by
 """
 
 
-@torch.no_grad()
-def judge(folder: Path, page: Path) -> None:
+def judge(folder: Path, page: Path, boxes: Path) -> None:
     """Write the page."""
+    boxed = take_half(open_dataset(boxes, "val"), "report")
     dataset, estimator = open_dataset(folder / "report"), Estimator(seed=0, resamples=10_000)
     plain, card = load_network("lite")
     pictures = load_pictures(dataset, card.preprocess, None)
     targets = classes_of(dataset, card)[pictures.targets]
-    x = torch.cat([plain.features_before(part, STAGE) for part in pictures.images.split(64)])
+    with torch.no_grad():
+        x = torch.cat([plain.features_before(part, STAGE) for part in pictures.images.split(64)])
     answer = answers(plain, x)
     alone = answer == targets
-    head = ("attention", "top-1 %", "top-1 − none, points", "agreement %", "lost with their mean")
-    rows = [("none", f"{100 * float(alone.float().mean()):.1f}", "", "", "")]
+    head: tuple[str, ...] = ("attention", "top-1 %", "top-1 − none, points", "agreement %")
+    head += ("lost with their mean", "energy in the box %", "off-centre %")
+    top1 = f"{100 * float(alone.float().mean()):.1f}"
+    rows = [("none", top1, "", "", "", *points("lite", boxed))]
     files = [folder / f"lite-{attention}.safetensors" for attention in ATTENTION]
     for file in filter(Path.is_file, files):
         model, card = load_network(file)
@@ -116,9 +127,11 @@ def judge(folder: Path, page: Path) -> None:
             in_points(estimator.difference(correct, alone).points),
             f"{100 * float((attended == answer).float().mean()):.1f}",
             in_points(estimator.difference(correct, averaged == targets).points),
+            *points(file, boxed),
         )
         rows.append((f"`{card.config.attention}`", *cells))
     facts: dict[str, int] = {"count": len(targets), "classes": len(dataset.labels)}
+    facts |= {"boxes": len(boxed)}
     facts |= {"training": card.facts["train_pictures"]}
     facts |= {"validation": card.facts["validation_pictures"]}
     lines = (head, ("---",) * len(head), *rows)
@@ -126,6 +139,31 @@ def judge(folder: Path, page: Path) -> None:
     page.write_text(TEXT.format(table=table, machine=machine(), **facts), "utf-8")
 
 
+def points(weights: str | Path, boxed: Dataset) -> tuple[str, str]:
+    """The energy in the box and the pointing at off-centre objects of the attention at `STAGE`,
+    or of LayerCAM where there is none."""
+    explainer = Explainer.load(weights)
+    report = evaluate_maps(
+        {"network": explainer},
+        boxed,
+        metrics=("localisation",),
+        stages=(STAGE,),
+        methods=("layercam",),
+        pictures=len(boxed),
+    )
+    frame = report.frame()
+    frame = frame[frame["stage"] == STAGE]
+    learned = [name for name in frame["map"].unique() if name != "layercam"]
+    mine = frame[frame["map"] == (learned or ["layercam"])[0]]
+    rows = [mine[mine["measure"] == one].iloc[0] for one in ("energy", "pointing, off-centre")]
+    energy, off_centre = (
+        f"{100 * row['value']:.1f} ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+        for row in rows
+    )
+    return energy, off_centre
+
+
+@torch.no_grad()
 def answers(model: Network, x: Tensor) -> Tensor:
     """The predicted classes (n,) of the inputs of the attention at `STAGE`."""
     return torch.cat([model(part, STAGE).argmax(1) for part in x.split(64)])
@@ -139,4 +177,4 @@ def in_points(share: Estimate) -> str:
 
 if __name__ == "__main__":
     step, *paths = sys.argv[1:]
-    {"write": write, "judge": judge}[step](*map(Path, paths))
+    (write if step == "write" else judge)(*map(Path, paths))
