@@ -28,7 +28,7 @@ DATA = DOCS / "results" / "data"
 MARKS = re.compile(r"(<!-- table (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 SUBSETS = {"off_centre": "off-centre", "small": "small box", "all": "all"}
 SCENARIOS = {
-    "steady": "10 a second for 10 minutes",
+    "steady": "10 a second for 4 minutes",
     "30 at once": "30 at once",
     "burst": "100 at once",
     "full queue": "400 at once, 200 places",
