@@ -99,6 +99,11 @@ def test_stage_mode_and_its_keys(visit: Visit) -> None:
     assert heat.evaluate("heat => getComputedStyle(heat).visibility") == "visible"
     page.keyboard.press("ArrowRight")
     assert page.evaluate("window.step") == 1
+    for width in (1920, 1024, 390):
+        page.set_viewport_size({"width": width, "height": 768})
+        name = page.locator("#answer .verdict p > b").first
+        assert name.evaluate("b => b.clientWidth > 0 && b.scrollWidth <= b.clientWidth")
+    page.set_viewport_size({"width": 1920, "height": 1080})
     page.keyboard.press("f")
     page.locator("html:not(.stage-mode)").wait_for(state="attached")
     assert page.locator("#ask").is_visible()
