@@ -174,7 +174,8 @@ def bench() -> str:
 def measures() -> str:
     """What the page and the library take; ‡ for the run on one thread of a busy machine."""
     rows = []
-    for name, mark in (("bench.json", ""), ("bench-all.json", " †"), ("bench-find.json", " ‡")):
+    files = {"bench-everyday.json": " §", "bench-all.json": " †", "bench-find.json": " ‡"}
+    for name, mark in files.items():
         for one in read(name)["measured"].values():
             median, p95 = (f"{one[key]:.3g} {one['unit']}" for key in ("median", "p95"))
             rows.append([one["label"] + mark, median, p95, one["aim"]])
