@@ -83,10 +83,9 @@ photographs show more.
 - Agreement: the answer is that of the network without attention.
 - Lost with their mean: the points of top-1 by which the network is worse with each picture's
   weights replaced by their mean.
-
 - Energy: the share of the map at `block4` that lies in the object's box; off-centre: how often its
-  peak lies in a box that the picture's middle misses. These photographs have no boxes, so both are
-  of {boxes} validation pictures of Tiny ImageNet, half `report`, enlarged from 64 pixels. `none`:
+  peak lies in a box that the picture's middle misses. The photographs have no boxes: both are of
+  {boxes} validation pictures of Tiny ImageNet, half `report`, enlarged from 64 pixels. `none`:
   LayerCAM at `block4`, told the true class.
 
 Intervals are 95%, paired over photographs, and over pictures.
