@@ -171,7 +171,7 @@ def test_ones_own_picture_survives_a_reload(visit: Visit) -> None:
     upload(page, EXAMPLES / "koala.jpg")
     verdict(page, "koala")
     changes(page, MAPS, page.locator(".chip").nth(1).click)
-    page.wait_for_url("**own=**")
+    page.wait_for_url(lambda url: "own=" in url and "target=" in url)  # once the address has both
     target = page.locator("#maps h2").nth(2).inner_text()
     page.reload()
     verdict(page, "koala")

@@ -142,6 +142,7 @@ def test_another_stage_language_and_picture_are_drawn_anew(visit: Visit) -> None
 def test_terms_explain_themselves(visit: Visit, term: str) -> None:
     page = visit(query="&attention=self_attention")
     show(page, "pixel")
+    page.locator("#pixel .instead-of").wait_for(state="detached")  # once the link has been read
     page.locator("#pixel .reading[data-row]").wait_for()
     meaning = page.locator(f"#pixel-{term}")
     assert not meaning.is_visible()
@@ -155,6 +156,7 @@ def test_terms_explain_themselves(visit: Visit, term: str) -> None:
 def test_a_finger_moves_the_place(visit: Visit, browser: Any, record: AttentionRecord) -> None:
     page = visit(390, 844, query="&attention=self_attention", more=False)
     show(page, "pixel")
+    page.locator("#pixel .instead-of").wait_for(state="detached")  # once the link has been read
     page.locator("#pixel .reading[data-row]").wait_for()
     page.locator("#pixel .canvas").evaluate("(part) => part.scrollIntoView({block: 'center'})")
     touch = page.context.new_cdp_session(page)
