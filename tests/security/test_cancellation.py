@@ -27,7 +27,7 @@ from vggviz.weights import assets_folder
 KOALA = assets_folder() / "examples" / "koala.jpg"
 API = "/gradio_api"
 MOST = 10  # seconds that the server grants one request
-SOON = 5.0  # seconds of computing that may still be spent on work that nobody waits for
+SOON = 3.0  # seconds of computing that may still be spent on work that nobody waits for
 LONG: dict[str, tuple[str, list[Any]]] = {
     # 736 passes of one function, of which Gradio ends none; and 306 passes at full size.
     "scorecam": ("explain", ["everyday", "cbam", "all", "scorecam", ""]),
