@@ -33,7 +33,6 @@ from vggviz.metrics.replacement import change_to
 from vggviz.metrics.statistics import Estimate
 from vggviz.networks import Network
 from vggviz.platform.machine import machine
-from vggviz.weights import load_network
 
 COUNT = 1280
 STAGE = "block4"  # the lowest with attention
@@ -103,7 +102,8 @@ def judge(folder: Path, page: Path, boxes: Path) -> None:
     """Write the page."""
     boxed = take_half(open_dataset(boxes, "val"), "report")
     dataset, estimator = open_dataset(folder / "report"), Estimator(seed=0, resamples=10_000)
-    plain, card = load_network("lite")
+    without = Explainer.load("lite")
+    plain, card = without.model, without.card
     pictures = load_pictures(dataset, card.preprocess, None)
     targets = classes_of(dataset, card)[pictures.targets]
     with torch.no_grad():
@@ -113,10 +113,11 @@ def judge(folder: Path, page: Path, boxes: Path) -> None:
     head: tuple[str, ...] = ("attention", "top-1 %", "top-1 − none, points", "agreement %")
     head += ("lost with their mean", "energy in the box %", "off-centre %")
     top1 = f"{100 * float(alone.float().mean()):.1f}"
-    rows = [("none", top1, "", "", "", *points("lite", boxed))]
+    rows = [("none", top1, "", "", "", *points(without, boxed))]
     files = [folder / f"lite-{attention}.safetensors" for attention in ATTENTION]
     for file in filter(Path.is_file, files):
-        model, card = load_network(file)
+        explainer = Explainer.load(file)
+        model, card = explainer.model, explainer.card
         attended = answers(model, x)
         with model.intervene(change_to("uniform", torch.Generator(), {})):
             averaged = answers(model, x)
@@ -126,7 +127,7 @@ def judge(folder: Path, page: Path, boxes: Path) -> None:
             in_points(estimator.difference(correct, alone).points),
             f"{100 * float((attended == answer).float().mean()):.1f}",
             in_points(estimator.difference(correct, averaged == targets).points),
-            *points(file, boxed),
+            *points(explainer, boxed),
         )
         rows.append((f"`{card.config.attention}`", *cells))
     facts: dict[str, int] = {"count": len(targets), "classes": len(dataset.labels)}
@@ -138,10 +139,9 @@ def judge(folder: Path, page: Path, boxes: Path) -> None:
     page.write_text(TEXT.format(table=table, machine=machine(), **facts), "utf-8")
 
 
-def points(weights: str | Path, boxed: Dataset) -> tuple[str, str]:
+def points(explainer: Explainer, boxed: Dataset) -> tuple[str, str]:
     """The energy in the box and the pointing at off-centre objects of the attention at `STAGE`,
     or of LayerCAM where there is none."""
-    explainer = Explainer.load(weights)
     report = evaluate_maps(
         {"network": explainer},
         boxed,
