@@ -209,7 +209,7 @@ def main(data: Path, folder: Path, weights: str, half: str, types: Sequence[str]
         for name, terms in variants(attention, half).items():
             results = []
             for seed in (
-                SEEDS if half == "report" and name in ("own", "without keep") else SEEDS[:1]
+                SEEDS if half == "report" and name in REPEATED else SEEDS[:1]
             ):
                 out = folder / f"{attention}-{name.replace(' ', '-')}-{seed}.safetensors"
                 if not out.is_file():
