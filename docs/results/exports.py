@@ -66,13 +66,15 @@ class Row(NamedTuple):
     size: int = 0
 
     def title(self) -> str:
-        """Network and attention."""
-        return f"{self.network} {self.attention}".strip()
+        """Network and attention, and the stages of a network that has rows of several."""
+        stages = f" {self.stages}" if self.network == "lite" else ""
+        return f"{self.network} {self.attention}{stages}".strip()
 
 
 ROWS = [
     *(Row("everyday", attention, "all", MOST) for attention in bundled_types()),
     *(Row("lite", attention, "all", "gradcam,layercam") for attention in LITE),
+    *(Row("lite", attention, "block4,block5", MOST) for attention in LITE),
     *(Row(name, "none", "block4,block5", "gradcam,layercam", 224) for name in VGGS),
     *(
         Row(name, "", stages, "gradcam,layercam", 224 if "vit" in name else 96)

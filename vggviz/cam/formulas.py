@@ -47,7 +47,9 @@ def gradcam_plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
     """relu(Σ_c w_c A_c), w_c = Σ α relu(g), α = g² / (2 g² + g³ Σ_ab A_ab).
 
     Computed as α relu(g) = 1 / (2/g + Σ_ab A_ab) where g > 0, since cubes overflow. Where that
-    denominator is 0, the weight is 0.
+    denominator is 0, the weight is 0. The paper has activations behind a ReLU. Where they can be
+    negative, as behind EfficientNet's projections, the denominator comes near 0, and rounding alone
+    changes the map.
 
     Chattopadhay et al. 2018, 'Grad-CAM++', eq. 5 and 19 (the score is the exponential of the
     logit, whose common factor cancels on normalising).
