@@ -4,7 +4,7 @@
 
 DATA has Tiny ImageNet's layout and boxes. Attention at block 4 of WEIGHTS (by default the bundled
 network) learns from 60 training pictures of each class, without their labels: for HALF 'report',
-the default, every type with three seeds, with and without the term 'keep', and with the controls
+the default, every type with three seeds, with less of the term 'keep', and with the controls
 'shuffled' and 'wrong' of `vggviz.training.terms.Terms`; for 'choose', where settings are chosen,
 with each term of the loss left out by itself, and the counterfactual added where a type has none.
 FOLDER keeps pictures, networks and results; stopped at any moment, the same command goes on. The
@@ -54,7 +54,7 @@ from vggviz.weights import BUNDLED
 TYPES = ("spatial", "cbam", "softmax", "self_attention", "gate")
 STAGE, PER_CLASS, SEEDS = "block4", 60, (0, 1, 2)
 RECIPE = TrainConfig(epochs=8, image_sizes=(), batch=64, lr=0.01, attention_lr=1.0, views=2)
-REPEATED = ("own", "without keep")
+REPEATED = ("own", "without keep", "a quarter of keep")
 """The losses that are run with all seeds for the half 'report'."""
 COUNTERFACTUAL = 0.03
 """Its weight where it is added to a type that has none."""
@@ -80,6 +80,8 @@ def variants(attention: str, half: str) -> dict[str, Terms]:
     """The losses to compare for an attention type, by name; 'own' is the one that it has."""
     own = TERMS.get(attention, Terms())
     found = {"own": own, "without keep": replace(own, keep=0.0)}
+    if attention in ("softmax", "self_attention"):
+        found["a quarter of keep"] = replace(own, keep=0.25)
     if half == "report":
         return found | {name: replace(own, answers=name) for name in ("shuffled", "wrong")}
     found |= {"without need": replace(own, need=0.0), "without price": replace(own, price=0.0)}
@@ -208,9 +210,7 @@ def main(data: Path, folder: Path, weights: str, half: str, types: Sequence[str]
     for attention in types:
         for name, terms in variants(attention, half).items():
             results = []
-            for seed in (
-                SEEDS if half == "report" and name in REPEATED else SEEDS[:1]
-            ):
+            for seed in SEEDS if half == "report" and name in REPEATED else SEEDS[:1]:
                 out = folder / f"{attention}-{name.replace(' ', '-')}-{seed}.safetensors"
                 if not out.is_file():
                     teach(pictures, out, weights, attention, seed, terms)

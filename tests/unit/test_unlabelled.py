@@ -99,9 +99,15 @@ def test_masks_of_all_kinds_by_hand() -> None:
 
 @pytest.mark.parametrize("stage", ["block4", "block5"])
 @pytest.mark.parametrize("attention", ["cbam", "softmax"])
-def test_the_loss_is_that_of_five_passes_over_whole_pictures(attention: str, stage: str) -> None:
+@pytest.mark.parametrize(
+    "terms",
+    [Terms(0.7, 0.3, 2.0, 0.5, 0.8), Terms(0, 0.3, 2.0, 0, 0.8), Terms(0.7, 0, 2.0, 0.5, 0.8)],
+)
+def test_the_loss_is_that_of_five_passes_over_whole_pictures(
+    attention: str, stage: str, terms: Terms
+) -> None:
     """Written out with five passes of the whole network, one picture at a time."""
-    model, terms = network(attention), Terms(0.7, 0.3, 2.0, 0.5, 0.8)
+    model = network(attention)
     pictures = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     other = torch.tensor([1, 2, 0])
     with torch.no_grad():
@@ -138,10 +144,10 @@ def test_the_loss_is_that_of_five_passes_over_whole_pictures(attention: str, sta
             effect = attended - model.logits_after(averaged, stage)
             total += float(
                 keep_loss(p, attended)
-                + 0.7 * keep_loss(p, kept)
-                + 0.3 * need_loss(p, lost)
+                + terms.keep * keep_loss(p, kept)
+                + terms.need * need_loss(p, lost)
                 + 2.0 * m.square().mean()
-                + 0.5 * torch.nn.functional.cross_entropy(effect, p.argmax(1))
+                + terms.counterfactual * torch.nn.functional.cross_entropy(effect, p.argmax(1))
             )
     assert float(loss) == pytest.approx(total / 3, rel=1e-4)
 

@@ -115,27 +115,31 @@ def unlabelled_loss(
     x = model.features_before(features, stage, first)
     attention = model.attention[stage]
     with capture(attention) as trace:
-        outputs = [attention(x)]
+        outputs = {"attended": attention(x)}
+    loss = torch.zeros(())
     readings = list(trace.taps.values())
-    has_mask = all(reading.kind != "branch" for reading in readings)
-    if has_mask:
+    if all(reading.kind != "branch" for reading in readings):
         mask = mask_of(readings, terms.budget)
-        outputs += [mixed(x, x[other], mask), mixed(x, x[other], 1 - mask)]
+        loss = terms.price * price(mask)
+        if terms.keep:
+            outputs["kept"] = mixed(x, x[other], mask)
+        if terms.need:
+            outputs["complement"] = mixed(x, x[other], 1 - mask)
     if terms.counterfactual:
         with intervene(attention, change_to("uniform", torch.Generator(), {})):
-            outputs.append(attention(x))
+            outputs["averaged"] = attention(x)
     # One pass: its batches are independent, since the frozen norms are in evaluation mode.
-    parts = model.logits_after(torch.cat(outputs), stage).float().split(len(x))
-    attended, *logits = parts
-    loss = keep_loss(answer, attended)
-    if has_mask:
-        kept, complement, *logits = logits
-        loss = loss + terms.keep * keep_loss(answer, kept) + terms.price * price(mask)
-        loss = loss + terms.need * need_loss(answer, complement)
-    if terms.counterfactual:
-        (averaged,) = logits
+    parts = model.logits_after(torch.cat([*outputs.values()]), stage).float().split(len(x))
+    logits = dict(zip(outputs, parts, strict=True))
+    attended = logits["attended"]
+    loss = loss + keep_loss(answer, attended)
+    if "kept" in logits:
+        loss = loss + terms.keep * keep_loss(answer, logits["kept"])
+    if "complement" in logits:
+        loss = loss + terms.need * need_loss(answer, logits["complement"])
+    if "averaged" in logits:
         loss = loss + terms.counterfactual * counterfactual_loss(
-            attended, averaged, answer.argmax(1)
+            attended, logits["averaged"], answer.argmax(1)
         )
     return attended, answer, loss
 
