@@ -41,7 +41,10 @@ By default onnxruntime lays channels out in blocks (NCHWc), so that convolutions
 order than PyTorch's. Where rounding turns a ReLU on or off, a gradient appears or is gone, and
 cells of a map jump by up to 1e-2. 'One order' is with this one optimisation off
 (`ORT_ENABLE_EXTENDED`), 'float64' how far PyTorch's own float32 is from float64 for the same
-reason. VGGs and torchvision's networks have random weights, and norms some statistics of noise.
+reason; `lite` clips at 0 and at 6 (ReLU6), and has more such places. Its files with all methods
+are of its last two stages: with Shapley-CAM's second derivatives at all five, writing a file took
+more than 8 minutes, and Grad-CAM++ has [no stable value](../reference/cam-methods.md) at the
+first three. VGGs and torchvision's networks have random weights, and norms some statistics of noise.
 """
 MOST = ",".join(name for name, method in METHODS.items() if not method.slow)
 LITE = ("none", *bundled_types("lite"))
