@@ -44,7 +44,8 @@ cells of a map jump by up to 1e-2. 'One order' is with this one optimisation off
 reason; `lite` clips at 0 and at 6 (ReLU6), and has more such places. Its files with all methods
 are of its last two stages: with Shapley-CAM's second derivatives at all five, writing a file took
 more than 8 minutes, and Grad-CAM++ has [no stable value](../reference/cam-methods.md) at the
-first three. VGGs and torchvision's networks have random weights, and norms some statistics of noise.
+first three. VGGs and torchvision's networks have random weights, and norms some statistics of
+noise.
 """
 MOST = ",".join(name for name, method in METHODS.items() if not method.slow)
 LITE = ("none", *bundled_types("lite"))
