@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,6 +36,7 @@ from vggviz.training.unlabelled import (
     mask_of,
     mixed,
     need_loss,
+    open_gates,
     price,
     unlabelled_loss,
 )
@@ -275,6 +277,51 @@ def test_a_killed_run_goes_on_bit_for_bit(photos: Path, base: Path, tmp_path: Pa
     run_training(photos, part, config, choice, resume=True)
     ours, theirs = (load_network(file)[0].state_dict() for file in (part, whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_fresh_gates_are_opened(attention: str) -> None:
+    """Weights of 1/2 become σ(2); those of CBAM's channels, whose bias counts twice, σ(4)."""
+    model = network(attention)
+    with torch.no_grad():
+        for block in model.attention.values():
+            for name, parameter in block.named_parameters():
+                if name.endswith("bias") or "norm" not in name:
+                    parameter.zero_()
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    open_gates(model, 2.0)
+    with capture(model) as trace, torch.no_grad():
+        model(x)
+    for path, tap in trace.taps.items():
+        if not ATTENTION[attention].gate_biases:
+            expected = 0.5 if attention in ("eca", "bam") else None
+        else:
+            expected = 1 / (1 + math.exp(-4 if path.endswith("channel.channel") else -2))
+        if expected is not None:
+            torch.testing.assert_close(tap.weights, torch.full_like(tap.weights, expected))
+
+
+def test_gates_start_open_and_the_price_rises(
+    photos: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices: list[float] = []
+    biases: list[float] = []
+
+    def spied(*arguments: Any) -> Any:
+        prices.append(arguments[4].price)
+        block = arguments[0].attention["block5"]
+        biases.append(block.get_parameter("module.norm.bias").item())
+        return unlabelled_loss(*arguments)
+
+    monkeypatch.setattr("vggviz.training.loop.unlabelled_loss", spied)
+    config = TrainConfig(epochs=2, image_sizes=(), batch=8, views=1, unlabelled=Terms(price=6))
+    run_training(photos, tmp_path / "x.safetensors", config, NetworkChoice(str(base), "spatial"))
+    steps = len(prices)
+    assert steps >= 4
+    assert prices == pytest.approx([min(6, 12 * step / steps) for step in range(steps)])
+    assert biases[0] == 2
+    assert biases[-1] != 2
+    assert Terms(price=6, ramp=0).at(0).price == 6
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ ATTENTION: dict[str, AttentionType] = {
         explanation="Two linear layers at every place weigh each of its features.",
         start="Random layers, biases 0: every weight is around 1/2.",
         diagram="W₁ > ReLU > W₂ > σ : ×",
+        gate_biases=("out.bias",),
     ),
     "se": AttentionType(
         SqueezeExcitation,
@@ -37,6 +38,7 @@ ATTENTION: dict[str, AttentionType] = {
         paper="Hu et al. 2018",
         start="Random layers, biases 0: every weight is around 1/2.",
         diagram="mean H,W > W₁ > ReLU > W₂ > σ : ×",
+        gate_biases=("excite.bias",),
     ),
     "eca": AttentionType(
         EfficientChannelAttention,
@@ -53,6 +55,7 @@ ATTENTION: dict[str, AttentionType] = {
         paper="Woo et al. 2018",
         start="A blurred map of the channel mean: strong activations weigh more.",
         diagram="mean, max C > conv 7×7 > norm > σ : ×",
+        gate_biases=("norm.bias",),
     ),
     "cbam": AttentionType(
         CBAM,
@@ -61,6 +64,7 @@ ATTENTION: dict[str, AttentionType] = {
         paper="Woo et al. 2018",
         start="Channel weights around 1/2, then a blurred map of the channel mean.",
         diagram="mean, max H,W > W₂ ReLU W₁ > σ : ×; mean, max C > conv 7×7 > σ : ×",
+        gate_biases=("channel.mlp.2.bias", "spatial.norm.bias"),
     ),
     "self_attention": AttentionType(
         SelfAttention,
@@ -93,6 +97,7 @@ ATTENTION: dict[str, AttentionType] = {
         paper="Hou et al. 2021",
         start="Random layers, biases 0: both weights are around 1/2.",
         diagram="mean W > F₁ > F₂ > σ | mean H > F₁ > F₃ > σ => × : ×",
+        gate_biases=("row.bias", "column.bias"),
     ),
     "triplet": AttentionType(
         TripletAttention,
@@ -101,6 +106,7 @@ ATTENTION: dict[str, AttentionType] = {
         paper="Misra et al. 2021",
         start="Random kernels without bias: every gate is around 1/2.",
         diagram="mean, max C > 7×7 > σ | mean, max W > 7×7 > σ | mean, max H > 7×7 > σ => mean : ×",
+        gate_biases=("position.norm.bias", "row.norm.bias", "column.norm.bias"),
     ),
     "bam": AttentionType(
         BAM,

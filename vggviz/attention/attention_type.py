@@ -20,7 +20,8 @@ class AttentionType:
     in reports and in the documentation. `paper` names the source, '' where there is none. `start`
     is one sentence on what a fresh module does before any training. `diagram` is its mechanism in
     one line of formula signs, which `vggviz.app.diagrams` draws: 'row | row => tail : operation',
-    boxes between '>', steps between ';'.
+    boxes between '>', steps between ';'. `gate_biases` names the parameters that are added right
+    before a sigmoid.
     """
 
     module: Callable[[int], nn.Module]
@@ -29,6 +30,7 @@ class AttentionType:
     paper: str = ""
     start: str = ""
     diagram: str = ""
+    gate_biases: tuple[str, ...] = ()
 
     def __call__(self, channels: int) -> nn.Module:
         """A fresh module for features of this many channels."""

@@ -119,7 +119,9 @@ def train(
                 if config.unlabelled is None:
                     logits, loss = _forward(wrapped, batch, stage, targets, soft, config)
                 else:
-                    logits, targets, loss = _forward_unlabelled(model, batch, state.step, config)
+                    logits, targets, loss = _forward_unlabelled(
+                        model, batch, state.step, steps, config
+                    )
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
             optimizer.step()
@@ -303,16 +305,17 @@ def _forward(
 
 
 def _forward_unlabelled(
-    model: Network, features: Tensor, step: int, config: TrainConfig
+    model: Network, features: Tensor, step: int, steps: int, config: TrainConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The logits (B, K), the classes (B,) that the network answers without attention, and the loss
-    for one of the stages with attention, each in turn."""
+    for one of the stages with attention, each in turn, at `step` of `steps`."""
     stages = list(model.attention)
     assert config.unlabelled is not None
     generator = torch.Generator().manual_seed(config.seed_for(step, salt=200))
     other = torch.randperm(len(features), generator=generator).to(features.device)
+    terms = config.unlabelled.at(step / steps)
     logits, answer, loss = unlabelled_loss(
-        model, features, stages[0], stages[step % len(stages)], config.unlabelled, other
+        model, features, stages[0], stages[step % len(stages)], terms, other
     )
     return logits, answer.argmax(1), loss
 

@@ -25,6 +25,7 @@ from vggviz.training.config import current_names, differences
 from vggviz.training.curve import plot_history
 from vggviz.training.loop import logits_of
 from vggviz.training.start import NetworkChoice, freezes_layers, no_backbone, starting_network
+from vggviz.training.unlabelled import open_gates
 from vggviz.weights import (
     Card,
     WeightsError,
@@ -98,6 +99,8 @@ def run_training(
         training, validation = open_unlabelled(data, generator=generator)
     start = starting_network(network, training.labels, training.wnids, config, out)
     model, preprocess, backbone = start.model, start.preprocess, start.backbone
+    if config.unlabelled is not None:
+        open_gates(model, config.unlabelled.open)
     on_data(training, validation)
     if not config.image_sizes:
         config = replace(config, image_sizes=(preprocess.size,))

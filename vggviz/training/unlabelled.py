@@ -19,13 +19,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vggviz.attention import ATTENTION
 from vggviz.hooks.capture import TapReading, capture, intervene
 from vggviz.metrics.replacement import change_to
 from vggviz.networks import Network
 from vggviz.training.objective import counterfactual_loss
 from vggviz.training.terms import Terms
 
-__all__ = ["keep_loss", "mask_of", "mixed", "need_loss", "price", "unlabelled_loss"]
+__all__ = [
+    "keep_loss",
+    "mask_of",
+    "mixed",
+    "need_loss",
+    "open_gates",
+    "price",
+    "unlabelled_loss",
+]
+
+
+@torch.no_grad()
+def open_gates(model: Network, amount: float) -> None:
+    """Add `amount` to the biases before the sigmoids of fresh attention: with 2 a gate that would
+    let 1/2 through lets 0.88 through. Attention without such biases stays as it is."""
+    for block in model.attention.values():
+        for name in ATTENTION[model.config.attention].gate_biases:
+            block.get_parameter(f"module.{name}").add_(amount)
 
 
 def mask_of(readings: Iterable[TapReading], budget: float = 1.0) -> Tensor:
