@@ -89,7 +89,7 @@ photographs show more.
 
 Intervals are 95%, paired over photographs, and over pictures.
 
-`spatial` and `softmax` come with vggviz. The three others answer one of the page's examples
+`spatial`, `cbam` and `softmax` come with vggviz. The two others answer one of the page's examples
 otherwise than `lite` does (such as 'Egyptian cat' for a tabby), and are made by the same command.
 
 {table}

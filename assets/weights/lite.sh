@@ -14,8 +14,8 @@ if [ ! -d caltech-101-40 ]; then
   mv part/report part/caltech-101-40 .
   rmdir part
 fi
-# At a higher price than 1, cbam's gates shut out everything from the first epoch on.
-for type in spatial:5 cbam:1 softmax:6 self_attention:6 gate:3; do
+
+for type in spatial:5 cbam:2 softmax:6 self_attention:6 gate:3; do
   attention=${type%:*} price=${type#*:}
   out=lite-$attention.safetensors
   resume=()
