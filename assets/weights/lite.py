@@ -89,8 +89,10 @@ photographs show more.
 
 Intervals are 95%, paired over photographs, and over pictures.
 
-`spatial`, `cbam` and `softmax` come with vggviz. The two others answer one of the page's examples
-otherwise than `lite` does (such as 'Egyptian cat' for a tabby), and are made by the same command.
+`spatial` and `softmax` come with vggviz. `gate` and `self_attention` answer one of the page's
+examples otherwise than `lite` does (such as 'Egyptian cat' for a tabby). `cbam`'s channels do all of
+its work: its spatial weights are above 0.98 everywhere on the page's 16 examples, a flat map. The
+three are made by the same command.
 
 {table}
 
