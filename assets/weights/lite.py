@@ -90,9 +90,9 @@ photographs show more.
 Intervals are 95%, paired over photographs, and over pictures.
 
 `spatial` and `softmax` come with vggviz. `gate` and `self_attention` answer one of the page's
-examples otherwise than `lite` does (such as 'Egyptian cat' for a tabby). `cbam`'s channels do all of
-its work: its spatial weights are above 0.98 everywhere on the page's 16 examples, a flat map. The
-three are made by the same command.
+examples otherwise than `lite` does (such as 'Egyptian cat' for a tabby). The channels of `cbam` do
+all of its work: its spatial weights are above 0.98 everywhere on the page's 16 examples, a flat
+map. The three are made by the same command.
 
 {table}
 
