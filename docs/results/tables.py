@@ -160,14 +160,19 @@ def faithfulness() -> str:
 
 
 def bench() -> str:
-    """Seconds a picture and ratios to a bare forward pass; † for the longer, noisier run."""
+    """Seconds a picture and ratios to a bare forward pass; † for the longer, noisier run, ¶ for the
+    one with an exported file, of which only this case is shown."""
     rows = []
-    for name, mark in (("bench.json", ""), ("bench-all.json", " †")):
-        for key, case in read(name)["cases"].items():
-            ratio = case["ratios"]["bare"]
-            cells = [case["label"] + mark, str(len(case["stages"]) or "")]
-            cells.append(f"{case['median'] / case['images']:.3f}")
-            rows.append([*cells, "1" if key == "bare" else spread(ratio, 1, ".2f")])
+    cases = [
+        *((key, case, "") for key, case in read("bench.json")["cases"].items()),
+        *((key, case, " †") for key, case in read("bench-all.json")["cases"].items()),
+        ("onnx-5", read("bench-onnx.json")["cases"]["onnx-5"], " ¶"),
+    ]
+    for key, case, mark in cases:
+        ratio = case["ratios"]["bare"]
+        cells = [case["label"] + mark, str(len(case["stages"]) or "")]
+        cells.append(f"{case['median'] / case['images']:.3f}")
+        rows.append([*cells, "1" if key == "bare" else spread(ratio, 1, ".2f")])
     return table(["", "stages", "seconds a picture", "× bare forward"], rows)
 
 
