@@ -159,6 +159,7 @@ def test_every_attribute_is_there() -> None:
             "pending_messages_per_session",
             "pending_event_ids_session",
             "event_ids_to_events",
+            "sleep_when_free",
         }
         <= set(vars(queue)),
         "the header of MCP's calls": '"x-gradio-user": "mcp"' in mcp,
