@@ -177,6 +177,11 @@ def launch(demo: gr.Blocks, server: Server, **options: Any) -> None:
     demo.launch(**options, _app=server, prevent_thread_lock=True)
 
 
+def mcp_error(demo: gr.Blocks) -> str:
+    """Why a launched page has no MCP server although one was asked for; '' where it has one."""
+    return "" if demo.mcp_server_obj else str(demo.mcp_error)
+
+
 def check_mcp_hosts(demo: gr.Blocks, hosts: Sequence[str], origins: Sequence[str]) -> None:
     """Switch on MCP's own check of Host and Origin: loopback names and `hosts`, with any port, and
     `origins`."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import re
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from io import BytesIO
@@ -16,11 +17,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from served import PATIENT, served
+from served import PATIENT, ROOT, free_port, served
 
 from vggviz import Explainer
 from vggviz.metrics.faithfulness import curves
-from vggviz.server import Settings, SettingsError, page
 from vggviz.weights import assets_folder
 
 KOALA = assets_folder() / "examples" / "koala.jpg"
@@ -240,10 +240,14 @@ def test_mcp_checks_hosts_and_origins_of_its_own(app: str) -> None:
     assert httpx.get(f"{app}/gradio_api/mcp/sse").status_code == 404
 
 
-def test_without_the_extra_the_switch_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mcp", None)  # as where the package is missing
-    with pytest.raises(SettingsError, match=re.escape("pip install 'vggviz[mcp]'")):
-        page(Settings(mcp=1))
+def test_mcp_that_gradio_cannot_use_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "mcp.py").write_text("")  # lacks all that Gradio needs, like other versions do
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "VGGVIZ_MCP": "1"}
+    command = [sys.executable, "-m", "vggviz.cli", "serve", "--port", str(free_port())]
+    ended = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 2
+    assert "pip install 'vggviz[mcp]'" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_without_the_switch_there_is_no_mcp(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_every_attribute_is_there() -> None:
     event = inspect.getsource(import_module("gradio.queueing").Event.__init__)
     mcp = Path(str(gr.__file__)).with_name("mcp.py").read_text("utf-8")
     there = {
-        "Blocks": {"_queue", "default_config", "mcp_server_obj"} <= set(dir(demo)),
+        "Blocks": {"_queue", "default_config", "mcp_error", "mcp_server_obj"} <= set(dir(demo)),
         "Queue": {
             "pending_messages_per_session",
             "pending_event_ids_session",

@@ -25,7 +25,14 @@ import vggviz
 from vggviz.app import LAUNCH, QUEUE, build
 from vggviz.attention.named import load_attention
 from vggviz.explainer import Explainer
-from vggviz.gradio_private import LOCALHOST_NAME, Queue, check_mcp_hosts, launch, queue_of
+from vggviz.gradio_private import (
+    LOCALHOST_NAME,
+    Queue,
+    check_mcp_hosts,
+    launch,
+    mcp_error,
+    queue_of,
+)
 from vggviz.platform.device import choose_device
 from vggviz.platform.malloc import trim_until
 from vggviz.server.application import application
@@ -52,8 +59,6 @@ def page(
     Raises SettingsError for weights that do not exist, and for what needs a missing extra;
     AttentionError and NetworkError for attention and networks that can't be had.
     """
-    if settings.mcp and find_spec("mcp") is None:
-        raise SettingsError(f"{variable('mcp')} needs mcp: pip install 'vggviz[mcp]'")
     raise_fd_limit()
     start_logs(settings.log)
     for name in _named(settings.attention):
@@ -81,7 +86,8 @@ def run(
 
     `ready` is called with the port. From the first signal on new work is refused and /healthz
     answers 503; running work has `settings.grace` seconds; a second signal ends at once. Raises
-    SettingsError where it can't listen.
+    SettingsError where it can't listen, and where MCP is asked for and the package mcp is missing
+    or of a version that Gradio can't use.
     """
     traffic, queue = Traffic(settings.rate), queue_of(demo)
     if find_spec("prometheus_client"):
@@ -110,6 +116,9 @@ def run(
             f"the page can't be served at {where}: the port is taken, or the address is not one of "
             "this machine's"
         ) from error
+    if settings.mcp and (problem := mcp_error(demo)):
+        demo.close(verbose=False)
+        raise SettingsError(f"{variable('mcp')} needs mcp: pip install 'vggviz[mcp]' ({problem})")
     if settings.mcp and is_loopback(bound):  # elsewhere not all names are known: see `origin`
         check_mcp_hosts(demo, settings.hosts.split(), settings.origins.split())
     stop = threading.Event()
