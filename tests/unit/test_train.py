@@ -140,6 +140,23 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         train(small(), coloured(), coloured(8), PREPROCESS, other, file, resume=True)
 
 
+def test_a_checkpoint_leaves_out_what_is_frozen_and_knows_when_it_differs(tmp_path: Path) -> None:
+    file, config = tmp_path / "c", replace(CONFIG, epochs=1, train_from="block5")
+    data = coloured(), coloured(8), PREPROCESS, config, file
+    model, again = small("se", stages=("block5",)), small("se", stages=("block5",))
+    train(model, *data)
+    written = {key.removeprefix("model.") for key in load_file(file)}
+    assert "features.0.weight" in model.state_dict().keys() - written
+    assert learned(small("se", stages=("block5",)), config, tmp_path) <= written
+    train(again, *data, resume=True)
+    for key, value in again.state_dict().items():
+        assert torch.equal(value, model.state_dict()[key]), key
+    with torch.no_grad():
+        next(again.features.parameters()).add_(1)
+    with pytest.raises(TrainError, match="other weights in the layers that are not trained"):
+        train(again, *data, resume=True)
+
+
 def test_a_checkpoint_with_the_names_of_version_0_1_goes_on(tmp_path: Path) -> None:
     file, once = tmp_path / "c", replace(CONFIG, epochs=1)
     train(small(), coloured(), coloured(8), PREPROCESS, once, file)

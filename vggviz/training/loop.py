@@ -17,7 +17,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 from vggviz.hooks.capture import Trace, capture, evaluating, intervene
 from vggviz.images import Preprocess
 from vggviz.networks import CutNetwork, Network
-from vggviz.training.checkpoint import State, load_checkpoint, save_checkpoint
+from vggviz.training.checkpoint import Checkpoint, State
 from vggviz.training.config import Progress, TrainConfig, TrainError
 from vggviz.training.examples import Examples, plain_views, view_batches
 from vggviz.training.inputs import Inputs, normalise
@@ -89,17 +89,16 @@ def train(
     model.to(device)
     if not isinstance(model, CutNetwork):  # others' code may rely on the usual layout
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model.train()
+    for module in frozen_modules:  # or their norms would update their statistics
+        module.eval()
     optimizer = _optimizer(model, config)
-    state, pictures = State(), examples.fingerprint()
-    if resume and checkpoint.is_file():
-        state = load_checkpoint(checkpoint, model, optimizer, config, pictures)
+    saved = Checkpoint(checkpoint, model, optimizer, config, examples.fingerprint())
+    state = saved.load() if resume and checkpoint.is_file() else State()
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     if tensorboard is not None:
         accelerator.init_trackers(".", init_kwargs={"tensorboard": {"purge_step": state.step}})
 
-    model.train()
-    for module in frozen_modules:  # or their norms would update their statistics
-        module.eval()
     inputs = Inputs(
         model, stage, examples, validation, preprocess, config, accelerator, cache, readers
     )
@@ -176,7 +175,7 @@ def train(
         if done == per_epoch:
             state.loss, state.correct = 0.0, 0
         if accelerator.is_main_process and (done == per_epoch or state.step % every == 0):
-            save_checkpoint(checkpoint, model, optimizer, config, pictures, state)
+            saved.save(state)
             log(state.history)
         report(progress)
     accelerator.wait_for_everyone()
