@@ -12,21 +12,14 @@ import sys
 from copy import deepcopy
 from pathlib import Path
 
-import torch
 from PIL import Image
-from torch import Tensor
 
 from vggviz.cam import METHODS, cams
+from vggviz.cam.results import heatmap
 from vggviz.explainer import Explainer
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
 FAST = tuple(name for name, one in METHODS.items() if not one.slow and name != "attention*gradient")
-
-
-def scaled(maps: Tensor) -> Tensor:
-    """(T, B, h, w), each map scaled to [0, 1]."""
-    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-    return (maps - low) / torch.where(high > low, high - low, 1)
 
 
 def main(weights: str = "lite") -> None:
@@ -41,8 +34,8 @@ def main(weights: str = "lite") -> None:
         one = cams(single, x, [*paths.values()], FAST, target).maps
         two = cams(double, x.double(), [*paths.values()], FAST, target).maps
         for (stage, method), before in worst.items():
-            maps = (found[paths[stage], method] for found in (one, two))
-            first, second = map(scaled, maps)
+            raw = (found[paths[stage], method][0, 0] for found in (one, two))
+            first, second = (heatmap(map, method, stage, 0).values for map in raw)
             worst[stage, method] = max(before, float((first - second).abs().max()))
     for stage in paths:
         print(stage, *(f"{method} {worst[stage, method]:.0e}" for method in FAST))

@@ -134,15 +134,13 @@ def unlabelled_loss(
     attention = model.attention[stage]
     with capture(attention) as trace:
         outputs = {"attended": attention(x)}
-    loss = torch.zeros(())
     readings = list(trace.taps.values())
-    if all(reading.kind != "branch" for reading in readings):
-        mask = mask_of(readings, terms.budget)
-        loss = terms.price * price(mask)
-        if terms.keep:
-            outputs["kept"] = mixed(x, x[other], mask)
-        if terms.need:
-            outputs["complement"] = mixed(x, x[other], 1 - mask)
+    are_masks = all(reading.kind != "branch" for reading in readings)
+    mask = mask_of(readings, terms.budget) if are_masks else None
+    if mask is not None and terms.keep:
+        outputs["kept"] = mixed(x, x[other], mask)
+    if mask is not None and terms.need:
+        outputs["complement"] = mixed(x, x[other], 1 - mask)
     if terms.counterfactual:
         with intervene(attention, change_to("uniform", torch.Generator(), {})):
             outputs["averaged"] = attention(x)
@@ -150,7 +148,9 @@ def unlabelled_loss(
     parts = model.logits_after(torch.cat([*outputs.values()]), stage).float().split(len(x))
     logits = dict(zip(outputs, parts, strict=True))
     attended = logits["attended"]
-    loss = loss + keep_loss(answer, attended)
+    loss = keep_loss(answer, attended)
+    if mask is not None:
+        loss = loss + terms.price * price(mask)
     if "kept" in logits:
         loss = loss + terms.keep * keep_loss(answer, logits["kept"])
     if "complement" in logits:
