@@ -270,7 +270,8 @@ def visit(app: str, browser: Any) -> Iterator[Callable[..., Any]]:
         page.on("request", watch)
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.goto(f"{app}/?__theme={theme}{query}{'&more=1' if more else ''}")
-        page.locator("#maps img").nth(1).wait_for()
+        # Attached, not visible: a link's lesson may have opened another tab by now.
+        page.locator("#maps img").nth(1).wait_for(state="attached")
         page.locator("#picture input[type=file]").wait_for(state="attached")
         page.locator("#examples button").first.wait_for()
         return page

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
 from page import OPENING, check, show
+from PIL import Image
 
 from vggviz.app.tabs.panels import text_percent
 from vggviz.explainer import Explainer
@@ -18,10 +21,7 @@ from vggviz.types import AttentionRecord
 
 Visit = Callable[..., Any]
 
-PIXELS = """(canvas) => {
-  const {width, height} = canvas;
-  return [width, height, [...canvas.getContext("2d").getImageData(0, 0, width, height).data]];
-}"""
+PNG = "(canvas) => canvas.toDataURL()"
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,12 @@ def at(page: Any, row: int, column: int, grid: tuple[int, int]) -> tuple[float, 
     )
 
 
+def drawn(page: Any, layer: int = 0) -> Any:
+    """The pixels of a canvas, uint8 (H, W, 4)."""
+    code = page.locator("#pixel canvas").nth(layer).evaluate(PNG).partition(",")[2]
+    return np.asarray(Image.open(BytesIO(b64decode(code))).convert("RGBA"))
+
+
 def looks_like(page: Any, record: AttentionRecord, row: int, column: int) -> None:
     """What is drawn and said of this place is what the network's weights are."""
     weights = record.query(row, column)  # (h, w)
@@ -53,11 +59,10 @@ def looks_like(page: Any, record: AttentionRecord, row: int, column: int) -> Non
     for layer, head in enumerate((None, *range(len(record.weights)))):
         raw = record.query(row, column, head).numpy()
         scale = colour_scale(raw)
-        width, height, data = page.locator("#pixel canvas").nth(layer).evaluate(PIXELS)
-        drawn = np.array(data).reshape(height, width, 4)
-        assert drawn[..., 3].min() == 255
-        expected = 255 * colours(resize(scale.unit(raw), (height, width)))
-        difference = np.abs(drawn[..., :3] - expected)
+        found = drawn(page, layer)
+        assert found[..., 3].min() == 255
+        expected = 255 * colours(resize(scale.unit(raw), found.shape[:2]))
+        difference = np.abs(found[..., :3] - expected)
         assert difference.max() <= 8  # a step of the colour map, where a byte is rounded
         assert difference.mean() < 0.75
         bar = page.locator("#pixel .scale").nth(layer).locator("b").all_inner_texts()
@@ -110,11 +115,10 @@ def test_places_that_all_look_at_can_be_hidden(visit: Visit, record: AttentionRe
     assert f"of {whole} places" in page.locator("#pixel .reading").inner_text()
     page.get_by_role("switch").press("Space")
     page.locator("#pixel .reading", has_text=f"of {whole - len(sinks)} places").wait_for()
-    width, height, data = page.locator("#pixel canvas").first.evaluate(PIXELS)
-    drawn = np.array(data).reshape(height, width, 4)
+    found = drawn(page)
     row, column = divmod(sinks[0], record.grid[1])
-    y, x = (int((n + 0.5) * height / 10) for n in (row, column))
-    assert drawn[y, x, :3].max() < 40  # nearly the darkest colour, but for the cells around
+    y, x = (int((n + 0.5) * len(found) / 10) for n in (row, column))
+    assert found[y, x, :3].max() < 40  # nearly the darkest colour, but for the cells around
     page.get_by_role("switch").press("Space")
     page.locator("#pixel .reading", has_text=f"of {whole} places").wait_for()
 
@@ -125,13 +129,14 @@ def test_another_stage_language_and_picture_are_drawn_anew(visit: Visit) -> None
     page.locator("#pixel-stage label", has_text="Block 5").click()
     page.locator("#pixel .canvas[aria-label*='5 × 5']").wait_for()
     page.locator("#pixel .reading", has_text="of 25 places").wait_for()
-    before = page.locator("#pixel canvas").first.evaluate(PIXELS)
+    canvas = page.locator("#pixel canvas").first
+    size = canvas.evaluate("(canvas) => [canvas.width, canvas.height]")
+    before = canvas.evaluate(PNG)
     page.locator("#examples button").nth(3).click()
     page.wait_for_function(
         "(before) => { const one = document.querySelector('#pixel canvas');"
-        "const data = one.getContext('2d').getImageData(0, 0, one.width, one.height).data;"
-        "return one.width === before[0] && data.some((value, n) => value !== before[2][n]); }",
-        arg=before,
+        "return String([one.width, one.height]) === before[0] && one.toDataURL() !== before[1]; }",
+        arg=[",".join(map(str, size)), before],
     )
     page.locator("#language label", has_text="中文").click()
     page.locator("#pixel .reading", has_text="个位置中的").wait_for()
