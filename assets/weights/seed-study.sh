@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Does attention help? Ten seeds of VGG19-BN at quarter width, from scratch, with and without it.
 # The recipe was fixed in this file before the first run. Stopped at any moment, the same command
-# goes on; finished runs, also those of docs/results/data/seed-study, are not repeated. With a
-# number of seeds it makes the table of these. A run takes about 10 minutes on one core.
+# goes on; finished runs, also those of docs/results/data/seed-study, are not repeated. With
+# seeds, such as 4 or 0,3,7, it makes the table of these. A run takes about 10 minutes on one core.
 #   pip install '.[train]'
 #   assets/weights/seed-study.sh tiny-imagenet-50.zip study/ [seeds]
 set -euo pipefail

@@ -273,6 +273,20 @@ def test_what_is_no_list_is_said(text: str, capsys: pytest.CaptureFixture[str]) 
     assert "is no list with commas" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"), [("3", [0, 1, 2]), ("4,7", [4, 7]), ("2,", [2]), (" 7, 0,7", [7, 0])]
+)
+def test_seeds_are_a_number_or_a_list(text: str, expected: list[int]) -> None:
+    assert console.parse_seeds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", ",", "0", "-1", "1.5", "three", "1,x", "²"])
+def test_other_seeds_are_a_sentence(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        console.parse_seeds(text)
+    assert "--seeds is how many, such as 3, or which, such as 0,3,7" in capsys.readouterr().err
+
+
 def test_blanks_after_commas_mean_nothing(weights: Path, tmp_path: Path, here: Here) -> None:
     out, _ = here(
         "explain", EXAMPLES / "koala.jpg", "--weights", weights, "--stages", "block5, block4",

@@ -16,6 +16,7 @@ from vggviz.cli.console import (
     CLASSES_HELP,
     fail,
     parse_image_sizes,
+    parse_seeds,
     print_classes,
     print_line,
     print_lines,
@@ -35,7 +36,9 @@ def compare(
             help="With commas, of: {attention}; tiny_vgg is CNN Explainer's network, without any."
         ),
     ] = "se,cbam,self_attention",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
+    seeds: Annotated[
+        str, typer.Option(help="How many seeds, from 0; or which, with commas: 0,3,7.")
+    ] = "3",
     classes: Annotated[str | None, typer.Option(help=CLASSES_HELP)] = None,
     width: Annotated[float, typer.Option(help="Width multiplier of the networks.")] = 0.25,
     stages: Annotated[
@@ -76,7 +79,7 @@ def compare(
             out,
             config,
             names,
-            range(seeds),
+            parse_seeds(seeds),
             width=width,
             blend=blend,
             stages=split_list(stages),

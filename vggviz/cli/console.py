@@ -151,6 +151,15 @@ def parse_image_sizes(text: str) -> tuple[int, ...]:
     return sizes
 
 
+def parse_seeds(text: str) -> list[int]:
+    """'3' → [0, 1, 2], '4,7' → [4, 7]. Exits with code 2 on any other text."""
+    numbers = list(dict.fromkeys(split_list(text)))
+    if not numbers or not all(one.isascii() and one.isdigit() for one in numbers) or text == "0":
+        fail(f"--seeds is how many, such as 3, or which, such as 0,3,7; not {text!r}")
+    found = [int(one) for one in numbers]
+    return found if "," in text else list(range(*found))
+
+
 class _Lenient(io.RawIOBase):
     """A raw stream whose writes never raise: on failure the bytes are lost and `error` is set."""
 
