@@ -112,7 +112,7 @@ def seeds() -> str:
     found = read("comparison.json")
     study = SeedStudy(
         found["recipe"], (), 0, found["validation_pictures"], tuple(found["seeds"]),
-        found["top1"], {}, found["parameters"],
+        found["top1"], {}, found["parameters"], found["multiply_adds"],
     )  # fmt: skip
     return re.sub(r"-(?=\d+\.\d)", "−", study.table()) + "\n"
 

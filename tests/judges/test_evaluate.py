@@ -21,7 +21,6 @@ from blobs import BLOBS, LABELS, PREPROCESS, blobs, subject
 
 from vggviz.data import DataError, Dataset
 from vggviz.evaluation import Evaluation, evaluate, table
-from vggviz.evaluation.cost import multiply_adds, parameters
 from vggviz.evaluation.estimator import Estimator
 from vggviz.evaluation.observer import Observations
 from vggviz.evaluation.pictures import batches, classes_of
@@ -29,6 +28,7 @@ from vggviz.evaluation.result import Cost, Difference, Pointing, Result, Spread,
 from vggviz.hooks.capture import capture, intervene
 from vggviz.hooks.tap import Tap
 from vggviz.images import ImageError, Preprocess
+from vggviz.metrics.cost import multiply_adds, parameters
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.metrics.statistics import Estimate
 from vggviz.networks import Network

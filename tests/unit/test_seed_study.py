@@ -37,8 +37,8 @@ def test_the_tiny_vgg_is_cnn_explainers() -> None:
 
 
 def found(**top1: tuple[float, ...]) -> SeedStudy:
-    names = dict.fromkeys(top1, 1000)
-    return SeedStudy({}, ("a", "b"), 10, 5, (0, 1, 2), top1, top1, names)
+    parameters, multiply_adds = (dict.fromkeys(top1, number) for number in (1000, 2_345_678))
+    return SeedStudy({}, ("a", "b"), 10, 5, (0, 1, 2), top1, top1, parameters, multiply_adds)
 
 
 def test_the_difference_by_hand() -> None:
@@ -47,7 +47,9 @@ def test_the_difference_by_hand() -> None:
     assert mean == pytest.approx(0.02)
     half = 4.302653 * 0.01 / 3**0.5  # Student's t, two degrees of freedom
     assert (low, high) == pytest.approx((0.02 - half, 0.02 + half), abs=1e-8)
-    assert "| `se` | 1,000 | 73.0% | 72.0, 75.0, 72.0 | +2.0 (-0.5 to +4.5) |" in told.table()
+    assert (
+        "| `se` | 1,000 | 2.3 M | 73.0% | 72.0, 75.0, 72.0 | +2.0 (-0.5 to +4.5) |" in told.table()
+    )
     assert found(none=(0.5,), se=(0.6,)).difference("se")[1:] == (-np.inf, np.inf)
 
 
@@ -81,6 +83,9 @@ def test_runs_are_made_once_and_the_rest_is_the_same(tmp_path: Path) -> None:
     assert trained == [(n, s) for s in (0, 1) for n in ("none", "se", "tiny_vgg")]
     assert first.train_pictures == 16
     assert first.parameters["tiny_vgg"] == 19_920 - 8 * 1691
+    sizes = ((3, 62), (10, 60), (10, 28), (10, 26))  # channels in and side, of 10 channels out
+    convolutions = sum(10 * channels * 9 * side**2 for channels, side in sizes)
+    assert first.multiply_adds["tiny_vgg"] == convolutions + 2 * 1690
     told = json.loads((tmp_path / "out" / "tiny_vgg-1.json").read_text())
     assert told["recipe"]["image_sizes"] == [64]
     assert told["recipe"]["seed"] == 1

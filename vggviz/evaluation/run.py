@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from vggviz.data import DataError, Dataset
-from vggviz.evaluation.cost import multiply_adds, parameters
 from vggviz.evaluation.estimator import Estimator
 from vggviz.evaluation.observer import Observer
 from vggviz.evaluation.pictures import batches, classes_of, shared_classes
 from vggviz.evaluation.result import Cost, Evaluation, Result
 from vggviz.hooks.capture import evaluating
 from vggviz.images import ImageError
+from vggviz.metrics.cost import multiply_adds, parameters
 from vggviz.metrics.replacement import REPLACEMENTS
 from vggviz.metrics.statistics import Estimate
 from vggviz.networks import Network

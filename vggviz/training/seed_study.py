@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vggviz.data import Dataset, open_parts, read_crops
 from vggviz.files import atomic_write
 from vggviz.images import Preprocess
+from vggviz.metrics.cost import multiply_adds, parameters
 from vggviz.networks import Network, NetworkConfig, build_network
 from vggviz.training import Examples, Progress, TrainConfig, measure, train
 from vggviz.training.config import current_names
@@ -57,7 +58,8 @@ class TinyVGG(Network):
 @dataclass(frozen=True, slots=True)
 class SeedStudy:
     """Accuracies of networks by seed, in the order of `seeds`, with weights in half precision as in
-    a weights file; `top5` is empty for five classes or fewer."""
+    a weights file; `top5` is empty for five classes or fewer. `multiply_adds` are those of one
+    picture of the last size that the recipe trains with."""
 
     recipe: Mapping[str, Any]
     classes: tuple[str, ...]
@@ -67,6 +69,7 @@ class SeedStudy:
     top1: Mapping[str, tuple[float, ...]]
     top5: Mapping[str, tuple[float, ...]]
     parameters: Mapping[str, int]
+    multiply_adds: Mapping[str, int]
 
     def difference(self, name: str) -> tuple[float, float, float]:
         """Top-1 minus that of 'none', paired by seed: the mean, and the ends of its 95% interval by
@@ -83,17 +86,16 @@ class SeedStudy:
         """The study as a Markdown table with a row for each network."""
         mean_of = f"top-1, mean of {len(self.seeds)} seeds"
         rows = [
-            f"| | parameters | {mean_of} | each seed | against `none` |",
-            "|---|---|---|---|---|",
+            f"| | parameters | multiply-adds | {mean_of} | each seed | against `none` |",
+            "|---|---|---|---|---|---|",
         ]
         for name, values in self.top1.items():
             each = ", ".join(f"{100 * value:.1f}" for value in values)
             mean, low, high = (100 * value for value in self.difference(name))
             against = "" if name == "none" else f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
             average = 100 * sum(values) / len(values)
-            rows.append(
-                f"| `{name}` | {self.parameters[name]:,} | {average:.1f}% | {each} | {against} |"
-            )
+            cost = f"{self.parameters[name]:,} | {self.multiply_adds[name] / 1e6:,.1f} M"
+            rows.append(f"| `{name}` | {cost} | {average:.1f}% | {each} | {against} |")
         return "\n".join(rows)
 
 
@@ -148,11 +150,14 @@ def run_seed_study(
     pictures = [train_examples.fingerprint(), validation_examples.fingerprint()]
     top1: dict[str, list[float]] = {name: [] for name in names}
     top5: dict[str, list[float]] = {}
-    parameters: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    costs: dict[str, int] = {}
     for seed in seeds:
         for name in names:
             model, recipe = _network(name, plain, config, seed)
-            parameters[name] = sum(parameter.numel() for parameter in model.parameters())
+            sizes[name] = parameters(model)
+            last = recipe.image_sizes[-1]
+            costs[name] = multiply_adds(model, torch.zeros(1, 3, last, last))
             stem = f"{name.replace(':', '-')}-{seed}"  # no colons in Windows' file names
             file = out / f"{stem}.json"
             settings: dict[str, Any] = {"recipe": asdict(recipe), "config": model.config.to_json()}
@@ -187,7 +192,8 @@ def run_seed_study(
         seeds=tuple(seeds),
         top1={name: tuple(values) for name, values in top1.items()},
         top5={name: tuple(values) for name, values in top5.items()},
-        parameters=parameters,
+        parameters=sizes,
+        multiply_adds=costs,
     )
 
 
