@@ -61,6 +61,39 @@ def test_a_popular_module_is_found(name: str, untouched: Untouched) -> None:
         assert torch.equal(network(pixels()), bare)  # looked at, and not changed
 
 
+TURNS: dict[str, Callable[[Tensor], Tensor]] = {
+    "transpose": lambda w: w.transpose(1, 2),
+    "mT": lambda w: w.mT,
+    "T": lambda w: w[0].T,
+    "adjoint": lambda w: w.adjoint(),
+    "mH": lambda w: w.mH,
+    "H": lambda w: w[0].H,
+    "data": lambda w: w.data.mT,
+}
+SHARES: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda scores: scores.softmax(-1),
+    "softmin": lambda scores: F.softmin(scores, -1),
+    "special": lambda scores: torch.special.softmax(scores, -1),
+}
+
+
+@pytest.mark.parametrize(
+    ("share", "turn"), [*(("softmax", turn) for turn in TURNS), ("softmin", "mT"), ("special", "T")]
+)
+def test_pooling_is_found_however_it_is_written(share: str, turn: str) -> None:
+    def pooled(_: nn.Module, x: Tensor) -> Tensor:
+        weights = SHARES[share](x.mean(1, keepdim=True).flatten(2))  # (B, 1, N)
+        return x + (x.flatten(2) @ TURNS[turn](weights))[..., None]
+
+    torch.manual_seed(3)
+    network = Around(Function(pooled)).eval()
+    (one,) = find_attention(network, pixels())
+    assert (one.kind, one.grid) == ("pool", (H, W))
+    with torch.no_grad():
+        means = network.stem(pixels()).mean(1).flatten()
+    torch.testing.assert_close(one.weights, SHARES[share](means))
+
+
 @pytest.mark.parametrize("name", NOT_FOUND)
 def test_what_is_no_attention_is_not_found(name: str) -> None:
     torch.manual_seed(3)

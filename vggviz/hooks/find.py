@@ -38,6 +38,7 @@ from vggviz.hooks.marks import (
     ASSIGN,
     CONTRACT,
     CREATE,
+    DISTRIBUTION,
     ELEMENTWISE,
     MULTIPLY,
     NORMALISE,
@@ -219,7 +220,7 @@ class Search(Pass):
     def squash(self, call: Call, inputs: list[Tensor], output: Tensor, given: Any) -> None:
         note = self.marks.note(inputs[0])
         if note.origin:
-            self.mark(call, output, None if "softmax" in call[1] else note.origin, note.scores)
+            self.mark(call, output, None if call[1] in DISTRIBUTION else note.origin, note.scores)
 
     def elementwise(self, call: Call, inputs: list[Tensor], output: Tensor, given: Any) -> None:
         """Products, sums, and functions of single elements."""

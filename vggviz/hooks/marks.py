@@ -92,7 +92,8 @@ def _names(text: str) -> frozenset[str]:
 
 
 # Functions by what they do to marks, under the names that `Pass` gives them.
-SQUASH = _names("sigmoid special_expit hardsigmoid tanh softmax gumbel_softmax")
+DISTRIBUTION = _names("softmax softmin special_softmax gumbel_softmax")  # sums to 1
+SQUASH = DISTRIBUTION | _names("sigmoid special_expit hardsigmoid tanh")
 MULTIPLY = _names("mul multiply rmul imul addcmul lerp")
 ELEMENTWISE = MULTIPLY | _names(
     """add radd sub subtract rsub div divide true_divide rdiv truediv reciprocal neg negative pow
@@ -101,10 +102,10 @@ ELEMENTWISE = MULTIPLY | _names(
 )
 VIEW = _names(
     """view view_as reshape reshape_as unsqueeze squeeze expand expand_as broadcast_to permute
-    transpose swapaxes swapdims movedim moveaxis t mT T flatten unflatten ravel contiguous clone
-    detach chunk split split_with_sizes tensor_split unbind getitem narrow select to type type_as
-    float half bfloat16 double cpu cuda dropout dropout1d dropout2d dropout3d alpha_dropout
-    feature_dropout requires_grad lazy_clone"""
+    transpose swapaxes swapdims movedim moveaxis t T mT adjoint H mH flatten unflatten ravel
+    contiguous clone detach data chunk split split_with_sizes tensor_split unbind getitem narrow
+    select to type type_as float half bfloat16 double cpu cuda dropout dropout1d dropout2d dropout3d
+    alpha_dropout feature_dropout requires_grad lazy_clone"""
 )
 SPREAD = _names(
     """sum mean max amax min amin norm cat concat concatenate stack interpolate upsample pad flip

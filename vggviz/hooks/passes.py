@@ -133,6 +133,8 @@ class Pass(TorchFunctionMode):
         if _running.get() is not self:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "").strip("_")
+        if name == "get":  # of a property, such as x.mT
+            name = func.__self__.__name__  # type: ignore[attr-defined]
         if name == "scaled_dot_product_attention":
             return self._scaled_dot_product(*args, **kwargs)
         if name == HEADS:
