@@ -151,7 +151,7 @@ class _Entry:
         self.nbytes = _nbytes(explanation)
 
     def merged(self, older: _Entry | None) -> _Entry:
-        """This entry with the maps of an older one; itself where that is None."""
+        """This entry with the maps and contributions of an older one; itself where that is None."""
         if older is None:
             return self
         both = older.explanation, self.explanation
@@ -159,7 +159,9 @@ class _Entry:
         found = {**older.explanation.heatmaps, **self.explanation.heatmaps}
         maps = {key: found[key] for key in sorted(found, key=lambda key: order.index(key[0]))}
         methods = tuple(dict.fromkeys((*older.methods, *self.methods)))
-        return _Entry(replace(older.explanation, heatmaps=maps), methods)
+        shares = {**older.explanation.contributions, **self.explanation.contributions}
+        merged = replace(older.explanation, heatmaps=maps, contributions=shares)
+        return _Entry(merged, methods)
 
     def selected(self, methods: Sequence[str]) -> Explanation:
         """The explanation with the maps of these methods only, in the network's order."""

@@ -334,7 +334,7 @@ class Explainer(Exporter):
         multi-label network their sigmoids. Raises WeightsError where they are no numbers."""
         if not logits.isfinite().all():
             raise WeightsError("logits_not_finite")
-        return prediction(logits, self.labels, getattr(self.card.config, "multi_label", False))
+        return prediction(logits, self.labels, self.card.multi_label)
 
     def _provenance(self, where: Crop) -> dict[str, Any]:
         return {

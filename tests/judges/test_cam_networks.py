@@ -459,7 +459,52 @@ def test_capture_inside_inference_mode_sees_outputs_but_has_no_graph(
         model(x)
 
 
+# Modules that run several times ----------------------------------------------------------------
+
+
+class Repeated(nn.Module):
+    """The network of PyTorch's tutorial, with its pooling and its ReLU once for both places, or one
+    of each for each."""
+
+    def __init__(self, shared: bool) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 6, 5), nn.Conv2d(6, 16, 5)
+        self.relu1, self.pool1 = nn.ReLU(), nn.MaxPool2d(2)
+        self.relu, self.pool = nn.ReLU(), nn.MaxPool2d(2)
+        if shared:
+            del self.relu1, self.pool1
+        self.head = nn.Linear(16 * 5 * 5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        relu, pool = getattr(self, "relu1", self.relu), getattr(self, "pool1", self.pool)
+        x = pool(relu(self.conv1(x)))
+        return self.head(self.pool(self.relu(self.conv2(x))).flatten(1))
+
+
+def test_of_a_module_that_runs_twice_the_last_output_is_explained(pictures: Draw) -> None:
+    twice, once = drawn(Repeated(shared=True)), drawn(Repeated(shared=False))
+    once.load_state_dict(twice.state_dict())
+    methods = tuple(key for key in METHODS if key != "attention*gradient")
+    layers, x = ["conv1", "conv2", "relu", "pool"], pictures(2, 32).double()
+    found, wanted = (cams(model, x, layers, methods, [0, 3]) for model in (twice, once))
+    assert found.order == wanted.order == tuple(layers)
+    assert found.maps.keys() == wanted.maps.keys()
+    for key, raw in wanted.maps.items():
+        torch.testing.assert_close(found.maps[key], raw, msg=str(key))
+
+
 # Methods -------------------------------------------------------------------------------------
+
+
+def test_contributions_are_to_the_logit_whatever_method_is_first(
+    pictures: Draw, small_vgg: Build
+) -> None:
+    model, x = small_vgg().eval(), pictures(1, 32)
+    wanted = cams(model, x, ["features.4"], ("gradcam",)).contributions["features.4"]
+    for methods in (("finercam", "gradcam"), ("shapleycam", "eigencam", "layercam")):
+        found = cams(model, x, ["features.4"], methods).contributions["features.4"]
+        torch.testing.assert_close(found, wanted)
+    assert cams(model, x, ["features.4"], ("finercam",)).contributions == {}
 
 
 def test_another_method_of_many_passes_is_computed_by_its_own_function(

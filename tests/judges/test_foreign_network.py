@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from vggviz.cam import cams
 from vggviz.explainer import Explainer
+from vggviz.hooks.capture import evaluating
+from vggviz.metrics.faithfulness import perturb
 from vggviz.networks import ForeignNetwork, NetworkError
 
 Untouched = Callable[[nn.Module], AbstractContextManager[None]]
@@ -411,6 +413,49 @@ def test_logits_among_several_outputs(form: Any, output: Any, picture: Any) -> N
     assert torch.equal(plain.prediction.logits, several.prediction.logits)
 
 
+class Branched(nn.Module):
+    """A main path to the logits, and a branch of the same resolution that ends in a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.main = nn.Conv2d(3, 8, 2, 2), nn.Conv2d(8, 8, 3, padding=1)
+        self.side, self.head = nn.Conv2d(8, 1, 1), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = self.stem(x)
+        y = self.main(x).relu()
+        return {"logits": self.head(y.mean((2, 3))), "mask": self.side(y)}
+
+
+def test_a_branch_that_the_logits_do_not_use_is_no_stage(picture: Any) -> None:
+    explanation = Explainer.of(Branched(), size=32).explain(picture)
+    assert [stage for stage, _ in explanation.heatmaps] == ["main"]
+
+
+def test_dropout_in_the_networks_own_forward_is_off_while_it_is_explained(picture: Any) -> None:
+    class Dropping(Small):
+        def forward(self, x: Tensor) -> Any:
+            return super().forward(nn.functional.dropout(x, 0.5, self.training))
+
+    network = ForeignNetwork(Dropping(), 32).train()
+    x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with evaluating(network), torch.no_grad():
+        assert torch.equal(network(x), network(x))
+    assert network.training
+    with torch.no_grad():
+        assert not torch.equal(network(x), network(x))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm`")
+def test_a_network_that_can_not_be_copied_is_a_sentence() -> None:
+    network = small()
+    norm = nn.utils.weight_norm  # the old one, which leaves a tensor that was computed
+    norm(next(one for one in network.modules() if isinstance(one, nn.Conv2d)))
+    network(torch.zeros(1, 3, 32, 32))
+    with pytest.raises(NetworkError, match=r"can't be copied: .*parametrizations$"):
+        Explainer.of(network, size=32)
+
+
 def test_several_labels_have_sigmoids(picture: Any) -> None:
     found = Explainer.of(small(), size=32, multi_label=True).explain(picture).prediction
     for one in found:
@@ -418,6 +463,19 @@ def test_several_labels_have_sigmoids(picture: Any) -> None:
         assert one.probability == pytest.approx(wanted, abs=1e-12)
     (single,) = Explainer.of(small(classes=1), size=32).explain(picture).prediction
     assert 0 < single.probability < 1
+
+
+@pytest.mark.parametrize(("classes", "multi_label"), [(1, False), (4, True)])
+def test_curves_begin_at_the_probability_that_is_shown(
+    classes: int, multi_label: bool, picture: Any
+) -> None:
+    explainer = Explainer.of(small(classes=classes), size=32, multi_label=multi_label)
+    shown = explainer.explain(picture)
+    pixels, target = explainer.preprocess.normalise(shown.image), shown.target.index
+    heatmap = next(iter(shown.heatmaps.values())).raw
+    several = explainer.card.multi_label
+    points = perturb(explainer.model, pixels, heatmap, target, multi_label=several)
+    assert next(points)[1] == pytest.approx(shown.target.probability, abs=1e-6)
 
 
 @pytest.mark.parametrize(

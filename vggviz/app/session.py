@@ -210,7 +210,11 @@ class Session:
         is called after each, with how many there are."""
         predict = partial(run_network, explainer.model)
         pixels = explainer.preprocess.normalise(crop)
-        points = perturb(predict, pixels, heatmap, target, kind, SCALED, batch=batch)
+        points = perturb(
+            *(predict, pixels, heatmap, target, kind, SCALED),
+            batch=batch,
+            multi_label=explainer.card.multi_label,
+        )
         for done, point in enumerate(points, 1):
             check(done, SCALED.steps + 1)
             yield point

@@ -27,7 +27,8 @@ LEAST = 32  # pixels a side that each network of vggviz takes
 class Captured:
     """One pass of `model` over `images` (B, 3, H, W) for `targets` (T, B).
 
-    `outputs` (B, ...) by layer in the order in which they ran, detached; `layouts` of those that
+    `outputs` (B, ...) by layer in the order in which they ran, detached, and how often each ran in
+    `runs`; `layouts` of those that
     are no (B, C, h, w); `gradients` (T, B, ...) by score and point; `curvatures` (T, B, ...) by
     score and layer; by layer the point of the attention over positions in it, and `readings` by
     point; `stages`, the layers that methods on several layers combine.
@@ -37,6 +38,7 @@ class Captured:
     images: Tensor
     targets: Tensor
     outputs: Mapping[str, Tensor]
+    runs: Mapping[str, int]
     layouts: Mapping[str, FeatureMap | None]
     gradients: Mapping[Score, Mapping[Point, Tensor]]
     curvatures: Mapping[Score, Mapping[str, Tensor]]
@@ -116,8 +118,13 @@ class Captured:
         """Logits (b, K) for outputs of a layer (b, C, h, w) in the place of its own; where it is a
         `link`, what comes before it runs for one picture only."""
         count, layout = len(features), self.layouts.get(layer)
+        left = self.runs[layer]
 
         def laid(own: Tensor) -> Tensor:
+            nonlocal left
+            left -= 1
+            if left:  # only what the module returns last is the layer's output
+                return own
             if layout is None:
                 return features
             own = own.clone()

@@ -15,6 +15,7 @@ from vggviz.cam.gradients import Point, curvatures, gradients
 from vggviz.cam.interface import Targets, check_maps, check_outputs, class_indices, logits_of
 from vggviz.cam.methods import METHODS, Method, check_methods
 from vggviz.cam.results import CAMs
+from vggviz.cam.scores import logit
 from vggviz.hooks import Finding, Place, finding
 from vggviz.hooks.capture import TapReading, capture, evaluating
 from vggviz.hooks.tap import Tap
@@ -117,16 +118,17 @@ def cams(
             slopes = dict(zip(scores, gradients(points, logits, classes, scores), strict=True))
         outputs = {layer: output.detach() for layer, output in trace.outputs.items()}
         captured = Captured(
-            *(model, images, classes, outputs, layouts, slopes, curved, tapped, readings, stages)
+            *(model, images, classes, outputs, trace.runs, layouts, slopes, curved, tapped),
+            *(readings, stages),
         )
         maps: dict[tuple[str, str], Tensor] = {}
         for layer, name in product(layers, methods):
             if (found := captured.map_of(specs[name], layer, progress)) is not None:
                 maps[layer, name] = found.to(home)
         contributions = {
-            layer: captured.contribution(layer, scores[0]).to(home)
+            layer: captured.contribution(layer, logit).to(home)
             for layer in layers
-            if scores and layer in slopes[scores[0]]
+            if layer in slopes.get(logit, {})
         }
     taps = {
         path: replace(reading, weights=reading.weights.detach().to(home))

@@ -28,7 +28,7 @@ class CAMs:
     path of each module that was to be watched. `order` are the paths of layers and watched modules
     in the order in which they ran; `findings` what was found at each layer of a foreign network;
     `contributions` what each channel of a layer's output contributes to the score (T, B, C), for
-    layers whose gradient was computed: see `Captured.contribution`."""
+    layers whose gradient of the class's own score was computed: see `Captured.contribution`."""
 
     logits: Tensor
     targets: Tensor

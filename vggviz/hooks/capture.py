@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import os
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -46,9 +47,11 @@ class TapReading:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """What one forward pass left behind, by module path: outputs (B, ...) and taps' readings."""
+    """What one forward pass left behind, by module path: outputs (B, ...) in the order in which
+    they were returned last, how often each module ran, and taps' readings."""
 
     outputs: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    runs: Counter[str] = field(default_factory=Counter[str])
     taps: dict[str, TapReading] = field(default_factory=dict[str, TapReading])
 
 
@@ -117,7 +120,9 @@ def capture(
         if _watching.get() is not trace:
             return None  # another's forward pass through the same model
         kept = alive(path, _tensor_of(path, output))
+        trace.outputs.pop(path, None)  # of several runs the last counts, also for the order
         trace.outputs[path] = kept
+        trace.runs[path] += 1
         if not kept.is_inference():  # such have no version
             versions[path] = kept._version
         return _with_tensor(output, _copy_on_write(kept))

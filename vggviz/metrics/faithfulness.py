@@ -66,6 +66,7 @@ def perturb(
     settings: Settings = SCALED,
     *,
     batch: int = 16,
+    multi_label: bool = False,
 ) -> Iterator[tuple[float, float]]:
     """The points of one deletion or insertion curve, (fraction of pixels, probability of the class
     `target`), as they are computed, `batch` at a time, or fewer where pictures are large (see
@@ -74,7 +75,8 @@ def perturb(
     `pixels` (3, H, W) or (1, 3, H, W), normalised; `heatmap` (h, w), larger where it matters
     more, resized bilinearly. Deletion begins with the picture and sets the pixels from the most
     important down to 0, the mean colour; a good map makes the probability fall fast. Insertion
-    begins with the blurred picture and gives the pixels back in the same order.
+    begins with the blurred picture and gives the pixels back in the same order. `multi_label` as
+    for `probability`.
 
     Pixels that the map weighs alike go in one fixed scattered order, so a flat map gives the curve
     of a random order. Raises ValueError for a map with a NaN or an infinity, for a `target` that
@@ -91,7 +93,7 @@ def perturb(
         )
     targets = torch.tensor([target], device=image.device)
     batch = scaled_batch_size(_size(image), batch)
-    parts = _scores(predict, image, heatmap[None], targets, kind, settings, batch)
+    parts = _scores(predict, image, heatmap[None], targets, kind, settings, batch, multi_label)
     scores = chain.from_iterable(part.tolist() for part in parts)
     yield from ((step / settings.steps, score) for step, score in enumerate(scores))
 
@@ -150,9 +152,12 @@ def confidence(
     return drop, after > before
 
 
-def probability(predict: Predict, pixels: Tensor, targets: Tensor) -> Tensor:
+def probability(
+    predict: Predict, pixels: Tensor, targets: Tensor, multi_label: bool = False
+) -> Tensor:
     """Each picture's probability of its own class: (B, 3, H, W), (B,) → (B,), without a graph.
 
+    It is the softmax of the logits; with `multi_label`, and of a single logit, their sigmoid.
     Raises ValueError for a target that is no class.
     """
     with torch.no_grad():
@@ -160,7 +165,8 @@ def probability(predict: Predict, pixels: Tensor, targets: Tensor) -> Tensor:
     classes = logits.shape[1]
     if int(targets.min()) < 0 or int(targets.max()) >= classes:
         raise ValueError(f"a target must be a class from 0 to {classes - 1}")
-    return logits.softmax(1).gather(1, targets[:, None])[:, 0]
+    shares = logits.sigmoid() if multi_label or classes == 1 else logits.softmax(1)
+    return shares.gather(1, targets[:, None])[:, 0]
 
 
 def ranking(maps: Tensor, size: Grid) -> Tensor:
@@ -214,6 +220,7 @@ def _scores(
     kind: Kind,
     settings: Settings,
     batch: int,
+    multi_label: bool = False,
 ) -> Iterator[Tensor]:
     """The probabilities of all pictures' steps one after the other, `batch` at a time."""
     _check(pixels, maps)
@@ -231,7 +238,7 @@ def _scores(
         changed = (step * places[0].numel() * 2 + settings.steps) // (2 * settings.steps)
         gone = places[picture] < changed[:, None, None, None]
         mixed = torch.where(gone, after[picture], before[picture])
-        yield probability(predict, mixed, targets[picture])
+        yield probability(predict, mixed, targets[picture], multi_label)
 
 
 def _check(pixels: Tensor, maps: Tensor) -> None:

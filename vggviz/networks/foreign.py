@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vggviz.hooks import finding
-from vggviz.hooks.capture import Change
+from vggviz.hooks.capture import Change, capture
 from vggviz.hooks.neutral import neutral_weights
 from vggviz.hooks.passes import Place
 from vggviz.hooks.survey import FeatureMap, survey
@@ -92,6 +92,7 @@ class ForeignNetwork(WrappedNetwork):
         )
         self.eval()
         places, maps, logits = self._survey(size)
+        maps = self._with_effect(maps, size)
         last = _last_of_each_grid(maps)
         attention: dict[str, list[Place]] = {}
         for place in places:
@@ -111,13 +112,12 @@ class ForeignNetwork(WrappedNetwork):
 
     def _survey(self, size: int) -> tuple[list[Place], dict[str, FeatureMap], Tensor]:
         """`survey` of this network on noise with three channels, or, where that fails, with one."""
-        one = next((p for p in self.parameters()), torch.empty(0))
-        noise = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+        noise = self._noise(size)
         first: Exception | None = None
         for grey in (False, True):
             vars(self)["_grey"] = grey
             try:
-                return survey(self, noise.to(one))
+                return survey(self, noise)
             except NetworkError:
                 raise
             except Exception as error:  # the network's code may raise anything
@@ -128,6 +128,23 @@ class ForeignNetwork(WrappedNetwork):
         reason = f"{type(first).__name__}: {reason}"
         raise NetworkError("network_input", size=size, why=reason) from first
 
+    def _with_effect(self, maps: dict[str, FeatureMap], size: int) -> dict[str, FeatureMap]:
+        """The maps on which the logits depend: not those of, say, a second output. All of them
+        where no gradient can be computed, as an explanation then says."""
+        try:
+            with torch.no_grad(), capture(self, maps, graph=[*maps]) as trace:
+                logits = self(self._noise(size))
+                outputs = [trace.outputs[path] for path in maps]
+                slopes = torch.autograd.grad(logits.sum(), outputs, allow_unused=True)
+        except Exception:  # the network's code may raise anything
+            return maps
+        slope_of = dict(zip(maps, slopes, strict=True))
+        return {path: one for path, one in maps.items() if slope_of[path] is not None}
+
+    def _noise(self, size: int) -> Tensor:
+        one = next(self.parameters(), torch.empty(0))
+        return torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(one)
+
     def forward(self, x: Tensor, stage: str | None = None) -> Tensor:
         """Logits (B, K) of normalised pictures (B, 3, H, W)."""
         if stage is not None:
@@ -137,6 +154,7 @@ class ForeignNetwork(WrappedNetwork):
     def run(self, x: Tensor, count: int) -> Tensor:
         """Logits (`count`, K) of normalised pictures (B, 3, H, W); `count` is not B where a module
         returns features of another number of pictures (see `replace_output`)."""
+        self._network.training = self.training  # `evaluating` sets flags module by module
         if self._grey:
             x = torch.einsum("bchw,c->bhw", x, x.new_tensor(GREY))[:, None]
         return _logits(self._network(x), count, self._output)

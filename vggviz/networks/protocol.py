@@ -57,7 +57,7 @@ class Network(nn.Module):
     assign=True)`; attention is built for real, since a module may hold more than its state_dict.
     Under `torch.device('meta')` the whole network stays there, for its names and shapes.
 
-    Raises ValueError where attention has no `Tap` or leaves a parameter or buffer uninitialised.
+    Raises ValueError where attention leaves a parameter or buffer uninitialised.
     """
 
     stages: tuple[str, ...] = ()

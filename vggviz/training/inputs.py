@@ -166,12 +166,14 @@ class Inputs:
         assert self.stage is not None
         config = self.config
         digest = hashlib.sha256()
-        for module in self.model.modules_before(self.stage):
+        modules = self.model.modules_before(self.stage)
+        for module in modules:
             for value in module.state_dict().values():
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         recipe = config.image_sizes, config.min_scale, config.zoom_out, config.seed
         pictures = self.examples.digest(), self.validation.digest()
-        facts = [self.stage, recipe, asdict(self.preprocess), pictures]
+        kinds = [type(module).__name__ for module in modules]  # also of those without weights
+        facts = [self.stage, recipe, asdict(self.preprocess), pictures, kinds]
         if self._is_compact:  # a labelled run may share the cache
             facts.append("half precision")
         digest.update(json.dumps(facts).encode())

@@ -262,13 +262,13 @@ def set_trainable(
 
 def set_attention_trainable(model: Network) -> list[nn.Module]:
     """Set `requires_grad` of the attention's parameters only, and return the modules that stay in
-    evaluation mode: all others. Raises TrainError for attention without parameters."""
+    evaluation mode: all. So norms inside the attention scale and shift by the statistics that they
+    start with (mean 0, variance 1). Raises TrainError for attention without parameters."""
     model.requires_grad_(False)
     model.attention.requires_grad_(True)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise TrainError(f"{model.config.attention} has no parameters to train")
-    attention = set(model.attention.modules())
-    return [module for module in model.modules() if module not in attention]
+    return list(model.modules())
 
 
 def has_bf16() -> bool:

@@ -137,7 +137,7 @@ def _start_of_foreign(
             f"{network.weights} has random weights, whose answers teach nothing: add --pretrained "
             "or --checkpoint"
         )
-    if card.config.multi_label:
+    if card.multi_label:
         raise ValueError("without labels a network needs two classes or more")
     preprocess, paths = card.preprocess, network.stages or ()
     name = card.config.network

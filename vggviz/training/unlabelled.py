@@ -21,6 +21,7 @@ from torch import Tensor
 
 from vggviz.attention import ATTENTION
 from vggviz.hooks.capture import TapReading, capture, intervene
+from vggviz.hooks.tapped import Tapped
 from vggviz.metrics.replacement import change_to
 from vggviz.networks import Network
 from vggviz.training.objective import counterfactual_loss
@@ -42,8 +43,9 @@ def open_gates(model: Network, amount: float) -> None:
     """Add `amount` to the biases before the sigmoids of fresh attention: with 2 a gate that would
     let 1/2 through lets 0.88 through. Attention without such biases stays as it is."""
     for block in model.attention.values():
+        own = "module.module" if isinstance(block.module, Tapped) else "module"
         for name in ATTENTION[model.config.attention].gate_biases:
-            block.get_parameter(f"module.{name}").add_(amount)
+            block.get_parameter(f"{own}.{name}").add_(amount)
 
 
 def mask_of(readings: Iterable[TapReading], budget: float = 1.0) -> Tensor:
@@ -135,7 +137,7 @@ def unlabelled_loss(
     with capture(attention) as trace:
         outputs = {"attended": attention(x)}
     readings = list(trace.taps.values())
-    are_masks = all(reading.kind != "branch" for reading in readings)
+    are_masks = bool(readings) and not {one.kind for one in readings} & {"branch", "other"}
     mask = mask_of(readings, terms.budget) if are_masks else None
     if mask is not None and terms.keep:
         outputs["kept"] = mixed(x, x[other], mask)

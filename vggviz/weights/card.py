@@ -145,6 +145,11 @@ class Card(Generic[Config]):
         foreign = isinstance(self.config, ForeignConfig)
         return "agreement" in self.facts and (foreign or (under in STOCK and under != "lite"))
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether a picture can have several labels: probabilities are sigmoids then."""
+        return isinstance(self.config, ForeignConfig) and self.config.multi_label
+
     def index(self, target: int | str) -> int:
         """The class index of an index, a label or a WordNet id; a text of digits that is a label is
         that label. Exact names come first, ids before labels; case counts only where it tells

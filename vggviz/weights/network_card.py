@@ -124,10 +124,14 @@ def foreign_network(
     probabilities are sigmoids, which a network with a single logit has in any case. `facts` are
     other fields of the card.
 
-    Raises NetworkError where there are more or fewer labels than classes, and as `ForeignNetwork`.
+    Raises NetworkError where it can't be copied, where there are more or fewer labels than classes,
+    and as `ForeignNetwork`.
     """
     if copy and not isinstance(network, torch.jit.ScriptModule):  # which is refused below
-        network = deepcopy(network).to("cpu", torch.float32)
+        try:
+            network = deepcopy(network).to("cpu", torch.float32)
+        except RuntimeError as error:  # as of a tensor that `weight_norm` computed
+            raise NetworkError("not_copyable", why=error) from error
     adapted = ForeignNetwork(network, preprocess.size, output=output)
     count = adapted.num_classes
     names = tuple(f"class {k}" for k in range(count)) if labels is None else tuple(labels)
