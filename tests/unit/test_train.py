@@ -255,6 +255,12 @@ def test_views_are_computed_once_and_kept(tmp_path: Path) -> None:
         first.features[0].weight.add_(1)
     learned(first, config, tmp_path, cache=tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 6  # another backbone has other features
+    with torch.no_grad():
+        first.features[0].weight.sub_(1)
+    behind = build_network(replace(first.config, placement="after_pool"))
+    behind.load_state_dict(first.state_dict())
+    learned(behind, config, tmp_path, cache=tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 9  # so has attention behind the pooling
 
 
 def test_a_view_shows_every_part_sometimes_and_shrinks_only_when_told() -> None:

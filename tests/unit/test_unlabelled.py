@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from pictures import write_squares
 from PIL import Image
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 pytest.importorskip("accelerate", reason="needs the extra 'train'")
@@ -20,6 +21,7 @@ pytest.importorskip("accelerate", reason="needs the extra 'train'")
 from accelerate import Accelerator
 
 from vggviz import ATTENTION
+from vggviz.attention import AttentionType
 from vggviz.cli import app
 from vggviz.data import DataError, open_unlabelled
 from vggviz.hooks.capture import TapReading, capture
@@ -189,6 +191,51 @@ def test_only_attention_learns_and_every_parameter_of_it_does(attention: str) ->
         assert (parameter.grad is not None) == name.startswith("attention."), name
     after = model.state_dict()
     assert all(torch.equal(before[name], value) for name, value in after.items())
+
+
+class ChannelsToChannels(nn.Module):
+    """Which channels each channel attends to, as in DANet (Fu et al. 2019): no mask of features."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2)
+        weights = (tokens @ tokens.transpose(1, 2)).softmax(-1)
+        return self.gamma * (weights @ tokens).view_as(x) + x
+
+
+class PlainGate(nn.Module):
+    """A channel gate without a tap."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.fc(x.mean((2, 3))).sigmoid()[:, :, None, None]
+
+
+def test_attention_of_ones_own_without_taps(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = AttentionType(PlainGate, title="", explanation="", gate_biases=("fc.bias",))
+    monkeypatch.setitem(ATTENTION, "plain", plain)
+    kernel = AttentionType(ChannelsToChannels, title="", explanation="")
+    monkeypatch.setitem(ATTENTION, "kernel", kernel)
+    model = network("plain")
+    bias = next(value for name, value in model.named_parameters() if name.endswith("fc.bias"))
+    before = bias.detach().clone()
+    open_gates(model, 2.0)
+    torch.testing.assert_close(bias, before + 2)
+    # 25 channels, which are not as many as positions
+    model = build_network(replace(model.config, attention="kernel", width=0.05)).eval()
+    features = model.features_before(torch.randn(2, 3, 64, 64), "block4").detach()
+    with capture(model.attention["block4"]) as trace:
+        model.attention["block4"](features)
+    assert [reading.kind for reading in trace.taps.values()] == ["other"]
+    other = torch.tensor([1, 0])
+    attended, answer, loss = unlabelled_loss(model, features, "block4", "block4", Terms(), other)
+    torch.testing.assert_close(loss, keep_loss(answer, attended))
 
 
 def test_pictures_without_labels(tmp_path: Path) -> None:
