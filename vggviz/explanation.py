@@ -88,8 +88,14 @@ class Explanation:
         return tuple(dict.fromkeys((*(stage for stage, _ in self.heatmaps), *self.attention)))
 
     def spatial(self, stage: str) -> Tensor | None:
-        """The first attention at a stage that is a map over positions, (h, w); None for none."""
-        maps = (record.spatial for record in self.attention.get(stage, ()))
+        """The attention at a stage as a map over positions, (h, w): that of the first record that
+        has one, or, where all weights are of rows and of columns, the mean over channels of their
+        product; None for none."""
+        records = self.attention.get(stage, ())
+        if [record.kind for record in records] == ["axis", "axis"]:
+            one, other = (record.weights.reshape(-1, *record.grid) for record in records)
+            return (one * other).mean(0)  # (C, H, 1) * (C, 1, W)
+        maps = (record.spatial for record in records)
         return next((map for map in maps if map is not None), None)
 
     def __repr__(self) -> str:

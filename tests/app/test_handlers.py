@@ -16,6 +16,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
+import torch
 from gradio.data_classes import ImageData
 from PIL import Image
 
@@ -99,6 +100,7 @@ def test_each_type_shows_what_it_weighs_and_says_what_it_does_not(
     if attention == "coordinate":  # what rows and columns weigh together
         rows, columns = (record.weights for record in explanation.attention["block3"])
         spatial = (rows[:, :, None] * columns[:, None]).mean(0)
+        torch.testing.assert_close(explanation.spatial("block3"), spatial)
     heatmap = explanation.heatmaps["block3", "gradcam"]
 
     maps = [heatmap.raw.numpy()] if not heatmap.flat else []

@@ -119,11 +119,14 @@ def test_convert_writes_the_same_weights(tmp_path: Path) -> None:
 def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, picture: Path) -> None:
     torch.save(seed_listing.vgg16(), tmp_path / "whole.pth")
     saved("vgg19", tmp_path / "other.pth", "plain")
+    (tmp_path / "my.safetensors").touch()
     (tmp_path / "two.txt").write_text("a\nb\n", "utf-8")
     (tmp_path / "gap.txt").write_text("a\n\nb\n", "utf-8")
     own = ("explain", picture, "--network", f"{LISTING}:vgg16", "--size", 64)
     for words, sentence in [
         (("convert", tmp_path / "whole.pth"), "whole pickled network"),
+        (("convert", tmp_path / "gone.pth", tmp_path / "my.safetensors"), "gone.pth"),
+        (("convert", tmp_path / "my.safetensors"), "is a safetensors file already"),
         (("convert", tmp_path / "other.pth", tmp_path / "x.npz"), "ends in .safetensors"),
         ((*own, "--checkpoint", tmp_path / "whole.pth"), "whole pickled network"),
         ((*own, "--checkpoint", tmp_path / "other.pth"), "another network's"),

@@ -102,6 +102,17 @@ def test_a_classroom_has_limits_and_keeps_what_was_set() -> None:
     assert found == [60, 20, 60]
 
 
+@pytest.mark.parametrize(
+    ("name", "hosts"), [("lab-7", "lab-7 lab-7.local"), ("my_laptop", ""), ("张三的电脑", "")]
+)
+def test_a_classroom_starts_on_a_computer_of_any_name(
+    name: str, hosts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: name)
+    assert Settings().for_classroom().hosts == hosts
+    assert Settings(hosts="demo.example").for_classroom().hosts == "demo.example"
+
+
 def test_a_password_is_not_shown() -> None:
     assert "chalk" not in repr(Settings(password="chalk"))
 

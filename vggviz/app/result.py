@@ -17,7 +17,7 @@ from vggviz.cam import METHODS
 from vggviz.explanation import Explanation
 from vggviz.images import Crop
 from vggviz.networks import Network
-from vggviz.types import POSITIONS, AttentionRecord, Kind, Prediction, Ranked
+from vggviz.types import POSITIONS, Kind, Prediction, Ranked
 
 __all__ = ["SIDE", "SMALL", "Floats", "Pixels", "Request", "Result", "StageMaps", "stage_maps"]
 
@@ -217,21 +217,21 @@ def _raw_maps(explanations: Sequence[Explanation]) -> dict[tuple[str, str, int],
 def stage_maps(explanation: Explanation, stage: str, features: Tensor | None = None) -> StageMaps:
     """What the page shows of one stage; `features` (C, h, w) are the input of its attention."""
     records = explanation.attention.get(stage, ())
-    spatial = _axis_map(records) or _first(records, "spatial")
-    channel = _first(records, "channel")
+    spatial = explanation.spatial(stage)
+    channels = next((one.channel for one in records if one.channel is not None), None)
     contributions = explanation.contributions.get(stage)
     before = after = None
-    weighs = channel and channel[0] in ("channel", "volume")
-    if channel and weighs and features is not None and len(features) == len(channel[1]):
-        weights = next(record.weights for record in records if record.channel is not None)
-        if weights.ndim == 1:
-            weights = weights[:, None, None]  # (C,) -> (C, 1, 1); `volume` is (C, H, W) already
-        before, after = _pool(features), _pool(features * weights)
+    gates = next((one.weights for one in records if one.kind in ("channel", "volume")), None)
+    if gates is not None and features is not None and len(features) == len(gates):
+        if gates.ndim == 1:
+            gates = gates[:, None, None]  # (C,) -> (C, 1, 1); `volume` is (C, H, W) already
+        before, after = _pool(features), _pool(features * gates)
     return StageMaps(
         gradcam=explanation.heatmaps[stage, "gradcam"].raw.numpy(),
-        attention=spatial and spatial[1],
-        kind=spatial and spatial[0],
-        channels=channel and channel[1],
+        # Copies, or all weights would stay in memory.
+        attention=None if spatial is None else spatial.numpy().copy(),
+        kind=next((record.kind for record in records if record.spatial is not None), None),
+        channels=None if channels is None else channels.numpy().copy(),
         gamma=explanation.provenance["gamma"].get(stage),
         contributions=None if contributions is None else contributions.numpy(),
         features=before,
@@ -239,27 +239,10 @@ def stage_maps(explanation: Explanation, stage: str, features: Tensor | None = N
     )
 
 
-def _axis_map(records: tuple[AttentionRecord, ...]) -> tuple[Kind, Floats] | None:
-    """Where all weights are of rows and of columns, the mean over channels of their product."""
-    if [record.kind for record in records] != ["axis", "axis"]:
-        return None
-    one, other = (record.weights.reshape(-1, *record.grid) for record in records)
-    return "axis", (one * other).mean(0).numpy()  # (C, H, 1) * (C, 1, W)
-
-
 def _pool(features: Tensor) -> Halves:
     """(C, H, W) → (C, h, w), each side at most `FINEST`."""
     height, width = (min(side, FINEST) for side in features.shape[1:])
     return adaptive_avg_pool2d(features, (height, width)).numpy().astype(np.float16)
-
-
-def _first(records: tuple[AttentionRecord, ...], view: str) -> tuple[Kind, Floats] | None:
-    """The kind and the values of the first record that has this view ('spatial' or 'channel'): see
-    `AttentionRecord`."""
-    for record in records:
-        if (values := getattr(record, view)) is not None:
-            return record.kind, values.numpy().copy()  # or all weights would stay in memory
-    return None
 
 
 def _square(picture: Image.Image, crop: Crop) -> Pixels:

@@ -23,7 +23,7 @@ def convert(
     file = out or checkpoint.with_suffix(".safetensors")
     if file.suffix != ".safetensors":
         fail(f"{file} needs a name that ends in .safetensors")
-    if file.exists() and file.samefile(checkpoint):
+    if file.exists() and checkpoint.exists() and file.samefile(checkpoint):
         fail(f"{file} is a safetensors file already")
     state = or_fail(read_checkpoint, checkpoint)
     # Copies, since tensors may share memory, which safetensors does not keep.

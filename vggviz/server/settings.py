@@ -100,10 +100,11 @@ class Settings:
     def for_classroom(self) -> Settings:
         """The same for a lecturer's laptop and a room of phones: open to the network, limited."""
         name = socket.gethostname()
+        own = f"{name} {name}.local" if re.fullmatch(_DOMAIN, name, re.IGNORECASE) else ""
         return replace(
             self,
             host=self.host or "0.0.0.0",
-            hosts=self.hosts or f"{name} {name}.local",
+            hosts=self.hosts or own,
             places=min(self.places, 120),
             sessions=min(self.sessions, 400),
             rate=self.rate or 60,

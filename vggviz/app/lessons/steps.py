@@ -57,7 +57,7 @@ def explained(**parts: str) -> str:
 
 
 def viewed(**parts: str) -> str:
-    """The selector of a page whose maps have this `stage`, `method`, `scale` or `strip`."""
+    """The selector of a page whose maps have this `stage`, `method`, `scale` or `thumbnails`."""
     return "#maps .viewed" + "".join(f'[data-{k}="{v}"]' for k, v in parts.items())
 
 

@@ -14,8 +14,7 @@ class Container:
 
     `format` is Pillow's name, `data` the cleaned file; `orientation` is EXIF's 1 to 8, `icc` an
     embedded colour profile. `animated` says that there are more frames, which were left out.
-    `max_value` is the largest sample that a deep format declares, `limit`
-    the number of pixels that can be decoded in bounded memory.
+    `max_value` is the largest sample that a deep format declares.
     """
 
     format: str
