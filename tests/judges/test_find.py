@@ -94,6 +94,18 @@ def test_pooling_is_found_however_it_is_written(share: str, turn: str) -> None:
     torch.testing.assert_close(one.weights, SHARES[share](means))
 
 
+@pytest.mark.parametrize(
+    "equation", ["bchw,bc->bchw", "bc...,bc->bc...", "b...hw, b... -> b...hw", "...hw,...->...hw"]
+)
+def test_a_gate_is_a_gate_however_its_axes_are_written(equation: str) -> None:
+    def gated(module: nn.Module, x: Tensor) -> Tensor:
+        return torch.einsum(equation, x, x.mean((2, 3)).sigmoid())
+
+    torch.manual_seed(3)
+    (one,) = find_attention(Around(Function(gated)).eval(), pixels())
+    assert (one.kind, tuple(one.weights.shape)) == ("channel", (C,))
+
+
 @pytest.mark.parametrize("name", NOT_FOUND)
 def test_what_is_no_attention_is_not_found(name: str) -> None:
     torch.manual_seed(3)

@@ -33,7 +33,8 @@ from torch import Tensor, nn
 
 from vggviz.hooks.by_hand import follow_halves
 from vggviz.hooks.capture import Change, evaluating
-from vggviz.hooks.layout import Geometry, Layout, aligned
+from vggviz.hooks.einsum import aligned
+from vggviz.hooks.layout import Geometry, Layout
 from vggviz.hooks.marks import (
     ASSIGN,
     CONTRACT,

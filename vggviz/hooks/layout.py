@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vggviz.types import AttentionRecord, Grid, Kind
 
-__all__ = ["Geometry", "Layout", "aligned"]
+__all__ = ["Geometry", "Layout"]
 
 # By the letters of the axes along which the weights differ: the kind and the order of its axes.
 KINDS: dict[str, tuple[Kind, str]] = {
@@ -332,18 +332,3 @@ def _transposed(letters: str, sizes: Sequence[int], axes: Sequence[int]) -> str:
         left.remove(pair)
         found += pair[1]
     return found
-
-
-def aligned(
-    equation: object, inputs: list[Tensor], gate: Tensor, features: Tensor
-) -> Tensor | None:
-    """The gate with the axes of the features, where an einsum sums over none of them."""
-    if not isinstance(equation, str) or "->" not in equation or "." in equation:
-        return None
-    terms, result = equation.replace(" ", "").split("->")
-    own, wide = (terms.split(",")[[x is y for x in inputs].index(True)] for y in (gate, features))
-    if not set(own) <= set(wide) <= set(result):
-        return None
-    kept = [letter for letter in wide if letter in own]
-    aligned = gate.permute([own.index(letter) for letter in kept])
-    return aligned[tuple(slice(None) if letter in own else None for letter in wide)]
