@@ -238,6 +238,15 @@ def test_what_is_no_start(more: list[str], words: str, photos: Path, tmp_path: P
     assert words in said
 
 
+def test_the_size_of_another_network_is_told_once(photos: Path, code: Path, tmp_path: Path) -> None:
+    pytest.importorskip("accelerate", reason="needs the extra 'train'")
+    command = ["train", "--data", photos, "--unlabelled", "--out", tmp_path / "x.safetensors"]
+    network = ["--network", f"{code}:build", "--size", "64", "--image-sizes", "32"]
+    status, said = run(*command, *network)
+    assert status != 0
+    assert "have 64 pixels: another size is given by --size, not by --image-sizes" in said
+
+
 def test_labels_train_other_networks(photos: Path, code: Path, tmp_path: Path) -> None:
     pytest.importorskip("accelerate", reason="needs the extra 'train'")
     (photos / "a").mkdir()

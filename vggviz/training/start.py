@@ -140,6 +140,11 @@ def _start_of_foreign(
     if card.multi_label:
         raise ValueError("without labels a network needs two classes or more")
     preprocess, paths = card.preprocess, network.stages or ()
+    if config.image_sizes not in ((), (preprocess.size,)):
+        raise ValueError(
+            f"the pictures of such a network have {preprocess.size} pixels: another size is given "
+            "by --size, not by --image-sizes"
+        )
     name = card.config.network
     model = CutNetwork(foreign, name, preprocess.size, network.attention, paths, generator)
     return Start(model, preprocess, card.labels, card.wnids)
