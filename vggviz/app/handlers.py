@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from vggviz.app.parts.answer import about, answer
 from vggviz.app.parts.channels import channel, channels
 from vggviz.app.parts.maps import maps
 from vggviz.app.parts.strip import strip
-from vggviz.app.result import Request, Result
+from vggviz.app.result import Maps, Request, Result
 from vggviz.app.session import Session, handler
 from vggviz.app.view import View, check_options
 from vggviz.explainer import Report
@@ -33,6 +33,17 @@ from vggviz.weights import bundled_results
 
 MissingMap = tuple[Request, str, str]
 """A map that the view needs and that has yet to be computed: its request, stage and method."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ComputedMaps:
+    """Maps of one more CAM method, and the request that they are for.
+
+    Each is another value of a state: the same maps may be merged again into a later result.
+    """
+
+    request: Request
+    maps: Maps
 
 
 class ExploreContent(NamedTuple):
@@ -91,17 +102,23 @@ def missing_map(result: Result, view: View) -> MissingMap | None:
 def add_method(
     session: Session,
     missing: MissingMap | None,
-    *view: str,
     progress: Report = lambda done, total: None,
-) -> tuple[Any, Any]:
-    """Compute the missing map. Returns the result with it, and the maps as HTML; no change where
-    another result came meanwhile. Raises gr.Error."""
+) -> Any:
+    """Compute the missing map. Returns `ComputedMaps`, for `merge_maps`; no change where another
+    result came meanwhile. Raises gr.Error."""
     if missing is None or session.result is None or session.result.request != missing[0]:
-        return gr.skip(), gr.skip()
-    _, stage, method = missing
-    result = session.add_method(method, stage, progress)
-    session = replace(session, result=result)
-    return result, _maps(session, View.parse(session, view))
+        return gr.skip()
+    request, stage, method = missing
+    return ComputedMaps(request, session.maps(method, stage, progress))
+
+
+@handler
+def merge_maps(session: Session, computed: ComputedMaps | None) -> Any:
+    """The last result with the computed maps; no change where they are for another request: another
+    result came while they were computed."""
+    if computed is None or session.current.request != computed.request:
+        return gr.skip()
+    return session.current.with_maps(computed.maps)
 
 
 @handler

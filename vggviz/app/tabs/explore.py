@@ -123,17 +123,18 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
     # The browser blends, without a request. `change`, since a link sets the opacity, too.
     opacity.change(None, opacity, None, js=_BLEND, **PRIVATE)
 
-    def add_method(session: Session, missing: Any, *values: str, progress: Any = PROGRESS) -> Any:
+    def add_method(session: Session, missing: Any, progress: Any = PROGRESS) -> Any:
         def report(done: int, total: int) -> None:
             title = method_title(session.lang, missing[2]) if missing else ""
             progress((done, total), desc=title)
 
-        return handlers.add_method(session, missing, *values, progress=report)
+        return handlers.add_method(session, missing, progress=report)
 
+    computed = gr.State(None)
     parts.missing.change(
         shell.bind(add_method),
-        [*shell.states, parts.missing, *shell.view_inputs],
-        [shell.result, parts.maps],
+        [*shell.states, parts.missing],
+        computed,
         show_progress_on=[parts.maps],
         concurrency_id="network",
         trigger_mode="always_last",
@@ -144,6 +145,10 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
         [view["method"], parts.maps, parts.missing],
         **{**quick, "queue": False},
     )
+    # Another result may have come while a slow method ran: the last one is merged and drawn.
+    computed.change(
+        shell.bind(handlers.merge_maps), [*shell.states, computed], shell.result, **quick
+    ).success(shell.bind(handlers.draw_maps), inputs, [parts.maps, parts.missing], **quick)
 
 
 _BLEND = "(share) => { document.documentElement.style.setProperty('--opacity', share); }"
