@@ -31,6 +31,9 @@ from vggviz.app.view import View, check_options
 from vggviz.explainer import Report
 from vggviz.weights import bundled_results
 
+Drawing = tuple[str, View]
+"""The language and the view in which the parts of the first tab were drawn."""
+
 MissingMap = tuple[Request, str, str]
 """A map that the view needs and that has yet to be computed: its request, stage and method."""
 
@@ -90,6 +93,44 @@ def explain(
         stage = first_stage(session.explainer(), stage)
     current = View(stage, *options)
     return (result.details, result, missing_map(result, current), *draw(session, *current))
+
+
+@handler
+def explain_chosen(
+    session: Session,
+    picture: UploadedPicture | None,
+    weights: str,
+    attention: str,
+    target: str,
+    contrast: str,
+    *view: str,
+) -> tuple[Any, ...]:
+    """What `explain` returns, and the `Drawing`: for a page on which more may be chosen meanwhile.
+
+    No change where these weights have no such attention type: they were chosen a moment ago, and
+    their types have yet to come (`choose_network`). The stage that is chosen stays, unless it
+    became another one. Raises gr.Error.
+    """
+    if attention not in session.networks.types(weights, session.own):
+        return (gr.skip(),) * (4 + len(ExploreContent._fields))
+    *found, stage = explain(session, picture, weights, attention, target, contrast, *view)
+    drawing = (session.lang, View(stage["value"], *view[1:]))
+    if stage["value"] == view[0]:
+        stage = {name: value for name, value in stage.items() if name != "value"}
+    return (*found, stage, drawing)
+
+
+@handler
+def redraw_stale(session: Session, drawing: Drawing | None, *view: str) -> tuple[Any, ...]:
+    """The missing map and the parts of the first tab where another language or view was chosen
+    while they were computed and drawn; else no change."""
+    stage, *options = view
+    if stage not in session.current.row:
+        stage = first_stage(session.explainer(), stage)
+    current = View(stage, *options)
+    if drawing == (session.lang, current):
+        return (gr.skip(),) * (1 + len(ExploreContent._fields))
+    return missing_map(session.current, current), *draw(session, *current)
 
 
 def missing_map(result: Result, view: View) -> MissingMap | None:
@@ -191,6 +232,18 @@ def translate_choices(session: Session, weights: str, attention: str) -> tuple[A
         gr.update(choices=class_choices(labels, session.lang)),
         gr.update(choices=class_choices(labels, session.lang, "nothing")),
     )
+
+
+@handler
+def restore(session: Session) -> tuple[Any, ...]:
+    """The picture of the last good result, and the updates of the four dropdowns: what they offer
+    for it, and what was chosen."""
+    path, weights, attention, *_ = request = session.current.request
+    offered = translate_choices(session, weights, attention)
+    chosen = (
+        {**update, "value": value} for update, value in zip(offered, request[1:], strict=True)
+    )
+    return path, *chosen
 
 
 @handler

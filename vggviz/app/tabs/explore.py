@@ -16,7 +16,7 @@ from vggviz.app.markup import method_title
 from vggviz.app.parts.answer import PICK
 from vggviz.app.parts.channels import CHOOSE, channel
 from vggviz.app.session import Session, handler
-from vggviz.app.shell import HIDDEN, OPACITY, PRIVATE, Shell
+from vggviz.app.shell import OPACITY, PRIVATE, VIEW, Shell
 from vggviz.app.view import LAYOUTS, View, view_options
 from vggviz.cam import METHODS
 
@@ -71,16 +71,8 @@ def build(shell: Shell, content: handlers.ExploreContent) -> Parts:
 
 
 def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
-    """Connect the controls of the view, which is rendered from the last result without a network.
-
-    Their events have a queue of their own: outside of any, they would not fire a state's `change`.
-    """
-    quick: dict[str, Any] = {
-        "concurrency_id": "view",
-        "concurrency_limit": 8,
-        **HIDDEN,
-        "trigger_mode": "always_last",
-    }
+    """Connect the controls of the view, which is drawn from the last result without a network."""
+    quick: dict[str, Any] = {**VIEW, "trigger_mode": "always_last"}
     inputs = [*shell.states, *shell.view_inputs]
     view = shell.view
 
