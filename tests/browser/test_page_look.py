@@ -62,6 +62,10 @@ def test_a_map_is_enlarged_and_the_networks_input_is_held(visit: Visit) -> None:
     assert tile.bounding_box()["height"] > 700
     page.keyboard.press("ArrowRight")  # around, to the first
     page.get_by_role("dialog", name="Original").wait_for()
+    page.keyboard.press("ArrowRight")  # the focus is still inside
+    page.get_by_role("dialog", name="Attention").wait_for()
+    page.keyboard.press("ArrowLeft")
+    page.get_by_role("dialog", name="Original").wait_for()
     page.keyboard.press("Escape")
     tile.wait_for(state="detached")
     box = button.bounding_box()
@@ -72,6 +76,26 @@ def test_a_map_is_enlarged_and_the_networks_input_is_held(visit: Visit) -> None:
     assert base.evaluate("base => getComputedStyle(base).visibility") == "hidden"
     page.mouse.up()
     assert page.locator("#maps .hold, dialog").count() == 0
+
+
+def test_arrows_that_move_elsewhere_do_not_step_through_the_lesson(visit: Visit) -> None:
+    page = visit(query="&lesson=gradcam.two", more=False)
+    step = page.locator("#lesson article:not([hidden])")
+    step.wait_for()
+    assert step.locator(".reveal").is_hidden()
+    for group in ("#examples [role=group] button", "#answer .chip", ".source button"):
+        page.locator(group).first.focus()
+        page.keyboard.press("ArrowRight")
+        assert page.locator(group).nth(1).evaluate("one => one === document.activeElement")
+    page.get_by_role("button", name="Enlarge: Grad-CAM").click()
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("dialog", name="Original").wait_for()
+    page.keyboard.press("Escape")
+    page.locator("#enlarged").wait_for(state="detached")
+    assert step.locator(".reveal").is_hidden()
+    page.locator("#lesson h3:visible").click()
+    page.keyboard.press("ArrowRight")  # which there steps
+    step.locator(".reveal").wait_for()
 
 
 def test_stage_mode_and_its_keys(visit: Visit) -> None:
