@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 from conftest import WAIT
-from page import EXAMPLES, check, choose, says
+from page import EXAMPLES, check, choose, says, show
 
 from vggviz.app import LAUNCH, QUEUE, build, handlers
 from vggviz.app.errors import user_error
 from vggviz.app.markup import attention_title
 from vggviz.app.networks import Networks
 from vggviz.app.session import Session
+from vggviz.app.tabs import faithful, pixel
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
@@ -65,7 +66,11 @@ def load(weights: str, attention: str) -> Explainer:
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """A page in this process, where a function can be made to wait."""
-    demo = build(Networks({"everyday": ("cbam", "se"), "one": ("se",), "two": ("eca",)}, load))
+    demo = build(
+        Networks(
+            {"everyday": ("cbam", "se", "self_attention"), "one": ("se",), "two": ("eca",)}, load
+        )
+    )
     _, address, _ = demo.queue(**QUEUE).launch(**LAUNCH, prevent_thread_lock=True, quiet=True)
     yield address
     demo.close()
@@ -204,3 +209,43 @@ def test_a_network_that_fails_takes_its_classes_away(
     page.keyboard.type("piz")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Grad-CAM for pizza").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("tab", "owner", "function"), [("pixel", pixel, "content"), ("faithful", faithful, "draw")]
+)
+def test_the_last_of_two_stages_is_drawn(
+    page: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch, tab: str, owner: Any, function: str
+) -> None:
+    show(page, tab)
+    stages = page.locator(f"#{tab}-stage input")
+    checked = stages.evaluate_all("all => all.findIndex(one => one.checked)")
+    before = page.locator(f"#{tab}").inner_html()
+    late(monkeypatch, owner, function, gate)
+    check(stages.nth(0 if checked else 1))
+    gate.reached()
+    check(stages.nth(checked))
+    gate.open()
+    page.wait_for_timeout(1000)  # in which the first could be drawn
+    page.wait_for_function(
+        "([tab, before]) => document.querySelector(tab).innerHTML === before",
+        arg=[f"#{tab}", before],
+    )
+
+
+def test_what_if_is_of_the_last_picture(
+    page: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show(page, "what_if")
+    late(monkeypatch, Session, "explain_changed", gate)
+    check(page.get_by_label("Without effect"))
+    gate.reached()
+    page.locator("#examples button").nth(3).click()
+    explained(page, EXAMPLE)
+    page.wait_for_timeout(1500)  # in which the new comparison could be there before the old one
+    gate.open()
+    first = page.locator("#what-if .before .name").first
+    top = Explainer.load("everyday", "cbam").explain(EXAMPLES / f"{EXAMPLE}.jpg").prediction.top(1)
+    page.wait_for_timeout(500)
+    page.locator("#what-if .before li:first-child .name", has_text=top[0].label).wait_for()
+    assert first.inner_text() == top[0].label
