@@ -13,6 +13,7 @@ from page import ANSWER, EXAMPLES, MAPS, OPENING, changes, check, choose, says, 
 
 from vggviz.app.toolbar import PICTURE_BYTES
 from vggviz.explainer import Explainer
+from vggviz.locales import text
 
 Visit = Callable[..., Any]
 HEAT = "#maps figure:nth-of-type({}) .heat"
@@ -203,6 +204,20 @@ def test_ones_own_picture_survives_a_reload(visit: Visit) -> None:
     other = visit(query="&" + page.url.partition("?")[2], more=False)  # another tab has no picture
     other.get_by_role("alert").filter(has_text="no longer in this browser tab").wait_for()
     says(other, Explainer.load("everyday", "cbam").explain(OPENING).prediction.top(5))
+
+
+def test_a_save_that_failed_is_not_waited_for(visit: Visit) -> None:
+    """Neither a file of the server's nor one of the browser's."""
+    page = visit(query="&lang=zh")
+    page.locator("#answer h2", has_text="网络的回答").wait_for()
+    changes(page, MAPS, lambda: upload(page, EXAMPLES / "koala.jpg"))
+    page.evaluate("() => { window.vggviz.save = () => Promise.reject(new Error('memory')); }")
+    page.locator("#take summary").click()
+    empty = "document.querySelector('#take output').textContent === ''"
+    for format, told in (("link", "take.no_link"), ("png", "take.failed")):
+        page.locator(f"#take button[data-format={format}]").click()
+        page.locator("[data-testid=toast-body], #said").filter(has_text=text("zh", told)).wait_for()
+        page.wait_for_function(empty)
 
 
 def test_few_stops_lead_to_the_first_map(visit: Visit) -> None:
