@@ -16,7 +16,7 @@ from vggviz.app.errors import user_error
 from vggviz.app.markup import attention_title
 from vggviz.app.networks import Networks
 from vggviz.app.session import Session
-from vggviz.app.tabs import faithful, pixel
+from vggviz.app.tabs import explore, faithful, pixel
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer
 from vggviz.images import Preprocess
@@ -231,6 +231,19 @@ def test_the_last_of_two_stages_is_drawn(
         "([tab, before]) => document.querySelector(tab).innerHTML === before",
         arg=[f"#{tab}", before],
     )
+
+
+def test_the_last_channel_is_drawn(page: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    slider = page.locator("#channels input[type=range]")
+    slider.focus()
+    late(monkeypatch, explore, "channel", gate)
+    page.keyboard.press("ArrowRight")
+    gate.reached()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    gate.open()
+    rank = slider.input_value()
+    page.get_by_role("heading", name=f"rank {rank} of").wait_for()
 
 
 def test_what_if_is_of_the_last_picture(
