@@ -13,6 +13,9 @@ from page import EXAMPLES, check, choose, says, show
 
 from vggviz.app import LAUNCH, QUEUE, build, handlers
 from vggviz.app.errors import user_error
+from vggviz.app.lessons import card
+from vggviz.app.lessons.steps import LESSONS
+from vggviz.app.link import query
 from vggviz.app.markup import attention_title
 from vggviz.app.networks import Networks
 from vggviz.app.session import Session
@@ -244,6 +247,22 @@ def test_the_last_channel_is_drawn(page: Any, gate: Gate, monkeypatch: pytest.Mo
     gate.open()
     rank = slider.input_value()
     page.get_by_role("heading", name=f"rank {rank} of").wait_for()
+
+
+def test_the_last_step_of_a_lesson_is_shown(
+    page: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late(monkeypatch, card, "go", gate)
+    page.locator("#open-lessons button").click()
+    page.locator("#lesson nav li button").nth(4).click()
+    gate.reached()
+    steps = LESSONS[4].steps  # of a type that this page has
+    different = next(n for n, one in enumerate(steps) if one.state != steps[0].state)
+    page.locator("#lesson .progress:visible button").nth(different).click()
+    gate.open()
+    state = steps[different].state
+    chosen = f'#maps [data-address*="{query(state._replace(tab="", lang=""))}"]'
+    page.locator(chosen).wait_for(state="attached")
 
 
 def test_what_if_is_of_the_last_picture(

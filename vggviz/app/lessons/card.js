@@ -57,7 +57,8 @@ const draw = () => {
   section().querySelector("footer a").href = `?lesson=${current.lesson}.${current.step}`;
 };
 
-const send = (show) => trigger("select", {...current, show});
+const data = {}; // one object: an event that had to wait comes with the data of the first one
+const send = (show) => trigger("select", Object.assign(data, current, {show}));
 
 const visit = (lesson, step) => {
   const place = find(`section[data-lesson="${lesson}"]`);
