@@ -19,6 +19,7 @@ from vggviz.app.handlers import (
     draw,
     draw_maps,
     explain,
+    merge_maps,
     missing_map,
     translate_choices,
 )
@@ -135,7 +136,8 @@ def test_another_method_is_computed_once_and_drawn_from_then_on(
     assert wanted is not None
     assert "is being computed" in draw_maps(session, *view)[0]
     told: list[tuple[int, int]] = []
-    found, maps = add_method(session, wanted, *view, progress=lambda *done: told.append(done))
+    computed = add_method(session, wanted, progress=lambda *done: told.append(done))
+    found = merge_maps(session, computed)
     after = Session(networks, found)
     stages = ("block3",) if METHODS[method].slow else VGG.stages
     expected = networks.get("small", "cbam").explain(photo().image, stages, (method,))
@@ -144,7 +146,9 @@ def test_another_method_is_computed_once_and_drawn_from_then_on(
         assert got is not None
         np.testing.assert_allclose(got, expected.heatmaps[stage, method].raw, atol=1e-5)
     assert missing(after, *view) is None
-    assert draw_maps(after, *view)[0] == maps
+    maps = draw_maps(after, *view)[0]
+    assert "is being computed" not in maps
+    assert METHODS[method].title in maps
     assert bool(told) == METHODS[method].slow
     assert (missing(after, "block2", method) is None) != METHODS[method].slow
     assert found.request == session.current.request
@@ -152,13 +156,27 @@ def test_another_method_is_computed_once_and_drawn_from_then_on(
 
 def test_a_method_that_has_no_map_says_so(networks: Networks) -> None:
     session, view = show(networks, "se"), ("block3", "attention*gradient")
-    found, maps = add_method(session, missing(session, *view), *view)
-    assert "has no map here" in maps
-    assert missing(Session(networks, found), *view) is None
-    skipped = add_method(session, None, *view)
-    assert skipped == (gr.skip(), gr.skip())
+    after = Session(networks, merge_maps(session, add_method(session, missing(session, *view))))
+    assert "has no map here" in draw_maps(after, *view)[0]
+    assert missing(after, *view) is None
+    assert add_method(session, None) == gr.skip()
     other = (session.current.request._replace(path="b.png"), *view)
-    assert add_method(session, other, *view) == skipped  # another result came meanwhile
+    assert add_method(session, other) == gr.skip()  # another result came meanwhile
+
+
+def test_maps_are_merged_into_the_result_that_they_are_for_only(networks: Networks) -> None:
+    """Whatever came while they were computed."""
+    session = show(networks, "cbam")
+    layercam, hirescam = (
+        add_method(session, missing(session, "block3", method))
+        for method in ("layercam", "hirescam")
+    )
+    found = Session(networks, merge_maps(session, layercam))
+    both = merge_maps(found, hirescam)  # which knows nothing of LayerCAM's maps
+    assert {("block3", method, 0) for method in ("layercam", "hirescam")} < both.maps.keys()
+    for other in (show(networks, "se"), show(networks, "cbam", contrast="thing 4")):
+        assert merge_maps(other, layercam) == gr.skip()
+    assert merge_maps(session, None) == gr.skip()
 
 
 @pytest.mark.parametrize("attention", ["se", "cbam", "simam", "gate"])

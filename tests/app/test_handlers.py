@@ -254,8 +254,9 @@ def test_equal_content_costs_one_pass_whoever_asks(networks: Networks, tmp_path:
     assert len(runs) == 1
     layercam = ("block3", "layercam")
     found = [
-        handlers.add_method(seen(networks, result), (result.request, *layercam), *layercam)[0]
+        handlers.merge_maps(session, handlers.add_method(session, (result.request, *layercam)))
         for result in (mine, yours)
+        for session in [seen(networks, result)]
     ]
     assert len(runs) == 2
     assert found[0].request == mine.request

@@ -270,7 +270,7 @@ def test_strokes_alone_run_a_network_outside_of_the_queue(
 
     demo = asyncio.run(made())
     quick = {fn.name for fn in demo.fns.values() if fn.fn is not None and not fn.queue}
-    drawn = {"draw", "restore", "reset_method", "pick_example", "pick_class", "browser_language"}
+    drawn = {"draw", "restore", "reset_method", "browser_language"}
     assert quick == {"stroke", *drawn, "<lambda>"}  # which greys buttons out
 
 

@@ -137,9 +137,9 @@ class TestPixel:
         self, networks: Networks, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         session = opened(networks, "cbam")
-        whole = drawn(pixel.change_stage(session, "block4"))
+        whole = drawn(pixel.update_tab(session, "block4")[1])
         monkeypatch.setattr("vggviz.app.attention_rows.LIMIT", 16)
-        told = pixel.change_stage(session, "block4")
+        told = pixel.update_tab(session, "block4")[1]
         assert drawn(told)["count"] == 1
         assert "click on a place" in told
         row, column = 2, 3

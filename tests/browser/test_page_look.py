@@ -13,6 +13,7 @@ from page import ANSWER, EXAMPLES, MAPS, OPENING, changes, check, choose, says, 
 
 from vggviz.app.toolbar import PICTURE_BYTES
 from vggviz.explainer import Explainer
+from vggviz.locales import text
 
 Visit = Callable[..., Any]
 HEAT = "#maps figure:nth-of-type({}) .heat"
@@ -62,6 +63,10 @@ def test_a_map_is_enlarged_and_the_networks_input_is_held(visit: Visit) -> None:
     assert tile.bounding_box()["height"] > 700
     page.keyboard.press("ArrowRight")  # around, to the first
     page.get_by_role("dialog", name="Original").wait_for()
+    page.keyboard.press("ArrowRight")  # the focus is still inside
+    page.get_by_role("dialog", name="Attention").wait_for()
+    page.keyboard.press("ArrowLeft")
+    page.get_by_role("dialog", name="Original").wait_for()
     page.keyboard.press("Escape")
     tile.wait_for(state="detached")
     box = button.bounding_box()
@@ -72,6 +77,26 @@ def test_a_map_is_enlarged_and_the_networks_input_is_held(visit: Visit) -> None:
     assert base.evaluate("base => getComputedStyle(base).visibility") == "hidden"
     page.mouse.up()
     assert page.locator("#maps .hold, dialog").count() == 0
+
+
+def test_arrows_that_move_elsewhere_do_not_step_through_the_lesson(visit: Visit) -> None:
+    page = visit(query="&lesson=gradcam.two", more=False)
+    step = page.locator("#lesson article:not([hidden])")
+    step.wait_for()
+    assert step.locator(".reveal").is_hidden()
+    for group in ("#examples [role=group] button", "#answer .chip", ".source button"):
+        page.locator(group).first.focus()
+        page.keyboard.press("ArrowRight")
+        assert page.locator(group).nth(1).evaluate("one => one === document.activeElement")
+    page.get_by_role("button", name="Enlarge: Grad-CAM").click()
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("dialog", name="Original").wait_for()
+    page.keyboard.press("Escape")
+    page.locator("#enlarged").wait_for(state="detached")
+    assert step.locator(".reveal").is_hidden()
+    page.locator("#lesson h3:visible").click()
+    page.keyboard.press("ArrowRight")  # which there steps
+    step.locator(".reveal").wait_for()
 
 
 def test_stage_mode_and_its_keys(visit: Visit) -> None:
@@ -179,6 +204,20 @@ def test_ones_own_picture_survives_a_reload(visit: Visit) -> None:
     other = visit(query="&" + page.url.partition("?")[2], more=False)  # another tab has no picture
     other.get_by_role("alert").filter(has_text="no longer in this browser tab").wait_for()
     says(other, Explainer.load("everyday", "cbam").explain(OPENING).prediction.top(5))
+
+
+def test_a_save_that_failed_is_not_waited_for(visit: Visit) -> None:
+    """Neither a file of the server's nor one of the browser's."""
+    page = visit(query="&lang=zh")
+    page.locator("#answer h2", has_text="网络的回答").wait_for()
+    changes(page, MAPS, lambda: upload(page, EXAMPLES / "koala.jpg"))
+    page.evaluate("() => { window.vggviz.save = () => Promise.reject(new Error('memory')); }")
+    page.locator("#take summary").click()
+    empty = "document.querySelector('#take output').textContent === ''"
+    for format, told in (("link", "take.no_link"), ("png", "take.failed")):
+        page.locator(f"#take button[data-format={format}]").click()
+        page.locator("[data-testid=toast-body], #said").filter(has_text=text("zh", told)).wait_for()
+        page.wait_for_function(empty)
 
 
 def test_few_stops_lead_to_the_first_map(visit: Visit) -> None:

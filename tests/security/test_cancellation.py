@@ -160,7 +160,7 @@ def test_all_long_work_knows_its_limit(networks: Networks) -> None:
     session, chinese = Session(networks, result), Session(networks, result, lang="zh")
     methods = ("scorecam",)
     works: dict[str, Callable[[], Any]] = {
-        "more": lambda: handlers.add_method(session, missing, "block4", "scorecam"),
+        "more": lambda: handlers.add_method(session, missing),
         "grid": lambda: all_stages.grid(session, methods, progress=lambda _: None),
         "download": lambda: all_stages.download(session, methods),
         "types": lambda: list(all_types.run(session, "block4")),

@@ -96,8 +96,11 @@ class Student:
         self.examples = Path(parts[chosen]["props"]["value"]["path"]).parent
         on_choice = [chosen, "input"]
         (first,) = [one for one in config["dependencies"] if on_choice in one["targets"]]
-        # The choice empties the chosen classes in the browser, and the question comes after it.
-        (asked,) = [one for one in config["dependencies"] if one["trigger_after"] == first["id"]]
+        # The choice empties the chosen classes and counts up, and the question comes after that.
+        counted = [[part, "change"] for part in first["outputs"]]
+        (asked,) = [
+            one for one in config["dependencies"] if any(t in one["targets"] for t in counted)
+        ]
         self.function = asked["id"]
         inputs = [parts[index] for index in asked["inputs"]]
         self.picture = [part["type"] for part in inputs].index("image")

@@ -54,7 +54,8 @@ def menu(lang: str = "en") -> str:
         f'<details lang="{lang}"><summary>{escape(text(lang, "take.name"))}</summary>'
         f'<div role="group" aria-label="{escape(text(lang, "take.name"))}">{buttons}'
         f'<button type="button" data-format="link">{link}</button>'
-        f'<output data-copied="{escape(text(lang, "take.copied"))}"></output></div></details>'
+        f'<output data-copied="{escape(text(lang, "take.copied"))}" '
+        f'data-failed="{escape(text(lang, "take.failed"))}"></output></div></details>'
     )
 
 
@@ -151,14 +152,16 @@ def build(shell: Shell, opened: Any, part: gr.HTML, pictures: Sequence[Example])
         session = replace(session, lang=lang)
         return open_link(session, pictures, parameters, run_request)
 
-    part.select(
+    made = part.select(
         shell.bind(choose),
         [*shell.states, shell.target, shell.view["opacity"], *shell.view_inputs],
         file,
         concurrency_id="network",
         show_progress_on=[part],
         **PRIVATE,
-    ).success(None, file, file, js=_SAVE, **PRIVATE)
+    )
+    made.success(None, file, file, js=_SAVE, **PRIVATE)
+    made.failure(None, None, None, js=_CLEAR, **PRIVATE)
     opened.then(
         shell.bind(load),
         [*shell.states, shell.run_request],
@@ -176,7 +179,12 @@ element.addEventListener("click", (event) => {
   const status = element.querySelector("output");
   status.textContent = "…";
   if (DRAWN.includes(button.dataset.format)) {
-    window.vggviz.save(button.dataset.format).then((name) => { status.textContent = name; });
+    window.vggviz.save(button.dataset.format)
+      .then((name) => { status.textContent = name; })
+      .catch(() => {
+        status.textContent = "";
+        window.vggviz.say(status.dataset.failed);
+      });
     return;
   }
   trigger("select", {
@@ -197,6 +205,8 @@ element.addEventListener("keydown", (event) => {
 });
 """.replace("DRAWN", json.dumps(DRAWN))
 """The menu's script: a click is a `select` event; a click elsewhere or Escape closes the menu."""
+
+_CLEAR = "() => { document.querySelector('#take output').textContent = ''; }"
 
 _SAVE = """
 async (file) => {

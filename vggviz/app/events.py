@@ -13,7 +13,7 @@ from vggviz.app.errors import user_error
 from vggviz.app.examples import Example
 from vggviz.app.inputs import event_data
 from vggviz.app.session import Session
-from vggviz.app.shell import HIDDEN, PRIVATE, Shell
+from vggviz.app.shell import HIDDEN, PRIVATE, VIEW, Shell
 from vggviz.app.tabs.explore import Parts
 from vggviz.locales import preferred_language
 
@@ -44,70 +44,94 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
         *(parts.answer, column.about, parts.strip, parts.maps, parts.channels, parts.channel),
         shell.stage,
     ]
-    outputs = [column.details, shell.result, parts.missing, *content]
-
+    last, number = "always_last", shell.run_request
     waiting: dict[str, Any] = {
         "show_progress_on": [parts.answer, parts.maps, parts.channels],
         "concurrency_id": "network",
+        "trigger_mode": last,
         **PRIVATE,
     }
-    quiet: dict[str, Any] = {"queue": False, **HIDDEN}
-    run: dict[str, Any] = {
-        "fn": shell.bind(handlers.explain),
-        "inputs": [*states, shell.picture, *dropdowns, *view],
-        "outputs": outputs,
-        "trigger_mode": "always_last",
-        **waiting,
+    restore: dict[str, Any] = {
+        "fn": shell.bind(handlers.restore),
+        "inputs": states,
+        "outputs": [shell.picture, *dropdowns],
+        "queue": False,
+        **HIDDEN,
     }
-
-    def restore(session: Session) -> Any:
-        """The picture and the choices of the last good result."""
-        return list(session.current.request)
-
-    def explain_after(event: Any) -> None:
-        """Explain after this event; where that fails, restore what the last result was of."""
-        event.success(**run).failure(
-            shell.bind(restore), states, [shell.picture, *dropdowns], **quiet
-        )
-
+    # One event explains, whatever was chosen: so no explanation is overwritten by an earlier one
+    # that took longer. Others ask for it by another `run_request`.
     # A dropdown's `input` comes twice for a click, its `select` not at all for the Enter key.
     # `blur` comes once after either; where nothing was chosen, the session has the result already.
+    drawing = gr.State(None)
     blurs = [shell.attention.blur, shell.target.blur, shell.contrast.blur]
-    explanation = gr.on([shell.run_request.change, *blurs], **run)
-    explanation.failure(shell.bind(restore), states, [shell.picture, *dropdowns], **quiet)
-    explain_after(shell.picture.input(None, dropdowns[2:], dropdowns[2:], js=_NO_CLASS, **PRIVATE))
-
-    explain_after(
-        shell.weights.blur(
-            shell.bind(handlers.choose_network), [*states, *dropdowns], dropdowns[1:], **waiting
-        )
+    explanation = gr.on(
+        [number.change, *blurs],
+        shell.bind(handlers.explain_chosen),
+        [*states, shell.picture, *dropdowns, *view],
+        [column.details, shell.result, parts.missing, *content, drawing],
+        **waiting,
     )
+    explanation.failure(**restore)
+    explanation.success(
+        shell.bind(handlers.redraw_stale),
+        [*states, drawing, *view],
+        [parts.missing, *content],
+        **VIEW,
+    )
+
+    def ask(number: int, *classes: str) -> tuple[Any, ...]:
+        return number + 1, *classes
+
+    counted = [number, *dropdowns[2:]]
+    shell.picture.input(ask, counted, counted, js=_NO_CLASS, trigger_mode=last, **VIEW)
+
+    def choose_network(session: Session, number: int, *chosen: str) -> tuple[Any, ...]:
+        return number + 1, *handlers.choose_network(session, *chosen)
+
+    shell.weights.blur(
+        shell.bind(choose_network),
+        [*states, number, *dropdowns],
+        [number, *dropdowns[1:]],
+        **waiting,
+    ).failure(**restore)
+
+    def open_own(
+        session: Session, number: int, file: Any, picture: Any, *view: str
+    ) -> tuple[Any, ...]:
+        """The network, chosen, and its first stage; what it says of the picture is in the cache."""
+        own, *found = handlers.open_own(session, file, picture, *view)
+        return number + 1, own, *found[: len(dropdowns)], found[-1]
+
     column.file.upload(
-        shell.bind(handlers.open_own),
-        [*states, column.file, shell.picture, *view],
-        [shell.own, *dropdowns, *outputs],
+        shell.bind(open_own),
+        [*states, number, column.file, shell.picture, *view],
+        [number, shell.own, *dropdowns, shell.stage],
         **waiting,
     )
 
-    def pick_example(session: Session, event: gr.EventData) -> tuple[str, str, str]:
+    def pick_example(session: Session, number: int, event: gr.EventData) -> tuple[Any, ...]:
         """The example that was clicked, and no chosen classes. The index comes from a browser: it
         may be anything."""
         index = event_data(event).get("index")
         if not isinstance(index, int) or not 0 <= index < len(column.pictures):
             raise user_error(session.text("trouble.example"))
-        return str(column.pictures[index].file), "", ""
+        return number + 1, str(column.pictures[index].file), "", ""
 
-    chosen = [shell.picture, shell.target, shell.contrast]
-    explain_after(column.examples.select(shell.bind(pick_example), states, chosen, **quiet))
-
-    def pick_class(session: Session, event: gr.EventData) -> str:
+    def pick_class(session: Session, number: int, event: gr.EventData) -> tuple[Any, ...]:
         """The class that was clicked in the answer."""
         index = event_data(event).get("index")
         if not isinstance(index, int):
             raise user_error(session.text("trouble.class"))
-        return str(index)
+        return number + 1, str(index)
 
-    explain_after(parts.answer.select(shell.bind(pick_class), states, shell.target, **quiet))
+    # `multiple`, since what waits with 'always_last' comes with the data of the first event.
+    clicks: dict[str, Any] = {"inputs": [*states, number], "trigger_mode": "multiple", **VIEW}
+    column.examples.select(
+        shell.bind(pick_example),
+        outputs=[number, shell.picture, shell.target, shell.contrast],
+        **clicks,
+    )
+    parts.answer.select(shell.bind(pick_class), outputs=[number, shell.target], **clicks)
     page_events.build(shell, column.source, column.pictures)
     downloads.build(
         shell, _language(demo, shell, column, content), column.downloads, column.pictures
@@ -115,7 +139,7 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
 
 
 # The classes of one picture say nothing about another; a picture that comes back keeps them.
-_NO_CLASS = "(...classes) => window.vggviz.returning ? classes : ['', '']"
+_NO_CLASS = "(n, ...classes) => [n, ...(window.vggviz.returning ? classes : ['', ''])]"
 
 
 def _language(demo: gr.Blocks, shell: Shell, column: Column, content: Sequence[Any]) -> Any:

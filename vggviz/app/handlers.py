@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,14 +25,28 @@ from vggviz.app.parts.answer import about, answer
 from vggviz.app.parts.channels import channel, channels
 from vggviz.app.parts.maps import maps
 from vggviz.app.parts.strip import strip
-from vggviz.app.result import Request, Result
+from vggviz.app.result import Maps, Request, Result
 from vggviz.app.session import Session, handler
 from vggviz.app.view import View, check_options
 from vggviz.explainer import Report
 from vggviz.weights import bundled_results
 
+Drawing = tuple[str, View]
+"""The language and the view in which the parts of the first tab were drawn."""
+
 MissingMap = tuple[Request, str, str]
 """A map that the view needs and that has yet to be computed: its request, stage and method."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ComputedMaps:
+    """Maps of one more CAM method, and the request that they are for.
+
+    Each is another value of a state: the same maps may be merged again into a later result.
+    """
+
+    request: Request
+    maps: Maps
 
 
 class ExploreContent(NamedTuple):
@@ -81,6 +95,44 @@ def explain(
     return (result.details, result, missing_map(result, current), *draw(session, *current))
 
 
+@handler
+def explain_chosen(
+    session: Session,
+    picture: UploadedPicture | None,
+    weights: str,
+    attention: str,
+    target: str,
+    contrast: str,
+    *view: str,
+) -> tuple[Any, ...]:
+    """What `explain` returns, and the `Drawing`: for a page on which more may be chosen meanwhile.
+
+    No change where these weights have no such attention type: they were chosen a moment ago, and
+    their types have yet to come (`choose_network`). The stage that is chosen stays, unless it
+    became another one. Raises gr.Error.
+    """
+    if attention not in session.networks.types(weights, session.own):
+        return (gr.skip(),) * (4 + len(ExploreContent._fields))
+    *found, stage = explain(session, picture, weights, attention, target, contrast, *view)
+    drawing = (session.lang, View(stage["value"], *view[1:]))
+    if stage["value"] == view[0]:
+        stage = {name: value for name, value in stage.items() if name != "value"}
+    return (*found, stage, drawing)
+
+
+@handler
+def redraw_stale(session: Session, drawing: Drawing | None, *view: str) -> tuple[Any, ...]:
+    """The missing map and the parts of the first tab where another language or view was chosen
+    while they were computed and drawn; else no change."""
+    stage, *options = view
+    if stage not in session.current.row:
+        stage = first_stage(session.explainer(), stage)
+    current = View(stage, *options)
+    if drawing == (session.lang, current):
+        return (gr.skip(),) * (1 + len(ExploreContent._fields))
+    return missing_map(session.current, current), *draw(session, *current)
+
+
 def missing_map(result: Result, view: View) -> MissingMap | None:
     """The map that must be computed before this view can be drawn, None where all are there."""
     lacks = result.lacks(view.stage, view.method)
@@ -91,17 +143,23 @@ def missing_map(result: Result, view: View) -> MissingMap | None:
 def add_method(
     session: Session,
     missing: MissingMap | None,
-    *view: str,
     progress: Report = lambda done, total: None,
-) -> tuple[Any, Any]:
-    """Compute the missing map. Returns the result with it, and the maps as HTML; no change where
-    another result came meanwhile. Raises gr.Error."""
+) -> Any:
+    """Compute the missing map. Returns `ComputedMaps`, for `merge_maps`; no change where another
+    result came meanwhile. Raises gr.Error."""
     if missing is None or session.result is None or session.result.request != missing[0]:
-        return gr.skip(), gr.skip()
-    _, stage, method = missing
-    result = session.add_method(method, stage, progress)
-    session = replace(session, result=result)
-    return result, _maps(session, View.parse(session, view))
+        return gr.skip()
+    request, stage, method = missing
+    return ComputedMaps(request, session.maps(method, stage, progress))
+
+
+@handler
+def merge_maps(session: Session, computed: ComputedMaps | None) -> Any:
+    """The last result with the computed maps; no change where they are for another request: another
+    result came while they were computed."""
+    if computed is None or session.current.request != computed.request:
+        return gr.skip()
+    return session.current.with_maps(computed.maps)
 
 
 @handler
@@ -174,6 +232,18 @@ def translate_choices(session: Session, weights: str, attention: str) -> tuple[A
         gr.update(choices=class_choices(labels, session.lang)),
         gr.update(choices=class_choices(labels, session.lang, "nothing")),
     )
+
+
+@handler
+def restore(session: Session) -> tuple[Any, ...]:
+    """The picture of the last good result, and the updates of the four dropdowns: what they offer
+    for it, and what was chosen."""
+    path, weights, attention, *_ = request = session.current.request
+    offered = translate_choices(session, weights, attention)
+    chosen = (
+        {**update, "value": value} for update, value in zip(offered, request[1:], strict=True)
+    )
+    return path, *chosen
 
 
 @handler

@@ -114,13 +114,15 @@
     let at = tiles.indexOf(start);
     if (at < 0) return;
     const dialog = Object.assign(document.createElement("dialog"), {id: "enlarged"});
+    const close = Object.assign(document.createElement("button"), {type: "button", textContent: "×"});
+    close.setAttribute("aria-label", texts().close);
+    dialog.append(close); // which stays, and with it the keyboard's focus
     const draw = (step) => {
       at = (at + step + tiles.length) % tiles.length;
       const tile = tiles[at].cloneNode(true);
       $(".enlargeable button", tile).remove();
-      const close = Object.assign(document.createElement("button"), {type: "button", textContent: "×"});
-      close.setAttribute("aria-label", texts().close);
-      dialog.replaceChildren(tile, close);
+      $(".tile", dialog)?.remove();
+      dialog.prepend(tile);
       dialog.setAttribute("aria-label", $("h2", tile).textContent);
     };
     draw(0);

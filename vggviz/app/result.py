@@ -19,11 +19,25 @@ from vggviz.images import Crop
 from vggviz.networks import Network
 from vggviz.types import POSITIONS, Kind, Prediction, Ranked
 
-__all__ = ["SIDE", "SMALL", "Floats", "Pixels", "Request", "Result", "StageMaps", "stage_maps"]
+__all__ = [
+    "SIDE",
+    "SMALL",
+    "Floats",
+    "Maps",
+    "Pixels",
+    "Request",
+    "Result",
+    "StageMaps",
+    "raw_maps",
+    "stage_maps",
+]
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float32]
 Halves: TypeAlias = npt.NDArray[np.float16]
+Maps: TypeAlias = Mapping[tuple[str, str, int], Floats | None]
+"""Raw maps of CAM methods by (stage, method, class: 0 the target, 1 the contrast), None where the
+method has no map at that stage."""
 
 SIDE = 576  # pixels a side of the picture under maps: three of them fill a projector of 1920
 SMALL = 128  # pixels a side of the largest crop for which what takes many passes runs unasked
@@ -82,9 +96,7 @@ class Result:
     explanation as JSON types. `prediction` holds all classes, `top` are the five
     most probable ones, `off` those with attention switched off, None where there is none, and
     `off_shares` its probabilities of the classes in `top`. `stages` are in the network's order;
-    `row` are the names of those that the strip has room for. `maps` are raw maps of CAM methods by
-    (stage, method, class: 0 the target, 1 the contrast), None where the method has no map at that
-    stage.
+    `row` are the names of those that the strip has room for; `maps` those of CAM methods so far.
     """
 
     request: Request
@@ -105,7 +117,7 @@ class Result:
     trained: str
     stages: Mapping[str, StageMaps]
     row: tuple[str, ...]
-    maps: Mapping[tuple[str, str, int], Floats | None]
+    maps: Maps
 
     def __deepcopy__(self, memo: object) -> Result:
         """The result itself: it is immutable, and Gradio would copy it for every visitor."""
@@ -154,7 +166,7 @@ class Result:
                 for stage in model.listed_stages()
             },
             row=model.stages,
-            maps=_raw_maps(explanations),
+            maps=raw_maps(explanations),
         )
 
     @property
@@ -198,15 +210,13 @@ class Result:
             and (len(self.crop) <= SMALL or not METHODS[name].slow)
         )
 
-    def with_maps(
-        self, explanations: Sequence[Explanation], stages: Sequence[str], method: str
-    ) -> Result:
-        """The same with the maps of one more method at some stages."""
-        none = {(stage, method, role): None for stage in stages for role in (0, 1)}
-        return replace(self, maps={**self.maps, **none, **_raw_maps(explanations)})
+    def with_maps(self, maps: Maps) -> Result:
+        """The same with more maps."""
+        return replace(self, maps={**self.maps, **maps})
 
 
-def _raw_maps(explanations: Sequence[Explanation]) -> dict[tuple[str, str, int], Floats | None]:
+def raw_maps(explanations: Sequence[Explanation]) -> dict[tuple[str, str, int], Floats | None]:
+    """The maps of all methods and stages: of the target, and of the contrast, if any."""
     return {
         (stage, method, role): heatmap.raw.numpy()
         for role, explanation in enumerate(explanations)

@@ -17,7 +17,7 @@ from vggviz.app.deadline import deadline
 from vggviz.app.errors import boundary, user_error
 from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import NO_NETWORKS, Networks, OwnNetworks
-from vggviz.app.result import Pixels, Request, Result
+from vggviz.app.result import Maps, Pixels, Request, Result, raw_maps
 from vggviz.cache import explain_cached, picture_digest, store_explanations
 from vggviz.cam import METHODS
 from vggviz.explainer import Explainer, Report
@@ -230,15 +230,16 @@ class Session:
         """The first of `explanations`: for the class of the last result."""
         return self.explanations(stages, methods, attention=attention, progress=progress)[0]
 
-    def add_method(self, method: str, stage: str, progress: Report) -> Result:
-        """The last result with the maps of one more CAM method: at all stages, but one that takes
+    def maps(self, method: str, stage: str, progress: Report) -> Maps:
+        """The maps of one more CAM method for the last result: at all stages, but of one that takes
         many passes at this one only."""
         result = self.current
         stages = (stage,) if METHODS[method].slow else result.names
+        none = {(stage, method, role): None for stage in stages for role in (0, 1)}
         if METHODS[method].needs == "attention" and not result.weighs_positions:
-            return result.with_maps((), stages, method)
+            return none
         found = self.explanations(stages, (method,), contrast=True, progress=progress)
-        return result.with_maps(found, stages, method)
+        return {**none, **raw_maps(found)}
 
 
 def handler(function: Handler) -> Handler:

@@ -17,7 +17,7 @@ from vggviz.app.result import Result
 from vggviz.app.session import Session
 from vggviz.locales import text
 
-__all__ = ["HIDDEN", "OPACITY", "PRIVATE", "Shell"]
+__all__ = ["HIDDEN", "OPACITY", "PRIVATE", "VIEW", "Shell"]
 
 OPACITY = 0.55
 """Of maps over a picture, as the page opens."""
@@ -31,6 +31,12 @@ HIDDEN: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], **P
 `show_progress="hidden"` alone would have the browser update the loading status of each output, and
 again at every later event of the page, with a copy of all that is inside of it: with a tab among
 the outputs the page froze for up to half a second. An empty `show_progress_on` prevents that.
+"""
+
+VIEW: dict[str, Any] = {"concurrency_id": "view", "concurrency_limit": 8, **HIDDEN}
+"""Arguments of a quick event, which runs no network.
+
+It has a queue, since outside of any it would not fire a state's `change`, but one of its own.
 """
 
 Labels = Callable[[Session], dict[str, Any]]

@@ -57,7 +57,8 @@ const draw = () => {
   section().querySelector("footer a").href = `?lesson=${current.lesson}.${current.step}`;
 };
 
-const send = (show) => trigger("select", {...current, show});
+const data = {}; // one object: an event that had to wait comes with the data of the first one
+const send = (show) => trigger("select", Object.assign(data, current, {show}));
 
 const visit = (lesson, step) => {
   const place = find(`section[data-lesson="${lesson}"]`);
@@ -166,7 +167,7 @@ document.addEventListener("click", (event) => {
 
 // Arrows step through a lesson: first what comes out, then the next step. Where arrows have a
 // meaning of their own they keep it.
-const own = "input, textarea, select, [role=tab], [role=listbox], [role=application], [role=slider], [data-roving]";
+const own = "input, textarea, select, dialog, [role=tab], [role=listbox], [role=application], [role=slider], [data-roving]";
 const arrow = (by) => {
   if (!open || !current) return;
   if (by < 0) return move(-1);
@@ -175,7 +176,8 @@ const arrow = (by) => {
   reveal();
 };
 document.addEventListener("keydown", (event) => {
-  if (!open || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.(own)) return;
+  if (!open || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest?.(own)) return;
   if (event.key === "Escape" && element.contains(event.target)) return close();
   const by = {ArrowRight: 1, ArrowLeft: -1}[event.key];
   if (!current || !by) return;

@@ -19,9 +19,11 @@ __all__ = ["CHOOSE", "channel", "channels"]
 SIDE = 160
 
 CHOOSE = """
+const data = {}; // one object: an event that had to wait comes with the data of the first one
 element.addEventListener("input", (event) => {
-  const chosen = event.target;
-  if (chosen.matches("input[type=range]")) trigger("select", {rank: Number(chosen.value)});
+  if (!event.target.matches("input[type=range]")) return;
+  data.rank = Number(event.target.value);
+  trigger("select", data);
 });
 """
 """The chart's script: a move of its slider is a `select` event with the channel's rank."""

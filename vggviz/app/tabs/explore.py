@@ -16,7 +16,7 @@ from vggviz.app.markup import method_title
 from vggviz.app.parts.answer import PICK
 from vggviz.app.parts.channels import CHOOSE, channel
 from vggviz.app.session import Session, handler
-from vggviz.app.shell import HIDDEN, OPACITY, PRIVATE, Shell
+from vggviz.app.shell import OPACITY, PRIVATE, VIEW, Shell
 from vggviz.app.view import LAYOUTS, View, view_options
 from vggviz.cam import METHODS
 
@@ -71,16 +71,8 @@ def build(shell: Shell, content: handlers.ExploreContent) -> Parts:
 
 
 def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
-    """Connect the controls of the view, which is rendered from the last result without a network.
-
-    Their events have a queue of their own: outside of any, they would not fire a state's `change`.
-    """
-    quick: dict[str, Any] = {
-        "concurrency_id": "view",
-        "concurrency_limit": 8,
-        **HIDDEN,
-        "trigger_mode": "always_last",
-    }
+    """Connect the controls of the view, which is drawn from the last result without a network."""
+    quick: dict[str, Any] = {**VIEW, "trigger_mode": "always_last"}
     inputs = [*shell.states, *shell.view_inputs]
     view = shell.view
 
@@ -123,17 +115,18 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
     # The browser blends, without a request. `change`, since a link sets the opacity, too.
     opacity.change(None, opacity, None, js=_BLEND, **PRIVATE)
 
-    def add_method(session: Session, missing: Any, *values: str, progress: Any = PROGRESS) -> Any:
+    def add_method(session: Session, missing: Any, progress: Any = PROGRESS) -> Any:
         def report(done: int, total: int) -> None:
             title = method_title(session.lang, missing[2]) if missing else ""
             progress((done, total), desc=title)
 
-        return handlers.add_method(session, missing, *values, progress=report)
+        return handlers.add_method(session, missing, progress=report)
 
+    computed = gr.State(None)
     parts.missing.change(
         shell.bind(add_method),
-        [*shell.states, parts.missing, *shell.view_inputs],
-        [shell.result, parts.maps],
+        [*shell.states, parts.missing],
+        computed,
         show_progress_on=[parts.maps],
         concurrency_id="network",
         trigger_mode="always_last",
@@ -144,6 +137,10 @@ def _wire(shell: Shell, parts: Parts, opacity: gr.Slider) -> None:
         [view["method"], parts.maps, parts.missing],
         **{**quick, "queue": False},
     )
+    # Another result may have come while a slow method ran: the last one is merged and drawn.
+    computed.change(
+        shell.bind(handlers.merge_maps), [*shell.states, computed], shell.result, **quick
+    ).success(shell.bind(handlers.draw_maps), inputs, [parts.maps, parts.missing], **quick)
 
 
 _BLEND = "(share) => { document.documentElement.style.setProperty('--opacity', share); }"

@@ -171,9 +171,14 @@ def _row(lang: str, name: str, value: float | None) -> str:
 
 @handler
 def update_tab(session: Session, stage: str) -> tuple[Any, str]:
-    """After another result or stage: the update of the stages, and empty charts."""
-    chosen = stage_with_attention(session.current, stage)
-    return stage_update(session, stage), draw(session, chosen, {})
+    """After another result: the update of the stages, and empty charts."""
+    return stage_update(session, stage), change_stage(session, stage)
+
+
+@handler
+def change_stage(session: Session, stage: str) -> str:
+    """After another stage: empty charts."""
+    return draw(session, stage_with_attention(session.current, stage), {})
 
 
 def build(shell: Shell) -> None:
@@ -198,7 +203,14 @@ def build(shell: Shell) -> None:
     running = start.click(run, [session, stage], content, concurrency_id="network", **HIDDEN)
     running.then(lambda: run_buttons(False), None, both, queue=False, **HIDDEN)
     session.change(update_tab, [session, shell.stage], [stage, content], cancels=running, **HIDDEN)
-    stage.input(update_tab, [session, stage], [stage, content], cancels=running, **HIDDEN)
+    stage.input(
+        change_stage,
+        [session, stage],
+        content,
+        cancels=running,
+        trigger_mode="always_last",
+        **HIDDEN,
+    )
     # Another tab, result or stage stops the measurement: no one would see its end.
     gr.on(
         [stop.click, shell.tabs.select, session.change, stage.input],

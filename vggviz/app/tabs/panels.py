@@ -16,13 +16,14 @@ from vggviz.app.choices import stage_choices
 from vggviz.app.markup import bar, percent
 from vggviz.app.result import Floats, Pixels, Result
 from vggviz.app.session import Session
-from vggviz.app.shell import OPACITY, Shell
+from vggviz.app.shell import OPACITY, VIEW, Shell
 from vggviz.locales import class_name, text
 from vggviz.plotting import data_uri
 from vggviz.plotting.scale import colour_scale
 from vggviz.types import Grid, Kind, Ranked
 
 __all__ = [
+    "asked_stage",
     "bars",
     "cell",
     "html",
@@ -86,6 +87,22 @@ def stage_radio(shell: Shell, elem_id: str) -> gr.Radio:
     part = gr.Radio([], elem_id=elem_id, elem_classes="segments")
     shell.labelled(part, labels)
     return part
+
+
+def asked_stage(shell: Shell, session: gr.State, stage: gr.Radio) -> gr.State:
+    """The state with the stage that a tab is to show, and how often one was asked for: that of the
+    first tab after another result (`session`), else the one that was chosen in the tab's `stage`.
+
+    The tab is drawn by its `change`, one event after both: so the last is drawn last.
+    """
+    asked = gr.State(("", 0))
+
+    def ask(stage: str, asked: tuple[str, int]) -> tuple[str, int]:
+        return stage, asked[1] + 1
+
+    session.change(ask, [shell.stage, asked], asked, **VIEW)
+    stage.input(ask, [stage, asked], asked, trigger_mode="always_last", **VIEW)
+    return asked
 
 
 def stage_update(session: Session, stage: str) -> Any:

@@ -19,7 +19,7 @@ from vggviz.app.inputs import event_data
 from vggviz.app.markup import attention_title, placeholder, stage_title
 from vggviz.app.session import Session, handler
 from vggviz.app.shell import HIDDEN, OPACITY, PRIVATE, Shell
-from vggviz.app.tabs.panels import cell, html, join, shrink
+from vggviz.app.tabs.panels import asked_stage, cell, html, join, shrink
 from vggviz.explanation import Explanation
 from vggviz.locales import text
 from vggviz.plotting import data_uri
@@ -206,8 +206,8 @@ def _instead(session: Session) -> str:
 
 @handler
 def update_tab(session: Session, stage: str) -> tuple[Any, str]:
-    """After another result: the update of the stages, and the attention of a first position, or a
-    hint where no network of these weights has self-attention."""
+    """After another result or stage: the update of the stages, and the attention of a first
+    position, or a hint where no network of these weights has self-attention."""
     attention = asked_attention(session)
     if attention is None:
         hint = session.text("pixel.none_hint")
@@ -219,12 +219,6 @@ def update_tab(session: Session, stage: str) -> tuple[Any, str]:
     chosen = gr.update(choices=choices, value=stage, visible=len(records) > 1)
     record = records[stage]
     return chosen, content(session, record, first_cell(explanation, record))
-
-
-@handler
-def change_stage(session: Session, stage: str) -> str:
-    """After another stage: the attention of its first position."""
-    return update_tab(session, stage)[1]
 
 
 @handler
@@ -262,6 +256,10 @@ def build(shell: Shell) -> None:
     part = html("", js_on_load=_SCRIPT, elem_id="pixel")
     row = html("", js_on_load=_TELL, elem_id="pixel-row")
     how: dict[str, Any] = {"concurrency_id": "network", "show_progress_on": part, **PRIVATE}
-    session.change(update_tab, [session, shell.stage], [stage, part], **how)
-    stage.input(change_stage, [session, stage], part, **how)
+    asked = asked_stage(shell, session, stage)
+
+    def draw(session: Session, asked: tuple[str, int]) -> Any:
+        return update_tab(session, asked[0])
+
+    asked.change(draw, [session, asked], [stage, part], trigger_mode="always_last", **how)
     part.select(click, [session, stage], row, trigger_mode="multiple", **{**how, **HIDDEN})

@@ -16,6 +16,7 @@ from vggviz.app.result import Floats
 from vggviz.app.session import Session, handler
 from vggviz.app.shell import PRIVATE, Shell
 from vggviz.app.tabs.panels import (
+    asked_stage,
     bars,
     html,
     join,
@@ -161,12 +162,18 @@ def _layer_title(session: Session, name: str) -> str:
 
 @handler
 def update_tab(session: Session, replacement: str, count: int, stage: str) -> Any:
-    """After another result: the updates of the stages and of the number of layers, and the
-    comparison."""
+    """The updates of the stages and of the number of layers, and the comparison.
+
+    The number itself is updated only where there are not as many layers: what is chosen meanwhile
+    stays.
+    """
     most = len(session.explainer().model.parameter_groups())
-    count = min(count, most) if isinstance(count, int) else 0
-    content = compare(session, replacement, count, stage_with_attention(session.current, stage))
-    return stage_update(session, stage), gr.update(maximum=most, value=count), content
+    usable = min(count, most) if isinstance(count, int) else 0
+    layers = gr.update(maximum=most)
+    if usable != count:
+        layers["value"] = usable
+    content = compare(session, replacement, usable, stage_with_attention(session.current, stage))
+    return stage_update(session, stage), layers, content
 
 
 def build(shell: Shell) -> None:
@@ -200,13 +207,15 @@ def build(shell: Shell) -> None:
         "trigger_mode": "always_last",
         **PRIVATE,
     }
-    session.change(
-        update_tab, [session, replacement, count, shell.stage], [stage, count, content], **how
-    )
+    asked = asked_stage(shell, session, stage)
+
+    def draw(session: Session, replacement: str, count: int, asked: tuple[str, int]) -> Any:
+        return update_tab(session, replacement, count, asked[0])
+
     gr.on(
-        [replacement.input, count.input, stage.input],
-        compare,
-        [session, replacement, count, stage],
-        content,
+        [asked.change, replacement.input, count.input],
+        draw,
+        [session, replacement, count, asked],
+        [stage, count, content],
         **how,
     )
