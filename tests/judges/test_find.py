@@ -68,7 +68,6 @@ TURNS: dict[str, Callable[[Tensor], Tensor]] = {
     "adjoint": lambda w: w.adjoint(),
     "mH": lambda w: w.mH,
     "H": lambda w: w[0].H,
-    "data": lambda w: w.data.mT,
 }
 SHARES: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda scores: scores.softmax(-1),

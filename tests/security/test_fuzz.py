@@ -246,7 +246,10 @@ def demo(networks: Networks, loop: asyncio.AbstractEventLoop) -> gr.Blocks:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # a gr.Warning where no queue carries it
 def test_each_event_of_the_page(
-    demo: gr.Blocks, loop: asyncio.AbstractEventLoop, unexpected: Callable[[], None]
+    demo: gr.Blocks,
+    networks: Networks,
+    loop: asyncio.AbstractEventLoop,
+    unexpected: Callable[[], None],
 ) -> None:
     """All events, with what a browser may send for components and as the event's own data, in a
     session where no tab has been opened, or each."""

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from vggviz import ATTENTION, METHODS, AttentionType, Explainer, Explanation, Method
 from vggviz.app import build
-from vggviz.app.handlers import add_method, explain
+from vggviz.app.handlers import add_method, draw_maps, explain, merge_maps
 from vggviz.app.inputs import UploadedPicture
 from vggviz.app.networks import Networks
 from vggviz.app.session import Session
@@ -186,7 +186,10 @@ def test_the_page_shows_what_a_new_method_computes(
     _, result, missing, _, about = explain(Session(networks), picture, *request, "block5", key)[:5]
     assert "Up to a sixteenth per place." in about
     assert missing == (result.request, "block5", key)
-    found, maps = add_method(Session(networks, result), missing, "block5", key)
+    session = Session(networks, result)
+    found = merge_maps(session, add_method(session, missing))
+    view = ("block5", key, "side", "crop", "inferno", "raw", "cam")
+    maps, _ = draw_maps(Session(networks, found), *view)
     expected = explanation.heatmaps["block5", key].raw
     torch.testing.assert_close(torch.from_numpy(found.maps["block5", key, 0]), expected)
     grid = all_stages.grid(Session(networks, result), (key,))

@@ -79,11 +79,10 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
         **VIEW,
     )
 
-    def ask(number: int, *classes: str) -> tuple[Any, ...]:
-        return number + 1, *classes
-
-    counted = [number, *dropdowns[2:]]
-    shell.picture.input(ask, counted, counted, js=_NO_CLASS, trigger_mode=last, **VIEW)
+    # Classes are cleared in the browser, at once: an answer from here may come after a link's own.
+    classes = dropdowns[2:]
+    picture = shell.picture.input(None, classes, classes, js=_NO_CLASS, **PRIVATE)
+    picture.success(lambda number: number + 1, number, number, **VIEW)
 
     def choose_network(session: Session, number: int, *chosen: str) -> tuple[Any, ...]:
         return number + 1, *handlers.choose_network(session, *chosen)
@@ -139,7 +138,7 @@ def wire(demo: gr.Blocks, shell: Shell, parts: Parts, column: Column) -> None:
 
 
 # The classes of one picture say nothing about another; a picture that comes back keeps them.
-_NO_CLASS = "(n, ...classes) => [n, ...(window.vggviz.returning ? classes : ['', ''])]"
+_NO_CLASS = "(...classes) => window.vggviz.returning ? classes : ['', '']"
 
 
 def _language(demo: gr.Blocks, shell: Shell, column: Column, content: Sequence[Any]) -> Any:

@@ -347,5 +347,4 @@ RULES: dict[str, Rule] = {
 
 def _is_cell(roots: Iterable[Root]) -> bool:
     """Whether this is a product of a gate and a tanh."""
-    tanh = [root.call[1] == "tanh" for root in roots]
-    return any(tanh) and not all(tanh)
+    return len({root.call[1] == "tanh" for root in roots}) == 2

@@ -103,7 +103,7 @@ ELEMENTWISE = MULTIPLY | _names(
 VIEW = _names(
     """view view_as reshape reshape_as unsqueeze squeeze expand expand_as broadcast_to permute
     transpose swapaxes swapdims movedim moveaxis t T mT adjoint H mH flatten unflatten ravel
-    contiguous clone detach data chunk split split_with_sizes tensor_split unbind getitem narrow
+    contiguous clone detach chunk split split_with_sizes tensor_split unbind getitem narrow
     select to type type_as float half bfloat16 double cpu cuda dropout dropout1d dropout2d dropout3d
     alpha_dropout feature_dropout requires_grad lazy_clone"""
 )
