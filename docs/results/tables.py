@@ -7,8 +7,8 @@ A table stands in a page between `<!-- table NAME -->` and `<!-- end -->`; NAME 
 evaluate` on the control of `assets/weights/make.sh` (control.json) and `tests/support/load.py
 --json` wrote, `maps-in-full.md` what `vggviz evaluate --metrics all` wrote, and
 `assets/weights/evaluation.json` what `vggviz evaluate --json` wrote. Of the control, and of the
-runs of bench*.json, load.json and comparison.json before 2026-11-30, only the published figures
-were kept: not every round's.
+runs of bench*.json and load.json before 2026-11-30, only the published figures were kept: not every
+round's.
 """
 
 from __future__ import annotations
