@@ -96,8 +96,10 @@ class Student:
         self.examples = Path(parts[chosen]["props"]["value"]["path"]).parent
         on_choice = [chosen, "input"]
         (first,) = [one for one in config["dependencies"] if on_choice in one["targets"]]
-        # The choice empties the chosen classes and counts up, and the question comes after that.
-        counted = [[part, "change"] for part in first["outputs"]]
+        # The choice empties the chosen classes in the browser; then a number is counted up, and the
+        # question follows that.
+        (after,) = [one for one in config["dependencies"] if one["trigger_after"] == first["id"]]
+        counted = [[part, "change"] for part in after["outputs"]]
         (asked,) = [
             one for one in config["dependencies"] if any(t in one["targets"] for t in counted)
         ]
