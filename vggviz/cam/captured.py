@@ -28,10 +28,9 @@ class Captured:
     """One pass of `model` over `images` (B, 3, H, W) for `targets` (T, B).
 
     `outputs` (B, ...) by layer in the order in which they ran, detached, and how often each ran in
-    `runs`; `layouts` of those that
-    are no (B, C, h, w); `gradients` (T, B, ...) by score and point; `curvatures` (T, B, ...) by
-    score and layer; by layer the point of the attention over positions in it, and `readings` by
-    point; `stages`, the layers that methods on several layers combine.
+    `runs`; `layouts` of those that are no (B, C, h, w); `gradients` (T, B, ...) by score and point;
+    `curvatures` (T, B, ...) by score and layer; by layer the point of the attention over positions
+    in it, and `readings` by point; `stages`, the layers that methods on several layers combine.
     """
 
     model: nn.Module

@@ -155,9 +155,10 @@ def run_seed_study(
     for seed in seeds:
         for name in names:
             model, recipe = _network(name, plain, config, seed)
-            sizes[name] = parameters(model)
-            last = recipe.image_sizes[-1]
-            costs[name] = multiply_adds(model, torch.zeros(1, 3, last, last))
+            if name not in costs:  # the same for every seed
+                last = recipe.image_sizes[-1]
+                sizes[name] = parameters(model)
+                costs[name] = multiply_adds(model, torch.zeros(1, 3, last, last))
             stem = f"{name.replace(':', '-')}-{seed}"  # no colons in Windows' file names
             file = out / f"{stem}.json"
             settings: dict[str, Any] = {"recipe": asdict(recipe), "config": model.config.to_json()}
