@@ -15,7 +15,7 @@ from vggviz.weights import load_network
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "docs" / "results" / "tables.py"
 PAGES = sorted(ROOT.glob("docs/**/*.md"))
-pytest.importorskip("scipy", reason="needs the extra 'train'")
+stats = pytest.importorskip("scipy.stats", reason="needs the extra 'train'")
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +72,15 @@ def test_maps_are_read_by_column(tables: ModuleType) -> None:
     assert (row["ρ"], row["ρ to centre"]) == ("0.56 (0.47 to 0.64)", "0.32 (0.25 to 0.39)")
     with pytest.raises(KeyError):
         tables.rows_of_maps("nothing")
+
+
+def test_what_is_left_of_ten_seeds_after_correction(tables: ModuleType) -> None:
+    """Holm's: the smallest of five p-values times 5, the next times 4."""
+    top1 = tables.read("comparison.json")["top1"]
+    none = top1.pop("none")
+    (first, name), (second, _) = sorted(
+        (stats.ttest_rel(values, none).pvalue, name) for name, values in top1.items()
+    )[:2]
+    assert 5 * first < 0.05 < 4 * second
+    page = (ROOT / "docs" / "results" / "accuracy.md").read_text("utf-8")
+    assert f"`{name}` alone remains (p {first:.3f}, {5 * first:.2f} corrected)" in page
